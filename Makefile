@@ -1,0 +1,87 @@
+# make reproduce | test | lab | env | bench | clean
+#   PAPER=joint        one paper (default: all that can be run)
+#   DATASET=, PROFILE=quick, SEEDS="0 1 2", DATA=/folder/of/the/data/set
+#   SETTINGS='{ratios: ["1:0", "3:1"]}'   any setting of the recipe, as YAML
+#   LAUNCH="srun -n1 --gpus=1 -c8"        a prefix for each notebook's command
+
+PAPERS  := joint
+PAPER   ?= $(PAPERS)
+PROFILE ?= quick
+SEEDS   ?= 0
+DATA    ?=
+SETTINGS ?= {}
+LAUNCH  ?=
+DATASET_joint := builtin-faces
+
+# An active conda environment named llie is used as it is; otherwise .venv is made.
+ifeq ($(notdir $(CONDA_PREFIX)),llie)
+BIN := $(CONDA_PREFIX)/bin
+STAMP := $(CONDA_PREFIX)/.llie-complete
+else
+BIN := .venv/bin
+STAMP := .venv/.llie-complete
+endif
+PYTHON ?= python3
+FACENET := facenet-pytorch==2.6.0
+
+dataset_of = $(or $(DATASET),$(DATASET_$(1)))
+name_of = $(1)-$(call dataset_of,$(1))-$(PROFILE)
+REPORTS := $(foreach paper,$(PAPER),reports/$(call name_of,$(paper)).html)
+SOURCES := $(shell find llie_core -name '*.py' -o -name '*.toml' -o -name '*.csv' -o -name '*.j2' -o -name '*.css')
+
+.PHONY: reproduce test test-python test-notebooks lint lab env bench clean FORCE
+.SECONDARY:
+.DELETE_ON_ERROR:
+
+reproduce: $(REPORTS)
+	@echo "reports: $(CURDIR)/reports/index.html"
+
+# The environment ------------------------------------------------------------------------------
+env: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null || { echo "make: $(PYTHON) not found; set PYTHON=" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	@# facenet-pytorch pins old versions of torch and numpy that it does not need.
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $(FACENET)
+	@touch $@
+
+# Reports --------------------------------------------------------------------------------------
+# Rewritten only when its content changes, so that parameters are an input that make can see.
+results/parameters/%.yml: FORCE
+	@mkdir -p $(@D)
+	@printf 'dataset: %s\nprofile: %s\nseeds: [%s]\ndata: "%s"\nsettings: %s\n' \
+	  '$(call dataset_of,$(firstword $(subst -, ,$*)))' '$(PROFILE)' \
+	  "$$(echo $(SEEDS) | tr ' ' ',')" '$(abspath $(DATA))' '$(SETTINGS)' > $@.tmp
+	@cmp -s $@.tmp $@ && rm $@.tmp || mv $@.tmp $@
+
+reports/%.html: results/parameters/%.yml $(SOURCES) notebooks/*.ipynb | $(STAMP)
+	$(LAUNCH) $(BIN)/llie report $(firstword $(subst -, ,$*)) --parameters $<
+
+# Tests ----------------------------------------------------------------------------------------
+test: lint test-python test-notebooks
+
+lint: | $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+test-python: | $(STAMP)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report=term
+
+# The notebooks are run afresh; the text of their tagged cells must be what is stored.
+test-notebooks: | $(STAMP)
+	@results=$$(mktemp -d) && trap 'rm -rf "$$results"' EXIT && \
+	LLIE_RESULTS=$$results LLIE_REPORTS=$$results JUPYTER_PREFER_ENV_PATH=1 \
+	$(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-sanitize-with tests/nbval.cfg \
+	  -p no:cacheprovider notebooks
+
+lab: | $(STAMP)
+	$(BIN)/jupyter lab notebooks
+
+bench: | $(STAMP)
+	$(BIN)/llie bench
+
+# Removes what was generated, not the environment and not results/reference.
+clean:
+	find results reports -mindepth 1 -maxdepth 1 ! -name reference ! -name .gitkeep -exec rm -rf {} +

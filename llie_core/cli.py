@@ -1,0 +1,259 @@
+"""The `llie` command. Heavy imports happen inside the subcommands, so that --help is instant."""
+
+import argparse
+import sys
+from pathlib import Path
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one subcommand; returns the exit code (0 done, 1 failed, 2 wrong usage or input)."""
+    options = _parser().parse_args(arguments)
+    try:
+        return options.run(options)
+    except KeyboardInterrupt:
+        print("llie: interrupted; run the same command again to resume", file=sys.stderr)
+        return 130
+    except (ValueError, TypeError, FileNotFoundError, ImportError) as error:
+        print(f"llie: {error}", file=sys.stderr)
+        return 2
+    except RuntimeError as error:
+        print(f"llie: {error}", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="llie", description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_fit(commands)
+    _add_enhance(commands)
+    _add_listings(commands)
+    _add_report(commands)
+    return parser
+
+
+def _add_fit(commands) -> None:
+    fit = commands.add_parser("fit", help="train one run, or resume or reuse it, and score it")
+    fit.add_argument("paper", metavar="PAPER", help="joint, …")
+    fit.add_argument("--dataset", default="", help="default: the paper's built-in set")
+    fit.add_argument("--profile", default="quick", help="smoke, quick, reference or paper")
+    fit.add_argument("--model", default="", help="one of the recipe's models")
+    fit.add_argument("--variant", default="", help="an ablation or ratio, such as 2:1")
+    fit.add_argument("--seed", type=int, default=0)
+    fit.add_argument("--data", default="", help="folder of the data set")
+    fit.add_argument(
+        "--device", default=None, help="cpu, cuda:0, …; default: a GPU if there is one"
+    )
+    fit.add_argument("--processes", type=int, default=1, help="training processes (DDP)")
+    fit.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides",
+                     help="override a setting, VALUE as JSON, e.g. --set steps=500")  # fmt: skip
+    fit.add_argument("--no-score", action="store_true", help="train only")
+    fit.set_defaults(run=_fit)
+
+
+def _fit(options) -> int:
+    from llie_core.recipes import get_recipe
+
+    recipe = get_recipe(options.paper)
+    given = {"dataset": options.dataset, "data": options.data}
+    settings = recipe.settings(
+        options.profile,
+        seeds=[options.seed],
+        processes=options.processes,
+        **{key: value for key, value in given.items() if value},
+        **_overrides(options.overrides),
+    )
+    key = recipe.parse_key(settings, options.model, options.variant, options.seed)
+    run = recipe.fit(key, settings, options.device)
+    stamp = run.read_stamp()
+    print(f"{key}: {stamp['steps_done']} steps in {stamp['seconds']:.0f} s on {stamp['device']}")
+    print(f"weights: {run.weights_path}")
+    if not options.no_score:
+        for score in recipe.evaluate(key, settings, options.device):
+            print(f"{score.metric:>14} {score.subset:<8} {score.value:8.4f} {score.unit}"
+                  f"  (n = {score.n}, {score.protocol})")  # fmt: skip
+    return 0
+
+
+def _overrides(pairs: list[str]) -> dict[str, object]:
+    import json
+
+    overrides = {}
+    for pair in pairs:
+        key, separator, value = pair.partition("=")
+        if not separator:
+            raise ValueError(f"--set {pair}: write KEY=VALUE")
+        try:
+            overrides[key] = json.loads(value)
+        except json.JSONDecodeError:
+            overrides[key] = value
+    return overrides
+
+
+def _add_enhance(commands) -> None:
+    for name, help_text in (
+        ("enhance", "enhance pictures with a method, or with a run's weights"),
+        ("darken", "darken pictures by the physical model, or by a trained darkener"),
+    ):
+        command = commands.add_parser(name, help=help_text)
+        command.add_argument("source", type=Path, help="a picture, or a folder of pictures")
+        command.add_argument("target", type=Path, help="folder for the results (PNG)")
+        default = "clahe" if name == "enhance" else "physical"
+        command.add_argument(
+            "--model", default=default, help=f"default: {default}; see llie models"
+        )
+        command.add_argument("--weights", type=Path, help="weights.safetensors of a run")
+        command.add_argument("--released", type=Path, help="the authors' released checkpoint")
+        command.add_argument("--device", default=None)
+        if name == "darken":
+            meaning = "target exposure of a darkener, or linear gain of the physical model"
+            command.add_argument("--exposure", type=float, default=0.1, help=meaning)
+            command.add_argument("--seed", type=int, default=0, help="of noise and white balance")
+        command.set_defaults(run=_enhance if name == "enhance" else _darken)
+
+
+def _enhance(options) -> int:
+    model, device = _load_model(options)
+    return _each_picture(options, lambda image, _: model.enhance(image[None].to(device))[0].cpu())
+
+
+def _darken(options) -> int:
+    if options.model == "physical":
+        return _darken_physically(options)
+    model, device = _load_model(options)
+    exposure = options.exposure
+    return _each_picture(
+        options, lambda image, _: model.enhance(image[None].to(device), exposure=exposure)[0].cpu()
+    )
+
+
+def _darken_physically(options) -> int:
+    import json
+
+    import numpy as np
+    import torch
+
+    from llie_core.data.darkening import DarkeningRange, darken
+    from llie_core.files import write_text
+
+    ranges = DarkeningRange(exposure=(options.exposure, options.exposure))
+    record = {}
+
+    def apply(image, number):
+        parameters = ranges.draw(np.random.default_rng([options.seed, number]))
+        record[number] = parameters.as_dict()
+        return torch.from_numpy(darken(image.numpy(), parameters))
+
+    code = _each_picture(options, apply)
+    names = [path.name for path in _pictures(options.source)]
+    named = {names[number]: parameters for number, parameters in record.items()}
+    write_text(options.target / "darkening.json", json.dumps(named, indent=2) + "\n")
+    return code
+
+
+def _load_model(options):
+    from llie_core.models import create_enhancer
+    from llie_core.training import default_device, load_weights
+
+    model = create_enhancer(options.model)
+    if options.released:
+        if not hasattr(model, "load_released_weights"):
+            raise ValueError(f"{options.model} has no released checkpoint to load")
+        model.load_released_weights(options.released)
+    elif options.weights:
+        load_weights(model, options.weights)
+    elif any(True for _ in model.parameters()):
+        raise ValueError(f"{options.model} needs --weights (of a run; train one with llie fit)")
+    device = options.device or default_device()
+    return model.to(device).eval(), device
+
+
+def _pictures(source: Path) -> list[Path]:
+    kinds = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
+    if source.is_file():
+        return [source]
+    if not source.is_dir():
+        raise FileNotFoundError(f"{source}: no such picture or folder")
+    found = sorted(path for path in source.iterdir() if path.suffix.lower() in kinds)
+    if not found:
+        raise FileNotFoundError(f"{source}: holds no picture ({', '.join(sorted(kinds))})")
+    return found
+
+
+def _each_picture(options, apply) -> int:
+    """Apply a function to every picture; unreadable ones are named, the others go on."""
+    from tqdm import tqdm
+
+    from llie_core.data.images import read_image, write_image
+
+    pictures, failed = _pictures(options.source), 0
+    hidden = not sys.stderr.isatty()
+    for number, path in enumerate(tqdm(pictures, disable=hidden, unit="picture")):
+        try:
+            write_image(options.target / f"{path.stem}.png", apply(read_image(path), number))
+        except ValueError as error:
+            failed += 1
+            print(f"llie: {error}", file=sys.stderr)
+    print(f"{len(pictures) - failed} of {len(pictures)} pictures written to {options.target}")
+    return 1 if failed else 0
+
+
+def _add_listings(commands) -> None:
+    models = commands.add_parser("models", help="list enhancers, darkeners and recognizers")
+    models.set_defaults(run=_models)
+    datasets = commands.add_parser("datasets", help="list data sets and where to get them")
+    datasets.set_defaults(run=_datasets)
+
+
+def _models(_options) -> int:
+    from llie_core.metrics.cost import count_parameters
+    from llie_core.models import create_enhancer, list_darkeners, list_enhancers
+    from llie_core.recognizers import list_recognizers
+
+    for kind, names in (("enhancers", list_enhancers()), ("darkeners", list_darkeners())):
+        print(kind)
+        for name in names:
+            print(f"  {name:<14} {count_parameters(create_enhancer(name)):>10,} parameters")
+    print("recognizers\n  " + "\n  ".join(list_recognizers()))
+    return 0
+
+
+def _datasets(_options) -> int:
+    from llie_core.data import list_datasets
+
+    for spec in list_datasets():
+        print(f"{spec.name:<16} {spec.task:<12} splits {', '.join(spec.splits)}; {spec.terms}")
+        print(f"{'':<16} {spec.source}")
+    return 0
+
+
+def _add_report(commands) -> None:
+    report = commands.add_parser("report", help="execute a paper's notebook and write its HTML")
+    report.add_argument("paper", metavar="PAPER")
+    report.add_argument(
+        "--parameters", type=Path, required=True, help="YAML of notebook parameters"
+    )
+    report.set_defaults(run=_report)
+    bench = commands.add_parser("bench", help="time enhancers and training steps on this device")
+    bench.add_argument("--device", default=None)
+    bench.set_defaults(run=_bench)
+
+
+def _report(options) -> int:
+    import yaml
+
+    from llie_core.reporting.execute import build_report
+
+    parameters = yaml.safe_load(options.parameters.read_text(encoding="utf-8"))
+    print(build_report(options.paper, parameters))
+    return 0
+
+
+def _bench(options) -> int:
+    from llie_core.bench import run_benchmarks
+
+    run_benchmarks(options.device)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,81 @@
+"""An enhancer trained by its own loss and by a frozen recognizer's (paper 2, Eq. 3.14)."""
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+
+class JointLoss:
+    r"""L_total = W_up · L_up / s_up + W_down · L_down / s_down.   # Eq. (3.14)
+
+    The thesis brings both losses "to the same range" without saying how. Here s_up and s_down are
+    the means of L_up and L_down over the first training batches with the untrained enhancer, so
+    that both start at 1 and their ratio is W_up : W_down from the first step; they stay fixed, and
+    the log holds each loss before (`up_raw`, `down_raw`) and after (`up`, `down`) the division.
+
+    upstream(outputs, batch) → dict with `total`; recognizer.loss(images, targets) → dict with
+    `total`; targets(batch) picks the recognizer's targets. A weight of 0 skips that loss entirely.
+    """
+
+    def __init__(
+        self,
+        upstream: Callable[[dict, dict], dict],
+        recognizer: nn.Module | None,
+        targets: Callable[[dict], object],
+        w_up: float,
+        w_down: float,
+    ):
+        if min(w_up, w_down) < 0 or w_up + w_down == 0:
+            raise ValueError(f"W_up {w_up} and W_down {w_down} must be ≥ 0 and not both 0")
+        if w_down and recognizer is None:
+            raise ValueError("W_down > 0 needs a recognizer")
+        self.upstream, self.recognizer, self.targets = upstream, recognizer, targets
+        self.w_up, self.w_down = w_up, w_down
+        self.s_up = self.s_down = 1.0
+
+    @torch.no_grad()
+    def prepare(self, model: nn.Module, batches: list[dict]) -> None:
+        """Measure s_up and s_down; the trainer calls this once, before the first step."""
+        losses = [self._losses(model.training_outputs(batch["image"]), batch) for batch in batches]
+        self.s_up = _mean([up["total"] for up, _ in losses])
+        self.s_down = _mean([down["total"] for _, down in losses])
+
+    def __call__(self, outputs: dict, batch: dict) -> dict[str, torch.Tensor]:
+        up, down = self._losses(outputs, batch)
+        scaled_up, scaled_down = up["total"] / self.s_up, down["total"] / self.s_down
+        terms = {"total": self.w_up * scaled_up + self.w_down * scaled_down}  # Eq. (3.14)
+        if self.w_up:
+            terms |= {"up": scaled_up, "up_raw": up["total"]}
+            terms |= {f"up_{name}": value for name, value in up.items() if name != "total"}
+        if self.w_down:
+            terms |= {"down": scaled_down, "down_raw": down["total"]}
+            terms |= {f"down_{name}": value for name, value in down.items() if name != "total"}
+        return terms
+
+    def _losses(self, outputs: dict, batch: dict) -> tuple[dict, dict]:
+        image = outputs["image"]
+        nothing = {"total": image.new_zeros(())}
+        up = self.upstream(outputs, batch) if self.w_up else nothing
+        down = self.recognizer.loss(image, self.targets(batch)) if self.w_down else nothing
+        return up, down
+
+
+def weights_of_ratio(ratio: str) -> tuple[float, float]:
+    """W_up and W_down of a ratio as the thesis's Table 4.2 writes it: "2:1" → (1.0, 0.5).
+
+    W_up is 1 except for "0:1", which is (0, 1).
+    """
+    try:
+        up, down = (float(part) for part in ratio.split(":"))
+    except ValueError:
+        raise ValueError(f"ratio {ratio!r}: write W_up:W_down, such as 2:1") from None
+    if min(up, down) < 0 or up + down == 0:
+        raise ValueError(f"ratio {ratio!r}: both parts must be ≥ 0 and not both 0")
+    return (1.0, down / up) if up else (0.0, 1.0)
+
+
+def _mean(values: list[torch.Tensor]) -> float:
+    """Mean of scalars, or 1 where there is nothing to divide by."""
+    mean = float(torch.stack(values).mean())
+    return mean if mean > 0 else 1.0

@@ -1,0 +1,200 @@
+"""What all recipes share: train or reuse a run, score it or reuse its scores."""
+
+import sys
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from llie_core.data import dataset_spec, open_dataset
+from llie_core.files import locked
+from llie_core.models import create_enhancer
+from llie_core.recipes.settings import Settings, make_settings
+from llie_core.reporting.claims import Context
+from llie_core.reporting.execute import write_headline
+from llie_core.reporting.scores import Score, read_scores, write_scores
+from llie_core.reporting.tables import Table
+from llie_core.runs import Run, RunKey, code_fingerprint, content_hash, device_name, read_json
+from llie_core.training import Experiment, default_device, fit, launch, load_weights
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One number that a recipe measured; the base class adds what the run knows."""
+
+    metric: str
+    subset: str
+    value: float
+    unit: str
+    direction: str
+    n: int
+    protocol: str
+
+
+class Recipe(ABC):
+    """One paper's way through the flow. Subclasses say what is trained and what is measured."""
+
+    name: str
+    title: str
+    profiles: dict[str, Settings]
+    datasets: tuple[str, ...]  # the first one is the default
+    score_code: tuple[str, ...] = ()  # modules that decide a score
+    train_split: str = "train"
+
+    def settings(self, profile: str, **overrides) -> Settings:
+        """A profile's preset with overrides, checked."""
+        settings = make_settings(self.profiles, profile, **overrides)
+        if settings.dataset not in self.datasets:
+            known = ", ".join(self.datasets)
+            raise ValueError(f"{self.name} has no data set {settings.dataset!r} (known: {known})")
+        return settings
+
+    @abstractmethod
+    def rows(self, settings: Settings) -> list[RunKey]:
+        """Every row that the report shows, for every seed."""
+
+    @abstractmethod
+    def experiment(self, key: RunKey, settings: Settings) -> Experiment:
+        """The training of one row."""
+
+    @abstractmethod
+    def is_trained(self, key: RunKey) -> bool:
+        """False for rows without training: the input itself, classical methods."""
+
+    @abstractmethod
+    def test_identity(self, settings: Settings) -> dict:
+        """What decides a score besides the weights: test set, protocols, recognizer."""
+
+    @abstractmethod
+    def measure(self, key: RunKey, settings: Settings, model, device) -> list[Measured]:
+        """The numbers of one row on the test set."""
+
+    def build(self, key: RunKey, settings: Settings) -> nn.Module:
+        """The row's untrained enhancer, initialised from the seed."""
+        torch.manual_seed(key.seed)
+        return create_enhancer(key.model)
+
+    def fit(self, key: RunKey, settings: Settings, device=None, quiet: bool = False) -> Run:
+        """Train one row, or reuse what is finished; DDP over `settings.processes` processes."""
+        self.check_data(settings)
+        if settings.processes == 1:
+            return fit(self.experiment(key, settings), device, quiet=quiet)
+        run = Run(key)
+        if run.is_finished(self.experiment(key, settings).train_hash(settings.processes)):
+            return run
+        return launch(_fit_job, self.name, key, settings, processes=settings.processes)
+
+    def check_data(self, settings: Settings) -> None:
+        """Raise early, in one line, when the data set is not there; built-in sets always are."""
+        if not dataset_spec(settings.dataset).builtin:
+            open_dataset(settings.dataset, self.train_split, settings.data)
+
+    def load(self, key: RunKey, settings: Settings, device=None) -> nn.Module:
+        """The row's enhancer with its trained weights, in eval mode."""
+        model = self.build(key, settings)
+        if self.is_trained(key):
+            path = Run(key).weights_path
+            if not path.exists():
+                raise FileNotFoundError(f"{key}: not trained yet (no {path.name} in its folder)")
+            load_weights(model, path)
+        return model.to(device or default_device()).eval()
+
+    def evaluate(self, key: RunKey, settings: Settings, device=None) -> list[Score]:
+        """Scores of one row: read back if neither weights, test set nor metrics changed."""
+        run, device = Run(key), torch.device(device or default_device())
+        stamp = run.read_stamp() if self.is_trained(key) else {}
+        eval_hash = content_hash(
+            {
+                "train": stamp.get("train_hash", f"{key.method}, not trained"),
+                "test": self.test_identity(settings),
+                "code": code_fingerprint(__name__, *self.score_code),
+            }
+        )
+        scores_path = run.directory / "scores.csv"
+        with locked(run.lock_path, str(key)):
+            known = read_json(run.directory / "scores.json").get("eval_hash")
+            if known == eval_hash and scores_path.exists():
+                return read_scores(scores_path)
+            measured = self.measure(key, settings, self.load(key, settings, device), device)
+            scores = [self._score(m, key, settings, stamp, device) for m in measured]
+            write_scores(scores_path, scores)
+            run.write_json("scores.json", {"eval_hash": eval_hash, **self.test_identity(settings)})
+        return scores
+
+    def reproduce(self, settings: Settings, device=None) -> list[Score]:
+        """Fit and evaluate every row; all scores, also written beside the runs as one CSV."""
+        self.check_data(settings)
+        keys, scores = self.rows(settings), []
+        for key in tqdm(keys, desc=self.name, disable=not sys.stderr.isatty()):
+            if self.is_trained(key):
+                self.fit(key, settings, device)
+            scores += self.evaluate(key, settings, device)
+        write_scores(keys[0].directory.parents[1] / "scores.csv", scores)
+        return scores
+
+    # What a report says of the runs behind it --------------------------------------------------
+
+    def context(self, settings: Settings) -> Context:
+        """What a verdict has to name: data set, profile, seeds, whether it is the paper's own."""
+        own = settings.profile == "paper" and self.is_papers_own(settings)
+        return Context(settings.dataset, settings.profile, len(settings.seeds), own)
+
+    def logs(self, settings: Settings) -> dict[str, list[dict[str, float]]]:
+        """The training log of every trained row of the first seed, by variant."""
+        keys = [k for k in self.rows(settings) if self.is_trained(k)]
+        first = [k for k in keys if k.seed == settings.seeds[0]]
+        return {key.variant or key.model: Run(key).read_log() for key in first}
+
+    def provenance(self, settings: Settings) -> Table:
+        """What each trained row came from: steps, time, device, versions, commit, train hash."""
+        rows = []
+        for key in self.rows(settings):
+            stamp = Run(key).read_stamp() if self.is_trained(key) else {}
+            if stamp:
+                steps = f"{stamp['steps_done']} of {stamp['steps_planned']}"
+                versions = f"torch {stamp['torch']}, {stamp['commit']}"
+                rows.append([f"{key.method}, seed {key.seed}", steps, f"{stamp['seconds']:.0f} s",
+                             stamp["device"], versions, stamp["train_hash"]])  # fmt: skip
+        header = ["run", "steps of planned", "time", "device", "versions", "train hash"]
+        return Table("Where the numbers come from", header, rows)
+
+    def write_headline(self, settings: Settings, scores: list[Score]) -> None:
+        """What the index of reports shows."""
+        device = next((s.device for s in scores), "")
+        text = self.headline(scores)
+        write_headline(self.name, settings.dataset, settings.profile, device, text)
+
+    @abstractmethod
+    def is_papers_own(self, settings: Settings) -> bool:
+        """True where data, recognizer and protocol are the paper's, so that it is reproduced."""
+
+    @abstractmethod
+    def headline(self, scores: list[Score]) -> str:
+        """The paper's main question and the numbers that answer it, in one line."""
+
+    def _score(self, measured: Measured, key, settings, stamp: dict, device) -> Score:
+        return Score(
+            run=str(key),
+            method=key.model,
+            variant=key.variant,
+            recognizer=getattr(settings, "recognizer", ""),
+            dataset=settings.dataset,
+            split="test",
+            seed=key.seed,
+            profile=settings.profile,
+            device=device_name(device),
+            precision="float32",
+            steps_done=stamp.get("steps_done", 0),
+            steps_planned=stamp.get("steps_planned", 0),
+            weights="trained here" if stamp else "none",
+            **vars(measured),
+        )
+
+
+def _fit_job(paper: str, key: RunKey, settings: Settings) -> Run:
+    """One process of a DDP training (module level, so that it can be spawned)."""
+    from llie_core.recipes import get_recipe
+
+    return fit(get_recipe(paper).experiment(key, settings))

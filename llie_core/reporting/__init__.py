@@ -1,0 +1,1 @@
+"""Scores, tables, figures, claims and HTML. Reads scores and published values, never models."""

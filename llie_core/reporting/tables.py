@@ -1,0 +1,148 @@
+"""Tables: the paper's layout with published and measured values side by side."""
+
+import html
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from llie_core.published import PublishedValue, table
+from llie_core.reporting.scores import Score, select, summarise
+
+NOT_RUN = "not run"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table that shows itself: HTML in reports, aligned text elsewhere. All text is escaped.
+
+    header: column titles; rows: cells as text; note: the protocol of what it shows.
+    """
+
+    caption: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    note: str = ""
+
+    def _repr_html_(self) -> str:
+        def cells(tag: str, values: Iterable[str]) -> str:
+            return "".join(
+                f'<{tag} class="{"number" if i else "label"}">{html.escape(str(v))}</{tag}>'
+                for i, v in enumerate(values)
+            )
+
+        body = "".join(f"<tr>{cells('td', row)}</tr>" for row in self.rows)
+        note = f'<p class="note">{html.escape(self.note)}</p>' if self.note else ""
+        return (
+            f'<div class="table"><table><caption>{html.escape(self.caption)}</caption>'
+            f"<thead><tr>{cells('th', self.header)}</tr></thead><tbody>{body}</tbody></table></div>"
+            + note
+        )
+
+    def __repr__(self) -> str:
+        lines = [list(map(str, self.header)), *[list(map(str, row)) for row in self.rows]]
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        text = [
+            "  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip()
+            for line in lines
+        ]
+        return "\n".join([self.caption, *text, *([self.note] if self.note else [])])
+
+
+def published_beside_measured(
+    paper: str, number: str, scores: Iterable[Score], caption: str, decimals: int = 4
+) -> Table:
+    """One of the paper's tables: each column twice, as published and as measured here.
+
+    A measured cell is the mean over seeds (± standard deviation); "not run" where no score is.
+    """
+    cells, scores = table(paper, number), list(scores)
+    columns = sorted({cell.column for cell in cells})
+    headers = {cell.column: cell.header for cell in cells}
+    header = ["", *[f"{headers[c]}, {kind}" for c in columns for kind in ("published", "here")]]
+    rows = []
+    for row in sorted({cell.row for cell in cells}):
+        line = {cell.column: cell for cell in cells if cell.row == row}
+        label = next(iter(line.values())).label
+        values = [v for c in columns for v in _pair(line.get(c), scores, decimals)]
+        rows.append([label, *values])
+    return Table(caption, header, rows, _note(cells, scores))
+
+
+def score_table(scores: Iterable[Score], metrics: Sequence[tuple[str, str]], caption: str) -> Table:
+    """Rows are methods, columns (metric, subset): mean ± sd over seeds, with every protocol."""
+    scores = list(scores)
+    labels = dict.fromkeys(score.label for score in scores)
+    wanted = [s for s in scores if (s.metric, s.subset) in metrics]
+    rows = [
+        [label, *[_mean(select(wanted, label=label, metric=m, subset=s)) for m, s in metrics]]
+        for label in labels
+    ]
+    header = ["", *[m if s == "all" else f"{m}, {s}" for m, s in metrics]]
+    return Table(caption, header, rows, "Measured: " + conditions(wanted))
+
+
+def conditions(scores: Iterable[Score]) -> str:
+    """Data set, profile, n, seeds, device and protocols of some scores, in one line."""
+    scores = list(scores)
+    if not scores:
+        return "nothing was measured"
+
+    def all_of(name: str) -> str:
+        return ", ".join(dict.fromkeys(str(getattr(s, name)) for s in scores if getattr(s, name)))
+
+    counts = dict.fromkeys(f"n = {s.n} ({s.metric} {s.subset})" for s in scores)
+    seeds = ", ".join(map(str, sorted({s.seed for s in scores})))
+    trained = [s for s in scores if s.steps_planned]
+    steps = dict.fromkeys(f"{s.steps_done} of {s.steps_planned} steps" for s in trained)
+    parts = [
+        f"{all_of('dataset')} ({all_of('split')} split)",
+        f"profile {all_of('profile')}",
+        f"recognizer {all_of('recognizer')}" if all_of("recognizer") else "",
+        "; ".join(counts),
+        f"seed {seeds}",
+        ", ".join(steps),
+        f"protocol {all_of('protocol')}",
+        all_of("device"),
+    ]
+    return "; ".join(part for part in parts if part) + "."
+
+
+def _pair(cell: PublishedValue | None, scores: list[Score], decimals: int) -> tuple[str, str]:
+    if cell is None:
+        return "–", "–"
+    printed = "not legible" if cell.status == "not_legible" else cell.printed
+    if cell.status == "misprint":
+        printed += " *"
+    found = select(
+        scores, method=cell.method, variant=cell.variant, metric=cell.metric, subset=cell.subset
+    )
+    return printed, _mean(found, decimals)
+
+
+def _mean(scores: list[Score], decimals: int | None = None) -> str:
+    if not scores:
+        return NOT_RUN
+    places = decimals if decimals is not None else (2 if scores[0].unit == "dB" else 3)
+    return f"{summarise(score.value for score in scores):.{places}f}"
+
+
+def _note(cells: list[PublishedValue], scores: list[Score]) -> str:
+    metrics = {(cell.metric, cell.subset) for cell in cells}
+    used = [s for s in scores if (s.metric, s.subset) in metrics]
+    places = ", ".join(dict.fromkeys(f"{c.dataset} with {c.recognizer}" for c in cells))
+    notes = [
+        f"* {c.label}, {c.header}: {c.note}" for c in cells if c.status == "misprint" and c.note
+    ]
+    return f"Published: {places}. Here: {conditions(used)} {' '.join(notes)}".strip()
+
+
+def claims_table(verdicts: Iterable, caption: str = "Claims") -> Table:
+    """Every claim with its place, what it says, the verdict and the numbers behind it."""
+    rows = [[v.claim.id, v.claim.place, v.claim.says, v.verdict, v.evidence] for v in verdicts]
+    return Table(caption, ["claim", "place", "says", "verdict", "evidence"], rows)
+
+
+def verdict_counts(verdicts: Iterable) -> Table:
+    """How many claims got each verdict; the reasons in brackets are left to the full table."""
+    words = [v.verdict.split(" (")[0] for v in verdicts]
+    rows = [[word, str(words.count(word))] for word in dict.fromkeys(words)]
+    return Table(f"Verdicts on {len(words)} claims", ["verdict", "claims"], rows)
