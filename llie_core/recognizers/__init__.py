@@ -1,0 +1,41 @@
+"""Frozen task models: `create_recognizer(name)`; a model's file is imported on demand.
+
+A further recognizer adds one line to the table below and one file beside this one.
+"""
+
+import difflib
+from importlib import import_module
+
+from llie_core.recognizers.base import Recognizer
+
+__all__ = ["Recognizer", "create_recognizer", "list_recognizers"]
+
+# name → "module:class"
+_RECOGNIZERS = {
+    "mtcnn": "mtcnn:MTCNN",
+}
+
+
+def list_recognizers() -> list[str]:
+    """Names of all recognizers that `create_recognizer` builds."""
+    return list(_RECOGNIZERS)
+
+
+def create_recognizer(name: str, frozen: bool = True, **options) -> Recognizer:
+    """Build a recognizer.
+
+    Args:
+        name: one of `list_recognizers()`.
+        frozen: leave it False to the run that trains the recognizer itself; see `Recognizer`.
+        options: the constructor's keyword arguments; an unknown one is a TypeError.
+
+    Raises:
+        ValueError: unknown name; the message gives the nearest match and the known names.
+        ImportError: a package that it needs is absent; the message says how to install it.
+    """
+    if name not in _RECOGNIZERS:
+        near = difflib.get_close_matches(str(name).lower().replace("-", "_"), _RECOGNIZERS, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"unknown recognizer {name!r}.{hint} Known: {', '.join(_RECOGNIZERS)}")
+    module, _, cls = _RECOGNIZERS[name].partition(":")
+    return getattr(import_module(f"{__name__}.{module}"), cls)(frozen=frozen, **options)

@@ -1,0 +1,204 @@
+"""Odd kinds of image files, and the PNG writer."""
+
+import struct
+import zlib
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from llie_core.data.images import read_image, write_image
+
+RGB = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
+
+
+def as_tensor(pixels, peak=255):
+    return torch.from_numpy(np.asarray(pixels).astype(np.float32) / peak).permute(2, 0, 1)
+
+
+def save(tmp_path, image, name="a.png", **options):
+    path = tmp_path / name
+    image.save(path, **options)
+    return path
+
+
+def write_png_16(path, samples, colour_type, chunks=b""):
+    """A 16-bit PNG by hand: samples (H, W, C) uint16, filter 0 on every row."""
+
+    def chunk(kind, body):
+        return (
+            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        )
+
+    height, width = samples.shape[:2]
+    header = struct.pack(">IIBBBBB", width, height, 16, colour_type, 0, 0, 0)
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in samples)
+    body = chunk(b"IHDR", header) + chunks + chunk(b"IDAT", zlib.compress(rows))
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + body + chunk(b"IEND", b""))
+    return path
+
+
+def test_rgb_is_exact_float32_in_channel_order(tmp_path):
+    image = read_image(save(tmp_path, Image.fromarray(RGB)))
+    assert image.dtype == torch.float32 and image.shape == (3, 5, 7) and image.is_contiguous()
+    assert torch.equal(image, as_tensor(RGB))
+
+
+@pytest.mark.parametrize("mode", ["L", "1"])
+def test_grey_repeats_over_the_channels(tmp_path, mode):
+    grey = Image.fromarray(RGB[..., 0]).convert(mode)
+    image = read_image(save(tmp_path, grey))
+    assert torch.equal(image[0], as_tensor(np.asarray(grey.convert("L"))[..., None])[0])
+    assert torch.equal(image[0], image[1]) and torch.equal(image[0], image[2])
+
+
+def test_palette_without_and_with_a_transparent_colour(tmp_path):
+    palette = Image.fromarray(RGB).quantize(8)
+    colours = as_tensor(np.asarray(palette.convert("RGB")))
+    assert torch.equal(read_image(save(tmp_path, palette)), colours)
+    clear = np.asarray(palette) == 3
+    assert clear.any()
+    image = read_image(save(tmp_path, palette, transparency=3))
+    assert torch.equal(image, torch.where(torch.from_numpy(clear), torch.zeros(()), colours))
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_alpha_is_composited_over_black(tmp_path, mode):
+    alpha = np.random.default_rng(1).integers(0, 256, (5, 7), dtype=np.uint8)
+    colour = Image.fromarray(RGB) if mode == "RGBA" else Image.fromarray(RGB[..., 0])
+    colour.putalpha(Image.fromarray(alpha))
+    assert colour.mode == mode
+    expected = as_tensor(np.asarray(colour.convert("RGBA"))[..., :3]) * as_tensor(alpha[..., None])
+    torch.testing.assert_close(read_image(save(tmp_path, colour)), expected)
+
+
+def test_cmyk_jpeg(tmp_path):
+    flat = Image.new("CMYK", (16, 8), (255, 0, 0, 0))  # pure cyan
+    image = read_image(save(tmp_path, flat, "a.jpg", quality=100))
+    torch.testing.assert_close(image.mean((1, 2)), torch.tensor([0.0, 1.0, 1.0]), atol=0.02, rtol=0)
+
+
+@pytest.mark.parametrize(("colour_type", "channels"), [(0, 1), (2, 3), (4, 2), (6, 4)])
+def test_16_bit_png_keeps_all_bits(tmp_path, colour_type, channels):
+    samples = np.random.default_rng(2).integers(0, 65536, (5, 7, channels), dtype=np.uint16)
+    image = read_image(write_png_16(tmp_path / "a.png", samples, colour_type))
+    values = samples.astype(np.float64) / 65535
+    colour = values if channels % 2 else values[..., :-1] * values[..., -1:]
+    expected = np.broadcast_to(colour, (5, 7, 3)).transpose(2, 0, 1)
+    np.testing.assert_allclose(image.numpy(), expected, atol=2e-7)
+
+
+def test_16_bit_grey_tiff(tmp_path):
+    samples = np.array([[0, 1, 65535], [256, 32768, 9]], dtype=np.uint16)
+    image = read_image(save(tmp_path, Image.fromarray(samples), "a.tif"))
+    np.testing.assert_allclose(image[1].numpy(), samples / 65535, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.tif"])
+def test_exif_orientation_is_applied(tmp_path, name):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # shown after a quarter turn clockwise
+    image = read_image(save(tmp_path, Image.fromarray(RGB), name, exif=exif))
+    assert torch.equal(image, torch.rot90(as_tensor(RGB), -1, (1, 2)))
+
+
+def test_exif_orientation_of_a_16_bit_png(tmp_path):
+    samples = np.random.default_rng(3).integers(0, 65536, (5, 7, 3), dtype=np.uint16)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    body = exif.tobytes().removeprefix(b"Exif\0\0")
+    chunk = struct.pack(">I", len(body)) + b"eXIf" + body
+    chunk += struct.pack(">I", zlib.crc32(b"eXIf" + body))
+    image = read_image(write_png_16(tmp_path / "a.png", samples, 2, chunk))
+    torch.testing.assert_close(image, torch.rot90(as_tensor(samples, 65535), -1, (1, 2)))
+
+
+def test_one_pixel(tmp_path):
+    path = save(tmp_path, Image.fromarray(RGB[:1, :1]))
+    assert torch.equal(read_image(path), as_tensor(RGB[:1, :1]))
+
+
+def test_first_frame_of_a_gif(tmp_path):
+    frames = [Image.new("RGB", (4, 3), colour) for colour in ("red", "blue")]
+    path = save(tmp_path, frames[0], "a.gif", save_all=True, append_images=frames[1:])
+    assert torch.equal(read_image(path)[:, 0, 0], torch.tensor([1.0, 0.0, 0.0]))
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.gif", "a.bmp", "a.tif", "a.webp"])
+def test_truncated_file_is_named_in_one_line(tmp_path, name):
+    big = np.random.default_rng(4).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    path = save(tmp_path, Image.fromarray(big), name)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(ValueError, match=f"cannot read image .*{name}") as error:
+        read_image(path)
+    assert "\n" not in str(error.value)
+
+
+def test_truncated_16_bit_png_is_named(tmp_path):
+    samples = np.random.default_rng(5).integers(0, 65536, (64, 64, 3), dtype=np.uint16)
+    path = write_png_16(tmp_path / "a.png", samples, 2)
+    path.write_bytes(path.read_bytes()[:9000])
+    with pytest.raises(ValueError, match=r"cannot read image .*a\.png"):
+        read_image(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"no image at all", b"\x89PNG\r\n\x1a\n" + b"\0" * 60])
+def test_garbage_is_named(tmp_path, content):
+    path = tmp_path / "broken.png"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"cannot read image .*broken\.png"):
+        read_image(path)
+
+
+def test_float_tiff_is_refused_and_absent_file_is_named(tmp_path):
+    path = save(tmp_path, Image.fromarray(np.zeros((2, 2), np.float32)), "a.tif")
+    with pytest.raises(ValueError, match="no fixed range"):
+        read_image(path)
+    with pytest.raises(FileNotFoundError, match=r"absent\.png"):
+        read_image(tmp_path / "absent.png")
+
+
+def test_write_then_read_is_within_half_a_level(tmp_path):
+    image = torch.rand(3, 9, 4, generator=torch.Generator().manual_seed(0))
+    path = tmp_path / "new folder" / "a.png"
+    write_image(path, image)
+    assert Image.open(path).mode == "RGB"
+    assert (read_image(path) - image).abs().max() <= 0.5 / 255 + 1e-6
+    assert [p.name for p in path.parent.iterdir()] == ["a.png"]
+
+
+def test_write_clamps_and_rounds(tmp_path):
+    image = torch.tensor([-0.2, 0.5, 1.7]).reshape(3, 1, 1).requires_grad_()
+    write_image(tmp_path / "a.png", image)
+    assert np.asarray(Image.open(tmp_path / "a.png")).tolist() == [[[0, 128, 255]]]
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "a.png"
+    write_image(path, torch.zeros(3, 2, 2))
+    before = path.read_bytes()
+
+    def full_disk(self, target, **options):
+        target.write_bytes(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(Image.Image, "save", full_disk)
+    with pytest.raises(OSError, match="disk full"):
+        write_image(path, torch.ones(3, 2, 2))
+    assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["a.png"]
+
+
+@pytest.mark.parametrize(
+    ("name", "image", "match"),
+    [
+        ("a.jpg", torch.zeros(3, 2, 2), "suffix .png"),
+        ("a.png", torch.zeros(1, 3, 2, 2), r"\(3, H, W\)"),
+        ("a.png", torch.zeros(3, 2, 2, dtype=torch.uint8), "float image"),
+        ("a.png", torch.full((3, 2, 2), torch.nan), "not finite"),
+    ],
+)
+def test_write_refuses(tmp_path, name, image, match):
+    with pytest.raises(ValueError, match=match):
+        write_image(tmp_path / name, image)
