@@ -21,6 +21,8 @@ else
 BIN := .venv/bin
 STAMP := .venv/.llie-complete
 endif
+# Waiting threads sleep, so that jobs side by side (make -j2, pytest -n 2) do not starve each other.
+export OMP_WAIT_POLICY ?= PASSIVE
 PYTHON ?= python3
 FACENET := facenet-pytorch==2.6.0
 

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
+torch.set_num_threads(1)  # the workers of pytest -n share the cores
+
 SHARED_DATA = Path(
     os.environ.get("LLIE_TEST_DATA", Path(__file__).parents[2] / "shared" / "data")
 ).resolve()

@@ -1,0 +1,101 @@
+"""What every enhancer of this room shares: the contract, padding, input checks.
+
+An enhancer maps low-light RGB images to enhanced ones. A method implements `forward` and, if
+its loss needs more than the image, `training_outputs`; `enhance` is inherited.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def parameter_count(model: nn.Module) -> int:
+    """Number of parameters of `model`, trainable or frozen; buffers are not counted."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def check_images(x: Tensor, where: str) -> None:
+    """Raise one clear line unless `x` is a float tensor (B, 3, H, W) with pixels, about [0, 1].
+
+    Raises:
+        TypeError: not a tensor, or not of a floating type.
+        ValueError: another shape, no pixels, or values above 2 (surely 0–255).
+    """
+    if not isinstance(x, Tensor):
+        raise TypeError(f"{where}: expected a torch tensor (B, 3, H, W), got {type(x).__name__}")
+    if not x.is_floating_point():
+        raise TypeError(f"{where}: expected float RGB in [0, 1], got {x.dtype}; divide by 255")
+    if x.ndim != 4 or x.shape[1] != 3 or 0 in x.shape:
+        raise ValueError(f"{where}: expected images of shape (B, 3, H, W), got {tuple(x.shape)}")
+    # Resampling may overshoot 1 a little; nothing but 0–255 data overshoots by a factor of two.
+    if x.max() > 2:
+        raise ValueError(f"{where}: expected RGB in [0, 1], got {x.max().item():g}; divide by 255")
+
+
+def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
+    """Pad (B, C, H, W) at the bottom and the right until H and W are multiples of `multiple`.
+
+    An axis is mirrored; where it is too short to mirror (it must exceed the pad), its last
+    row or column is repeated.
+    """
+    height, width = x.shape[-2:]
+    bottom, right = -height % multiple, -width % multiple
+    if bottom:
+        x = F.pad(x, (0, 0, 0, bottom), mode="reflect" if bottom < height else "replicate")
+    if right:
+        x = F.pad(x, (0, right, 0, 0), mode="reflect" if right < width else "replicate")
+    return x
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode and no gradients inside; every submodule's own flag is restored after."""
+    flags = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for module, flag in flags:
+            module.training = flag
+
+
+class Enhancer(nn.Module):
+    """Base of all enhancers.
+
+    Subclasses define `forward(x, **condition)`: (B, 3, H, W) float RGB in [0, 1] → one tensor of
+    the same size, not clamped. H and W may be assumed to be multiples of `multiple`.
+    """
+
+    multiple: int = 1
+
+    def training_outputs(self, x: Tensor) -> dict[str, Tensor]:
+        """What the loss needs for a batch (B, 3, H, W): at least `image`, with gradients."""
+        return {"image": self(x)}
+
+    def enhance(self, x: Tensor, **condition) -> Tensor:
+        """Enhance images of any size for use and for scores.
+
+        Args:
+            x: (B, 3, H, W) float RGB in [0, 1]. Half precision is computed in float32.
+            condition: what the method is conditioned on, if anything (its `forward` names it).
+
+        Returns:
+            (B, 3, H, W) in [0, 1], without gradients, in the type it was computed in: that of
+            the model's parameters, or at least float32 for a method without parameters.
+
+        Raises:
+            TypeError, ValueError: input that is no such batch of images.
+        """
+        check_images(x, f"{type(self).__name__}.enhance")
+        height, width = x.shape[-2:]
+        parameter = next(self.parameters(), None)
+        dtype = (
+            torch.promote_types(x.dtype, torch.float32) if parameter is None else parameter.dtype
+        )
+        with evaluating(self):
+            enhanced = self(pad_to_multiple(x.to(dtype), self.multiple), **condition)
+        return enhanced[..., :height, :width].clamp(0, 1)

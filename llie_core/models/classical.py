@@ -1,0 +1,100 @@
+"""Enhancers without parameters: the input itself, a gamma curve, histogram equalisation, CLAHE.
+
+Global histogram equalisation (HE) follows R. C. Gonzalez, R. E. Woods, "Digital Image
+Processing"; CLAHE is K. Zuiderveld, "Contrast Limited Adaptive Histogram Equalization", Graphics
+Gems IV, 1994, as scikit-image implements it.
+
+The papers compare with HE and CLAHE but do not say on which channel or with which settings. Both
+work on the HSV value V = max(R, G, B) here (scikit-image's choice for colour images): RGB is
+scaled by V'/V, so hue and saturation stay and the result stays in [0, 1].
+"""
+
+import torch
+from torch import Tensor
+
+from llie_core.models.base import Enhancer
+
+
+class Identity(Enhancer):
+    """The input itself, a row of every comparison."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x
+
+
+class Gamma(Enhancer):
+    """One gamma curve for all pixels and channels: x ** exponent, differentiable.
+
+    Args:
+        exponent: below 1 brightens. The default 1/2.2 is the usual display gamma, applied once
+            more: dark tones as if the image held linear light.
+    """
+
+    def __init__(self, exponent: float = 1 / 2.2):
+        super().__init__()
+        if not exponent > 0:
+            raise ValueError(f"exponent={exponent}: expected a number above 0")
+        self.exponent = exponent
+
+    def forward(self, x: Tensor) -> Tensor:
+        # The slope of the power is infinite at 0; black passes unchanged, with a finite one.
+        return torch.where(x > 0, x.clamp(min=1e-8) ** self.exponent, x)
+
+
+class ValueEnhancer(Enhancer):
+    """Base of methods that map the HSV value of each image; no gradients.
+
+    Subclasses define `map_value(value)`: (H, W) in [0, 1] → the same, for one image that is not
+    constant. Constant images are returned as they are: they have no contrast to enhance.
+    """
+
+    @torch.no_grad()
+    def forward(self, x: Tensor) -> Tensor:
+        value = x.amax(dim=1).clamp(0, 1)  # (B, H, W)
+        mapped = torch.stack([v if v.min() == v.max() else self.map_value(v) for v in value])
+        # Black has no hue: it takes its new value as grey.
+        colour = torch.where(value[:, None] > 0, x / value[:, None].clamp(min=1e-8), 1.0)
+        return colour * mapped[:, None]
+
+
+class HistogramEqualization(ValueEnhancer):
+    """Global histogram equalisation of the HSV value over 256 levels.
+
+    The curve sends level k to (cdf(k) − cdf_min) / (1 − cdf_min), cdf_min being that of the
+    darkest level present, so the darkest becomes 0 and the brightest 1; between the levels of
+    8-bit images it is linear.
+    """
+
+    def map_value(self, value: Tensor) -> Tensor:
+        level = value * 255
+        counts = torch.bincount(level.round().long().flatten(), minlength=256)
+        cdf = counts.cumsum(0).to(value) / value.numel()  # (256,)
+        darkest = cdf[cdf > 0][0]
+        if darkest == 1:  # all pixels on one level
+            return value
+        curve = ((cdf - darkest) / (1 - darkest)).clamp(min=0)
+        below = level.floor().clamp(max=254).long()
+        return torch.lerp(curve[below], curve[below + 1], level - below)
+
+
+class CLAHE(ValueEnhancer):
+    """Contrast-limited adaptive histogram equalisation of the HSV value.
+
+    scikit-image's `equalize_adapthist`: 8×8 tiles, 256 bins; it stretches the result to [0, 1].
+
+    Args:
+        clip_limit: in (0, 1], higher gives more contrast. The default, scikit-image's, is near
+            the 2.0 usual with OpenCV, which counts in units of 1/256.
+    """
+
+    def __init__(self, clip_limit: float = 0.01):
+        super().__init__()
+        if not 0 < clip_limit <= 1:
+            raise ValueError(f"clip_limit={clip_limit}: expected a number in (0, 1]")
+        self.clip_limit = clip_limit
+
+    def map_value(self, value: Tensor) -> Tensor:
+        from skimage.exposure import equalize_adapthist
+
+        mapped = equalize_adapthist(value.double().cpu().numpy(), clip_limit=self.clip_limit)
+        return torch.from_numpy(mapped).to(value)

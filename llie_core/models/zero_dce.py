@@ -1,0 +1,233 @@
+"""Zero-DCE and Zero-DCE++: pixel-wise light-enhancement curves, learned without references.
+
+Zero-DCE: "Zero-Reference Deep Curve Estimation for Low-Light Image Enhancement", C. Guo, C. Li,
+J. Guo, C. C. Loy, J. Hou, S. Kwong, R. Cong, CVPR 2020. Zero-DCE++: "Learning to Enhance
+Low-Light Image via Zero-Reference Deep Curve Estimation", C. Li, C. Guo, C. C. Loy, TPAMI 2021.
+Equation numbers are those of chapter 3 of the thesis on task-oriented joint training that uses
+both as its upstream model ("paper 2" here).
+
+A seven-layer network looks at the image and gives curve maps A in [−1, 1]; the curve
+
+    LE_n = LE_{n−1} + A_n · LE_{n−1} · (1 − LE_{n−1}),    LE_0 = I
+
+is applied eight times to every pixel. It keeps 0 and 1 fixed and is monotone. Zero-DCE estimates
+24 maps (8 iterations × RGB); Zero-DCE++ has separable convolutions and 3 maps used 8 times.
+
+Differs from the paper:
+- The thesis prints Eqs. 3.4, 3.6 and 3.7 with the original I in place of LE_{n−1} as the factor.
+  The released code and the two papers use LE_{n−1}, our default; `curve="thesis"` is the printed
+  form, which leaves [0, 1] where A < 0.
+- Released checkpoints hold −A (their curve is x + r·(x² − x)); `load_released_weights` flips it.
+- The released Zero-DCE++ test crops images to multiples of 12; ours keeps every size.
+- The thesis starts all weights from N(0, 0.02). The released Zero-DCE++ keeps PyTorch's default:
+  in separable layers 0.02 is so small that, measured, weight decay drives layers 3 to 5 to zero
+  before a gradient reaches them (the losses reached are alike). `init` chooses.
+"""
+
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from llie_core.models.base import Enhancer, pad_to_multiple
+
+ITERATIONS = 8
+WIDTH = 32
+FORMS = ("released", "thesis")
+
+
+def light_curve(image: Tensor, maps: tuple[Tensor, ...], curve: str = "released") -> Tensor:
+    r"""Apply the light-enhancement curve once per map.
+
+    .. math:: LE_n = LE_{n-1} + A_n\, LE_{n-1} (1 - LE_{n-1}), \qquad LE_0 = I
+
+    With ``curve="thesis"`` the factor :math:`LE_{n-1}` before the bracket is :math:`I`.
+
+    Args:
+        image: I, (B, C, H, W) in [0, 1].
+        maps: A_1 … A_n, each (B, C, H, W) in [−1, 1].
+
+    Returns:
+        LE_n, (B, C, H, W).
+    """
+    enhanced = image
+    for a in maps:
+        factor = image if curve == "thesis" else enhanced
+        enhanced = enhanced + a * factor * (1 - enhanced)  # Eq. (3.6), (3.7)
+    return enhanced
+
+
+def conv3(inputs: int, outputs: int) -> nn.Module:
+    """3×3 convolution that keeps the size."""
+    return nn.Conv2d(inputs, outputs, 3, padding=1)
+
+
+class SeparableConv(nn.Module):
+    """Depthwise 3×3, then pointwise 1×1 convolution; both with bias, nothing between."""
+
+    def __init__(self, inputs: int, outputs: int):
+        super().__init__()
+        self.depth_conv = nn.Conv2d(inputs, inputs, 3, padding=1, groups=inputs)
+        self.point_conv = nn.Conv2d(inputs, outputs, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.point_conv(self.depth_conv(x))
+
+
+class DCENet(Enhancer):
+    """The seven-layer curve estimator (thesis, Fig. 3.3); layers bear the released names."""
+
+    def __init__(self, inputs: int, outputs: int, width: int = WIDTH, conv=conv3):
+        super().__init__()
+        self.e_conv1 = conv(inputs, width)
+        self.e_conv2 = conv(width, width)
+        self.e_conv3 = conv(width, width)
+        self.e_conv4 = conv(width, width)
+        self.e_conv5 = conv(2 * width, width)
+        self.e_conv6 = conv(2 * width, width)
+        self.e_conv7 = conv(2 * width, outputs)
+
+    def estimate(self, x: Tensor) -> Tensor:
+        """(B, inputs, H, W) → (B, outputs, H, W), before the output's activation."""
+        x1 = F.relu(self.e_conv1(x))  # (B, width, H, W)
+        x2 = F.relu(self.e_conv2(x1))
+        x3 = F.relu(self.e_conv3(x2))
+        x4 = F.relu(self.e_conv4(x3))
+        x5 = F.relu(self.e_conv5(torch.cat([x3, x4], dim=1)))  # (B, 2·width, H, W) inside
+        x6 = F.relu(self.e_conv6(torch.cat([x2, x5], dim=1)))
+        return self.e_conv7(torch.cat([x1, x6], dim=1))
+
+
+def normal_init(model: nn.Module, std: float = 0.02) -> None:
+    """Weights of all convolutions from N(0, std²), biases zero (thesis, Zero-DCE)."""
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.normal_(module.weight, 0.0, std)
+            nn.init.zeros_(module.bias)
+
+
+class RGBCurves(DCENet):
+    """What Zero-DCE and Zero-DCE++ share: RGB curve maps and the authors' checkpoints."""
+
+    def __init__(self, outputs: int, conv, curve: str):
+        super().__init__(3, outputs, conv=conv)
+        _check_form(curve=curve)
+        self.curve = curve
+
+    def brighten(self, x: Tensor, maps: Tensor) -> Tensor:
+        """Eight curve steps on x (B, 3, H, W) with maps (B, 24, H, W), or (B, 3, H, W) reused."""
+        steps = maps.split(3, dim=1)
+        return light_curve(x, steps * (ITERATIONS // len(steps)), self.curve)
+
+    def training_outputs(self, x: Tensor) -> dict[str, Tensor]:
+        """`image` (B, 3, H, W) and `curve_maps`, all maps A side by side as channels.
+
+        Zero-DCE: (B, 24, H, W), RGB of the first iteration, RGB of the second, …;
+        Zero-DCE++: (B, 3, H, W), always estimated at full size.
+        """
+        maps = torch.tanh(self.estimate(x))
+        return {"image": self.brighten(x, maps), "curve_maps": maps}
+
+    def load_released_weights(self, path: str | Path) -> None:
+        """Load the authors' checkpoint (a plain state dict), turning its −A into A.
+
+        Raises:
+            FileNotFoundError: no such file.
+            ValueError: not a tensors-only checkpoint, or other names or shapes than this model's.
+        """
+        state = _read_released(Path(path), self.state_dict())
+        # tanh is odd, so negating the last linear layer negates the maps.
+        last = "e_conv7.point_conv" if "e_conv7.point_conv.weight" in state else "e_conv7"
+        for name in (f"{last}.weight", f"{last}.bias"):
+            state[name] = -state[name]
+        self.load_state_dict(state)
+
+
+class ZeroDCE(RGBCurves):
+    """Zero-DCE: 79,416 parameters, 24 curve maps.
+
+    Args:
+        curve: "released" or "thesis", see the file's head.
+    """
+
+    def __init__(self, curve: str = "released"):
+        super().__init__(3 * ITERATIONS, conv3, curve)
+        normal_init(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.training_outputs(x)["image"]
+
+
+class ZeroDCEPlusPlus(RGBCurves):
+    """Zero-DCE++: 10,561 parameters, one RGB curve map used eight times.
+
+    Args:
+        curve: "released" or "thesis", see the file's head.
+        scale_factor: `forward` and `enhance` estimate the map on an image this many times
+            smaller and interpolate it; an attribute, to be changed at any time.
+            `training_outputs` works at full size whatever it is. The authors and the thesis
+            train at 1 and test at 12.
+        init: "thesis", N(0, 0.02) with zero biases, or "released", PyTorch's default.
+    """
+
+    def __init__(self, curve: str = "released", scale_factor: int = 1, init: str = "thesis"):
+        super().__init__(3, SeparableConv, curve)
+        _check_form(init=init)
+        if init == "thesis":
+            normal_init(self)
+        if scale_factor < 1 or scale_factor != int(scale_factor):
+            raise ValueError(f"scale_factor={scale_factor}: expected a whole number from 1 up")
+        self.scale_factor = int(scale_factor)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.brighten(x, self._scaled_map(x))
+
+    def _scaled_map(self, x: Tensor) -> Tensor:
+        """A (B, 3, H, W), estimated at 1 / scale_factor of the size.
+
+        The image is padded to a multiple of the factor, for the estimate only, and the map
+        cropped back; on multiples this is what the released code computes.
+        """
+        if self.scale_factor == 1:
+            return torch.tanh(self.estimate(x))
+        padded = pad_to_multiple(x, self.scale_factor)
+        height, width = padded.shape[-2:]
+        small = (height // self.scale_factor, width // self.scale_factor)
+        small = F.interpolate(padded, size=small, mode="bilinear")
+        a = torch.tanh(self.estimate(small))  # (B, 3, H/12, W/12)
+        a = F.interpolate(a, size=(height, width), mode="bilinear", align_corners=True)
+        return a[..., : x.shape[-2], : x.shape[-1]]
+
+
+def _check_form(**choice: str) -> None:
+    for name, value in choice.items():
+        if value not in FORMS:
+            raise ValueError(f"{name}={value!r}: choose one of {', '.join(FORMS)}")
+
+
+def _read_released(path: Path, expected: dict[str, Tensor]) -> dict[str, Tensor]:
+    """State dict in `path` without DataParallel's "module.", its names and shapes checked."""
+    if not path.is_file():
+        raise FileNotFoundError(f"no checkpoint at {path}; download the authors' .pth file there")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    # Damaged pickles raise almost any exception (documentation of the pickle module).
+    except Exception as error:
+        raise ValueError(
+            f"{path}: not a tensors-only checkpoint ({type(error).__name__})"
+        ) from error
+    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise ValueError(f"{path}: expected a state dict of tensors, got {type(state).__name__}")
+    state = {str(name).removeprefix("module."): value for name, value in state.items()}
+    wrong = [f"{name} is missing" for name in expected if name not in state]
+    wrong += [f"{name} is not of this model" for name in state if name not in expected]
+    wrong += [
+        f"{name} is {tuple(state[name].shape)}, expected {tuple(value.shape)}"
+        for name, value in expected.items()
+        if name in state and state[name].shape != value.shape
+    ]
+    if wrong:
+        more = f" (and {len(wrong) - 3} more)" if len(wrong) > 3 else ""
+        raise ValueError(f"{path}: other weights than this model's: {'; '.join(wrong[:3])}{more}")
+    return state

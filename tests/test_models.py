@@ -1,0 +1,483 @@
+"""The enhancer room: names, the base class, Zero-DCE, Zero-DCE++ and the darkener."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from enhancer_contract import LearnedEnhancerContract
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from llie_core.losses.zero_reference import zero_reference_total
+from llie_core.models import create_enhancer, list_darkeners, list_enhancers, parameter_count
+from llie_core.models.base import Enhancer, pad_to_multiple
+from llie_core.models.ec_zero_dce import lightness
+from llie_core.models.zero_dce import light_curve
+
+
+def seeded_images(*shape: int) -> torch.Tensor:
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(3))
+
+
+def gmac(model: nn.Module, *size: int, **condition) -> float:
+    """Multiply-adds of the convolutions for one image, in 10⁹ (the counter: two FLOPs each)."""
+    with FlopCounterMode(display=False) as counter:
+        model.to("meta")(torch.empty(1, 3, *size, device="meta"), **condition)
+    return counter.get_total_flops() / 2 / 1e9
+
+
+class TestNames:
+    def test_darkeners_are_not_enhancers(self):
+        assert list_darkeners() == ["ec_zero_dce"]
+        assert not set(list_darkeners()) & set(list_enhancers())
+        assert list_enhancers()[0] == "identity"
+        assert {"gamma", "he", "clahe", "zero_dce", "zero_dce_pp"} <= set(list_enhancers())
+
+    def test_unknown_name_gives_the_nearest_and_the_known(self):
+        with pytest.raises(ValueError, match="Did you mean 'zero_dce'") as caught:
+            create_enhancer("Zero-DCE")
+        assert "clahe" in str(caught.value) and "ec_zero_dce" in str(caught.value)
+        with pytest.raises(ValueError, match=r"'qqq'. Known"):
+            create_enhancer("qqq")
+
+    def test_one_method_does_not_import_the_others(self):
+        code = (
+            "import sys; from llie_core.models import create_enhancer; create_enhancer('gamma');"
+            "loaded = {m.split('.')[2] for m in sys.modules if m.startswith('llie_core.models.')};"
+            "heavy = {'skimage', 'scipy', 'pandas', 'torchvision'} & set(sys.modules);"
+            "assert loaded == {'base', 'classical'}, loaded; assert not heavy, heavy"
+        )
+        subprocess.run([sys.executable, "-c", code], check=True)
+
+
+class TestPadding:
+    def test_mirrors_at_the_far_edges(self):
+        x = torch.arange(5.0).view(1, 1, 1, 5).expand(1, 1, 4, 5)
+        padded = pad_to_multiple(x, 4)
+        assert padded.shape == (1, 1, 4, 8)
+        assert padded[0, 0, 0].tolist() == [0, 1, 2, 3, 4, 3, 2, 1]
+
+    def test_repeats_where_the_axis_is_too_short(self):
+        x = torch.tensor([[1.0, 2.0]]).view(1, 1, 1, 2)
+        assert pad_to_multiple(x, 4)[0, 0].tolist() == [[1, 2, 2, 2]] * 4
+
+    def test_multiples_stay(self):
+        x = seeded_images(1, 3, 8, 12)
+        assert pad_to_multiple(x, 4) is x
+
+    @pytest.mark.parametrize("size", [(37, 53), (1, 1), (16, 24)])
+    def test_enhance_pads_and_crops(self, size):
+        class Sees(Enhancer):
+            multiple = 8
+
+            def forward(self, x):
+                self.seen = x.shape[-2:]
+                return x + 0.25
+
+        model, x = Sees(), seeded_images(2, 3, *size)
+        torch.testing.assert_close(model.enhance(x), (x + 0.25).clamp(max=1))
+        assert all(side % 8 == 0 for side in model.seen)
+
+
+class TestZeroDCE(LearnedEnhancerContract):
+    name = "zero_dce"
+    overfit_rate = 5e-3
+
+
+class TestZeroDCEThesisCurve(LearnedEnhancerContract):
+    name, options = "zero_dce", {"curve": "thesis"}
+    overfit_rate = 5e-3
+
+
+class TestZeroDCEPlusPlus(LearnedEnhancerContract):
+    name = "zero_dce_pp"
+    overfit_rate = 2e-2
+
+
+class TestZeroDCEPlusPlusReduced(LearnedEnhancerContract):
+    name, options = "zero_dce_pp", {"scale_factor": 12, "init": "released"}
+    overfit_rate = 2e-2
+
+
+class TestPublishedSizes:
+    def test_parameters(self):
+        assert parameter_count(create_enhancer("zero_dce")) == 79_416
+        assert parameter_count(create_enhancer("zero_dce_pp")) == 10_561
+
+    def test_parameter_count_includes_frozen_and_excludes_buffers(self):
+        model = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3)).requires_grad_(False)
+        assert parameter_count(model) == 9 + 6
+
+    @pytest.mark.parametrize(
+        "name, options, size, published",
+        [
+            ("zero_dce", {}, (1024, 512), 41.5),
+            ("zero_dce_pp", {}, (1024, 512), 5.28),
+            # Published for 1024×512, cropped to multiples of 12 as the released test does …
+            ("zero_dce_pp", {"scale_factor": 12}, (1020, 504), 0.036),
+            # … where we keep all pixels: 86×43 are looked at instead of 85×42.
+            ("zero_dce_pp", {"scale_factor": 12}, (1024, 512), 0.037),
+        ],
+    )
+    def test_multiply_adds(self, name, options, size, published):
+        digits = len(str(published).partition(".")[2])
+        assert round(gmac(create_enhancer(name, **options), *size), digits) == published
+
+    def test_maps(self):
+        x = seeded_images(2, 3, 20, 30)
+        assert create_enhancer("zero_dce").training_outputs(x)["curve_maps"].shape[1] == 24
+        assert create_enhancer("zero_dce_pp").training_outputs(x)["curve_maps"].shape[1] == 3
+
+    def test_initial_weights(self):
+        torch.manual_seed(0)
+        model = create_enhancer("zero_dce")
+        weights = torch.cat([p.flatten() for n, p in model.named_parameters() if "weight" in n])
+        assert weights.std().item() == pytest.approx(0.02, rel=0.02)
+        assert abs(weights.mean().item()) < 3 * 0.02 / len(weights) ** 0.5
+        assert all((p == 0).all() for n, p in model.named_parameters() if "bias" in n)
+
+    def test_released_initialisation_is_the_default_of_pytorch(self):
+        torch.manual_seed(0)
+        model = create_enhancer("zero_dce_pp", init="released")
+        # Uniform in ±1/√fan_in: 1/3 for 3×3 kernels of one channel, 1/8 for 64 inputs.
+        assert 0.25 < model.e_conv5.depth_conv.weight.abs().max() <= 1 / 3
+        assert 0.1 < model.e_conv5.point_conv.weight.abs().max() <= 1 / 8
+        thesis = create_enhancer("zero_dce_pp")
+        assert thesis.e_conv5.depth_conv.weight.std().item() == pytest.approx(0.02, rel=0.1)
+
+    @pytest.mark.parametrize(
+        "options, words",
+        [({"curve": "printed"}, "curve='printed'"), ({"init": "x"}, "init='x'")]
+        + [({"scale_factor": f}, "scale_factor") for f in (0, -1, 1.5)],
+    )
+    def test_bad_options(self, options, words):
+        with pytest.raises(ValueError, match=words):
+            create_enhancer("zero_dce_pp", **options)
+
+
+class TestCurve:
+    grid = torch.linspace(0, 1, 1001, dtype=torch.float64).view(1, 1, 1, -1)
+
+    def random_maps(self, low: float) -> list[torch.Tensor]:
+        generator = torch.Generator().manual_seed(0)
+        maps = torch.rand(50, 8, 1, 1, 1, generator=generator, dtype=torch.float64)
+        return [tuple(low + (1 - low) * m) for m in maps]
+
+    @pytest.mark.parametrize("a", [-1.0, -0.3, 0.0, 0.7, 1.0])
+    def test_one_step(self, a):
+        y = light_curve(self.grid, (torch.tensor(a),))
+        torch.testing.assert_close(y, self.grid + a * self.grid * (1 - self.grid))
+        assert y[..., 500].item() == pytest.approx(0.5 + a / 4)
+
+    def test_two_steps_by_hand(self):
+        half, ones = torch.full((1, 1, 1, 1), 0.5), (torch.ones(1),) * 2
+        # released: .5 → .75 → .75 + .75·.25; thesis: .5 → .75 → .75 + .5·.25
+        assert light_curve(half, ones).item() == pytest.approx(0.9375)
+        assert light_curve(half, ones, "thesis").item() == pytest.approx(0.875)
+
+    @pytest.mark.parametrize("curve", ["released", "thesis"])
+    def test_ends_are_fixed(self, curve):
+        for maps in self.random_maps(-1):
+            y = light_curve(self.grid, maps, curve)
+            assert y[..., 0] == 0 and y[..., -1] == 1
+
+    @pytest.mark.parametrize("curve, low", [("released", -1), ("thesis", 0)])
+    def test_monotone_and_in_range(self, curve, low):
+        for maps in [*self.random_maps(low), (torch.ones(1),) * 8, (low * torch.ones(1),) * 8]:
+            y = light_curve(self.grid, maps, curve)
+            assert (y.diff() >= -1e-12).all() and y.min() >= 0 and y.max() <= 1
+
+    def test_printed_curve_leaves_the_range_for_negative_maps(self):
+        assert light_curve(self.grid, (-torch.ones(1),) * 8, "thesis").min() < 0
+
+    def test_model_uses_the_chosen_curve(self):
+        released, thesis = (create_enhancer("zero_dce", curve=c) for c in ("released", "thesis"))
+        nn.init.constant_(released.e_conv7.bias, 0.5)
+        thesis.load_state_dict(released.state_dict())
+        x = seeded_images(1, 3, 8, 8)
+        maps = released.training_outputs(x)["curve_maps"].split(3, dim=1)
+        torch.testing.assert_close(released(x), light_curve(x, maps))
+        torch.testing.assert_close(thesis(x), light_curve(x, maps, "thesis"))
+        assert (released(x) - thesis(x)).abs().max() > 0.01
+
+
+def released_forward(state: dict, x: torch.Tensor, scale: int = 1) -> torch.Tensor:
+    """The released networks in few words: r from the network, eight times x + r·(x² − x)."""
+
+    def layer(n, *inputs):
+        y, name = torch.cat(inputs, 1), f"e_conv{n}"
+        if f"{name}.weight" in state:
+            return F.conv2d(y, state[f"{name}.weight"], state[f"{name}.bias"], padding=1)
+        depth = state[f"{name}.depth_conv.weight"], state[f"{name}.depth_conv.bias"]
+        point = state[f"{name}.point_conv.weight"], state[f"{name}.point_conv.bias"]
+        return F.conv2d(F.conv2d(y, *depth, padding=1, groups=y.shape[1]), *point)
+
+    small = x if scale == 1 else F.interpolate(x, scale_factor=1 / scale, mode="bilinear")
+    y1 = layer(1, small).relu()
+    y2 = layer(2, y1).relu()
+    y3 = layer(3, y2).relu()
+    y4 = layer(4, y3).relu()
+    y6 = layer(6, y2, layer(5, y3, y4).relu()).relu()
+    r = layer(7, y1, y6).tanh()
+    if scale != 1:
+        r = nn.UpsamplingBilinear2d(scale_factor=scale)(r)
+    for step in r.split(3, 1) * (24 // r.shape[1]):
+        x = x + step * (x**2 - x)
+    return x
+
+
+class TestReleasedWeights:
+    """Against files of the released names and shapes with random values (the authors' own bytes
+    are not redistributed here) and a re-statement of the released forward pass."""
+
+    @staticmethod
+    def layout(separable: bool) -> dict[str, tuple[int, ...]]:
+        shapes = {}
+        ends = zip((3, 32, 32, 32, 64, 64, 64), (32,) * 6 + (3 if separable else 24,), strict=True)
+        for n, (inputs, outputs) in enumerate(ends, start=1):
+            if separable:
+                shapes[f"e_conv{n}.depth_conv.weight"] = (inputs, 1, 3, 3)
+                shapes[f"e_conv{n}.depth_conv.bias"] = (inputs,)
+                shapes[f"e_conv{n}.point_conv.weight"] = (outputs, inputs, 1, 1)
+                shapes[f"e_conv{n}.point_conv.bias"] = (outputs,)
+            else:
+                shapes[f"e_conv{n}.weight"] = (outputs, inputs, 3, 3)
+                shapes[f"e_conv{n}.bias"] = (outputs,)
+        return shapes
+
+    def state(self, separable: bool) -> dict[str, torch.Tensor]:
+        generator = torch.Generator().manual_seed(7)
+        state = {}
+        for name, shape in self.layout(separable).items():
+            fan_in = max(int(np.prod(shape[1:])), 1)
+            gain = 0.1 if name.endswith("bias") else (2 / fan_in) ** 0.5
+            state[name] = gain * torch.randn(shape, generator=generator)
+        return state
+
+    @pytest.fixture
+    def written(self, tmp_path):
+        def write(content):
+            torch.save(content, tmp_path / "Epoch99.pth")
+            return tmp_path / "Epoch99.pth"
+
+        return write
+
+    @pytest.mark.parametrize("prefix", ["", "module."])
+    @pytest.mark.parametrize(
+        "name, scale, size",
+        [
+            ("zero_dce", 1, (37, 53)),
+            ("zero_dce_pp", 1, (37, 53)),
+            ("zero_dce_pp", 12, (48, 72)),
+            ("zero_dce_pp", 12, (12, 24)),
+        ],
+    )
+    def test_equals_the_released_forward(self, written, name, scale, size, prefix):
+        state = self.state(separable=name == "zero_dce_pp")
+        model = create_enhancer(name, **({"scale_factor": scale} if scale > 1 else {}))
+        model.load_released_weights(written({prefix + n: v for n, v in state.items()}))
+        x = seeded_images(2, 3, *size)
+        with torch.no_grad():
+            ours, theirs = model(x), released_forward(state, x, scale)
+        assert (theirs - x).abs().max() > 0.1  # the curve does something
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
+
+    def test_maps_change_sign(self, written):
+        model = create_enhancer("zero_dce")
+        state = self.state(separable=False)
+        model.load_state_dict(state)
+        x = seeded_images(1, 3, 16, 16)
+        r = model.training_outputs(x)["curve_maps"]
+        model.load_released_weights(written(state))
+        torch.testing.assert_close(model.training_outputs(x)["curve_maps"], -r)
+
+    def test_size_is_kept_where_the_released_code_crops(self):
+        model = create_enhancer("zero_dce_pp", scale_factor=12, init="released")
+        x = seeded_images(1, 3, 50, 61)
+        y = model(x)
+        assert y.shape == x.shape
+        # The first 48×60 pixels of the padded image are not the cropped image: the map is
+        # interpolated over another extent. Training works at full size, whatever the factor.
+        model.scale_factor = 1
+        torch.testing.assert_close(model(x), model.training_outputs(x)["image"])
+        assert not torch.equal(model(x), y)
+
+    @pytest.mark.parametrize(
+        "change, words",
+        [
+            (lambda s: s.pop("e_conv3.bias"), "e_conv3.bias is missing"),
+            (lambda s: s.update(extra=torch.ones(1)), "extra is not of this model"),
+            (lambda s: s.update({"e_conv7.bias": torch.ones(3)}), r"\(3,\), expected \(24,\)"),
+            (lambda s: s.update(epoch=3), "state dict of tensors"),
+        ],
+    )
+    def test_wrong_content_gets_one_line(self, written, change, words):
+        state, model = self.state(separable=False), create_enhancer("zero_dce")
+        before = {name: value.clone() for name, value in model.state_dict().items()}
+        change(state)
+        with pytest.raises(ValueError, match=words) as caught:
+            model.load_released_weights(written(state))
+        assert "\n" not in str(caught.value)
+        torch.testing.assert_close(dict(model.state_dict()), before, rtol=0, atol=0)
+
+    def test_weights_of_the_other_network(self, written):
+        with pytest.raises(ValueError, match="and 39 more"):
+            create_enhancer("zero_dce").load_released_weights(written(self.state(separable=True)))
+
+    def test_no_file_and_no_checkpoint(self, tmp_path, written):
+        model = create_enhancer("zero_dce")
+        with pytest.raises(FileNotFoundError, match=r"none\.pth"):
+            model.load_released_weights(tmp_path / "none.pth")
+        for content in (
+            b"",
+            b"<html>not found</html>",
+            written(self.state(False)).read_bytes()[:999],
+        ):
+            (tmp_path / "bad.pth").write_bytes(content)
+            with pytest.raises(ValueError, match="not a tensors-only checkpoint"):
+                model.load_released_weights(tmp_path / "bad.pth")
+
+    def test_code_in_a_checkpoint_is_not_run(self, tmp_path, written):
+        with pytest.raises(ValueError, match="not a tensors-only checkpoint"):
+            create_enhancer("zero_dce").load_released_weights(written(Touches(tmp_path / "ran")))
+        assert not (tmp_path / "ran").exists()
+
+
+class Touches:
+    """A pickle that creates a file when it is read."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return type(self.path).touch, (self.path,)
+
+
+class TestLightness:
+    def test_equals_scikit_image(self):
+        from skimage.color import rgb2lab
+
+        rgb = seeded_images(1, 3, 40, 40).pow(3)  # dark values meet all branches
+        rgb[..., 0, 0] = 0
+        rgb[..., 0, 1] = 1
+        theirs = rgb2lab(rgb[0].permute(1, 2, 0).double().numpy())[..., 0] / 100
+        # scikit-image's luminance weights have two more digits: 5e-5 in Y.
+        np.testing.assert_allclose(lightness(rgb)[0, 0].numpy(), theirs, atol=1e-4)
+
+    def test_known_values(self):
+        # Middle grey of 18.42 % luminance has L* = 50; the pure sRGB primaries are well known.
+        grey = 1.055 * 0.184187 ** (1 / 2.4) - 0.055
+        colours = [(grey,) * 3, (1, 0, 0), (0, 1, 0), (0, 0, 1), (0, 0, 0), (1, 1, 1)]
+        rgb = torch.tensor(colours).T.reshape(1, 3, 1, 6)
+        expected = torch.tensor([0.5, 0.5324, 0.8774, 0.3230, 0.0, 1.0])
+        torch.testing.assert_close(lightness(rgb).flatten(), expected, rtol=0, atol=1e-4)
+
+    def test_gradient(self):
+        rgb = torch.tensor([0.02, 0.3, 0.9, 0.001, 0.005, 0.002], dtype=torch.float64)
+        rgb = rgb.view(2, 3, 1, 1).requires_grad_()
+        assert torch.autograd.gradcheck(lightness, rgb)
+        black = torch.zeros(1, 3, 1, 1, requires_grad=True)
+        lightness(black).sum().backward()
+        assert torch.isfinite(black.grad).all()
+
+
+class TestECZeroDCE(LearnedEnhancerContract):
+    name, condition = "ec_zero_dce", {"exposure": 0.1}
+    overfit_rate = 1e-2
+
+    def objective(self, model, x):
+        return F.mse_loss(model.training_outputs(x, 0.2)["image"], 0.6 * x)
+
+    def test_parameters(self):
+        assert parameter_count(self.make()) == 69_896
+        assert parameter_count(create_enhancer("ec_zero_dce", width=8, iterations=10)) == 5_674
+
+    def test_only_darkens(self):
+        x = torch.cat([self.images(), seeded_images(2, 3, *self.size)])
+        for exposure in (0.05, 0.3):
+            assert (self.make().enhance(x, exposure) <= x + 1e-6).all()
+
+    def test_lamps_keep_their_light(self):
+        x = self.images(1)
+        x[..., 4:9, 7:12] = torch.tensor([1.0, 1.0, 0.8]).view(1, 3, 1, 1)
+        lamp = (lightness(x) > 0.97).expand_as(x)
+        assert 0 < lamp.sum() == 75
+        y = self.make().enhance(x, 0.05)
+        torch.testing.assert_close(y[lamp], x[lamp], rtol=0, atol=1e-6)
+        assert (y[~lamp] < 0.9 * x[~lamp]).all()
+
+    def test_keeps_the_ratios_of_the_channels(self):
+        x = self.images(1).double()
+        y = self.make().double().enhance(x, 0.1)
+        torch.testing.assert_close(y[:, 0] * x[:, 2], y[:, 2] * x[:, 0])
+
+    def test_training_outputs(self):
+        model, x = self.make(), self.images(4)
+        torch.manual_seed(5)
+        outputs = model.training_outputs(x)
+        assert outputs["curve_maps"].shape == (4, 8, *self.size)
+        assert (outputs["curve_maps"] < 0).all() and (outputs["curve_maps"] > -1).all()
+        exposure = outputs["exposure"]
+        assert exposure.shape == (4,) and len(exposure.unique()) == 4
+        assert exposure.min() >= 0.05 and exposure.max() <= 0.3
+        torch.manual_seed(5)
+        assert torch.equal(model.training_outputs(x)["exposure"], exposure)
+        torch.testing.assert_close(model(x, exposure), outputs["image"])
+
+    def test_exposure_belongs_to_its_image(self):
+        model, x = self.make(), self.images(2)
+        both = model.enhance(x, torch.tensor([0.05, 0.3]))
+        torch.testing.assert_close(both[:1], model.enhance(x[:1], 0.05))
+        torch.testing.assert_close(both[1:], model.enhance(x[1:], 0.3))
+        assert not torch.equal(both[:1], model.enhance(x[:1], 0.3))
+
+    @pytest.mark.parametrize("exposure", [0.04, 0.31, float("nan"), torch.tensor([0.1, 0.4])])
+    def test_exposure_out_of_range(self, exposure):
+        with pytest.raises(ValueError, match=r"out of range \[0.05, 0.3\]"):
+            self.make().enhance(self.images(2), exposure)
+
+    def test_exposure_of_another_batch(self):
+        with pytest.raises(ValueError, match=r"one number or \(2,\)"):
+            self.make().enhance(self.images(2), torch.full((3,), 0.1))
+
+    def test_an_enhancer_knows_no_exposure(self):
+        with pytest.raises(TypeError, match="exposure"):
+            create_enhancer("zero_dce").enhance(self.images(), exposure=0.1)
+
+    def test_trained_brightness_follows_the_exposure(self):
+        """A short training on photographs: E orders the mean brightness of the results."""
+        from skimage import data
+
+        photographs = [data.astronaut(), data.chelsea(), data.coffee()]
+        small = torch.cat(
+            [
+                F.interpolate(torch.tensor(p).permute(2, 0, 1)[None] / 255, (96, 96), mode="area")
+                for p in photographs
+            ]
+        )
+        torch.manual_seed(0)
+        model = create_enhancer("ec_zero_dce", width=16)
+        before = self.brightness(model, small)
+        optimizer = torch.optim.Adam(model.parameters(), 4e-3)
+        for step in range(80):
+            top, left = 48 * (step % 2), 48 * (step // 2 % 2)
+            x = small[..., top : top + 48, left : left + 48].repeat(2, 1, 1, 1)
+            outputs = model.training_outputs(x)
+            exposure = outputs["exposure"]
+            loss = zero_reference_total(outputs, x, "ec_zero_dce", exposure=exposure)["total"]
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        after = self.brightness(model, small)
+        # Measured: 0.120, 0.124, 0.145, 0.173, 0.204, 0.232; before, within 0.02 of one another.
+        assert (after.diff() > 0.001).all(), after
+        assert after[-1] - after[0] > 0.08, after
+        assert (before[-1] - before[0]).abs() < 0.03, before
+
+    @staticmethod
+    def brightness(model, x):
+        """Mean of the images darkened with E = 0.05, 0.10 … 0.30."""
+        return torch.stack([model.enhance(x, 0.05 * k).mean() for k in range(1, 7)])
