@@ -1,0 +1,273 @@
+"""Protocols as data: how each number was made, and scoring images under all of them.
+
+`protocols.toml` lists them. `evaluate` applies one to tensors; `score_pair` applies all that images
+allow to two files or folders, side by side. A protocol of a recognition or cost metric is listed
+so that its numbers carry a name; they are computed in the rooms' own files.
+"""
+
+import tomllib
+from collections.abc import Callable, Iterable
+from dataclasses import MISSING, dataclass, fields
+from functools import cache
+from pathlib import Path
+
+import torch
+
+from llie_core.metrics import naturalness, quality
+from llie_core.weights import WeightsNotAvailable
+
+IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
+_ALLOWED = {
+    "inputs": ("pair", "image", "faces", "masks", "joints", "objects", "maps", "model"),
+    "colour": ("rgb", "y", "grey", "yiq", "none"),
+    "window": (*quality.SSIM_FAMILIES, "none"),
+    "rounding": ("uint8", "float"),
+    "gt_mean": (*quality.GT_MEAN_DEFINITIONS, "none"),
+    "backbone": (*quality.LPIPS_BACKBONES, "none"),
+    "direction": ("higher", "lower"),
+}
+_NAMES_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How a number is made; the keys are explained at the head of protocols.toml."""
+
+    id: str
+    metric: str
+    inputs: str
+    unit: str
+    direction: str
+    decimals: int
+    description: str
+    colour: str = "rgb"
+    window: str = "none"
+    rounding: str = "float"
+    crop: int = 0
+    gt_mean: str = "none"
+    backbone: str = "none"
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if type(value) is not field.type:
+                kind = type(value).__name__
+                raise TypeError(f"protocol {self.id!r}: {field.name} must be {field.type.__name__},"
+                                f" not {kind}")  # fmt: skip
+        for name, allowed in _ALLOWED.items():
+            value = getattr(self, name)
+            if value not in allowed:
+                choices = ", ".join(allowed)
+                raise ValueError(f"protocol {self.id!r}: {name} {value!r} is none of {choices}")
+        if self.crop < 0 or self.decimals < 0:
+            raise ValueError(f"protocol {self.id!r}: crop and decimals must not be negative")
+
+    @classmethod
+    def from_entry(cls, entry: dict[str, object]) -> "Protocol":
+        """A protocol of a table of protocols.toml; unknown and missing keys raise ValueError."""
+        name = entry.get("id", "without id")
+        known = {field.name for field in fields(cls)}
+        if unknown := entry.keys() - known:
+            raise ValueError(f"protocol {name!r}: unknown key {', '.join(sorted(unknown))}")
+        needed = {field.name for field in fields(cls) if field.default is MISSING}
+        if missing := needed - entry.keys():
+            raise ValueError(f"protocol {name!r}: {', '.join(sorted(missing))} is missing")
+        return cls(**entry)
+
+
+@dataclass(frozen=True)
+class ScoreRow:
+    """One line of `llie score`: `value` is the mean over `n` images, or None; `note` says why."""
+
+    protocol: str
+    value: float | None
+    n: int
+    note: str
+
+
+@cache
+def load_protocols() -> dict[str, Protocol]:
+    """All protocols by id, in the order of protocols.toml."""
+    content = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+    protocols = [Protocol.from_entry(entry) for entry in content["protocol"]]
+    by_id = {protocol.id: protocol for protocol in protocols}
+    if len(by_id) < len(protocols):
+        raise ValueError("protocols.toml holds two protocols of one id")
+    return by_id
+
+
+def evaluate(
+    protocol: str | Protocol, prediction: torch.Tensor, reference: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Values of a batch under one protocol.
+
+    For a protocol with `gt_mean = "illumination-ratio"` the caller vouches that the prediction was
+    made with the ratio as an input; the images are compared as they are.
+
+    Args:
+        protocol: an id of protocols.toml, or a Protocol.
+        prediction, reference: `(B, 3, H, W)` float RGB in [0, 1]; the reference only where the
+            protocol compares a pair.
+
+    Returns:
+        `(B,)` float64, one value an image.
+
+    Raises:
+        ValueError: unknown id, a protocol that images alone cannot give, or images it cannot take.
+        WeightsNotAvailable: the metric's weights were not fetched.
+    """
+    protocol = _protocol(protocol)
+    if protocol.inputs not in ("pair", "image"):
+        raise ValueError(f"protocol {protocol.id!r} scores {protocol.inputs}, not images")
+    if protocol.inputs == "image":
+        quality.check_images(protocol.id, 1, prediction=prediction)
+        return getattr(naturalness, protocol.metric)(_prepare(protocol, prediction))
+    if reference is None:
+        raise ValueError(f"protocol {protocol.id!r} needs a reference image")
+    quality.check_images(protocol.id, 1, prediction=prediction, reference=reference)
+    x, y = _prepare(protocol, prediction), _prepare(protocol, reference)
+    if protocol.gt_mean not in ("none", "illumination-ratio"):
+        x = quality.gt_mean(x, y, protocol.gt_mean)
+    return _pair_values(protocol, x, y)
+
+
+def score_pair(
+    a: str | Path,
+    b: str | Path,
+    read: Callable[[Path], torch.Tensor],
+    protocols: Iterable[str] | None = None,
+) -> list[ScoreRow]:
+    """Score file or folder `a` against its reference `b` under every protocol of images.
+
+    Folders are matched by file name without suffix (by whole name where that is ambiguous).
+
+    Args:
+        a, b: two image files, or two folders of them.
+        read: reads a file to `(3, H, W)` float in [0, 1]; errors are ValueError or OSError.
+        protocols: ids; all that take images by default.
+
+    Returns:
+        One row a protocol. What could not be scored, and which files have no partner, is in the
+        notes; a protocol without any value has value None.
+
+    Raises:
+        FileNotFoundError, ValueError: no such path, no partners at all, unknown protocol; for two
+            files also an unreadable file or a difference of shape.
+    """
+    chosen = [_protocol(name) for name in protocols or load_protocols()]
+    chosen = [protocol for protocol in chosen if protocol.inputs in ("pair", "image")]
+    pairs, remarks = _match(Path(a), Path(b))
+    values: dict[str, list[float]] = {protocol.id: [] for protocol in chosen}
+    reasons: dict[str, list[str]] = {protocol.id: [] for protocol in chosen}
+    for first, second in pairs:
+        try:
+            x, y = _read_pair(first, second, read)
+        except (ValueError, OSError) as error:
+            if len(pairs) == 1:
+                raise
+            remarks.append(f"not scored: {error}")
+            continue
+        for protocol in chosen:
+            value, reason = _try(protocol, x, y)
+            (reasons if reason else values)[protocol.id].append(reason or value)
+    return [_row(p.id, values[p.id], reasons[p.id], remarks) for p in chosen]
+
+
+def _protocol(protocol: str | Protocol) -> Protocol:
+    if isinstance(protocol, Protocol):
+        return protocol
+    if protocol not in load_protocols():
+        raise ValueError(f"no protocol {protocol!r}; there are: {', '.join(load_protocols())}")
+    return load_protocols()[protocol]
+
+
+def _prepare(protocol: Protocol, x: torch.Tensor) -> torch.Tensor:
+    x = quality.to_uint8_levels(x) if protocol.rounding == "uint8" else x.clamp(0, 1)
+    crop = protocol.crop
+    return x[..., crop : x.shape[-2] - crop, crop : x.shape[-1] - crop]
+
+
+def _pair_values(protocol: Protocol, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    bounded = not protocol.gt_mean.endswith("unclamped")
+    if protocol.metric in ("fsim", "fsimc"):
+        return quality.fsim(x, y, chromatic=protocol.metric == "fsimc")
+    if protocol.metric == "lpips":
+        return quality.lpips(x, y, backbone=protocol.backbone)
+    x, y = (_one_plane(image, protocol.colour) for image in (x, y))
+    if protocol.metric == "ssim":
+        return quality.ssim(x, y, family=protocol.window, bounded=bounded)
+    return quality.psnr(x, y, bounded=bounded)
+
+
+def _one_plane(x: torch.Tensor, colour: str) -> torch.Tensor:
+    """Luma or grey in all three channels, which leaves the means of PSNR and SSIM what they are."""
+    if colour == "rgb":
+        return x
+    weights = (65.481, 128.553, 24.966) if colour == "y" else [255 * w for w in quality.GREY]
+    offset = 16 if colour == "y" else 0
+    plane = (x * x.new_tensor(weights).view(1, 3, 1, 1)).sum(dim=1, keepdim=True) + offset
+    return (plane / 255).expand_as(x)
+
+
+def _try(protocol: Protocol, x: torch.Tensor, y: torch.Tensor) -> tuple[float, str]:
+    """The value and "", or NaN and the reason why there is none."""
+    if protocol.gt_mean == "illumination-ratio":
+        return float("nan"), "the ratio is an input of the network; images alone cannot give this"
+    try:
+        value = evaluate(protocol, x, y if protocol.inputs == "pair" else None).item()
+    except WeightsNotAvailable as error:
+        return float("nan"), f"not available: {error}"
+    except ValueError as error:
+        return float("nan"), str(error)
+    return value, "undefined: the image has no structure" if value != value else ""
+
+
+def _row(name: str, values: list[float], reasons: list[str], remarks: list[str]) -> ScoreRow:
+    notes = []
+    if reasons:
+        scope = "" if not values else f"{len(reasons)} of {len(values) + len(reasons)}: "
+        notes.append(scope + "; ".join(dict.fromkeys(reasons)))
+    mean = sum(values) / len(values) if values else None
+    return ScoreRow(name, mean, len(values), "; ".join(notes + remarks))
+
+
+def _read_pair(
+    first: Path, second: Path, read: Callable[[Path], torch.Tensor]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    x, y = read(first), read(second)
+    if x.shape != y.shape:
+        sizes = [f"{image.shape[-2]}×{image.shape[-1]}" for image in (x, y)]
+        raise ValueError(f"{first} is {sizes[0]} but {second} is {sizes[1]}")
+    return x[None], y[None]
+
+
+def _match(a: Path, b: Path) -> tuple[list[tuple[Path, Path]], list[str]]:
+    """Pairs of files, and remarks on the files without a partner."""
+    for path in (a, b):
+        if not path.exists():
+            raise FileNotFoundError(f"no such file or folder: {path}")
+    if a.is_dir() != b.is_dir():
+        raise ValueError(f"give two files or two folders; {a} and {b} are one of each")
+    if not a.is_dir():
+        return [(a, b)], []
+    files_a, files_b = _images(a), _images(b)
+    unique = all(len({f.stem for f in files}) == len(files) for files in (files_a, files_b))
+    named_a, named_b = ({f.stem if unique else f.name: f for f in fs} for fs in (files_a, files_b))
+    common = [name for name in named_a if name in named_b]
+    if not common:
+        raise ValueError(f"no image of {a} ({len(files_a)}) has a namesake in {b} ({len(files_b)})")
+    remarks = [
+        f"{len(lonely)} of {folder} without a partner: {_listed(lonely)}"
+        for folder, names, others in ((a, named_a, named_b), (b, named_b, named_a))
+        if (lonely := [name for name in names if name not in others])
+    ]
+    return [(named_a[name], named_b[name]) for name in common], remarks
+
+
+def _images(folder: Path) -> list[Path]:
+    files = (f for f in folder.iterdir() if f.suffix.lower() in IMAGE_SUFFIXES and f.is_file())
+    return sorted(f for f in files if not f.name.startswith("."))
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:_NAMES_SHOWN]) + (", …" if len(names) > _NAMES_SHOWN else "")
