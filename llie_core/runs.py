@@ -111,17 +111,28 @@ def folder_fingerprint(root: Path, names: list[str]) -> str:
     return content_hash([(name, (Path(root) / name).stat().st_size) for name in sorted(names)])
 
 
+# Imported for files, records and reports: they decide no number, so they are hashed only if named.
+_NO_NUMBERS = (
+    "llie_core.files",
+    "llie_core.runs",
+    "llie_core.published",
+    "llie_core.recipes",
+    "llie_core.reporting",
+)
+
+
 def code_fingerprint(*modules: str) -> str:
     """Hash of the named llie_core modules and of the llie_core modules that they import.
 
     Taken over the syntax trees without docstrings, so comments, docstrings and layout are free.
+    Modules that only write files or reports are followed no further.
     """
     pending, seen = list(modules), {}
     while pending:
         name = pending.pop()
         if name not in seen:
             seen[name], imported = _module_digest(name)
-            pending += imported
+            pending += [m for m in imported if not m.startswith(_NO_NUMBERS)]
     return content_hash(seen)
 
 

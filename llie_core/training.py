@@ -461,8 +461,7 @@ def _to_device(batch: dict, device: torch.device) -> dict:
         return value
 
     moved = move(batch)
-    if device.type == "cuda":
-        moved["image"] = moved["image"].contiguous(memory_format=torch.channels_last)
+    moved["image"] = moved["image"].contiguous(memory_format=torch.channels_last)
     return moved
 
 

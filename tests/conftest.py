@@ -17,7 +17,9 @@ SHARED_DATA = Path(
 def shared_data() -> Path:
     """Folder of small real data sets in their official layouts; skips where it is absent."""
     if not SHARED_DATA.is_dir():
-        pytest.skip(f"real sample images are not here (looked in {SHARED_DATA}; set LLIE_TEST_DATA)")
+        pytest.skip(
+            f"real sample images are not here (looked in {SHARED_DATA}; set LLIE_TEST_DATA)"
+        )
     return SHARED_DATA
 
 

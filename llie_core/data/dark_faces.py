@@ -69,9 +69,9 @@ def crop_faces(item: dict, size: int, rng: np.random.Generator) -> dict:
     x, y = int(rng.integers(low_x + 1)), int(rng.integers(low_y + 1))
     valid = torch.nonzero(~ignore).flatten()
     if len(valid) and rng.random() < 0.5:
-        box = boxes[valid[rng.integers(len(valid))]]
-        x = int(np.clip((box[0] + box[2]) / 2 - rng.uniform(0.2, 0.8) * size, 0, low_x))
-        y = int(np.clip((box[1] + box[3]) / 2 - rng.uniform(0.2, 0.8) * size, 0, low_y))
+        x0, y0, x1, y1 = boxes[valid[rng.integers(len(valid))]].tolist()
+        x = int(np.clip((x0 + x1) / 2 - rng.uniform(0.2, 0.8) * size, 0, low_x))
+        y = int(np.clip((y0 + y1) / 2 - rng.uniform(0.2, 0.8) * size, 0, low_y))
     crop = image.new_zeros(3, size, size)
     part = image[:, y : y + size, x : x + size]
     crop[:, : part.shape[1], : part.shape[2]] = part

@@ -17,7 +17,7 @@ from llie_core.data import collate, face_targets, open_dataset
 from llie_core.data.builtin import FACE_HEIGHTS
 from llie_core.data.dark_faces import DarkFaces, exposure_darkener
 from llie_core.losses.task_driven import JointLoss, weights_of_ratio
-from llie_core.losses.zero_reference import zero_reference_total
+from llie_core.losses.zero_reference import WEIGHTS, zero_reference_total
 from llie_core.metrics import psnr
 from llie_core.metrics.faces import detection_rates, wider_ap
 from llie_core.models import create_enhancer
@@ -76,8 +76,8 @@ PROFILES = {
     ),
     "quick": JointSettings("builtin-faces", "quick"),
     "reference": JointSettings(
-        "builtin-faces", "reference", seeds=(0, 1, 2), train_count=2048, test_count=384, steps=600,
-        darkener_steps=600,
+        "builtin-faces", "reference", seeds=(0, 1, 2), train_count=2048, test_count=192, steps=400,
+        darkener_steps=400,
     ),
     "paper": JointSettings(
         "wider-face", "paper", ratios=RATIOS, size=512, steps=322_000, lr=1e-4,
@@ -154,6 +154,7 @@ class JointRecipe(Recipe):
                 workers=settings.workers,
             ),
             identity={
+                "loss_weights": WEIGHTS["thesis"],
                 "w_up": w_up,
                 "w_down": w_down,
                 "recognizer": settings.recognizer if w_down else "",
@@ -230,7 +231,7 @@ class JointRecipe(Recipe):
 
     def _darkener_experiment(self, key: RunKey, settings: JointSettings) -> Experiment:
         data = NormalLight(
-            open_dataset("builtin-photos", "train", size=settings.size, count=settings.train_count)
+            open_dataset("builtin-photos", "train", size=64, count=settings.train_count)
         )
         return Experiment(
             key=key,
@@ -239,9 +240,14 @@ class JointRecipe(Recipe):
             data=data,
             collate=collate,
             settings=TrainSettings(
-                steps=settings.darkener_steps, batch_size=settings.batch_size, lr=settings.lr
+                steps=settings.darkener_steps,
+                batch_size=6,
+                lr=2e-3,
+                schedule="cosine",
+                weight_decay=1e-4,
+                grad_clip=0.1,
             ),
-            identity={"data": data.source.describe()},
+            identity={"data": data.source.describe(), "loss_weights": WEIGHTS["ec_zero_dce"]},
             code=(
                 "llie_core.models.ec_zero_dce",
                 "llie_core.losses.zero_reference",

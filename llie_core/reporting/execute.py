@@ -21,30 +21,40 @@ class ReportFailed(RuntimeError):
 
 def report_name(parameters: dict, paper: str) -> str:
     """<paper>-<dataset>-<profile>, as report, notebook and state files are named."""
+    lacking = [key for key in ("dataset", "profile") if key not in (parameters or {})]
+    if lacking:
+        raise ValueError(f"{paper}: the parameters lack {', '.join(lacking)}")
     return f"{paper}-{parameters['dataset']}-{parameters['profile']}"
 
 
 def build_report(paper: str, parameters: dict) -> Path:
     """Execute notebooks/<paper>.ipynb with `parameters` and write its HTML; returns the path.
 
-    Whatever happens is recorded for the index. On failure the HTML is removed, the partly
-    executed notebook is kept beside the finished ones, and ReportFailed carries the last line.
+    Whatever happens is recorded for the index. On failure the HTML and the notebook of an earlier
+    success are removed, the partly executed notebook is kept as <name>.failed.ipynb, and
+    ReportFailed carries the last line.
     """
     name = report_name(parameters, paper)
     target = reports_dir() / f"{name}.html"
     executed = results_dir() / "notebooks" / f"{name}.ipynb"
+    partial = executed.with_suffix(".failed.ipynb")
     executed.parent.mkdir(parents=True, exist_ok=True)
     began = time.perf_counter()
-    state = {"name": name, "paper": paper, "parameters": parameters, "state": "done", "error": ""}
+    state = {"name": name, "paper": paper, "parameters": parameters}
+    state |= {"state": "failed", "error": "interrupted"}  # until it is known to be done
     with locked(executed.with_suffix(".lock"), name):
         try:
-            _execute(project_root() / "notebooks" / f"{paper}.ipynb", executed, parameters)
-            _export(executed, target, name)
+            _execute(project_root() / "notebooks" / f"{paper}.ipynb", partial, parameters)
+            _export(partial, target, name)
+            partial.replace(executed)
+            state |= {"state": "done", "error": ""}
         except Exception as error:
-            target.unlink(missing_ok=True)
-            state |= {"state": "failed", "error": last_line(error)}
+            state["error"] = last_line(error)
             raise ReportFailed(f"{name}: {state['error']}") from error
         finally:
+            if state["state"] == "failed":
+                target.unlink(missing_ok=True)
+                executed.unlink(missing_ok=True)
             state["seconds"] = round(time.perf_counter() - began, 1)
             state["finished"] = datetime.datetime.now().isoformat(" ", "minutes")
             write_text(_states() / f"{name}.json", json.dumps(state, indent=2) + "\n")
@@ -62,26 +72,24 @@ def last_line(error: Exception) -> str:
     return next((line for line in reversed(text.splitlines()) if line.strip()), "unknown error")
 
 
-def _execute(source: Path, executed: Path, parameters: dict) -> None:
+def _execute(source: Path, partial: Path, parameters: dict) -> None:
     import papermill
 
     if not source.exists():
         raise FileNotFoundError(f"no notebook {source.name} in {source.parent}")
-    failed = executed.with_suffix(".failed.ipynb")
-    failed.unlink(missing_ok=True)
+    partial.unlink(missing_ok=True)
     with tempfile.TemporaryDirectory() as ipython_dir:
         # A history file shared by parallel kernels can hang them.
         os.environ["IPYTHONDIR"] = ipython_dir
         os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"
-        # The executed notebook appears under its name only once every cell has run.
         papermill.execute_notebook(
-            source, failed, parameters, kernel_name="python3", progress_bar=False,
+            source, partial, parameters, kernel_name="python3", progress_bar=False,
             cwd=str(source.parent),
         )  # fmt: skip
-    failed.replace(executed)
 
 
 def _export(executed: Path, target: Path, title: str) -> None:
+    import nbformat
     from nbconvert import HTMLExporter
 
     exporter = HTMLExporter(
@@ -89,7 +97,8 @@ def _export(executed: Path, target: Path, title: str) -> None:
         extra_template_basedirs=[str(TEMPLATES)],
         embed_images=True,
     )
-    body, _ = exporter.from_filename(str(executed), resources={"metadata": {"name": title}})
+    notebook = nbformat.read(executed, as_version=4)
+    body, _ = exporter.from_notebook_node(notebook, resources={"metadata": {"name": title}})
     write_text(target, body)
 
 
