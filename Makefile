@@ -31,7 +31,7 @@ name_of = $(1)-$(call dataset_of,$(1))-$(PROFILE)
 REPORTS := $(foreach paper,$(PAPER),reports/$(call name_of,$(paper)).html)
 SOURCES := $(shell find llie_core -name '*.py' -o -name '*.toml' -o -name '*.csv' -o -name '*.j2' -o -name '*.css')
 
-.PHONY: reproduce test test-python test-notebooks lint lab env bench clean FORCE
+.PHONY: reproduce test test-python test-notebooks lint golden lab env bench clean FORCE
 .SECONDARY:
 .DELETE_ON_ERROR:
 
@@ -77,6 +77,12 @@ test-notebooks: | $(STAMP)
 	LLIE_RESULTS=$$results LLIE_REPORTS=$$results JUPYTER_PREFER_ENV_PATH=1 \
 	$(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-sanitize-with tests/nbval.cfg \
 	  -p no:cacheprovider notebooks
+
+# After a change that is meant to alter golden outputs: run, store, and read the diff.
+golden: | $(STAMP)
+	@results=$$(mktemp -d) && trap 'rm -rf "$$results"' EXIT && \
+	LLIE_RESULTS=$$results LLIE_REPORTS=$$results JUPYTER_PREFER_ENV_PATH=1 \
+	$(BIN)/python tests/store_golden.py notebooks/*.ipynb
 
 lab: | $(STAMP)
 	$(BIN)/jupyter lab notebooks

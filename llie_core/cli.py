@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+from collections import Counter
 from pathlib import Path
 
 
@@ -14,10 +15,13 @@ def main(arguments: list[str] | None = None) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         return options.run(options)
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except KeyboardInterrupt:
         print("llie: interrupted; run the same command again to resume", file=sys.stderr)
         return 130
-    except (ValueError, TypeError, FileNotFoundError, ImportError) as error:
+    except (ValueError, TypeError, OSError, ImportError) as error:
         print(f"llie: {error}", file=sys.stderr)
         return 2
     except RuntimeError as error:
@@ -31,6 +35,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_fit(commands)
     _add_enhance(commands)
     _add_listings(commands)
+    _add_measuring(commands)
     _add_report(commands)
     return parser
 
@@ -81,11 +86,14 @@ def _fit(options) -> int:
 def _overrides(pairs: list[str]) -> dict[str, object]:
     import json
 
+    own = {"seeds": "--seed", **{k: f"--{k}" for k in ("dataset", "data", "profile", "processes")}}
     overrides = {}
     for pair in pairs:
         key, separator, value = pair.partition("=")
         if not separator:
             raise ValueError(f"--set {pair}: write KEY=VALUE")
+        if key in own:
+            raise ValueError(f"--set {pair}: this setting has an option of its own, {own[key]}")
         try:
             overrides[key] = json.loads(value)
         except json.JSONDecodeError:
@@ -123,6 +131,11 @@ def _enhance(options) -> int:
 def _darken(options) -> int:
     if options.model == "physical":
         return _darken_physically(options)
+    from llie_core.models import list_darkeners
+
+    if options.model not in list_darkeners():
+        known = ", ".join(["physical", *list_darkeners()])
+        raise ValueError(f"{options.model!r} does not darken (known: {known})")
     model, device = _load_model(options)
     exposure = options.exposure
     return _each_picture(
@@ -136,9 +149,10 @@ def _darken_physically(options) -> int:
     import numpy as np
     import torch
 
-    from llie_core.data.darkening import DarkeningRange, darken
+    from llie_core.data.darkening import Darkening, DarkeningRange, darken
     from llie_core.files import write_text
 
+    Darkening(options.exposure)  # refuses what is no exposure, before any picture is read
     ranges = DarkeningRange(exposure=(options.exposure, options.exposure))
     record = {}
 
@@ -190,15 +204,29 @@ def _each_picture(options, apply) -> int:
     from llie_core.data.images import read_image, write_image
 
     pictures, failed = _pictures(options.source), 0
+    targets = _targets(pictures, options.target)
     hidden = not sys.stderr.isatty()
     for number, path in enumerate(tqdm(pictures, disable=hidden, unit="picture")):
         try:
-            write_image(options.target / f"{path.stem}.png", apply(read_image(path), number))
+            write_image(targets[number], apply(read_image(path), number))
         except ValueError as error:
             failed += 1
             print(f"llie: {error}", file=sys.stderr)
     print(f"{len(pictures) - failed} of {len(pictures)} pictures written to {options.target}")
     return 1 if failed else 0
+
+
+def _targets(pictures: list[Path], folder: Path) -> list[Path]:
+    """One PNG a picture; it keeps the picture's suffix where another picture has the same stem."""
+    stems = Counter(path.stem for path in pictures)
+    targets = [
+        folder / f"{path.stem if stems[path.stem] == 1 else path.name}.png" for path in pictures
+    ]
+    own = {path.resolve() for path in pictures}
+    for target in targets:
+        if target.resolve() in own:
+            raise ValueError(f"{target}: the result would replace a picture; name another folder")
+    return targets
 
 
 def _add_listings(commands) -> None:
@@ -230,6 +258,39 @@ def _datasets(_options) -> int:
     return 0
 
 
+def _add_measuring(commands) -> None:
+    score = commands.add_parser("score", help="one output under every protocol, side by side")
+    score.add_argument("a", type=Path, metavar="A", help="picture or folder to score")
+    score.add_argument("b", type=Path, metavar="B", help="its reference: picture or folder")
+    score.set_defaults(run=_score)
+    weights = commands.add_parser("weights", help="weights of metrics: nothing comes by itself")
+    weights.add_argument("action", choices=("list", "fetch", "verify"))
+    weights.add_argument("names", nargs="*", metavar="NAME", help="which; fetch also takes 'all'")
+    weights.set_defaults(run=_weights)
+
+
+def _score(options) -> int:
+    from llie_core.data.images import read_image
+    from llie_core.metrics.protocols import load_protocols, score_pair
+
+    for row in score_pair(options.a, options.b, read_image):
+        unit = load_protocols()[row.protocol].unit
+        value = "–" if row.value is None else f"{row.value:.4f} {unit}".strip()
+        print(f"{row.protocol:<52} {value:>14}  n = {row.n}  {row.note}".rstrip())
+    return 0
+
+
+def _weights(options) -> int:
+    from llie_core import weights
+
+    if options.action == "list":
+        text, code = weights.main_list()
+    else:
+        text, code = getattr(weights, f"main_{options.action}")(options.names)
+    print(text)
+    return code
+
+
 def _add_report(commands) -> None:
     report = commands.add_parser("report", help="execute a paper's notebook and write its HTML")
     report.add_argument("paper", metavar="PAPER")
@@ -247,7 +308,11 @@ def _report(options) -> int:
 
     from llie_core.reporting.execute import build_report
 
-    parameters = yaml.safe_load(options.parameters.read_text(encoding="utf-8"))
+    try:
+        parameters = yaml.safe_load(options.parameters.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{options.parameters}: no valid YAML: {reason}") from error
     print(build_report(options.paper, parameters))
     return 0
 

@@ -1,7 +1,5 @@
 """What the report of paper 2 shows beside its scores: pictures, audit, measured claims."""
 
-from dataclasses import dataclass
-
 import torch
 from torch import nn
 
@@ -11,19 +9,10 @@ from llie_core.models import create_enhancer
 from llie_core.models.zero_dce import light_curve
 from llie_core.recipes.joint import ALONE, JOINT, JointRecipe, JointSettings
 from llie_core.recognizers import create_recognizer
+from llie_core.reporting.figures import Panel
 from llie_core.reporting.scores import Score, select, summarise
 from llie_core.reporting.tables import Table
 from llie_core.runs import Run, RunKey
-
-
-@dataclass(frozen=True)
-class Panel:
-    """A picture for the report: label, image (3, H, W), boxes (N, 4) xyxy and their scores."""
-
-    label: str
-    image: torch.Tensor
-    boxes: torch.Tensor
-    scores: torch.Tensor
 
 
 def group_keys(recipe: JointRecipe, settings: JointSettings) -> list[RunKey]:
@@ -114,7 +103,10 @@ def audit() -> Table:
     count = f"{count_parameters(create_enhancer('ec_zero_dce')):,}"
     rows.append(["ec_zero_dce", "1/1", "not published", count, "not published", "not counted"])
     header = ["model", "curve map", "parameters, published", "here", "GMAC, published", "here"]
-    note = "One multiply-add counts 1; convolutions only. ec_zero_dce is our small re-statement."
+    note = (
+        "One multiply-add counts 1; convolutions only. The released code crops to multiples of 12 "
+        "(its 0.036 is for 1020×504), ours keeps every pixel. ec_zero_dce is our re-statement."
+    )
     return Table("Audit at 1024×512", header, rows, note)
 
 

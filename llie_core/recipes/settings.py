@@ -28,6 +28,8 @@ class Settings:
             raise ValueError("seeds: name at least one seed")
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"seeds: {list(self.seeds)} names one twice; every seed is one run")
+        if min(self.seeds) < 0 or self.workers < 0 or self.processes < 1:
+            raise ValueError("seeds and workers must not be negative, processes at least 1")
 
 
 def make_settings(profiles: dict[str, Settings], profile: str, **overrides: object) -> Settings:

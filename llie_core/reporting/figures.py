@@ -1,7 +1,7 @@
 """Figures: pictures with detections, training curves, strips. Every one is shown with alt text."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from dataclasses import dataclass
 
 import matplotlib.pyplot as plt
 import seaborn as sns
@@ -14,7 +14,8 @@ WIDTH = 10.0  # inches, of a full-width figure
 BOX = "#39ff14"
 
 
-class PanelLike(Protocol):
+@dataclass(frozen=True)
+class Panel:
     """A picture with a label and detections: image (3, H, W), boxes (N, 4) xyxy, scores (N,)."""
 
     label: str
@@ -29,7 +30,7 @@ def show(figure: Figure, alt: str) -> None:
     plt.close(figure)
 
 
-def pictures(rows: Sequence[Sequence[PanelLike]], title: str = "", alt: str = "") -> None:
+def pictures(rows: Sequence[Sequence[Panel]], title: str = "", alt: str = "") -> None:
     """A grid of pictures with labels, boxes and scores, shown; the alt text counts the boxes."""
     columns = max(map(len, rows))
     side = WIDTH / columns
@@ -67,7 +68,7 @@ def training_curves(
     show(figure, alt)
 
 
-def _draw(axis: plt.Axes, panel: PanelLike) -> None:
+def _draw(axis: plt.Axes, panel: Panel) -> None:
     axis.imshow(panel.image.clamp(0, 1).permute(1, 2, 0).numpy(), interpolation="nearest")
     axis.set_title(panel.label, fontsize=9)
     for (x0, y0, x1, y1), score in zip(panel.boxes.tolist(), panel.scores.tolist(), strict=True):

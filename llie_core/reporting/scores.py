@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from statistics import mean, stdev
 
-from llie_core.files import write_text
+from llie_core.files import project_root, write_text
 
 
 @dataclass(frozen=True)
@@ -98,3 +98,9 @@ def summarise(values: Iterable[float]) -> Summary:
 def select(scores: Iterable[Score], **wanted: object) -> list[Score]:
     """Scores whose fields equal `wanted`; `label` may stand for method and variant."""
     return [s for s in scores if all(getattr(s, key) == value for key, value in wanted.items())]
+
+
+def reference_scores(paper: str, dataset: str) -> list[Score]:
+    """Scores of the committed reference run of a paper on a data set; empty where there is none."""
+    path = project_root() / "results" / "reference" / paper / dataset / "scores.csv"
+    return read_scores(path) if path.exists() else []

@@ -1,6 +1,7 @@
 """Tables: the paper's layout with published and measured values side by side."""
 
 import html
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -8,6 +9,7 @@ from llie_core.published import PublishedValue, table
 from llie_core.reporting.scores import Score, select, summarise
 
 NOT_RUN = "not run"
+_NO_NUMBER = (NOT_RUN, "–", "inf", "nan", "", "not legible", "not published", "not counted")
 
 
 @dataclass(frozen=True)
@@ -23,10 +25,13 @@ class Table:
     note: str = ""
 
     def _repr_html_(self) -> str:
+        numbers = [_is_number_column(column) for column in zip(*self.rows, strict=True)]
+        numbers = numbers or [False] * len(self.header)
+
         def cells(tag: str, values: Iterable[str]) -> str:
             return "".join(
-                f'<{tag} class="{"number" if i else "label"}">{html.escape(str(v))}</{tag}>'
-                for i, v in enumerate(values)
+                f'<{tag} class="{"number" if number else "text"}">{html.escape(str(value))}</{tag}>'
+                for value, number in zip(values, numbers, strict=True)
             )
 
         body = "".join(f"<tr>{cells('td', row)}</tr>" for row in self.rows)
@@ -104,6 +109,12 @@ def conditions(scores: Iterable[Score]) -> str:
         all_of("device"),
     ]
     return "; ".join(part for part in parts if part) + "."
+
+
+def _is_number_column(values: Sequence[object]) -> bool:
+    """True where every cell is a number, perhaps with a unit or a mark, or says there is none."""
+    texts = [str(value) for value in values]
+    return all(text in _NO_NUMBER or re.match(r"[-+−<]?\.?\d", text) for text in texts)
 
 
 def _pair(cell: PublishedValue | None, scores: list[Score], decimals: int) -> tuple[str, str]:

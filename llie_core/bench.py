@@ -1,0 +1,72 @@
+"""Benchmarks: how long enhancers and training steps take on a device. For people, not for tests."""
+
+import time
+from statistics import median
+
+import torch
+
+from llie_core.data import collate, face_targets
+from llie_core.data.builtin import BuiltinFaces
+from llie_core.losses.task_driven import JointLoss, weights_of_ratio
+from llie_core.losses.zero_reference import zero_reference_total
+from llie_core.metrics.cost import latency
+from llie_core.models import create_enhancer, list_enhancers
+from llie_core.recognizers import create_recognizer
+from llie_core.reporting.tables import Table
+from llie_core.runs import device_name
+from llie_core.training import default_device
+
+SIZES = ((256, 256), (400, 600), (512, 1024))
+
+
+def run_benchmarks(device: str | None = None) -> None:
+    """Print the tables of enhancer latencies and of training steps."""
+    device = torch.device(device or default_device())
+    print(enhancer_table(device))
+    print()
+    print(step_table(device))
+
+
+def enhancer_table(device: torch.device) -> Table:
+    """Median latency of every enhancer, batch 1, float32, in ms ± half the interquartile range."""
+    rows = []
+    for name in list_enhancers():
+        model = create_enhancer(name)
+        times = [latency(model, size, device, runs=5, seconds=0.5) for size in SIZES]
+        rows.append([name, *(f"{t.median_ms:.1f} ± {t.iqr_ms / 2:.1f}" for t in times)])
+    header = ["enhancer", *(f"{height}×{width}" for height, width in SIZES)]
+    note = f"float32, batch 1, {device_name(device)}"
+    return Table("Enhancers: milliseconds a picture", header, rows, note)
+
+
+def step_table(device: torch.device, size: int = 160, batch_size: int = 4) -> Table:
+    """Seconds of one training step of paper 2, by W_up : W_down."""
+    data = BuiltinFaces("train", size=size, count=batch_size)
+    batch = collate([data[i] for i in range(batch_size)])
+    batch["image"] = batch["image"].to(device).contiguous(memory_format=torch.channels_last)
+    recognizer = create_recognizer("mtcnn").to(device)
+    rows = []
+    for ratio in ("1:0", "2:1", "0:1"):
+        model = create_enhancer("zero_dce_pp").to(device, memory_format=torch.channels_last)
+        loss = JointLoss(_upstream, recognizer, face_targets, *weights_of_ratio(ratio))
+        rows.append([ratio, f"{_seconds_a_step(model, loss, batch, device):.3f}"])
+    note = f"batch {batch_size} of {size}×{size}, float32, {device_name(device)}"
+    return Table("Training steps: seconds", ["W_up : W_down", "s"], rows, note)
+
+
+def _upstream(outputs: dict, batch: dict) -> dict:
+    return zero_reference_total(outputs, batch["image"], weights="thesis")
+
+
+def _seconds_a_step(model, loss, batch: dict, device: torch.device, steps: int = 5) -> float:
+    optimizer = torch.optim.Adam(model.parameters())
+    times = []
+    for _ in range(steps + 1):
+        began = time.perf_counter()
+        optimizer.zero_grad(set_to_none=True)
+        loss(model.training_outputs(batch["image"]), batch)["total"].backward()
+        optimizer.step()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        times.append(time.perf_counter() - began)
+    return median(times[1:])  # the first step warms up
