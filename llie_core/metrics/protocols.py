@@ -13,19 +13,33 @@ from pathlib import Path
 
 import torch
 
-from llie_core.metrics import naturalness, quality
+from llie_core.metrics.naturalness import brisque, niqe, sseq
+from llie_core.metrics.quality import (
+    GREY,
+    GT_MEAN_DEFINITIONS,
+    LPIPS_BACKBONES,
+    SSIM_FAMILIES,
+    check_images,
+    fsim,
+    gt_mean,
+    lpips,
+    psnr,
+    ssim,
+    to_uint8_levels,
+)
 from llie_core.weights import WeightsNotAvailable
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
 _ALLOWED = {
     "inputs": ("pair", "image", "faces", "masks", "joints", "objects", "maps", "model"),
     "colour": ("rgb", "y", "grey", "yiq", "none"),
-    "window": (*quality.SSIM_FAMILIES, "none"),
+    "window": (*SSIM_FAMILIES, "none"),
     "rounding": ("uint8", "float"),
-    "gt_mean": (*quality.GT_MEAN_DEFINITIONS, "none"),
-    "backbone": (*quality.LPIPS_BACKBONES, "none"),
+    "gt_mean": (*GT_MEAN_DEFINITIONS, "none"),
+    "backbone": (*LPIPS_BACKBONES, "none"),
     "direction": ("higher", "lower"),
 }
+_NO_REFERENCE = {"niqe": niqe, "brisque": brisque, "sseq": sseq}
 _NAMES_SHOWN = 5
 
 
@@ -49,11 +63,11 @@ class Protocol:
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            value = getattr(self, field.name)
-            if type(value) is not field.type:
-                kind = type(value).__name__
-                raise TypeError(f"protocol {self.id!r}: {field.name} must be {field.type.__name__},"
-                                f" not {kind}")  # fmt: skip
+            kind, expected = type(getattr(self, field.name)).__name__, field.type.__name__
+            if kind != expected:
+                raise TypeError(
+                    f"protocol {self.id!r}: {field.name} must be {expected}, not {kind}"
+                )
         for name, allowed in _ALLOWED.items():
             value = getattr(self, name)
             if value not in allowed:
@@ -120,14 +134,14 @@ def evaluate(
     if protocol.inputs not in ("pair", "image"):
         raise ValueError(f"protocol {protocol.id!r} scores {protocol.inputs}, not images")
     if protocol.inputs == "image":
-        quality.check_images(protocol.id, 1, prediction=prediction)
-        return getattr(naturalness, protocol.metric)(_prepare(protocol, prediction))
+        check_images(protocol.id, 1, prediction=prediction)
+        return _NO_REFERENCE[protocol.metric](_prepare(protocol, prediction))
     if reference is None:
         raise ValueError(f"protocol {protocol.id!r} needs a reference image")
-    quality.check_images(protocol.id, 1, prediction=prediction, reference=reference)
+    check_images(protocol.id, 1, prediction=prediction, reference=reference)
     x, y = _prepare(protocol, prediction), _prepare(protocol, reference)
     if protocol.gt_mean not in ("none", "illumination-ratio"):
-        x = quality.gt_mean(x, y, protocol.gt_mean)
+        x = gt_mean(x, y, protocol.gt_mean)
     return _pair_values(protocol, x, y)
 
 
@@ -182,7 +196,7 @@ def _protocol(protocol: str | Protocol) -> Protocol:
 
 
 def _prepare(protocol: Protocol, x: torch.Tensor) -> torch.Tensor:
-    x = quality.to_uint8_levels(x) if protocol.rounding == "uint8" else x.clamp(0, 1)
+    x = to_uint8_levels(x) if protocol.rounding == "uint8" else x.clamp(0, 1)
     crop = protocol.crop
     return x[..., crop : x.shape[-2] - crop, crop : x.shape[-1] - crop]
 
@@ -190,20 +204,20 @@ def _prepare(protocol: Protocol, x: torch.Tensor) -> torch.Tensor:
 def _pair_values(protocol: Protocol, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     bounded = not protocol.gt_mean.endswith("unclamped")
     if protocol.metric in ("fsim", "fsimc"):
-        return quality.fsim(x, y, chromatic=protocol.metric == "fsimc")
+        return fsim(x, y, chromatic=protocol.metric == "fsimc")
     if protocol.metric == "lpips":
-        return quality.lpips(x, y, backbone=protocol.backbone)
+        return lpips(x, y, backbone=protocol.backbone)
     x, y = (_one_plane(image, protocol.colour) for image in (x, y))
     if protocol.metric == "ssim":
-        return quality.ssim(x, y, family=protocol.window, bounded=bounded)
-    return quality.psnr(x, y, bounded=bounded)
+        return ssim(x, y, family=protocol.window, bounded=bounded)
+    return psnr(x, y, bounded=bounded)
 
 
 def _one_plane(x: torch.Tensor, colour: str) -> torch.Tensor:
     """Luma or grey in all three channels, which leaves the means of PSNR and SSIM what they are."""
     if colour == "rgb":
         return x
-    weights = (65.481, 128.553, 24.966) if colour == "y" else [255 * w for w in quality.GREY]
+    weights = (65.481, 128.553, 24.966) if colour == "y" else [255 * w for w in GREY]
     offset = 16 if colour == "y" else 0
     plane = (x * x.new_tensor(weights).view(1, 3, 1, 1)).sum(dim=1, keepdim=True) + offset
     return (plane / 255).expand_as(x)
