@@ -105,11 +105,13 @@ class Recipe(ABC):
         """Scores of one row: read back if neither weights, test set nor metrics changed."""
         run, device = Run(key), torch.device(device or default_device())
         stamp = run.read_stamp() if self.is_trained(key) else {}
+        # What a train hash covers of a trained model's code has to be asked of an untrained one.
+        own_code = () if stamp else (type(self.build(key, settings)).__module__,)
         eval_hash = content_hash(
             {
                 "train": stamp.get("train_hash", f"{key.method}, not trained"),
                 "test": self.test_identity(settings),
-                "code": code_fingerprint(__name__, *self.score_code),
+                "code": code_fingerprint(__name__, *self.score_code, *own_code),
             }
         )
         scores_path = run.directory / "scores.csv"

@@ -191,15 +191,19 @@ class JointRecipe(Recipe):
 
     def headline(self, scores: list[Score]) -> str:
         parts = []
-        for metric, subset in (("ap", "hard"), ("recall", "all"), ("fp_per_image", "all")):
+        for words, metric, subset in (
+            ("AP on hard faces", "ap", "hard"),
+            ("recall", "recall", "all"),
+            ("false positives a picture", "fp_per_image", "all"),
+        ):
             alone, joint = (
                 summarise(
                     s.value for s in select(scores, variant=ratio, metric=metric, subset=subset)
                 )
                 for ratio in (ALONE, JOINT)
             )
-            parts.append(f"{metric} {subset}: {alone:.3f} alone, {joint:.3f} joint")
-        return "Zero-DCE++ " + "; ".join(parts)
+            parts.append(f"{words} {alone:.3f} alone, {joint:.3f} joint")
+        return "Zero-DCE++: " + "; ".join(parts)
 
     def train_data(self, settings: JointSettings) -> tuple[Dataset, dict]:
         """The training set and what identifies it."""

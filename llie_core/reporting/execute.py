@@ -5,6 +5,7 @@ import html
 import json
 import os
 import re
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -74,6 +75,7 @@ def last_line(error: Exception) -> str:
 
 def _execute(source: Path, partial: Path, parameters: dict) -> None:
     import papermill
+    from traitlets.config import Config
 
     if not source.exists():
         raise FileNotFoundError(f"no notebook {source.name} in {source.parent}")
@@ -83,8 +85,8 @@ def _execute(source: Path, partial: Path, parameters: dict) -> None:
         os.environ["IPYTHONDIR"] = ipython_dir
         os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"
         papermill.execute_notebook(
-            source, partial, parameters, kernel_name="python3", progress_bar=False,
-            cwd=str(source.parent),
+            source, partial, parameters, kernel_name="python3", progress_bar=sys.stderr.isatty(),
+            cwd=str(source.parent), config=Config({"KernelManager": {"transport": "ipc"}}),
         )  # fmt: skip
 
 
