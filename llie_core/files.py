@@ -1,9 +1,11 @@
 """Where files stand, and how they are written so that a kill leaves nothing half done."""
 
 import contextlib
+import csv
+import io
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -42,6 +44,15 @@ def write_text(path: Path, text: str) -> None:
     """Write `text` to `path` atomically (UTF-8)."""
     with atomic(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def write_rows(path: Path, rows: list[dict], columns: Iterable[str] = ()) -> None:
+    """Write dicts as CSV, atomically; columns default to the keys of the first row."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns or (rows[0] if rows else ()), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, text.getvalue())
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ from torch import nn
 from tqdm import tqdm
 
 from llie_core.data import dataset_spec, open_dataset
-from llie_core.files import locked
+from llie_core.files import locked, write_rows
 from llie_core.models import create_enhancer
 from llie_core.recipes.settings import Settings, make_settings
 from llie_core.reporting.claims import Context
@@ -68,8 +68,10 @@ class Recipe(ABC):
         """What decides a score besides the weights: test set, protocols, recognizer."""
 
     @abstractmethod
-    def measure(self, key: RunKey, settings: Settings, model, device) -> list[Measured]:
-        """The numbers of one row on the test set."""
+    def measure(
+        self, key: RunKey, settings: Settings, model, device
+    ) -> tuple[list[Measured], list[dict]]:
+        """The numbers of one row on the test set, and what stands behind them, image by image."""
 
     def build(self, key: RunKey, settings: Settings) -> nn.Module:
         """The row's untrained enhancer, initialised from the seed."""
@@ -89,7 +91,12 @@ class Recipe(ABC):
     def check_data(self, settings: Settings) -> None:
         """Raise early, in one line, when the data set is not there; built-in sets always are."""
         if not dataset_spec(settings.dataset).builtin:
-            open_dataset(settings.dataset, self.train_split, settings.data)
+            options = self.data_options(settings)
+            open_dataset(settings.dataset, self.train_split, settings.data, **options)
+
+    def data_options(self, settings: Settings) -> dict:
+        """Options with which the data set is opened."""
+        return {}
 
     def load(self, key: RunKey, settings: Settings, device=None) -> nn.Module:
         """The row's enhancer with its trained weights, in eval mode."""
@@ -119,9 +126,11 @@ class Recipe(ABC):
             known = read_json(run.directory / "scores.json").get("eval_hash")
             if known == eval_hash and scores_path.exists():
                 return read_scores(scores_path)
-            measured = self.measure(key, settings, self.load(key, settings, device), device)
+            model = self.load(key, settings, device)
+            measured, images = self.measure(key, settings, model, device)
             scores = [self._score(m, key, settings, stamp, device) for m in measured]
             write_scores(scores_path, scores)
+            write_rows(run.directory / "per_image.csv", images)
             run.write_json("scores.json", {"eval_hash": eval_hash, **self.test_identity(settings)})
         return scores
 

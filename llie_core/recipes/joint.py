@@ -8,6 +8,7 @@ s_down bring the two losses to one range (see losses/task_driven.py); on built-i
 are darkened by a physical model, and easy/medium/hard go by the height of the face.
 """
 
+import json
 from dataclasses import dataclass
 
 import torch
@@ -42,8 +43,9 @@ class JointSettings(Settings):
     """Settings of the joint training. Sizes in pixels, counts in images.
 
     ratios: W_up:W_down of the runs trained; size: training crop; score_threshold: of the
-    operating point at which recall and false positives are counted; planned_steps: of the
-    published schedule (epochs are not stated there: Zero-DCE++'s 100 on 12,880 images).
+    operating point at which recall and false positives are counted; missing: "skip" runs on a
+    partial copy of WIDER FACE, of which the records then say so; planned_steps: of the published
+    schedule (epochs are not stated there: Zero-DCE++'s 100 on 12,880 images).
     """
 
     recognizer: str = "mtcnn"
@@ -62,6 +64,7 @@ class JointSettings(Settings):
     precision: str = "float32"
     darkener_steps: int = 150
     score_threshold: float = 0.9
+    missing: str = "error"
 
     def __post_init__(self):
         super().__post_init__()
@@ -105,6 +108,9 @@ class JointRecipe(Recipe):
     def key(self, settings: JointSettings, model: str, ratio: str = "", seed: int = 0) -> RunKey:
         """The key of a row; `model` "original" stands for the normal-light pictures."""
         return RunKey(self.name, settings.dataset, settings.profile, model, ratio, seed)
+
+    def data_options(self, settings: JointSettings) -> dict:
+        return {"missing": settings.missing} if settings.dataset == "wider-face" else {}
 
     def parse_key(self, settings: JointSettings, model: str, variant: str, seed: int) -> RunKey:
         """The key of a run as the command line names it; default: the joint training at 2:1."""
@@ -172,19 +178,27 @@ class JointRecipe(Recipe):
             "subsets": FACE_HEIGHTS,
         }
 
-    def measure(self, key: RunKey, settings: JointSettings, model, device) -> list[Measured]:
+    def measure(
+        self, key: RunKey, settings: JointSettings, model, device
+    ) -> tuple[list[Measured], list[dict]]:
         recognizer = create_recognizer(settings.recognizer).to(device)
         data, _ = self.test_data(settings)
-        predictions, truth, keep, quality = [], [], [], []
+        seen: list[Seen] = []
         for batch in _test_loader(data, settings):
             image, target = batch["image"].to(device), batch["target"].to(device)
             output = target if key.model == "original" else model.enhance(image)
-            predictions += recognizer.predict(output, MTCNN_THRESHOLDS)
-            truth += batch["boxes"]
-            keep += batch["keep"]
-            if key.model != "original":
-                quality += psnr(output, target).tolist()
-        return face_scores(predictions, truth, keep, settings) + quality_scores(quality)
+            found = recognizer.predict(output, MTCNN_THRESHOLDS)
+            quality = [None] * len(found) if key.model == "original" else psnr(output, target)
+            if "keep" not in batch:
+                raise FileNotFoundError(
+                    "wider-face: the easy, medium and hard lists are needed for the scores "
+                    "(eval_tools/ground_truth/wider_{easy,medium,hard}_val.mat)"
+                )
+            fields = ("name", "darkening", "boxes", "ignore", "keep")
+            parts = zip(found, quality, *(batch[field] for field in fields), strict=True)
+            seen += [Seen(*part) for part in parts]
+        scores = face_scores(seen, settings) + quality_scores(seen)
+        return scores, [image_row(image, settings.score_threshold) for image in seen]
 
     def is_papers_own(self, settings: JointSettings) -> bool:
         return settings.dataset == "wider-face" and settings.recognizer == "tinaface"
@@ -202,8 +216,9 @@ class JointRecipe(Recipe):
                 )
                 for ratio in (ALONE, JOINT)
             )
-            parts.append(f"{words} {alone:.3f} alone, {joint:.3f} joint")
-        return "Zero-DCE++: " + "; ".join(parts)
+            if alone.seeds and joint.seeds:
+                parts.append(f"{words} {alone:.3f} alone, {joint:.3f} joint")
+        return "Zero-DCE++: " + ("; ".join(parts) or f"{ALONE} and {JOINT} were not both run")
 
     def train_data(self, settings: JointSettings) -> tuple[Dataset, dict]:
         """The training set and what identifies it."""
@@ -212,7 +227,7 @@ class JointRecipe(Recipe):
                 "builtin-faces", "train", size=settings.size, count=settings.train_count
             )
             return data, data.describe()
-        source = open_dataset("wider-face", "train", settings.data)
+        source = open_dataset("wider-face", "train", settings.data, **self.data_options(settings))
         darkener, weights = self._trained_darkener(settings)
         data = DarkFaces(source, darkener, settings.size)
         return data, {**source.describe(), "size": settings.size, "darkener": weights}
@@ -224,7 +239,7 @@ class JointRecipe(Recipe):
                 "builtin-faces", "test", size=settings.test_size, count=settings.test_count
             )
             return data, data.describe()
-        source = open_dataset("wider-face", "val", settings.data)
+        source = open_dataset("wider-face", "val", settings.data, **self.data_options(settings))
         darkener, weights = self._trained_darkener(settings)
         return DarkFaces(source, darkener), {**source.describe(), "darkener": weights}
 
@@ -286,31 +301,60 @@ def darkening_loss(outputs: dict, batch: dict) -> dict[str, torch.Tensor]:
     )
 
 
-def face_scores(predictions, truth, keep, settings: JointSettings) -> list[Measured]:
+@dataclass(frozen=True)
+class Seen:
+    """One test picture and what the detector found: boxes (N, 4), ignore (N,), keep by subset."""
+
+    found: dict[str, torch.Tensor]
+    psnr: torch.Tensor | None
+    name: str
+    darkening: dict
+    boxes: torch.Tensor
+    ignore: torch.Tensor
+    keep: dict[str, torch.Tensor]
+
+
+def face_scores(seen: list[Seen], settings: JointSettings) -> list[Measured]:
     """AP by subset, and recall and false positives at the operating point."""
     protocol = "face-ap-wider" if settings.dataset == "wider-face" else "face-ap-height"
+    found, truth = [image.found for image in seen], [image.boxes for image in seen]
     scores = []
     for subset in SUBSETS:
-        kept = [image[subset] for image in keep]
+        kept = [image.keep[subset] for image in seen]
         n = int(sum(k.sum() for k in kept))
-        ap = wider_ap(predictions, truth, kept)
+        ap = wider_ap(found, truth, kept)
         scores.append(Measured("ap", subset, ap, "fraction", "higher", n, protocol))
-    everything = [torch.ones(len(boxes), dtype=torch.bool) for boxes in truth]
-    rates = detection_rates(predictions, truth, everything, score=settings.score_threshold)
-    n = sum(map(len, truth))
-    recall = Measured("recall", "all", rates["recall"], "fraction", "higher", n, "face-recall")
-    false = rates["false_positives_per_image"]
-    return [*scores, recall, Measured(
-        "fp_per_image", "all", false, "per image", "lower", len(truth), "face-fp-per-image"
-    )]  # fmt: skip
+    valid = [~image.ignore for image in seen]
+    rates = detection_rates(found, truth, valid, score=settings.score_threshold)
+    recall, false = rates["recall"], rates["false_positives_per_image"]
+    n, pictures = int(sum(v.sum() for v in valid)), len(seen)
+    return [
+        *scores,
+        Measured("recall", "all", recall, "fraction", "higher", n, "face-recall"),
+        Measured("fp_per_image", "all", false, "per image", "lower", pictures, "face-fp-per-image"),
+    ]
 
 
-def quality_scores(values: list[float]) -> list[Measured]:
+def quality_scores(seen: list[Seen]) -> list[Measured]:
     """Mean PSNR against the normal-light pictures; nothing for those pictures themselves."""
+    values = [float(image.psnr) for image in seen if image.psnr is not None]
     if not values:
         return []
     mean = sum(values) / len(values)
     return [Measured("psnr", "all", mean, "dB", "higher", len(values), "psnr-rgb-float")]
+
+
+def image_row(image: Seen, score: float) -> dict:
+    """One picture's line of per_image.csv: how it was darkened, what was found in it."""
+    rates = detection_rates([image.found], [image.boxes], [~image.ignore], score=score)
+    return {
+        "name": image.name,
+        "faces": int((~image.ignore).sum()),
+        "recall": f"{rates['recall']:.4f}",
+        "false_positives": round(rates["false_positives_per_image"]),
+        "psnr": "" if image.psnr is None else f"{float(image.psnr):.4f}",
+        "darkening": json.dumps(image.darkening),
+    }
 
 
 def _test_loader(data, settings: JointSettings) -> DataLoader:

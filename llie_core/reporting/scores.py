@@ -1,14 +1,13 @@
 """A score: one measured number with everything that says what it is."""
 
 import csv
-import io
 import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from statistics import mean, stdev
 
-from llie_core.files import project_root, write_text
+from llie_core.files import project_root, write_rows
 
 
 @dataclass(frozen=True)
@@ -51,11 +50,7 @@ _TYPES = {field.name: field.type for field in fields(Score)}
 
 def write_scores(path: Path, scores: Iterable[Score]) -> None:
     """Write scores as CSV, atomically."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, _TYPES, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(asdict(score) for score in scores)
-    write_text(path, text.getvalue())
+    write_rows(path, [asdict(score) for score in scores], _TYPES)
 
 
 def read_scores(path: Path) -> list[Score]:
