@@ -11,14 +11,10 @@ import numpy as np
 import pytest
 import torch
 
-from llie_core.metrics import brisque, naturalness, niqe, sseq
-from llie_core.metrics.naturalness import (
-    brisque_features,
-    grey_levels,
-    imresize,
-    niqe_features,
-    sseq_features,
-)
+from llie_core.metrics import brisque, niqe, sseq
+from llie_core.metrics.matlab import grey_levels, imresize
+from llie_core.metrics.naturalness import brisque_features, niqe_features, sseq_features
+from llie_core.metrics.svm import couple
 from llie_core.weights import WeightsNotAvailable
 
 METRICS = {"niqe": niqe, "brisque": brisque, "sseq": sseq}
@@ -281,7 +277,7 @@ def test_probabilities_recover_consistent_pairs():
     p = torch.tensor([0.5, 0.2, 0.15, 0.1, 0.05], dtype=torch.float64)
     pairwise = p[:, None] / (p[:, None] + p)
     pairwise.fill_diagonal_(0)
-    coupled = naturalness._couple(pairwise)
+    coupled = couple(pairwise)
     assert coupled.sum().item() == pytest.approx(1, abs=1e-12)
     torch.testing.assert_close(coupled, p, rtol=0, atol=0.02)  # libsvm stops at 0.005/k
 

@@ -6,7 +6,7 @@ SSEQ: Liu, Liu, Huang, Bovik, Signal Processing: Image Communication 29(8), 2014
 
 All take `(B, 3, H, W)` float RGB in [0, 1], which is rounded to 8 bits and to 8-bit grey first, and
 return `(B,)` float64; lower is better. Parameters are the authors' (`llie weights fetch niqe`, …).
-The authors' code is MATLAB; what other ports get wrong is marked "MATLAB:" below.
+The authors' code is MATLAB; what other ports get wrong is marked "MATLAB:" below, or in matlab.py.
 
 An image with no structure (one flat colour) has no score: the authors' code and this give NaN.
 In exactly flat regions of a picture the authors' NIQE and BRISQUE depend on the sign of rounding
@@ -18,12 +18,21 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 
-from llie_core.metrics.quality import by_chunks, check_images, in_float64
+from llie_core.metrics.matlab import grey_levels, imresize, read_mat, to_tensor
+from llie_core.metrics.quality import by_chunks, check_images
+from llie_core.metrics.svm import (
+    Classifier,
+    Regressor,
+    classifier_from_mat,
+    ranges_from_text,
+    regressor_from_mat,
+    regressor_from_text,
+    scale,
+)
 from llie_core.weights import find
 
 _BLOCK = 96  # NIQE's blocks, in pixels
@@ -81,7 +90,7 @@ def brisque(images: torch.Tensor) -> torch.Tensor:
     """
     model, ranges = _brisque_model(str(find("brisque")), str(find("brisque-range")))
     features = brisque_features(images)
-    scaled = _scale(features, *ranges)
+    scaled = scale(features, *ranges)
     return model.predict(scaled.cpu()).to(features.device)
 
 
@@ -100,7 +109,7 @@ def sseq(images: torch.Tensor) -> torch.Tensor:
     """
     model = _sseq_model(str(find("sseq")))
     features = sseq_features(images)
-    scaled = _scale(features, model.lowest, model.highest).cpu()
+    scaled = scale(features, model.lowest, model.highest).cpu()
     scores = torch.stack([part.predict(scaled) for part in model.regressors], dim=-1)  # (B, 5)
     quality = (model.classifier.probabilities(scaled) * scores).sum(dim=-1)
     return (quality * 50 + 50).to(features.device)
@@ -164,58 +173,6 @@ def sseq_features(images: torch.Tensor) -> torch.Tensor:
         return torch.stack(statistics, dim=-1)
 
     return by_chunks(features, images)
-
-
-def grey_levels(images: torch.Tensor) -> torch.Tensor:
-    """8-bit grey as MATLAB's rgb2gray of a uint8 image gives it: `(B, H, W)`, whole 0 to 255."""
-    levels = (in_float64(images).clamp(0, 1) * 255).round()
-    # First row of the inverse of the NTSC matrix; the usual .299 .587 .114 rounds otherwise.
-    red, green, blue = 0.298936021293775, 0.587043074451121, 0.114020904255103
-    grey = levels[:, 0] * red + levels[:, 1] * green + levels[:, 2] * blue
-    return (grey + 0.5).floor()
-
-
-def imresize(images: torch.Tensor, scale: float) -> torch.Tensor:
-    """Bicubic resizing as MATLAB's imresize: antialiased when shrinking, mirrored at the borders.
-
-    Args:
-        images: `(..., H, W)` float.
-        scale: > 0; the new sides are ⌈scale·H⌉ and ⌈scale·W⌉.
-
-    Returns:
-        `(..., ⌈scale·H⌉, ⌈scale·W⌉)`, neither rounded nor clipped.
-    """
-    for dim in (-2, -1):
-        indices, weights = _taps(images.shape[dim], scale)
-        shape = (-1, 1) if dim == -2 else (-1,)
-        total = 0.0
-        for index, weight in zip(indices, weights, strict=True):
-            tap = images.index_select(dim, index.to(images.device))
-            total = total + tap * weight.to(images).view(shape)
-        images = total
-    return images
-
-
-@lru_cache(maxsize=64)
-def _taps(length: int, scale: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """Source indices and weights of every output sample, `(taps, ⌈scale·length⌉)` each."""
-    shrink = min(scale, 1.0)  # antialiasing widens the kernel by 1/scale, only when shrinking
-    centre = torch.arange(1, math.ceil(length * scale) + 1, dtype=torch.float64)
-    centre = centre / scale + 0.5 * (1 - 1 / scale)  # in MATLAB's coordinates, from 1
-    first = (centre - 2 / shrink).floor()
-    source = first + torch.arange(math.ceil(4 / shrink) + 2, dtype=torch.float64)[:, None]
-    weights = _cubic(shrink * (centre - source))
-    mirrored = torch.remainder(source - 1, 2 * length).long()
-    mirrored = torch.where(mirrored < length, mirrored, 2 * length - 1 - mirrored)
-    return mirrored, weights / weights.sum(dim=0)
-
-
-def _cubic(x: torch.Tensor) -> torch.Tensor:
-    """Keys's cubic kernel with a = −1/2."""
-    x = x.abs()
-    near = 1.5 * x**3 - 2.5 * x**2 + 1
-    far = -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2
-    return torch.where(x <= 1, near, torch.where(x <= 2, far, 0.0))
 
 
 def normalise(grey: torch.Tensor, border: str) -> torch.Tensor:
@@ -365,143 +322,28 @@ def _middle_mean_and_skewness(values: torch.Tensor) -> tuple[torch.Tensor, torch
     return middle, skewness
 
 
-def _scale(features: torch.Tensor, low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
-    low, high = low.to(features), high.to(features)
-    return -1 + 2 * (features - low) / (high - low)
-
-
-@dataclass(frozen=True)
-class _Regressor:
-    """Support vector regression with a radial basis kernel, as libsvm stores it."""
-
-    gamma: float
-    rho: float
-    coefficients: torch.Tensor  # (n,)
-    vectors: torch.Tensor  # (n, d)
-
-    def predict(self, x: torch.Tensor) -> torch.Tensor:
-        """Values of `(B, d)` samples: `(B,)`."""
-        return _kernel(x, self.vectors, self.gamma) @ self.coefficients - self.rho
-
-
-@dataclass(frozen=True)
-class _Classifier:
-    """Support vector classification with pairwise sigmoids, as libsvm stores it."""
-
-    gamma: float
-    rho: torch.Tensor  # (k(k-1)/2,), pairs (0, 1), (0, 2), …, (k-2, k-1)
-    slope: torch.Tensor
-    intercept: torch.Tensor
-    counts: tuple[int, ...]  # support vectors of each class
-    coefficients: torch.Tensor  # (n, k-1)
-    vectors: torch.Tensor  # (n, d)
-
-    def probabilities(self, x: torch.Tensor) -> torch.Tensor:
-        """Class probabilities of `(B, d)` samples: `(B, k)`."""
-        kernel = _kernel(x, self.vectors, self.gamma).split(self.counts, dim=1)
-        weights = self.coefficients.split(self.counts)
-        k = len(self.counts)
-        pairwise = x.new_zeros(len(x), k, k)
-        for pair, (i, j) in enumerate(torch.combinations(torch.arange(k)).tolist()):
-            decision = kernel[i] @ weights[i][:, j - 1] + kernel[j] @ weights[j][:, i]
-            decision = decision - self.rho[pair]
-            wins = torch.sigmoid(-(self.slope[pair] * decision + self.intercept[pair]))
-            pairwise[:, i, j] = wins.clamp(1e-7, 1 - 1e-7)
-            pairwise[:, j, i] = 1 - pairwise[:, i, j]
-        return torch.stack([_couple(p) for p in pairwise])
-
-
-def _kernel(x: torch.Tensor, vectors: torch.Tensor, gamma: float) -> torch.Tensor:
-    return torch.exp(-gamma * (x[:, None] - vectors).square().sum(dim=-1))  # (B, n)
-
-
-def _couple(pairwise: torch.Tensor) -> torch.Tensor:
-    """Class probabilities from `(k, k)` pairwise ones (Wu, Lin, Weng, JMLR 5, 2004, method 2).
-
-    libsvm stops early, at 0.005/k; its answer, not the exact one, is part of the SSEQ score.
-    """
-    k = len(pairwise)
-    if pairwise.isnan().any():
-        return pairwise.new_full((k,), torch.nan)
-    matrix = -pairwise.mT * pairwise
-    matrix.diagonal().copy_(pairwise.square().sum(dim=0))
-    p = pairwise.new_full((k,), 1 / k)
-    for _ in range(max(100, k)):
-        gradient = matrix @ p
-        energy = p @ gradient
-        if (gradient - energy).abs().max() < 0.005 / k:
-            break
-        for t in range(k):
-            step = (energy - gradient[t]) / matrix[t, t]
-            p[t] += step
-            energy = energy + step * (step * matrix[t, t] + 2 * gradient[t])
-            energy, p = energy / (1 + step) ** 2, p / (1 + step)
-            gradient = (gradient + step * matrix[t]) / (1 + step)
-    return p
-
-
 def _niqe_parameters() -> tuple[torch.Tensor, torch.Tensor]:
-    content = _read_mat(str(find("niqe")))
-    return _tensor(content["mu_prisparam"]).reshape(-1), _tensor(content["cov_prisparam"])
+    content = read_mat(str(find("niqe")))
+    return to_tensor(content["mu_prisparam"]).reshape(-1), to_tensor(content["cov_prisparam"])
 
 
 @lru_cache(maxsize=2)
-def _brisque_model(model: str, ranges: str) -> tuple[_Regressor, tuple[torch.Tensor, torch.Tensor]]:
-    head, _, body = Path(model).read_text(encoding="ascii").partition("SV\n")
-    settings = dict(line.split(maxsplit=1) for line in head.splitlines())
-    rows = [line.split() for line in body.splitlines()]
-    vectors = torch.zeros(len(rows), 36, dtype=torch.float64)
-    for i, row in enumerate(rows):  # "coefficient 1:value 3:value …", zeros left out
-        for entry in row[1:]:
-            index, value = entry.split(":")
-            vectors[i, int(index) - 1] = float(value)
-    coefficients = torch.tensor([float(row[0]) for row in rows], dtype=torch.float64)
-    regressor = _Regressor(float(settings["gamma"]), float(settings["rho"]), coefficients, vectors)
-    lines = Path(ranges).read_text(encoding="ascii").splitlines()[2:]  # after "x" and "-1 1"
-    pairs = [[float(value) for value in line.split()[1:]] for line in lines]
-    limits = torch.tensor(pairs, dtype=torch.float64)  # (36, 2)
-    return regressor, (limits[:, 0], limits[:, 1])
+def _brisque_model(model: str, ranges: str) -> tuple[Regressor, tuple[torch.Tensor, torch.Tensor]]:
+    return regressor_from_text(model, dimensions=36), ranges_from_text(ranges)
 
 
 @dataclass(frozen=True)
 class _SseqModel:
     lowest: torch.Tensor  # (12,)
     highest: torch.Tensor  # (12,)
-    classifier: _Classifier
-    regressors: list[_Regressor]
+    classifier: Classifier
+    regressors: list[Regressor]
 
 
 @lru_cache(maxsize=2)
 def _sseq_model(path: str) -> _SseqModel:
-    content = _read_mat(path)
-    stored = content["svmmodel"][0, 0]
-    classifier = _Classifier(
-        gamma=float(stored["Parameters"][3, 0]),
-        rho=_tensor(stored["rho"]).reshape(-1),
-        slope=_tensor(stored["ProbA"]).reshape(-1),
-        intercept=_tensor(stored["ProbB"]).reshape(-1),
-        counts=tuple(int(n) for n in stored["nSV"].ravel()),
-        coefficients=_tensor(stored["sv_coef"]),
-        vectors=_tensor(stored["SVs"]),
-    )
-    regressors = []
-    for cell in content["svrmodel"].ravel():
-        part = cell[0, 0]
-        weights = _tensor(part["sv_coef"]).reshape(-1)
-        gamma, rho = float(part["Parameters"][3, 0]), float(part["rho"][0, 0])
-        regressors.append(_Regressor(gamma, rho, weights, _tensor(part["SVs"])))
-    lowest, highest = (_tensor(content[key]).reshape(-1) for key in ("fmin", "fmax"))
+    content = read_mat(path)
+    classifier = classifier_from_mat(content["svmmodel"])
+    regressors = [regressor_from_mat(cell) for cell in content["svrmodel"].ravel()]
+    lowest, highest = (to_tensor(content[key]).reshape(-1) for key in ("fmin", "fmax"))
     return _SseqModel(lowest, highest, classifier, regressors)
-
-
-@lru_cache(maxsize=4)
-def _read_mat(path: str) -> dict:
-    from scipy.io import loadmat
-
-    return loadmat(path)
-
-
-def _tensor(stored) -> torch.Tensor:
-    """A float64 tensor of a MATLAB matrix, sparse or dense."""
-    dense = stored.toarray() if hasattr(stored, "toarray") else stored
-    return torch.tensor(dense, dtype=torch.float64)
