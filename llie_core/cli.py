@@ -232,8 +232,21 @@ def _targets(pictures: list[Path], folder: Path) -> list[Path]:
 def _add_listings(commands) -> None:
     models = commands.add_parser("models", help="list enhancers, darkeners and recognizers")
     models.set_defaults(run=_models)
-    datasets = commands.add_parser("datasets", help="list data sets and where to get them")
+    datasets = commands.add_parser("datasets", help="list data sets; check copies; make synthetic")
+    actions = datasets.add_subparsers(metavar="doctor | make")
     datasets.set_defaults(run=_datasets)
+    doctor = actions.add_parser("doctor", help="counts, partners, damage, sizes, leaks of a copy")
+    doctor.add_argument("name", nargs="?", metavar="NAME", help="one data set; default: all found")
+    doctor.add_argument("--data", type=Path, required=True, help="folder that holds the data sets")
+    doctor.add_argument("--quick", action="store_true", help="read the pictures' headers only")
+    doctor.set_defaults(run=_doctor)
+    make = actions.add_parser("make", help="darken pictures into a set of pairs")
+    make.add_argument("name", metavar="NAME", help="coco-low-light, coco1000, coco24700, lol-style")
+    make.add_argument("--data", type=Path, required=True, help="folder of normal-light pictures")
+    make.add_argument("--out", type=Path, required=True, help="folder for low/ and high/")
+    make.add_argument("--seed", type=int, default=0)
+    make.add_argument("--count", type=int, help="pictures; default: as many as the set has")
+    make.set_defaults(run=_make_dataset)
 
 
 def _models(_options) -> int:
@@ -250,11 +263,26 @@ def _models(_options) -> int:
 
 
 def _datasets(_options) -> int:
-    from llie_core.data import list_datasets
+    from llie_core.data import listing_text
 
-    for spec in list_datasets():
-        print(f"{spec.name:<16} {spec.task:<12} splits {', '.join(spec.splits)}; {spec.terms}")
-        print(f"{'':<16} {spec.source}")
+    print(listing_text())
+    return 0
+
+
+def _doctor(options) -> int:
+    from llie_core.data.doctor import doctor_text
+
+    text, code = doctor_text(options.name, options.data, quick=options.quick)
+    print(text)
+    return code
+
+
+def _make_dataset(options) -> int:
+    from llie_core.data.flat import Pictures
+    from llie_core.data.synthesis import write_preset
+
+    source = Pictures(options.data)
+    print(write_preset(options.name, source, options.out, options.seed, options.count))
     return 0
 
 

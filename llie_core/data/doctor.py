@@ -1,0 +1,212 @@
+"""What is there of the data sets, whether it is whole, and what leaks: `llie datasets doctor`."""
+
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from torch.utils.data import Dataset
+
+from llie_core.data.leaks import Digests, digest, leaks_across, leaks_within
+from llie_core.data.registry import (
+    Absent,
+    DatasetSpec,
+    candidates,
+    dataset_spec,
+    list_datasets,
+    locate,
+    open_at,
+)
+from llie_core.data.splits import NotHeldOut
+
+LISTED = 20  # unreadable files that are named
+
+
+@dataclass
+class Picture:
+    """What a look at an item's files showed: W × H, digests of its pictures, or what is wrong."""
+
+    size: tuple[int, int] | None = None
+    digests: tuple[str, ...] = ()
+    problem: str = ""
+
+
+@dataclass
+class Findings:
+    """Of one set: lines to print, what is wrong, and the digests of each split's pictures."""
+
+    spec: DatasetSpec
+    folder: Path
+    lines: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    digests: dict[str, Digests] = field(default_factory=dict)
+
+
+def doctor_text(
+    name: str | None, root: str | Path, quick: bool = False, workers: int | None = None
+) -> tuple[str, int]:
+    """Look at one data set, or at every one below `root`.
+
+    Args:
+        name: a set of the registry, or None for all that are found by their usual names.
+        root: the set's folder, or the folder that holds the sets.
+        quick: read the files' headers only; damage inside a file and pictures that two splits
+            share then stay unseen.
+        workers: reading threads; default: as Python chooses.
+
+    Returns:
+        The report, and an exit code: 1 where something found is not whole or leaks between its
+        own splits, where the named set is absent, or where no set was found; else 0.
+    """
+    root = Path(root)
+    if name and (spec := dataset_spec(name)) and (spec.builtin or not spec.public):
+        reason = "needs no download" if spec.builtin else f"{spec.source}; {spec.note}"
+        return f"{name}: {reason}\n", 0 if spec.builtin else 1
+    if not root.is_dir():
+        raise FileNotFoundError(f"{root} is no folder; name the one that holds the data sets")
+    wanted = [dataset_spec(name)] if name else [s for s in list_datasets() if s.folder]
+    seen: dict[Path, Picture] = {}
+    found, absent = [], [s for s in list_datasets() if not (name or s.builtin or s.public)]
+    for spec in wanted:
+        findings = _find(spec, root, bool(name), quick, workers, seen)
+        if findings is None:
+            absent.append(spec)
+        else:
+            found.append(findings)
+    if not quick:
+        held = {findings.spec.name: findings for findings in found}
+        digests = {name: findings.digests for name, findings in held.items()}
+        for name, note in leaks_across(digests, root, workers):
+            held[name].notes.append(note)
+    return _report(found, absent, root, quick), _exit_code(found)
+
+
+def _exit_code(found: list[Findings]) -> int:
+    return int(not found or any(findings.problems for findings in found))
+
+
+def _find(spec, root, named, quick, workers, seen) -> Findings | None:
+    """The findings of a set: None where there is nothing of it below root."""
+    usual = locate(spec, root)
+    places = candidates(spec, root) if named else [usual] if usual else []
+    findings = None
+    for folder in places:
+        findings = _examine(spec, folder, quick, workers, seen)
+        if findings.lines or (folder == usual and not named):
+            return findings
+    return findings if usual else None
+
+
+def _examine(spec, folder, quick, workers, seen) -> Findings:
+    """Open every split of a set and look at its files."""
+    findings = Findings(spec, folder)
+    missing = []
+    for split in spec.splits:
+        try:
+            data = _open(findings, spec, split)
+        except NotHeldOut:
+            continue
+        except Absent as error:
+            missing.append(str(error))
+            continue
+        except (ValueError, OSError) as error:
+            findings.problems.append(f"{split}: {error}")
+            continue
+        _look(findings, split, data, quick, workers, seen)
+    if not findings.lines and missing:
+        findings.problems.append(missing[0])
+    elif missing:
+        findings.notes += [f"not here: {line.split('; get it')[0]}" for line in missing]
+    findings.problems += leaks_within(findings.digests)
+    return findings
+
+
+def _open(findings: Findings, spec: DatasetSpec, split: str) -> Dataset:
+    """The split; where it is incomplete, that is noted and the rest opened."""
+    try:
+        return open_at(spec, split, findings.folder)
+    except (Absent, NotHeldOut):
+        raise
+    except FileNotFoundError as error:
+        if not any(problem.endswith(str(error)) for problem in findings.problems):
+            findings.problems.append(f"{split}: {error}")
+        return open_at(spec, split, findings.folder, missing="skip")
+
+
+def _look(findings, split, data, quick, workers, seen) -> None:
+    """Read the split's pictures, each once, and add its line."""
+    first = {data.path(i): i for i in reversed(range(len(data)))}
+    new = [path for path in first if path not in seen]
+    with ThreadPoolExecutor(workers) as pool:
+        looked = pool.map(lambda path: _picture(data, first[path], path, quick), new)
+        seen.update(zip(new, looked, strict=True))
+    pictures = {path: seen[path] for path in first}
+    sizes = Counter(p.size for p in pictures.values() if p.size)
+    held = {d: data.names[first[path]] for path, p in pictures.items() for d in p.digests}
+    findings.digests[split] = held
+    findings.lines.append(_line(findings.spec, split, data, sizes))
+    bad = [f"{split}: {picture.problem}" for picture in pictures.values() if picture.problem]
+    findings.problems += bad[:LISTED]
+    if len(bad) > LISTED:
+        findings.problems.append(f"{split}: and {len(bad) - LISTED} more files")
+    findings.notes += [
+        f"{split}: {name} belongs to train and is left out"
+        for name in getattr(data, "left_out", ())
+    ]
+
+
+def _picture(data: Dataset, index: int, path: Path, quick: bool) -> Picture:
+    from PIL import Image
+
+    try:
+        if quick:
+            sizes = []
+            for file in data.pictures(index):
+                with Image.open(file) as image:
+                    sizes.append(image.size)
+            return Picture(sizes[0])
+        item = data.whole(index)
+    except (ValueError, OSError) as error:
+        return Picture(problem=" ".join(str(error).split()))
+    _, height, width = item["image"].shape
+    digests = [digest(item[role]) for role in ("image", "target") if role in item]
+    return Picture((width, height), tuple(digests))
+
+
+def _line(spec: DatasetSpec, split: str, data: Dataset, sizes: Counter) -> str:
+    official = spec.expected.get(split)
+    of = f" ({data.found:,} found of {official:,})" if official else ""
+    ranked = sorted(sizes.items(), key=lambda entry: (-entry[1], entry[0]))
+    common = ", ".join(f"{w}×{h} ({n})" for (w, h), n in ranked[:3])
+    if len(sizes) > 3:
+        small, large = (limit(sizes, key=lambda s: s[0] * s[1]) for limit in (min, max))
+        common += f", … from {small[0]}×{small[1]} to {large[0]}×{large[1]}"
+    files = data.describe()["files"]
+    return f"{split:<6} {len(data):,} items{of}; file list {files}; W×H {common or 'unknown'}"
+
+
+def _report(found: list[Findings], absent: list[DatasetSpec], root: Path, quick: bool) -> str:
+    lines = [line for findings in found for line in _of_set(findings)]
+    if absent:
+        lines.append(f"not found below {root}:")
+        lines += [f"  {spec.name}: {_where(spec)}" for spec in absent]
+    wrong = sum(len(findings.problems) for findings in found)
+    looked = "headers only" if quick else "every picture decoded"
+    lines.append(f"{len(found)} sets found, {len(absent)} not; {wrong} problems ({looked})")
+    return "\n".join(lines) + "\n"
+
+
+def _where(spec: DatasetSpec) -> str:
+    if not spec.public:
+        return spec.source
+    return f"looked for {' or '.join((spec.folder, *spec.also))}; {spec.where()}"
+
+
+def _of_set(findings: Findings) -> Iterator[str]:
+    spec = findings.spec
+    yield f"{spec.name}: {findings.folder} ({spec.task}; {spec.terms})"
+    yield from (f"  {line}" for line in findings.lines)
+    yield from (f"  PROBLEM {problem}" for problem in findings.problems)
+    yield from (f"  note {note}" for note in (*findings.notes, spec.note) if note)

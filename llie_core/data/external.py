@@ -1,0 +1,114 @@
+"""Pictures that some other program made for a data set: <root>/<method>/<dataset>/NAME.png.
+
+They are matched to the set's items by name, so that any method becomes a row of a table under the
+same protocol as the ones that run here.
+"""
+
+from collections import Counter
+from pathlib import Path
+
+from torch.utils.data import Dataset
+
+from llie_core.data.folders import bare, images_in, require
+from llie_core.data.images import read_image
+
+
+def external_methods(root: str | Path, dataset: str) -> dict[str, Path]:
+    """Method → folder of its pictures for a data set, for every method that has one."""
+    folder = Path(root)
+    if not folder.is_dir():
+        return {}
+    methods = sorted(path for path in folder.iterdir() if (path / dataset).is_dir())
+    return {path.name: path / dataset for path in methods}
+
+
+class ExternalOutputs(Dataset):
+    """The items of `source` with another program's output in place of their image.
+
+    A picture matches an item whose name, suffix aside, is its path below the folder, or its file
+    name alone where only one item has that ("EVENT/NAME" may lie in the folder as NAME.png).
+
+    Item: the source's, its image being the output; the source's own as `input`.
+
+    Args:
+        folder: the method's pictures for this data set.
+        source: the data set, opened.
+        missing: "error", or "skip" to keep the items that have a picture.
+
+    Attributes:
+        missing: names of items without a picture. superfluous: pictures without an item.
+
+    Raises:
+        FileNotFoundError: no such folder, no picture that matches, or (missing="error") items
+            without a picture; the message lists them.
+        ValueError: on access, a picture that is not of its item's size.
+    """
+
+    def __init__(self, folder: str | Path, source: Dataset, missing: str = "error"):
+        self.folder, self.source = Path(folder), source
+        require("external", "missing", missing, ("error", "skip"))
+        if not self.folder.is_dir():
+            raise FileNotFoundError(
+                f"no folder {self.folder}; put the method's pictures there, one a picture of the "
+                "data set, named alike (METHOD/DATASET/NAME.png)"
+            )
+        found = images_in(self.folder, deep=True)
+        names = _names(source)
+        paths = _matched(names, found)
+        self.missing = [name for name in names if name not in paths]
+        self.superfluous = sorted(set(found.values()) - set(paths.values()))
+        if not paths or (self.missing and missing == "error"):
+            raise FileNotFoundError(f"{self.folder}: {self.report()}")
+        self._chosen = [(i, name, paths[name]) for i, name in enumerate(names) if name in paths]
+
+    def __len__(self) -> int:
+        return len(self._chosen)
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the items that have a picture."""
+        return [name for _, name, _ in self._chosen]
+
+    def output(self, index: int):
+        """The picture (3, H, W) in [0, 1] alone; the source is not read."""
+        return read_image(self.folder / self._chosen[index][2])
+
+    def __getitem__(self, index: int) -> dict:
+        place, name, file = self._chosen[index]
+        item, output = self.source[place], self.output(index)
+        if output.shape != item["image"].shape:
+            sizes = [" × ".join(map(str, image.shape[1:])) for image in (output, item["image"])]
+            raise ValueError(f"{self.folder / file} is {sizes[0]}, but {name} is {sizes[1]}")
+        return {**item, "image": output, "input": item["image"]}
+
+    def report(self) -> str:
+        """What is missing and what is superfluous, in one line."""
+        parts = [
+            _listed(self.missing, "without a picture"),
+            _listed(self.superfluous, "pictures of no item"),
+        ]
+        return "; ".join(part for part in parts if part) or "every item has a picture"
+
+
+def _names(source: Dataset) -> list[str]:
+    listed = getattr(source, "names", None)
+    return list(listed or (source[index]["name"] for index in range(len(source))))
+
+
+def _matched(names: list[str], found: dict[str, str]) -> dict[str, str]:
+    """Item name → path of its picture below the folder."""
+    last = {name: Path(bare(name)).name for name in names}
+    times = Counter(last.values())
+    paths = {}
+    for name in names:
+        alone = found.get(last[name]) if times[last[name]] == 1 else None
+        path = found.get(bare(name), alone)
+        if path is not None:
+            paths[name] = path
+    return paths
+
+
+def _listed(names: list[str], what: str) -> str:
+    if not names:
+        return ""
+    return f"{len(names)} {what}: {', '.join(names[:8])}{', …' if len(names) > 8 else ''}"
