@@ -267,14 +267,20 @@ class _Trainer:
         rows = [[step, lr, *row] for (step, lr, _), row in zip(self.pending, values, strict=True)]
         self.pending = []
         for step, _, *row in rows:
-            for name, value in zip(names, row, strict=True):
-                if not math.isfinite(value):
-                    raise TrainingStopped(
-                        f"{self.run.key}: {name} is {value} at step {step}; training stopped, "
-                        f"the checkpoint after {self._checkpoint_step()} steps is kept"
-                    )
+            self._stop_unless_finite(step, dict(zip(names, row, strict=True)))
         if self.rank == 0:
             _append_rows(self.run.log_path, ["step", "lr", *names], rows)
+
+    def _stop_unless_finite(self, step: int, terms: dict[str, float]) -> None:
+        bad = {name: value for name, value in terms.items() if not math.isfinite(value)}
+        if not bad:
+            return
+        # A term spoils the total and the gradient too; name the term where there is one.
+        named = {n: v for n, v in bad.items() if n not in ("total", "grad_norm")} or bad
+        raise TrainingStopped(
+            f"{self.run.key}: {', '.join(named)} is {next(iter(named.values()))} at step {step}; "
+            f"training stopped, the checkpoint after {self._checkpoint_step()} steps is kept"
+        )
 
     def _loader(self) -> Iterator[dict]:
         draws = BatchDraws(
@@ -307,7 +313,13 @@ class _Trainer:
         path = self.run.checkpoint_path
         if not path.exists():
             return {}
-        return torch.load(path, map_location=self.device, weights_only=True)
+        try:
+            return torch.load(path, map_location=self.device, weights_only=True)
+        except Exception as error:
+            raise ValueError(
+                f"{path}: not a checkpoint of tensors ({str(error).splitlines()[0]}); "
+                "delete it to train from the start"
+            ) from error
 
     def _clean(self) -> None:
         """Drop log rows newer than the checkpoint, or all that another hash left."""

@@ -94,7 +94,12 @@ class JointRecipe(Recipe):
     title = "Zero-DCE++ trained jointly with a frozen face detector"
     profiles = PROFILES
     datasets = ("builtin-faces", "wider-face")
-    score_code = (__name__, "llie_core.metrics.faces", "llie_core.recognizers.mtcnn")
+    score_code = (
+        __name__,
+        "llie_core.metrics.faces",
+        "llie_core.metrics.quality",
+        "llie_core.recognizers.mtcnn",
+    )
 
     def rows(self, settings: JointSettings) -> list[RunKey]:
         fixed = [self.key(settings, model) for model in (*FIXED_ROWS, "original")]
