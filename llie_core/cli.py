@@ -35,6 +35,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_fit(commands)
     _add_enhance(commands)
     _add_listings(commands)
+    _add_export(commands)
     _add_measuring(commands)
     _add_report(commands)
     return parser
@@ -283,6 +284,37 @@ def _make_dataset(options) -> int:
 
     source = Pictures(options.data)
     print(write_preset(options.name, source, options.out, options.seed, options.count))
+    return 0
+
+
+def _add_export(commands) -> None:
+    export = commands.add_parser("export", help="write a paper's test pictures for other programs")
+    export.add_argument("paper", metavar="PAPER")
+    export.add_argument("--profile", default="quick")
+    export.add_argument("--dataset", default="")
+    export.add_argument("--data", default="", help="folder of the data set")
+    export.add_argument("--out", type=Path, required=True, help="folder for the pictures (PNG)")
+    export.set_defaults(run=_export)
+
+
+def _export(options) -> int:
+    from llie_core.data.images import write_image
+    from llie_core.recipes import get_recipe
+
+    recipe = get_recipe(options.paper)
+    given = {"dataset": options.dataset, "data": options.data}
+    given = {key: value for key, value in given.items() if value}
+    settings = recipe.settings(options.profile, **given)
+    data, _ = recipe.test_data(settings)
+    for index in range(len(data)):
+        item = data[index]
+        write_image(options.out / f"{Path(item['name']).with_suffix('')}.png", item["image"])
+    print(
+        f"{len(data)} pictures written to {options.out}; run a method on them, keep the names,\n"
+        f"put its pictures into FOLDER/METHOD/{settings.dataset}/, then:\n"
+        f"make reproduce PAPER={options.paper} PROFILE={options.profile} "
+        "SETTINGS='{external: FOLDER}'"
+    )
     return 0
 
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from llie_core import runs
+from llie_core.data.images import write_image
 from llie_core.recipes import get_recipe, joint, list_recipes
 from llie_core.recipes.base import Recipe
 from llie_core.reporting.scores import read_scores, select
@@ -479,3 +480,86 @@ def test_measurements_answer_every_measured_claim(results):
 
 def test_every_abstract_method_is_answered():
     assert not joint.JointRecipe.__abstractmethods__ and Recipe.__abstractmethods__
+
+
+# The official layout --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def wider(shared_data, tmp_path, monkeypatch):
+    """WIDER FACE in its official layout with one real picture, for training and validation."""
+    pytest.importorskip("facenet_pytorch", reason="facenet-pytorch is not installed")
+    monkeypatch.setenv("LLIE_RESULTS", str(tmp_path / "results"))
+    source, root = shared_data / "WIDER_FACE", tmp_path / "WIDER_FACE"
+    picture = min(source.rglob("13_Interview*.jpg"), key=lambda path: path.stat().st_size)
+    (root / "wider_face_split").mkdir(parents=True)
+    (root / "eval_tools").symlink_to(source / "eval_tools")
+    (listing,) = (source / "wider_face_split").glob("wider_face_val_bbx_gt*.txt")
+    lines = listing.read_text().splitlines()
+    at = next(i for i, line in enumerate(lines) if line.endswith(picture.name))
+    entry = "\n".join(lines[at : at + 2 + int(lines[at + 1])]) + "\n"
+    for split in ("train", "val"):
+        folder = root / f"WIDER_{split}" / "images" / picture.parent.name
+        folder.mkdir(parents=True)
+        (folder / picture.name).symlink_to(picture)
+        (root / "wider_face_split" / f"wider_face_{split}_bbx_gt.txt").write_text(entry)
+    return {"dataset": "wider-face", "data": str(tmp_path), "darkener_steps": 1, "steps": 1}
+
+
+def test_the_recipe_runs_on_the_official_layout(wider):
+    recipe, settings = get_recipe("joint"), settings_of(**wider)
+    run = recipe.fit(recipe.parse_key(settings, "", "2:1", 0), settings, "cpu")
+    row = run.read_log()[0]
+    assert row["total"] == pytest.approx(row["up"] + 0.5 * row["down"], rel=1e-6)
+    content = json.loads((run.directory / "settings.json").read_text())
+    darkener = Run(recipe.darkener_key(settings))
+    assert content["data"]["darkener"] == runs.file_hash(darkener.weights_path)
+    scores = recipe.evaluate(recipe.key(settings, "identity"), settings, "cpu")
+    assert [(s.metric, s.subset) for s in scores] == [metric[:2] for metric in METRICS]
+    assert {s.protocol for s in select(scores, metric="ap")} == {"face-ap-wider"}
+    (psnr,) = select(scores, metric="psnr")
+    assert psnr.n == 1 and psnr.value > 0
+
+
+def test_another_darkener_trains_and_scores_anew(wider):
+    recipe = get_recipe("joint")
+
+    def identity(**overrides):
+        settings = settings_of(**{**wider, **overrides})
+        key = recipe.key(settings, "zero_dce_pp", "2:1")
+        return recipe.experiment(key, settings).train_hash(), recipe.test_data(settings)[1]
+
+    (train, test), (other_train, other_test) = identity(), identity(darkener_steps=3)
+    assert train != other_train and test != other_test
+
+
+def test_an_external_method_becomes_a_row_under_the_same_protocol(tmp_path, monkeypatch):
+    monkeypatch.setenv("LLIE_RESULTS", str(tmp_path / "results"))
+    folder = tmp_path / "external" / "llflow" / "builtin-faces"
+    recipe = get_recipe("joint")
+    plain = recipe.settings("smoke", test_count=3, test_size=96)
+    data, _ = recipe.test_data(plain)
+    for index in range(2):  # as a method that returns its input, and misses the last picture
+        write_image(folder / f"{data[index]['name']}.png", data[index]["image"])
+    settings = recipe.settings(
+        "smoke", test_count=3, test_size=96, external=str(tmp_path / "external")
+    )
+    key = recipe.key(settings, "llflow")
+    assert key in recipe.rows(settings) and key not in recipe.rows(plain)
+    assert not recipe.is_trained(key)
+    scores = recipe.evaluate(key, settings, "cpu")
+    assert {score.weights for score in scores} == {"external"}
+    two = recipe.settings("smoke", test_count=2, test_size=96)
+    same = recipe.evaluate(recipe.key(two, "identity"), two, "cpu")
+    assert [s.value for s in scores] == pytest.approx([s.value for s in same])
+    assert "1 without a picture: test-00002" in repr(recipe.external_table(settings))
+
+
+def test_external_folders_are_checked(tmp_path):
+    recipe = get_recipe("joint")
+    settings = recipe.settings("smoke", external=str(tmp_path))
+    with pytest.raises(FileNotFoundError, match="no METHOD/builtin-faces/ folder"):
+        recipe.rows(settings)
+    (tmp_path / "clahe" / "builtin-faces").mkdir(parents=True)
+    with pytest.raises(ValueError, match="clahe is a method of our own"):
+        recipe.rows(settings)

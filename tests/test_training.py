@@ -191,7 +191,7 @@ def test_draws_cover_each_epoch_once_and_split_over_processes():
     settings = TrainSettings(steps=6, batch_size=4)
     everything = list(BatchDraws(8, settings, seed=0))
     for epoch in range(3):
-        indices = sum(everything[2 * epoch : 2 * epoch + 2], [])
+        indices = [draw for batch in everything[2 * epoch : 2 * epoch + 2] for draw in batch]
         assert sorted(draw % 8 for draw in indices) == list(range(8))
         assert all(draw // 8 == epoch for draw in indices)
     resumed = list(BatchDraws(8, settings, seed=0, start_step=4))

@@ -3,20 +3,31 @@
 import sys
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import nn
+from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from llie_core.data import dataset_spec, open_dataset
-from llie_core.files import locked, write_rows
-from llie_core.models import create_enhancer
+from llie_core.data.external import ExternalOutputs, external_methods
+from llie_core.files import locked, project_root, write_rows
+from llie_core.models import create_enhancer, list_enhancers
 from llie_core.recipes.settings import Settings, make_settings
 from llie_core.reporting.claims import Context
 from llie_core.reporting.execute import write_headline
 from llie_core.reporting.scores import Score, read_scores, write_scores
 from llie_core.reporting.tables import Table
-from llie_core.runs import Run, RunKey, code_fingerprint, content_hash, device_name, read_json
+from llie_core.runs import (
+    Run,
+    RunKey,
+    code_fingerprint,
+    content_hash,
+    device_name,
+    folder_fingerprint,
+    read_json,
+)
 from llie_core.training import Experiment, default_device, fit, launch, load_weights
 
 
@@ -65,7 +76,7 @@ class Recipe(ABC):
 
     @abstractmethod
     def test_identity(self, settings: Settings) -> dict:
-        """What decides a score besides the weights: test set, protocols, recognizer."""
+        """What decides a score besides weights and test set: recognizer, thresholds, subsets."""
 
     @abstractmethod
     def measure(
@@ -74,9 +85,48 @@ class Recipe(ABC):
         """The numbers of one row on the test set, and what stands behind them, image by image."""
 
     def build(self, key: RunKey, settings: Settings) -> nn.Module:
-        """The row's untrained enhancer, initialised from the seed."""
+        """The row's untrained enhancer, initialised from the seed; identity for pictures as is."""
         torch.manual_seed(key.seed)
-        return create_enhancer(key.model)
+        as_is = key.model == "original" or key.model in self.external_folders(settings)
+        return create_enhancer("identity" if as_is else key.model)
+
+    @abstractmethod
+    def test_data(self, settings: Settings) -> tuple[Dataset, dict]:
+        """The test set and what identifies it."""
+
+    def external_folders(self, settings: Settings) -> dict[str, Path]:
+        """Method → folder of its pictures, for the methods that another program ran."""
+        if not settings.external:
+            return {}
+        root = project_root() / settings.external
+        folders = external_methods(root, settings.dataset)
+        if not folders:
+            raise FileNotFoundError(
+                f"external: no METHOD/{settings.dataset}/ folder in {root}; `llie export` writes "
+                "the pictures that a method has to be run on"
+            )
+        ours = sorted(set(folders) & {*list_enhancers(), "original"})
+        if ours:
+            raise ValueError(f"external: {ours[0]} is a method of our own; rename its folder")
+        return folders
+
+    def row_data(self, key: RunKey, settings: Settings) -> tuple[Dataset, dict]:
+        """The test set as a row sees it: an external method's pictures stand in for the input."""
+        data, identity = self.test_data(settings)
+        folder = self.external_folders(settings).get(key.model)
+        if folder is None:
+            return data, identity
+        outputs = ExternalOutputs(folder, data, missing="skip")
+        names = [str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()]
+        return outputs, {**identity, "external": folder_fingerprint(folder, names)}
+
+    def external_table(self, settings: Settings) -> Table:
+        """What of the test set each external method covers."""
+        rows = []
+        for method, folder in self.external_folders(settings).items():
+            outputs = ExternalOutputs(folder, self.test_data(settings)[0], missing="skip")
+            rows.append([method, str(len(outputs)), outputs.report()])
+        return Table("External methods", ["method", "pictures", "missing, superfluous"], rows)
 
     def fit(self, key: RunKey, settings: Settings, device=None, quiet: bool = False) -> Run:
         """Train one row, or reuse what is finished; DDP over `settings.processes` processes."""
@@ -118,6 +168,7 @@ class Recipe(ABC):
             {
                 "train": stamp.get("train_hash", f"{key.method}, not trained"),
                 "test": self.test_identity(settings),
+                "data": self.row_data(key, settings)[1],
                 "code": code_fingerprint(__name__, *self.score_code, *own_code),
             }
         )
@@ -185,6 +236,11 @@ class Recipe(ABC):
     def headline(self, scores: list[Score]) -> str:
         """The paper's main question and the numbers that answer it, in one line."""
 
+    def _weights_source(self, key: RunKey, settings: Settings, stamp: dict) -> str:
+        if key.model in self.external_folders(settings):
+            return "external"
+        return "trained here" if stamp else "none"
+
     def _score(self, measured: Measured, key, settings, stamp: dict, device) -> Score:
         return Score(
             run=str(key),
@@ -199,7 +255,7 @@ class Recipe(ABC):
             precision="float32",
             steps_done=stamp.get("steps_done", 0),
             steps_planned=stamp.get("steps_planned", 0),
-            weights="trained here" if stamp else "none",
+            weights=self._weights_source(key, settings, stamp),
             **vars(measured),
         )
 

@@ -21,7 +21,6 @@ from llie_core.losses.task_driven import JointLoss, weights_of_ratio
 from llie_core.losses.zero_reference import WEIGHTS, zero_reference_total
 from llie_core.metrics import psnr
 from llie_core.metrics.faces import detection_rates, wider_ap
-from llie_core.models import create_enhancer
 from llie_core.recipes.base import Measured, Recipe
 from llie_core.recipes.settings import Settings
 from llie_core.recognizers import create_recognizer
@@ -102,7 +101,8 @@ class JointRecipe(Recipe):
     )
 
     def rows(self, settings: JointSettings) -> list[RunKey]:
-        fixed = [self.key(settings, model) for model in (*FIXED_ROWS, "original")]
+        untrained = (*FIXED_ROWS, *self.external_folders(settings), "original")
+        fixed = [self.key(settings, model) for model in untrained]
         trained = [
             self.key(settings, "zero_dce_pp", ratio, seed)
             for ratio in settings.ratios
@@ -133,10 +133,6 @@ class JointRecipe(Recipe):
 
     def is_trained(self, key: RunKey) -> bool:
         return key.model in ("zero_dce_pp", "ec_zero_dce")
-
-    def build(self, key: RunKey, settings: JointSettings) -> torch.nn.Module:
-        torch.manual_seed(key.seed)
-        return create_enhancer("identity" if key.model == "original" else key.model)
 
     def experiment(self, key: RunKey, settings: JointSettings) -> Experiment:
         if key.model == "ec_zero_dce":
@@ -177,7 +173,6 @@ class JointRecipe(Recipe):
 
     def test_identity(self, settings: JointSettings) -> dict:
         return {
-            "data": self.test_data(settings)[1],
             "recognizer": settings.recognizer,
             "score_threshold": settings.score_threshold,
             "subsets": FACE_HEIGHTS,
@@ -187,7 +182,7 @@ class JointRecipe(Recipe):
         self, key: RunKey, settings: JointSettings, model, device
     ) -> tuple[list[Measured], list[dict]]:
         recognizer = create_recognizer(settings.recognizer).to(device)
-        data, _ = self.test_data(settings)
+        data, _ = self.row_data(key, settings)
         seen: list[Seen] = []
         for batch in _test_loader(data, settings):
             # Channels last: depthwise convolutions are twice as fast on the CPU.

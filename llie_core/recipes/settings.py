@@ -10,7 +10,8 @@ class Settings:
     """What every paper's settings share.
 
     dataset: name in the registry; data: its folder on disk ("" for built-in sets); seeds: one run
-    per seed; workers: loader processes; processes: training processes per run (DDP).
+    per seed; workers: loader processes; processes: training processes per run (DDP); external:
+    folder of other programs' pictures, METHOD/DATASET/NAME.png (relative to the project).
     """
 
     dataset: str
@@ -19,6 +20,7 @@ class Settings:
     seeds: tuple[int, ...] = (0,)
     workers: int = 0
     processes: int = 1
+    external: str = ""
 
     def __post_init__(self):
         for field in fields(self):
