@@ -8,7 +8,7 @@ import torch
 from llie_core.data import collate, face_targets
 from llie_core.data.builtin import BuiltinFaces
 from llie_core.losses.task_driven import JointLoss, weights_of_ratio
-from llie_core.losses.zero_reference import zero_reference_total
+from llie_core.losses.zero_reference import upstream_loss
 from llie_core.metrics.cost import latency
 from llie_core.models import create_enhancer, list_enhancers
 from llie_core.recognizers import create_recognizer
@@ -48,14 +48,10 @@ def step_table(device: torch.device, size: int = 160, batch_size: int = 4) -> Ta
     rows = []
     for ratio in ("1:0", "2:1", "0:1"):
         model = create_enhancer("zero_dce_pp").to(device, memory_format=torch.channels_last)
-        loss = JointLoss(_upstream, recognizer, face_targets, *weights_of_ratio(ratio))
+        loss = JointLoss(upstream_loss, recognizer, face_targets, *weights_of_ratio(ratio))
         rows.append([ratio, f"{_seconds_a_step(model, loss, batch, device):.3f}"])
     note = f"batch {batch_size} of {size}×{size}, float32, {device_name(device)}"
     return Table("Training steps: seconds", ["W_up : W_down", "s"], rows, note)
-
-
-def _upstream(outputs: dict, batch: dict) -> dict:
-    return zero_reference_total(outputs, batch["image"], weights="thesis")
 
 
 def _seconds_a_step(model, loss, batch: dict, device: torch.device, steps: int = 5) -> float:

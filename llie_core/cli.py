@@ -77,7 +77,7 @@ def _fit(options) -> int:
     stamp = run.read_stamp()
     print(f"{key}: {stamp['steps_done']} steps in {stamp['seconds']:.0f} s on {stamp['device']}")
     print(f"weights: {run.weights_path}")
-    if not options.no_score:
+    if recipe.is_scored(key) and not options.no_score:
         for score in recipe.evaluate(key, settings, options.device):
             print(f"{score.metric:>14} {score.subset:<8} {score.value:8.4f} {score.unit}"
                   f"  (n = {score.n}, {score.protocol})")  # fmt: skip

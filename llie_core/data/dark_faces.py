@@ -34,6 +34,20 @@ def exposure_darkener(model, low: float = 0.05, high: float = 0.30) -> Darkener:
     return apply
 
 
+class NormalLight(Dataset):
+    """The normal-light side of a paired set, as a darkener's training input."""
+
+    def __init__(self, source: Dataset):
+        self.source = source
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: int) -> dict:
+        item = self.source[index]
+        return {"image": item["target"], "name": item["name"]}
+
+
 class DarkFaces(Dataset):
     """Wrap a face data set: `image` becomes the darkened picture, `target` the original.
 

@@ -74,6 +74,14 @@ class Recipe(ABC):
     def is_trained(self, key: RunKey) -> bool:
         """False for rows without training: the input itself, classical methods."""
 
+    def is_scored(self, key: RunKey) -> bool:
+        """False for runs that others build on, such as darkeners and recognizers."""
+        return True
+
+    def test_split(self, settings: Settings) -> str:
+        """The split of the data set that the scores come from."""
+        return "test"
+
     @abstractmethod
     def test_identity(self, settings: Settings) -> dict:
         """What decides a score besides weights and test set: recognizer, thresholds, subsets."""
@@ -130,7 +138,8 @@ class Recipe(ABC):
 
     def fit(self, key: RunKey, settings: Settings, device=None, quiet: bool = False) -> Run:
         """Train one row, or reuse what is finished; DDP over `settings.processes` processes."""
-        self.check_data(settings)
+        if key.dataset == settings.dataset:
+            self.check_data(settings)
         if settings.processes == 1:
             return fit(self.experiment(key, settings), device, quiet=quiet)
         run = Run(key)
@@ -248,7 +257,7 @@ class Recipe(ABC):
             variant=key.variant,
             recognizer=getattr(settings, "recognizer", ""),
             dataset=settings.dataset,
-            split="test",
+            split=self.test_split(settings),
             seed=key.seed,
             profile=settings.profile,
             device=device_name(device),

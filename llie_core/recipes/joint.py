@@ -16,9 +16,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from llie_core.data import collate, face_targets, open_dataset
 from llie_core.data.builtin import FACE_HEIGHTS
-from llie_core.data.dark_faces import DarkFaces, exposure_darkener
+from llie_core.data.dark_faces import DarkFaces, NormalLight, exposure_darkener
 from llie_core.losses.task_driven import JointLoss, weights_of_ratio
-from llie_core.losses.zero_reference import WEIGHTS, zero_reference_total
+from llie_core.losses.zero_reference import WEIGHTS, darkening_loss, upstream_loss
 from llie_core.metrics import psnr
 from llie_core.metrics.faces import detection_rates, wider_ap
 from llie_core.recipes.base import Measured, Recipe
@@ -133,6 +133,12 @@ class JointRecipe(Recipe):
 
     def is_trained(self, key: RunKey) -> bool:
         return key.model in ("zero_dce_pp", "ec_zero_dce")
+
+    def is_scored(self, key: RunKey) -> bool:
+        return key.model != "ec_zero_dce"
+
+    def test_split(self, settings: JointSettings) -> str:
+        return "val" if settings.dataset == "wider-face" else "test"
 
     def experiment(self, key: RunKey, settings: JointSettings) -> Experiment:
         if key.model == "ec_zero_dce":
@@ -273,34 +279,9 @@ class JointRecipe(Recipe):
                 "llie_core.models.ec_zero_dce",
                 "llie_core.losses.zero_reference",
                 "llie_core.data.builtin",
+                "llie_core.data.dark_faces",
             ),
         )
-
-
-class NormalLight(Dataset):
-    """The normal-light side of a paired set, as the darkener's input."""
-
-    def __init__(self, source):
-        self.source = source
-
-    def __len__(self) -> int:
-        return len(self.source)
-
-    def __getitem__(self, index: int) -> dict:
-        item = self.source[index]
-        return {"image": item["target"], "name": item["name"]}
-
-
-def upstream_loss(outputs: dict, batch: dict) -> dict[str, torch.Tensor]:
-    """L_up of Eq. 3.12 with the thesis's weights 1, 10, 5, 1600 (terms as the released code's)."""
-    return zero_reference_total(outputs, batch["image"], weights="thesis")
-
-
-def darkening_loss(outputs: dict, batch: dict) -> dict[str, torch.Tensor]:
-    """The same losses with each picture's own low exposure E (Sec. 3.1)."""
-    return zero_reference_total(
-        outputs, batch["image"], exposure=outputs["exposure"], weights="ec_zero_dce"
-    )
 
 
 @dataclass(frozen=True)
@@ -324,8 +305,9 @@ def face_scores(seen: list[Seen], settings: JointSettings) -> list[Measured]:
     for subset in SUBSETS:
         kept = [image.keep[subset] for image in seen]
         n = int(sum(k.sum() for k in kept))
-        ap = wider_ap(found, truth, kept)
-        scores.append(Measured("ap", subset, ap, "fraction", "higher", n, protocol))
+        if n:  # a subset without a face has no AP
+            ap = wider_ap(found, truth, kept)
+            scores.append(Measured("ap", subset, ap, "fraction", "higher", n, protocol))
     valid = [~image.ignore for image in seen]
     rates = detection_rates(found, truth, valid, score=settings.score_threshold)
     recall, false = rates["recall"], rates["false_positives_per_image"]
