@@ -128,7 +128,7 @@ def test_score_table_gives_mean_and_sd_and_the_places_of_the_unit():
     table = score_table(scores, [("ap", "hard"), ("psnr", "all")], "Every row")
     assert table.header == ["", "ap, hard", "psnr"]
     assert table.rows == [
-        ["zero_dce_pp+2:1", "0.600 ± 0.141", "17.13"], ["identity+2:1", "not run", "17.13"],
+        ["zero_dce_pp+2:1", "0.600 ± 0.141", "17.13"], ["identity+2:1", "–", "17.13"],
     ]  # fmt: skip
     assert "protocol face-ap-height, psnr-rgb-float" in table.note
 

@@ -41,19 +41,22 @@ MTCNN_THRESHOLDS = (0.6, 0.7, 0.05)
 class JointSettings(Settings):
     """Settings of the joint training. Sizes in pixels, counts in images.
 
-    ratios: W_up:W_down of the runs trained; size: training crop; score_threshold: of the
+    face_windows, image_windows: windows that MTCNN's loss draws around each face and over each
+    picture; ratios: W_up:W_down of the runs trained; size: training crop; score_threshold: of the
     operating point at which recall and false positives are counted; missing: "skip" runs on a
     partial copy of WIDER FACE, of which the records then say so; planned_steps: of the published
     schedule (epochs are not stated there: Zero-DCE++'s 100 on 12,880 images).
     """
 
     recognizer: str = "mtcnn"
+    face_windows: int = 4
+    image_windows: int = 16
     ratios: tuple[str, ...] = (ALONE, JOINT, "0:1")
     size: int = 160
     train_count: int = 512
     test_size: int = 256
     test_count: int = 64
-    steps: int = 150
+    steps: int = 120
     planned_steps: int = 322_000
     batch_size: int = 4
     lr: float = 1e-3
@@ -61,7 +64,7 @@ class JointSettings(Settings):
     weight_decay: float = 1e-4
     grad_clip: float = 0.1
     precision: str = "float32"
-    darkener_steps: int = 150
+    darkener_steps: int = 120
     score_threshold: float = 0.9
     missing: str = "error"
 
@@ -78,12 +81,13 @@ PROFILES = {
     ),
     "quick": JointSettings("builtin-faces", "quick"),
     "reference": JointSettings(
-        "builtin-faces", "reference", seeds=(0, 1, 2), train_count=2048, test_count=192, steps=400,
-        darkener_steps=400,
+        "builtin-faces", "reference", seeds=(0, 1, 2), face_windows=8, image_windows=48,
+        train_count=2048, test_count=192, steps=400, darkener_steps=400,
     ),
     "paper": JointSettings(
-        "wider-face", "paper", ratios=RATIOS, size=512, steps=322_000, lr=1e-4,
-        schedule="constant", precision="mixed", workers=8, darkener_steps=20_000,
+        "wider-face", "paper", face_windows=8, image_windows=48, ratios=RATIOS, size=512,
+        steps=322_000, lr=1e-4, schedule="constant", precision="mixed", workers=8,
+        darkener_steps=20_000,
     ),
 }  # fmt: skip
 
@@ -144,7 +148,7 @@ class JointRecipe(Recipe):
         if key.model == "ec_zero_dce":
             return self._darkener_experiment(key, settings)
         w_up, w_down = weights_of_ratio(key.variant)
-        recognizer = create_recognizer(settings.recognizer) if w_down else None
+        recognizer = self.trained_on(settings) if w_down else None
         data, source = self.train_data(settings)
         code = ["llie_core.models.zero_dce", "llie_core.losses.task_driven"]
         code += ["llie_core.losses.zero_reference", "llie_core.data.darkening"]
@@ -171,10 +175,19 @@ class JointRecipe(Recipe):
                 "w_up": w_up,
                 "w_down": w_down,
                 "recognizer": settings.recognizer if w_down else "",
+                "windows": [settings.face_windows, settings.image_windows] if w_down else [],
                 "data": source,
             },
             code=(*code, "llie_core.data.builtin", "llie_core.data.dark_faces"),
             planned_steps=settings.planned_steps,
+        )
+
+    def trained_on(self, settings: JointSettings) -> torch.nn.Module:
+        """The frozen recognizer whose loss trains the enhancer."""
+        return create_recognizer(
+            settings.recognizer,
+            windows_per_face=settings.face_windows,
+            windows_per_image=settings.image_windows,
         )
 
     def test_identity(self, settings: JointSettings) -> dict:

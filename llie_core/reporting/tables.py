@@ -78,7 +78,10 @@ def score_table(scores: Iterable[Score], metrics: Sequence[tuple[str, str]], cap
     labels = dict.fromkeys(score.label for score in scores)
     wanted = [s for s in scores if (s.metric, s.subset) in metrics]
     rows = [
-        [label, *[_mean(select(wanted, label=label, metric=m, subset=s)) for m, s in metrics]]
+        [
+            label,
+            *[_mean(select(wanted, label=label, metric=m, subset=s), none="–") for m, s in metrics],
+        ]
         for label in labels
     ]
     header = ["", *[m if s == "all" else f"{m}, {s}" for m, s in metrics]]
@@ -129,9 +132,9 @@ def _pair(cell: PublishedValue | None, scores: list[Score], decimals: int) -> tu
     return printed, _mean(found, decimals)
 
 
-def _mean(scores: list[Score], decimals: int | None = None) -> str:
+def _mean(scores: list[Score], decimals: int | None = None, none: str = NOT_RUN) -> str:
     if not scores:
-        return NOT_RUN
+        return none
     places = decimals if decimals is not None else (2 if scores[0].unit == "dB" else 3)
     return f"{summarise(score.value for score in scores):.{places}f}"
 
