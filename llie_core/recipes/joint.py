@@ -52,7 +52,7 @@ class JointSettings(Settings):
     face_windows: int = 4
     image_windows: int = 16
     ratios: tuple[str, ...] = (ALONE, JOINT, "0:1")
-    size: int = 160
+    size: int = 128
     train_count: int = 512
     test_size: int = 256
     test_count: int = 64
@@ -81,7 +81,7 @@ PROFILES = {
     ),
     "quick": JointSettings("builtin-faces", "quick"),
     "reference": JointSettings(
-        "builtin-faces", "reference", seeds=(0, 1, 2), face_windows=8, image_windows=48,
+        "builtin-faces", "reference", seeds=(0, 1, 2), face_windows=8, image_windows=48, size=160,
         train_count=2048, test_count=192, steps=400, darkener_steps=400,
     ),
     "paper": JointSettings(

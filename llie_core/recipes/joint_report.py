@@ -50,8 +50,8 @@ def exposures(
     key = recipe.darkener_key(settings)
     recipe.fit(key, settings)
     model = recipe.load(key, settings, "cpu")
-    photos = open_dataset("builtin-photos", "test", size=settings.test_size, count=1)
-    photo = photos[0]["target"]
+    photos = open_dataset("builtin-photos", "test", size=settings.test_size, count=2)
+    photo = photos[1]["target"]  # the portrait; the rocket's picture is dark to begin with
     images = [photo, *(model.enhance(photo[None], exposure=e)[0] for e in targets)]
     labels = ["original", *(f"E = {e:.2f}" for e in targets)]
     nothing = torch.zeros(0, 4), torch.zeros(0)
