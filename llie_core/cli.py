@@ -251,16 +251,29 @@ def _add_listings(commands) -> None:
 
 
 def _models(_options) -> int:
-    from llie_core.metrics.cost import count_parameters
     from llie_core.models import create_enhancer, list_darkeners, list_enhancers
     from llie_core.recognizers import list_recognizers
 
     for kind, names in (("enhancers", list_enhancers()), ("darkeners", list_darkeners())):
-        print(kind)
+        print(f"{kind:<16} {'parameters':>10}   work at 512×1024")
         for name in names:
-            print(f"  {name:<14} {count_parameters(create_enhancer(name)):>10,} parameters")
+            print(f"  {name:<14} {_cost(create_enhancer(name))}")
     print("recognizers\n  " + "\n  ".join(list_recognizers()))
     return 0
+
+
+def _cost(model) -> str:
+    """Parameters, FLOPs and MACs of a model in one line."""
+    from llie_core.metrics.cost import count_macs, count_parameters
+
+    parameters = f"{count_parameters(model):>10,}"
+    try:
+        work = count_macs(model, (512, 1024))
+    except ValueError:  # its path depends on values, which the meta device has not
+        return f"{parameters}   not counted"
+    if work.macs is None:
+        return f"{parameters}   not counted"
+    return f"{parameters}   {work.macs / 1e9:.2f} GMAC = {work.flops / 1e9:.2f} GFLOP"
 
 
 def _datasets(_options) -> int:

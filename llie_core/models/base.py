@@ -97,5 +97,7 @@ class Enhancer(nn.Module):
             torch.promote_types(x.dtype, torch.float32) if parameter is None else parameter.dtype
         )
         with evaluating(self):
-            enhanced = self(pad_to_multiple(x.to(dtype), self.multiple), **condition)
+            # Channels last: on the CPU, depthwise convolutions are twice as fast.
+            padded = pad_to_multiple(x.to(dtype), self.multiple)
+            enhanced = self(padded.contiguous(memory_format=torch.channels_last), **condition)
         return enhanced[..., :height, :width].clamp(0, 1)
