@@ -74,6 +74,8 @@ def _fit(options) -> int:
     )
     key = recipe.parse_key(settings, options.model, options.variant, options.seed)
     run = recipe.fit(key, settings, options.device)
+    if int(os.environ.get("RANK", "0")):
+        return 0  # under torchrun the first process scores and speaks for all
     stamp = run.read_stamp()
     print(f"{key}: {stamp['steps_done']} steps in {stamp['seconds']:.0f} s on {stamp['device']}")
     print(f"weights: {run.weights_path}")

@@ -5,7 +5,8 @@ import pytest
 import torch
 from enhancer_contract import EnhancerContract
 
-from llie_core.models import create_enhancer, parameter_count
+from llie_core.metrics.cost import count_parameters
+from llie_core.models import create_enhancer
 
 
 class TestIdentity(EnhancerContract):
@@ -121,4 +122,4 @@ class TestCLAHE(ValueMethod):
 
 @pytest.mark.parametrize("name", ["identity", "gamma", "he", "clahe"])
 def test_there_are_no_parameters(name):
-    assert parameter_count(create_enhancer(name)) == 0
+    assert count_parameters(create_enhancer(name)) == 0

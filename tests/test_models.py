@@ -12,7 +12,8 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from llie_core.losses.zero_reference import zero_reference_total
-from llie_core.models import create_enhancer, list_darkeners, list_enhancers, parameter_count
+from llie_core.metrics.cost import count_parameters
+from llie_core.models import create_enhancer, list_darkeners, list_enhancers
 from llie_core.models.base import Enhancer, pad_to_multiple
 from llie_core.models.ec_zero_dce import lightness
 from llie_core.models.zero_dce import light_curve
@@ -104,12 +105,12 @@ class TestZeroDCEPlusPlusReduced(LearnedEnhancerContract):
 
 class TestPublishedSizes:
     def test_parameters(self):
-        assert parameter_count(create_enhancer("zero_dce")) == 79_416
-        assert parameter_count(create_enhancer("zero_dce_pp")) == 10_561
+        assert count_parameters(create_enhancer("zero_dce")) == 79_416
+        assert count_parameters(create_enhancer("zero_dce_pp")) == 10_561
 
     def test_parameter_count_includes_frozen_and_excludes_buffers(self):
         model = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3)).requires_grad_(False)
-        assert parameter_count(model) == 9 + 6
+        assert count_parameters(model) == 9 + 6
 
     @pytest.mark.parametrize(
         "name, options, size, published",
@@ -392,8 +393,8 @@ class TestECZeroDCE(LearnedEnhancerContract):
         return F.mse_loss(model.training_outputs(x, 0.2)["image"], 0.6 * x)
 
     def test_parameters(self):
-        assert parameter_count(self.make()) == 69_896
-        assert parameter_count(create_enhancer("ec_zero_dce", width=8, iterations=10)) == 5_674
+        assert count_parameters(self.make()) == 69_896
+        assert count_parameters(create_enhancer("ec_zero_dce", width=8, iterations=10)) == 5_674
 
     def test_only_darkens(self):
         x = torch.cat([self.images(), seeded_images(2, 3, *self.size)])

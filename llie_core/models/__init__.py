@@ -6,9 +6,9 @@ A further method adds one line to a table below and one file beside this one.
 import difflib
 from importlib import import_module
 
-from llie_core.models.base import Enhancer, parameter_count
+from llie_core.models.base import Enhancer
 
-__all__ = ["Enhancer", "create_enhancer", "list_darkeners", "list_enhancers", "parameter_count"]
+__all__ = ["Enhancer", "create_enhancer", "list_darkeners", "list_enhancers"]
 
 # name → "module:class". The input itself stands first: every comparison includes it.
 _ENHANCERS = {

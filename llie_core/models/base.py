@@ -12,11 +12,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-def parameter_count(model: nn.Module) -> int:
-    """Number of parameters of `model`, trainable or frozen; buffers are not counted."""
-    return sum(parameter.numel() for parameter in model.parameters())
-
-
 def check_images(x: Tensor, where: str) -> None:
     """Raise one clear line unless `x` is a float tensor (B, 3, H, W) with pixels, about [0, 1].
 
