@@ -31,8 +31,11 @@ from tqdm import tqdm
 from llie_core.files import atomic, locked, write_text
 from llie_core.runs import Run, RunKey, code_fingerprint, content_hash, environment, record
 
-# objective(outputs, batch) → {"total", terms…}. It may offer prepare(model, batches), called once
-# with the untrained model and the first batches (the same on every process).
+# objective(outputs, batch) → {"total", terms…}. It may offer
+#   prepare(model, batches), called once with the untrained model and the first batches (the same
+#     on every process);
+#   adversary, a module, with adversary_loss(outputs, batch) → {"total", terms…}: before each step
+#     of the model, a second Adam moves the adversary by its own loss on the detached outputs.
 Objective = Callable[[dict, dict], dict[str, torch.Tensor]]
 
 
@@ -44,8 +47,10 @@ class TrainingStopped(RuntimeError):
 class TrainSettings:
     """How to train. `batch_size` is summed over all processes; `grad_clip` 0 means no clipping.
 
-    schedule: "constant", or "cosine" from `lr` to `lr_final` over `steps`.
+    schedule: "constant", "cosine" from `lr` to `lr_final` over `steps`, or "step": times `decay`
+    at each of the `milestones` (numbers of steps).
     precision: "float32", or "mixed" (bfloat16 autocast of the enhancer on GPU; losses in float32).
+    validate_every: steps between two looks at the validation part (0: none, the last weights stay).
     """
 
     steps: int
@@ -58,19 +63,27 @@ class TrainSettings:
     precision: str = "float32"
     workers: int = 0
     checkpoint_every: int = 100
+    milestones: tuple[int, ...] = ()
+    decay: float = 0.1
+    validate_every: int = 0
 
     def __post_init__(self):
-        if self.schedule not in ("constant", "cosine"):
-            raise ValueError(f"schedule {self.schedule!r}: known are 'constant' and 'cosine'")
+        if self.schedule not in ("constant", "cosine", "step"):
+            known = "'constant', 'cosine' and 'step'"
+            raise ValueError(f"schedule {self.schedule!r}: known are {known}")
         if self.precision not in ("float32", "mixed"):
             raise ValueError(f"precision {self.precision!r}: known are 'float32' and 'mixed'")
         if self.steps < 1 or self.batch_size < 1 or self.checkpoint_every < 1:
             raise ValueError("steps, batch_size and checkpoint_every must be at least 1")
+        if self.validate_every < 0:
+            raise ValueError("validate_every must not be negative; 0 means never")
 
     def lr_at(self, step: int) -> float:
         """Learning rate of step 0 … steps − 1."""
         if self.schedule == "constant":
             return self.lr
+        if self.schedule == "step":
+            return self.lr * self.decay ** sum(step >= milestone for milestone in self.milestones)
         progress = step / max(1, self.steps - 1)
         return self.lr_final + (self.lr - self.lr_final) * (1 + math.cos(math.pi * progress)) / 2
 
@@ -84,6 +97,8 @@ class Experiment:
     identity: what else decides the result (paper settings, data fingerprint, upstream hashes).
     code: names of the modules whose syntax trees enter the train hash.
     planned_steps: steps of the published schedule, when `settings.steps` is a reduced run.
+    validate: validate(model in eval mode) → a number, higher is better, on data carved from the
+    training set; the weights with the highest one are kept.
     """
 
     key: RunKey
@@ -95,6 +110,11 @@ class Experiment:
     identity: dict = field(default_factory=dict)
     code: tuple[str, ...] = ()
     planned_steps: int | None = None
+    validate: Callable[[nn.Module], float] | None = None
+
+    def __post_init__(self):
+        if bool(self.settings.validate_every) != (self.validate is not None):
+            raise ValueError(f"{self.key}: validate and validate_every go together")
 
     def train_hash(self, world_size: int = 1) -> str:
         # Loader workers and the checkpoint interval change nothing in the result.
@@ -167,17 +187,53 @@ def check_tensors(found: dict, expected: dict, source: object) -> None:
 class _Step(nn.Module):
     """Enhancer and objective as one module, so that DDP sees a single forward."""
 
-    def __init__(self, model: nn.Module, objective: Objective, mixed: bool):
+    def __init__(self, model: nn.Module, objective: Objective, adversary, mixed: bool):
         super().__init__()
         self.model, self.mixed = model, mixed
-        self._objective = [objective]  # in a list: its frozen recognizer is not ours to register
+        # In lists: a frozen recognizer or an adversary is not DDP's to register.
+        self._objective, self._adversary = [objective], [adversary]
 
     def forward(self, batch: dict) -> dict[str, torch.Tensor]:
         image = batch["image"]
         with torch.autocast(image.device.type, torch.bfloat16, enabled=self.mixed):
             outputs = self.model.training_outputs(image)
         outputs = {k: v.float() if torch.is_tensor(v) else v for k, v in outputs.items()}
-        return self._objective[0](outputs, batch)
+        if self._adversary[0] is None:
+            return self._objective[0](outputs, batch)
+        rival = self._adversary[0].step(outputs, batch)
+        terms = self._objective[0](outputs, batch)
+        return terms | {f"adversary_{name}": value for name, value in rival.items()}
+
+
+class _Adversary:
+    """The objective's adversary with an optimizer of its own."""
+
+    def __init__(self, objective: Objective, lr: float, device, world_size: int):
+        self.module = objective.adversary.to(device).train()
+        self.loss, self.world_size = objective.adversary_loss, world_size
+        self.optimizer = torch.optim.Adam(self.module.parameters(), lr=lr)
+
+    def step(self, outputs: dict, batch: dict) -> dict[str, torch.Tensor]:
+        """One update on outputs that are cut from the model; its loss terms."""
+        cut = {k: v.detach() if torch.is_tensor(v) else v for k, v in outputs.items()}
+        self.module.requires_grad_(True)
+        terms = self.loss(cut, batch)
+        self.optimizer.zero_grad(set_to_none=True)
+        terms["total"].backward()
+        if self.world_size > 1:
+            for parameter in self.module.parameters():
+                dist.all_reduce(parameter.grad)
+                parameter.grad /= self.world_size
+        self.optimizer.step()
+        self.module.requires_grad_(False)  # the model's loss passes through it, no further
+        return terms
+
+    def state(self) -> dict:
+        return {"model": self.module.state_dict(), "optimizer": self.optimizer.state_dict()}
+
+    def load(self, state: dict) -> None:
+        self.module.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
 
 
 class _Trainer:
@@ -195,15 +251,21 @@ class _Trainer:
         on_gpu = device.type == "cuda"
         if on_gpu:
             self.model = self.model.to(memory_format=torch.channels_last)
-        step = _Step(
-            self.model, experiment.objective, on_gpu and self.settings.precision == "mixed"
-        )
+        objective, mixed = experiment.objective, on_gpu and self.settings.precision == "mixed"
+        for part in vars(objective).values() if hasattr(objective, "__dict__") else ():
+            if isinstance(part, nn.Module):  # a frozen recognizer works where its images are
+                part.to(device)
+        self.adversary = None
+        if getattr(objective, "adversary", None) is not None:
+            self.adversary = _Adversary(objective, self.settings.lr, device, world_size)
+        step = _Step(self.model, objective, self.adversary, mixed)
         self.step_module = DistributedDataParallel(step) if world_size > 1 else step
         self.optimizer = torch.optim.Adam(
             self.model.parameters(), lr=self.settings.lr, weight_decay=self.settings.weight_decay
         )
         self._prepare_objective()
         self.pending: list[tuple[int, float, dict[str, torch.Tensor]]] = []
+        self.best: dict = {}  # step, value, model: the weights that validated best
         self.start_step, self.earlier_seconds = self._resume()
 
     def _prepare_objective(self) -> None:
@@ -230,6 +292,9 @@ class _Trainer:
         for step, batch in zip(bar, batches, strict=True):
             self._one_step(step, _to_device(batch, self.device))
             last = step + 1 == self.settings.steps
+            every = self.settings.validate_every
+            if every and (last or (step + 1) % every == 0):
+                self._validate(step + 1)
             if last or (step + 1) % self.settings.checkpoint_every == 0:
                 self._flush_log()
                 self._save_checkpoint(step + 1)
@@ -238,7 +303,8 @@ class _Trainer:
     def _one_step(self, step: int, batch: dict) -> None:
         seed_everything(self.experiment.key.seed, step, self.rank)
         lr = self.settings.lr_at(step)
-        for group in self.optimizer.param_groups:
+        optimizers = [self.optimizer, *([self.adversary.optimizer] if self.adversary else [])]
+        for group in (group for optimizer in optimizers for group in optimizer.param_groups):
             group["lr"] = lr
         terms = self.step_module(batch)
         self.optimizer.zero_grad(set_to_none=True)
@@ -252,6 +318,20 @@ class _Trainer:
         if self.device.type == "cpu" or len(self.pending) >= 20:
             self._flush_log()
         self.optimizer.step()
+
+    def _validate(self, step: int) -> None:
+        """Keep the weights if they do better on the validation part than all before."""
+        if self.rank > 0:
+            return
+        self._flush_log()
+        self.model.eval()
+        with torch.no_grad():
+            value = float(self.experiment.validate(self.model))
+        self.model.train()
+        _append_rows(self.run.directory / "validation.csv", ["step", "value"], [[step, value]])
+        if not self.best or value > self.best["value"]:
+            tensors = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
+            self.best = {"step": step, "value": value, "model": tensors}
 
     def _flush_log(self) -> None:
         """Bring the pending terms to the CPU, stop if one is not finite, append them to log.csv."""
@@ -307,6 +387,9 @@ class _Trainer:
             return 0, 0.0
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
+        if self.adversary:
+            self.adversary.load(state["adversary"])
+        self.best = state["best"]
         return state["step"], state["seconds"]
 
     def _read_checkpoint(self) -> dict:
@@ -325,8 +408,16 @@ class _Trainer:
         """Drop log rows newer than the checkpoint, or all that another hash left."""
         if self.start_step:
             _truncate_log(self.run.log_path, self.start_step)
+            _truncate_log(self.run.directory / "validation.csv", self.start_step + 1)
             return
-        for name in ("stamp.json", "log.csv", "checkpoint.pt", "scores.csv", "scores.json"):
+        for name in (
+            "stamp.json",
+            "log.csv",
+            "validation.csv",
+            "checkpoint.pt",
+            "scores.csv",
+            "scores.json",
+        ):
             (self.run.directory / name).unlink(missing_ok=True)
 
     def _save_checkpoint(self, step: int) -> None:
@@ -338,6 +429,8 @@ class _Trainer:
             "seconds": self._seconds(),
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "adversary": self.adversary.state() if self.adversary else {},
+            "best": self.best,
         }
         with atomic(self.run.checkpoint_path) as temporary:
             torch.save(state, temporary)
@@ -354,7 +447,8 @@ class _Trainer:
 
     def _finish(self) -> None:
         if self.rank == 0:
-            tensors = {k: v.contiguous().cpu() for k, v in self.model.state_dict().items()}
+            state = self.best["model"] if self.best else self.model.state_dict()
+            tensors = {k: v.contiguous().cpu() for k, v in state.items()}
             with atomic(self.run.weights_path) as temporary:
                 save_file(tensors, temporary)
             stamp = record(
@@ -363,6 +457,7 @@ class _Trainer:
                 steps_done=self.settings.steps,
                 steps_planned=self.experiment.planned_steps or self.settings.steps,
                 resumed_at=self.start_step,
+                selected_step=self.best.get("step", self.settings.steps),
                 seconds=self._seconds(),
                 precision=self.settings.precision if self.device.type == "cuda" else "float32",
                 world_size=self.world_size,

@@ -68,14 +68,20 @@ class Augmented(Wrapped):
 
 
 class Resized(Wrapped):
-    """Every item at one size (H, W), such as the 384 × 384 at which JCRNet scores photographs."""
+    """Every item at one size (H, W), such as the 384 × 384 at which JCRNet scores photographs.
 
-    def __init__(self, source: Dataset, size: tuple[int, int]):
-        super().__init__(source, size=list(size))
-        self.size = tuple(size)
+    quantised: pictures are rounded to 8 bits, as if the resized ones had been saved.
+    """
+
+    def __init__(self, source: Dataset, size: tuple[int, int], quantised: bool = False):
+        super().__init__(source, size=list(size), **({"quantised": True} if quantised else {}))
+        self.size, self.quantised = tuple(size), quantised
 
     def __getitem__(self, index: int) -> dict:
-        return resize(self.source[index], self.size)
+        item = resize(self.source[index], self.size)
+        if self.quantised:
+            item |= {k: (item[k] * 255).round() / 255 for k in ("image", "target") if k in item}
+        return item
 
 
 class Joined(Dataset):

@@ -1,9 +1,23 @@
-"""An enhancer trained by its own loss and by a frozen recognizer's (paper 2, Eq. 3.14)."""
+"""A recognizer's loss as the objective: alone (paper 1), or beside the enhancer's own (paper 2)."""
 
 from collections.abc import Callable
 
 import torch
 from torch import nn
+
+
+class TaskLoss:
+    """The recognizer's loss on the model's image, nothing else (paper 1).
+
+    With a frozen recognizer it trains the enhancer before it; with one that is not frozen, and is
+    the model itself, it trains the recognizer. targets(batch) picks the recognizer's targets.
+    """
+
+    def __init__(self, recognizer: nn.Module, targets: Callable[[dict], object]):
+        self.recognizer, self.targets = recognizer, targets
+
+    def __call__(self, outputs: dict, batch: dict) -> dict[str, torch.Tensor]:
+        return self.recognizer.loss(outputs["image"], self.targets(batch))
 
 
 class JointLoss:

@@ -29,6 +29,11 @@ class Recognizer(nn.Module):
         super().__init__()
         self.frozen = False
 
+    def training_outputs(self, images: Tensor) -> dict[str, Tensor]:
+        """What the trainer asks of a model: while it is trained itself, a recognizer's objective
+        is its own loss on the images as they are."""
+        return {"image": images}
+
     def loss(self, images: Tensor, targets: Any) -> dict[str, Tensor]:
         """Task loss on images (B, 3, H, W); see the class."""
         raise TypeError(f"{type(self).__name__} has no loss")

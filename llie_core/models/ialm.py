@@ -1,0 +1,94 @@
+"""IALM: exposure, gamma and smoothing with predicted parameters, trained by a recognizer's loss.
+
+"Improving Low-Light Image Recognition Performance Based on Image-Adaptive Learnable Module",
+S. Ono, Y. Ogino, T. Toizumi, A. Ito, M. Tsukada, VISAPP 2024; the baseline of paper 1, which says
+what it consists of: three modules, each an image operation with a predictor of its parameter.
+
+    exposure    x · 2^e                     |e| ≤ 3.5
+    gamma       x^g, x ≥ 1e-4               1/2.5 ≤ g ≤ 2.5
+    smoothing   x + s·(blur(x) − x)         |s| ≤ 1, a 5×5 Gaussian of standard deviation 1
+
+Differs from the paper: the layers are unpublished. The predictors follow IA-YOLO's (W. Liu et al.,
+AAAI 2022: a 256×256 copy, five 3×3 convolutions of stride 2, two linear layers), and so do the
+ranges of exposure and gamma; with three of them the size is 492,099 parameters, which is what
+paper 1's Table 4 leaves for IALM (0.5 M). The smoothing operation is our choice; s may turn
+negative (it then sharpens), because a share that stops at 0 has no slope there. Every module starts
+as the identity, but for values below 1e-4.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from llie_core.models.base import Enhancer
+from llie_core.models.gem_pam import zero_init
+
+PREDICTOR_SIZE = 256  # side of what the predictors see, in pixels
+PREDICTOR_WIDTHS = (16, 32, 32, 32, 32)
+MAX_EXPOSURE = 3.5  # in stops
+MAX_GAMMA = 2.5
+LEAST = 1e-4  # below it the slope of x^g explodes
+BLUR_SIDE, BLUR_SIGMA = 5, 1.0
+
+
+class Predictor(nn.Module):
+    """One number an image, zero at the start."""
+
+    def __init__(self):
+        super().__init__()
+        layers: list[nn.Module] = []
+        for inputs, outputs in zip((3, *PREDICTOR_WIDTHS[:-1]), PREDICTOR_WIDTHS, strict=True):
+            layers += [nn.Conv2d(inputs, outputs, 3, stride=2, padding=1), nn.LeakyReLU(0.1)]
+        side = PREDICTOR_SIZE // 2 ** len(PREDICTOR_WIDTHS)
+        self.features = nn.Sequential(*layers, nn.Flatten())
+        self.hidden = nn.Linear(PREDICTOR_WIDTHS[-1] * side * side, 64)
+        self.head = nn.Linear(64, 1)
+        zero_init(self.head)
+
+    def forward(self, small: Tensor) -> Tensor:
+        """(B, 3, 256, 256) → (B, 1, 1, 1)."""
+        features = self.features(small)  # (B, 2048)
+        return self.head(F.leaky_relu(self.hidden(features), 0.1))[..., None, None]
+
+
+def gaussian_blur(x: Tensor) -> Tensor:
+    """(B, C, H, W) blurred by the 5×5 Gaussian; borders repeat their pixels."""
+    offsets = torch.arange(BLUR_SIDE, dtype=x.dtype, device=x.device) - BLUR_SIDE // 2
+    weights = torch.exp(-(offsets**2) / (2 * BLUR_SIGMA**2))
+    weights = weights / weights.sum()
+    channels = x.shape[1]
+    rows = weights.view(1, 1, -1, 1).expand(channels, 1, -1, 1)
+    padded = F.pad(x, [BLUR_SIDE // 2] * 4, mode="replicate")
+    return F.conv2d(F.conv2d(padded, rows, groups=channels), rows.mT, groups=channels)
+
+
+class IALM(Enhancer):
+    """Exposure, gamma and smoothing modules, one after the other: 492,099 parameters."""
+
+    def __init__(self):
+        super().__init__()
+        self.exposure, self.gamma, self.smoothing = Predictor(), Predictor(), Predictor()
+
+    def training_outputs(self, x: Tensor) -> dict[str, Tensor]:
+        """`image` (B, 3, H, W) and its parameters (B, 1, 1, 1): `exposure`, `gamma`, `smoothing`.
+
+        exposure in stops, gamma as the exponent, smoothing as the share of the blur.
+        """
+        exposure = MAX_EXPOSURE * torch.tanh(self.exposure(_small(x)))
+        x = x * 2**exposure
+        gamma = torch.exp(math.log(MAX_GAMMA) * torch.tanh(self.gamma(_small(x))))
+        x = x.clamp(min=LEAST) ** gamma
+        smoothing = torch.tanh(self.smoothing(_small(x)))
+        x = torch.lerp(x, gaussian_blur(x), smoothing)
+        return {"image": x, "exposure": exposure, "gamma": gamma, "smoothing": smoothing}
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.training_outputs(x)["image"]
+
+
+def _small(x: Tensor) -> Tensor:
+    """What a predictor sees: the image as the modules before have made it, at 256×256."""
+    size = (PREDICTOR_SIZE, PREDICTOR_SIZE)
+    return F.interpolate(x, size, mode="bilinear", antialias=True)

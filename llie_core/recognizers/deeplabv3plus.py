@@ -1,0 +1,85 @@
+"""DeepLabV3+ for semantic segmentation, through segmentation-models-pytorch.
+
+"Encoder-Decoder with Atrous Separable Convolution for Semantic Image Segmentation", L.-C. Chen,
+Y. Zhu, G. Papandreou, F. Schroff, H. Adam, ECCV 2018; the segmentation recognizer of paper 1.
+
+Differs from the paper: its tables give DeepLabV3+ 5.2 M parameters (MobileNetV2 without its last
+convolution and a dense atrous pyramid, 19 classes: 5,225,203). The library's model has a separable
+pyramid and 4,383,139.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from llie_core.recognizers.base import Recognizer, check_images
+from llie_core.recognizers.checkpoints import read_released
+
+IGNORED = 255
+STRIDE = 16  # sizes are padded to a multiple of it
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+class DeepLabV3Plus(Recognizer):
+    """Segmentation of images (B, 3, H, W) in [0, 1], of any size, into `classes` classes.
+
+    Args:
+        classes: number of classes (19: Cityscapes' train ids; 11: CamVid).
+        encoder: any encoder name of segmentation-models-pytorch; weights start at random.
+    """
+
+    def __init__(self, frozen: bool = True, classes: int = 19, encoder: str = "mobilenet_v2"):
+        super().__init__()
+        self.classes = classes
+        self.network = _library_model(encoder, classes)
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(3, 1, 1), persistent=False)
+        if frozen:
+            self.freeze()
+
+    def logits(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) → (B, classes, H, W); borders are repeated up to a multiple of 16."""
+        check_images(images)
+        height, width = images.shape[-2:]
+        x = (images - self.mean) / self.std
+        x = F.pad(x, (0, -width % STRIDE, 0, -height % STRIDE), mode="replicate")
+        return self.network(x)[..., :height, :width]
+
+    def loss(self, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        """Cross-entropy: the mean over all labelled pixels of the batch, 0 where none is labelled.
+
+        targets: (B, H, W) int64 class ids, 255 ignored.
+        """
+        summed = F.cross_entropy(
+            self.logits(images), targets, ignore_index=IGNORED, reduction="sum"
+        )
+        labelled = (targets != IGNORED).sum().clamp(min=1)
+        return {"total": summed / labelled}
+
+    @torch.no_grad()
+    def predict(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) → the likeliest class of every pixel, (B, H, W) int64."""
+        return self.logits(images).argmax(dim=1)
+
+    def load_released_weights(self, path) -> None:
+        """Load a checkpoint of the library's DeepLabV3Plus (state dict or safetensors).
+
+        Raises:
+            FileNotFoundError: no such file.
+            ValueError: not a tensors-only checkpoint, or other names or shapes than this model's.
+        """
+        self.network.load_state_dict(read_released(path, self.network.state_dict()))
+
+
+def _library_model(encoder: str, classes: int):
+    try:
+        import segmentation_models_pytorch as smp
+    except ImportError as error:
+        raise ImportError(
+            "deeplabv3plus needs segmentation-models-pytorch: pip install "
+            "segmentation-models-pytorch (`make env` does)"
+        ) from error
+    try:
+        return smp.DeepLabV3Plus(encoder, encoder_weights=None, classes=classes)
+    except KeyError as error:
+        raise ValueError(f"deeplabv3plus: {str(error).strip(chr(34))}") from error
