@@ -3,7 +3,10 @@
 import difflib
 import importlib
 
-_RECIPES = {"joint": "llie_core.recipes.joint:JointRecipe"}
+_RECIPES = {
+    "recognition": "llie_core.recipes.recognition:RecognitionRecipe",
+    "joint": "llie_core.recipes.joint:JointRecipe",
+}
 
 
 def list_recipes() -> list[str]:

@@ -12,6 +12,10 @@ NOT_RUN = "not run"
 _NO_NUMBER = (NOT_RUN, "–", "inf", "nan", "", "not legible", "not published", "not counted")
 
 
+# (unit of the published column, unit of the score) → what the score is multiplied by.
+_UNITS = {("percent", "fraction"): 100, ("M", "count"): 1e-6}
+
+
 @dataclass(frozen=True)
 class Table:
     """A table that shows itself: HTML in reports, aligned text elsewhere. All text is escaped.
@@ -129,14 +133,20 @@ def _pair(cell: PublishedValue | None, scores: list[Score], decimals: int) -> tu
     found = select(
         scores, method=cell.method, variant=cell.variant, metric=cell.metric, subset=cell.subset
     )
-    return printed, _mean(found, decimals)
+    return printed, _mean(found, decimals, times=_UNITS.get((cell.unit, *_unit(found)), 1))
 
 
-def _mean(scores: list[Score], decimals: int | None = None, none: str = NOT_RUN) -> str:
+def _mean(
+    scores: list[Score], decimals: int | None = None, none: str = NOT_RUN, times: float = 1
+) -> str:
     if not scores:
         return none
     places = decimals if decimals is not None else (2 if scores[0].unit == "dB" else 3)
-    return f"{summarise(score.value for score in scores):.{places}f}"
+    return f"{summarise(times * score.value for score in scores):.{places}f}"
+
+
+def _unit(scores: list[Score]) -> tuple[str]:
+    return (scores[0].unit if scores else "",)
 
 
 def _note(cells: list[PublishedValue], scores: list[Score]) -> str:
