@@ -4,14 +4,18 @@
 #   SETTINGS='{ratios: ["1:0", "3:1"]}'   any setting of the recipe, as YAML
 #   LAUNCH="srun -n1 --gpus=1 -c8"        a prefix for each notebook's command
 
-PAPERS  := joint
+PAPERS  := recognition joint
 PAPER   ?= $(PAPERS)
 PROFILE ?= quick
 SEEDS   ?= 0
 DATA    ?=
 SETTINGS ?= {}
 LAUNCH  ?=
-DATASET_joint := builtin-faces
+# One report a paper and data set. Without DATASET= they are these; PROFILE=paper has the papers' own.
+DATASETS_recognition := builtin-streets builtin-streets-pose
+DATASETS_recognition_paper := nightcity exlpose
+DATASETS_joint := builtin-faces
+DATASETS_joint_paper := wider-face
 
 # An active conda environment named llie is used as it is; otherwise .venv is made.
 ifeq ($(notdir $(CONDA_PREFIX)),llie)
@@ -26,9 +30,11 @@ export OMP_WAIT_POLICY ?= PASSIVE
 PYTHON ?= python3
 FACENET := facenet-pytorch==2.6.0
 
-dataset_of = $(or $(DATASET),$(DATASET_$(1)))
-name_of = $(1)-$(call dataset_of,$(1))-$(PROFILE)
-REPORTS := $(foreach paper,$(PAPER),reports/$(call name_of,$(paper)).html)
+datasets_of = $(or $(DATASET),$(DATASETS_$(1)_$(PROFILE)),$(DATASETS_$(1)))
+paper_of = $(firstword $(subst -, ,$(1)))
+dataset_of = $(patsubst $(call paper_of,$(1))-%-$(PROFILE),%,$(1))
+REPORTS := $(foreach paper,$(PAPER),$(foreach set,$(call datasets_of,$(paper)),\
+  reports/$(paper)-$(set)-$(PROFILE).html))
 SOURCES := $(shell find llie_core -name '*.py' -o -name '*.toml' -o -name '*.csv' -o -name '*.j2' -o -name '*.css')
 
 .PHONY: reproduce test test-python test-notebooks lint golden lab env bench clean FORCE
@@ -54,12 +60,20 @@ $(STAMP): pyproject.toml constraints.txt
 results/parameters/%.yml: FORCE
 	@mkdir -p $(@D)
 	@printf 'dataset: %s\nprofile: %s\nseeds: [%s]\ndata: "%s"\nsettings: %s\n' \
-	  '$(call dataset_of,$(firstword $(subst -, ,$*)))' '$(PROFILE)' \
+	  '$(call dataset_of,$*)' '$(PROFILE)' \
 	  "$$(echo $(SEEDS) | tr ' ' ',')" '$(abspath $(DATA))' '$(SETTINGS)' > $@.tmp
 	@cmp -s $@.tmp $@ && rm $@.tmp || mv $@.tmp $@
 
-reports/%.html: results/parameters/%.yml $(SOURCES) notebooks/*.ipynb | $(STAMP)
-	$(LAUNCH) $(BIN)/llie report $(firstword $(subst -, ,$*)) --parameters $<
+.SECONDEXPANSION:
+reports/%.html: results/parameters/%.yml $(SOURCES) notebooks/$$(call paper_of,$$*).ipynb | $(STAMP)
+	$(LAUNCH) $(BIN)/llie report $(call paper_of,$*) --parameters $<
+
+# The cross table of paper 1 uses the runs of both tasks, so pose comes after segmentation.
+STREETS := reports/recognition-builtin-streets-$(PROFILE).html
+POSE := reports/recognition-builtin-streets-pose-$(PROFILE).html
+ifeq ($(words $(filter $(STREETS) $(POSE),$(REPORTS))),2)
+$(POSE): | $(STREETS)
+endif
 
 # Tests ----------------------------------------------------------------------------------------
 test: lint test-python test-notebooks

@@ -300,3 +300,119 @@ def test_mixed_precision_on_gpu_trains_close_to_float32():
     job = experiment(steps=20, objective=quiet_squared_error)
     job.model = Quiet()
     assert mixed == pytest.approx(fit(job, "cuda").read_log()[-1]["total"], rel=0.1)
+
+
+# Steps of the learning rate, validation, adversaries -------------------------------------------
+
+
+def test_learning_rate_falls_at_each_milestone():
+    settings = TrainSettings(
+        steps=9, batch_size=1, lr=1.0, schedule="step", milestones=(3, 6), decay=0.1
+    )
+    rates = [settings.lr_at(step) for step in range(9)]
+    assert rates == pytest.approx([1] * 3 + [0.1] * 3 + [0.01] * 3)
+    with pytest.raises(ValueError, match="'constant', 'cosine' and 'step'"):
+        TrainSettings(steps=1, batch_size=1, schedule="linear")
+
+
+class Validation:
+    """validate(model): the next of `values`; keeps the weights that it was shown."""
+
+    def __init__(self, *values):
+        self.values, self.states = iter(values), []
+
+    def __call__(self, model):
+        assert not model.training
+        self.states.append({k: v.clone() for k, v in model.state_dict().items()})
+        return next(self.values)
+
+
+def validating(validate, objective=squared_error):
+    made = experiment(objective=objective)
+    settings = dataclasses.replace(made.settings, validate_every=2)
+    return dataclasses.replace(made, settings=settings, validate=validate)
+
+
+def test_the_weights_that_validate_best_are_kept():
+    validate = Validation(1.0, 3.0, 2.0, 2.5)
+    run = fit(validating(validate), "cpu")
+    assert same(weights_of(run), validate.states[1])
+    assert run.read_stamp()["selected_step"] == 4
+    lines = (run.directory / "validation.csv").read_text().split()
+    assert lines == ["step,value", "2,1", "4,3", "6,2", "8,2.5"]
+
+
+def test_the_best_weights_survive_a_kill():
+    validate = Validation(1.0, 3.0)
+    with pytest.raises(Killed):
+        fit(validating(validate, killed_after(5)), "cpu")
+    later = Validation(2.0, 2.5)
+    run = fit(validating(later), "cpu")
+    assert run.read_stamp()["resumed_at"] == 4
+    assert same(weights_of(run), validate.states[1]) and len(later.states) == 2
+    lines = (run.directory / "validation.csv").read_text().split()
+    assert lines == ["step,value", "2,1", "4,3", "6,2", "8,2.5"]
+
+
+def test_validation_needs_both_its_parts():
+    with pytest.raises(ValueError, match="validate and validate_every go together"):
+        dataclasses.replace(experiment(), validate=Validation(1.0))
+
+
+class Duel:
+    """An objective with an adversary: one number that tells pictures apart by their mean."""
+
+    def __init__(self, calls=1000):
+        torch.manual_seed(5)
+        self.adversary = nn.Linear(1, 1)
+        self.seen = []
+        self.left = iter(range(calls))
+
+    def logits(self, images):
+        return self.adversary(images.mean((1, 2, 3))[:, None])
+
+    def adversary_loss(self, outputs, batch):
+        assert not outputs["image"].requires_grad
+        loss = nn.functional.softplus(self.logits(outputs["image"])).mean()
+        loss = loss + nn.functional.softplus(-self.logits(batch["target"])).mean()
+        return {"total": loss}
+
+    def __call__(self, outputs, batch):
+        if next(self.left, None) is None:
+            raise Killed
+        assert not any(p.requires_grad for p in self.adversary.parameters())
+        self.seen.append(self.adversary.weight.item())
+        loss = nn.functional.softplus(-self.logits(outputs["image"])).mean()
+        return {"total": loss}
+
+
+def test_the_adversary_moves_before_every_step_of_the_model():
+    duel = Duel()
+    before = duel.adversary.weight.item()
+    run = fit(experiment(objective=duel), "cpu")
+    assert len(set(duel.seen)) == 8 and before not in duel.seen
+    assert {"total", "adversary_total", "grad_norm"} < set(run.read_log()[0])
+
+
+def test_the_adversary_resumes_with_the_model():
+    whole = weights_of(fit(experiment(objective=Duel()), "cpu"))
+    for path in (run := fit(experiment(objective=Duel()), "cpu")).directory.iterdir():
+        if path.is_file():
+            path.unlink()
+    with pytest.raises(Killed):
+        fit(experiment(objective=Duel(5)), "cpu")
+    resumed = fit(experiment(objective=Duel()), "cpu")
+    assert resumed.directory == run.directory and resumed.read_stamp()["resumed_at"] == 4
+    assert same(weights_of(resumed), whole)
+
+
+def test_modules_of_the_objective_follow_the_model():
+    class Frozen:
+        def __init__(self):
+            self.recognizer = nn.Linear(2, 2).to(torch.float64)
+
+        def __call__(self, outputs, batch):
+            assert self.recognizer.weight.device == outputs["image"].device
+            return squared_error(outputs, batch)
+
+    fit(experiment(objective=Frozen()), "cpu")

@@ -84,6 +84,25 @@ class Resized(Wrapped):
         return item
 
 
+class MeanScaled(Wrapped):
+    """Persons' crops whose channels are scaled as if the whole picture's had a mean of 0.4.
+
+    S. Lee et al., "Human pose estimation in extremely low-light conditions", CVPR 2023, scale
+    their low-light input so. They do not clip; here values end at 2, since a picture that is
+    brighter would be taken for one in 0 … 255.
+    """
+
+    level, limit = 0.4, 2.0
+
+    def __init__(self, source: Dataset):
+        super().__init__(source, level=self.level, limit=self.limit)
+
+    def __getitem__(self, index: int) -> dict:
+        item = self.source[index]
+        gain = self.level / item["mean"].clamp(min=1e-4)
+        return item | {"image": (item["image"] * gain[:, None, None]).clamp(max=self.limit)}
+
+
 class Joined(Dataset):
     """Several sets as one, such as JCRNet's 400 LOL pairs and 1,000 synthetic ones."""
 

@@ -19,7 +19,6 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from llie_core.data import collate
-from llie_core.data.wrappers import Augmented
 from llie_core.losses.task_driven import TaskLoss
 from llie_core.losses.zero_reference import WEIGHTS, zero_reference_total
 from llie_core.metrics.cost import count_parameters, latency
@@ -45,7 +44,7 @@ class RecognitionSettings(Settings):
     of Cityscapes, where the recognizer of NightCity is trained; train_count, test_count: scenes of
     the built-in sets; zero_dce_*, recognizer_*: of the trainings besides the rows by the
     recognizer's loss; planned_steps: the paper prints no number of epochs: 50 here; scale_input:
-    the pose recognizer scales each channel to a mean of 0.4 (Lee et al.'s low-light input), off
+    pose pictures come with each channel scaled to a mean of 0.4 (Lee et al.'s low-light input), off
     because the gain is GEM's task; cost_size: at which parameters and latency are taken (the
     paper's); missing: "skip" reads a partial copy of ExLPose, of which the records then say so.
     """
@@ -136,7 +135,7 @@ PRESETS: dict[str, dict[str, RecognitionSettings]] = {
 class RecognitionRecipe(Recipe):
     name = "recognition"
     title = "GEM + PAM, trained by the loss of a frozen recognizer"
-    profiles = PRESETS["builtin-streets"]
+    profiles = PRESETS["nightcity"] | PRESETS["builtin-streets"]
     datasets = tuple(PRESETS)
     score_code = (
         __name__,
@@ -147,7 +146,9 @@ class RecognitionRecipe(Recipe):
     )
 
     def settings(self, profile: str, **overrides) -> RecognitionSettings:
-        dataset = overrides.get("dataset", self.datasets[0])
+        """A profile's preset, each data set having its own, with overrides, checked."""
+        offering = [name for name, presets in PRESETS.items() if profile in presets]
+        dataset = overrides.get("dataset", (offering or self.datasets)[0])
         if dataset not in PRESETS:
             known = ", ".join(PRESETS)
             raise ValueError(f"{self.name} has no data set {dataset!r} (known: {known})")
@@ -211,7 +212,7 @@ class RecognitionRecipe(Recipe):
         if key.model == settings.recognizer:
             return self._recognizer_experiment(key, settings)
         task, by_task = self.task(settings), key.model != "zero_dce"
-        data = Augmented(task.data(settings, "train", "night"), turns=self._turns(settings))
+        data = task.augmented(task.data(settings, "train", "night"))
         recognizer, weights = self.frozen_recognizer(settings) if by_task else (None, "")
         steps = settings.steps if by_task else settings.zero_dce_steps
         return Experiment(
@@ -233,7 +234,6 @@ class RecognitionRecipe(Recipe):
                 "data": data.describe(),
                 "recognizer": weights,
                 "loss_weights": {} if by_task else WEIGHTS["zero_dce"],
-                **self._input(settings),
             },
             code=(
                 f"llie_core.models.{key.model}",
@@ -272,17 +272,9 @@ class RecognitionRecipe(Recipe):
                 schedule="cosine",
                 workers=settings.workers,
             ),
-            identity={"data": data.describe(), "backbone": settings.backbone,
-                      **self._input(settings)},
+            identity={"data": data.describe(), "backbone": settings.backbone},
             code=(*task.code, "llie_core.losses.task_driven", *self._data_code(settings)),
-        )  # fmt: skip
-
-    def _turns(self, settings) -> str:
-        # Mirrored persons would need their left and right joints exchanged.
-        return "horizontal" if self.task(settings).name == "segmentation" else "none"
-
-    def _input(self, settings) -> dict:
-        return {"scale_input": True} if settings.scale_input else {}
+        )
 
     def _data_code(self, settings) -> tuple[str, ...]:
         built_in = settings.dataset.startswith("builtin")

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from llie_core.data import collate, open_dataset
 from llie_core.data.pose import to_picture
-from llie_core.data.wrappers import Augmented, Cached, Resized
+from llie_core.data.wrappers import Augmented, Cached, MeanScaled, Resized
 from llie_core.losses.task_driven import TaskLoss
 from llie_core.metrics import psnr
 from llie_core.metrics.pose import KeypointAP
@@ -32,6 +32,10 @@ class Task(ABC):
     name: str
     metric: str  # the number that its tables print
     code: tuple[str, ...]  # modules that decide a training, the enhancer's aside
+
+    def augmented(self, data: Dataset) -> Dataset:
+        """A training set as batches are drawn from it."""
+        return data
 
     @abstractmethod
     def recognizer(self, settings, frozen: bool = True) -> Recognizer:
@@ -74,7 +78,10 @@ class Segmentation(Task):
         return TaskLoss(recognizer, self.targets)
 
     def recognizer_data(self, settings) -> Dataset:
-        return Augmented(self.data(settings, "train", "day"), turns="horizontal")
+        return self.augmented(self.data(settings, "train", "day"))
+
+    def augmented(self, data: Dataset) -> Dataset:
+        return Augmented(data, turns="horizontal")
 
     def targets(self, batch: dict) -> Tensor:
         return batch["mask"]
@@ -126,9 +133,8 @@ class Pose(Task):
 
     def recognizer(self, settings, frozen: bool = True) -> Recognizer:
         return create_recognizer(
-            settings.recognizer, frozen=frozen, joints=14, backbone=settings.backbone,
-            scale_input=settings.scale_input,
-        )  # fmt: skip
+            settings.recognizer, frozen=frozen, joints=14, backbone=settings.backbone
+        )
 
     def recognizer_objective(self, recognizer: Recognizer) -> "BothLights":
         return BothLights(recognizer, self.targets)
@@ -142,9 +148,11 @@ class Pose(Task):
     def data(self, settings, split: str, light: str) -> Dataset:
         if settings.dataset == "builtin-streets-pose":
             count = settings.train_count if split == "train" else settings.test_count
-            return _streets("builtin-streets-pose", split, light, settings.size, count)
-        lit = {"light": "low", "paired": True} if light == "night" else {"light": "well"}
-        return open_dataset("exlpose", split, settings.data, missing=settings.missing, **lit)
+            data = _streets("builtin-streets-pose", split, light, settings.size, count)
+        else:
+            lit = {"light": "low", "paired": True} if light == "night" else {"light": "well"}
+            data = open_dataset("exlpose", split, settings.data, missing=settings.missing, **lit)
+        return MeanScaled(data) if settings.scale_input and light == "night" else data
 
     def score(self, recognizer, model, batches, device, light="night"):
         gathered, rows, brightness, quality = KeypointAP("exlpose"), [], [], []
@@ -153,11 +161,11 @@ class Pose(Task):
         for batch in batches:
             source = batch["target"] if light == "original" else batch["image"]
             output = model.enhance(source.to(device))
-            found = recognizer.predict(output, light=int(bright))
+            found = recognizer.predict(output, light="well" if bright else "low")
             joints, size = found["joints"].cpu(), output.shape[-2:]
             places = to_picture(joints, batch["region"], size)
             truth = to_picture(batch["joints"], batch["region"], size)
-            ids, scores = batch["image_id"], joints[..., 2].mean(1)
+            ids, scores = batch["image_id"], found["scores"].cpu()
             gathered.update(
                 {"image_ids": ids, "joints": places, "scores": scores},
                 {"image_ids": ids, "joints": truth, "boxes": torch.stack(batch["boxes"])},
@@ -201,8 +209,8 @@ class BothLights:
 
     def __call__(self, outputs: dict, batch: dict) -> dict[str, Tensor]:
         targets = self.targets(batch)
-        low = self.recognizer.loss(outputs["image"], targets, light=0)
-        well = self.recognizer.loss(batch["target"], targets, light=1)
+        low = self.recognizer.loss(outputs["image"], targets, light="low")
+        well = self.recognizer.loss(batch["target"], targets, light="well")
         return {
             "total": low["total"] + well["total"],
             "low_light": low["total"],
@@ -262,7 +270,9 @@ def _picture_scores(brightness: list[float], quality: list[float], light: str) -
 # Small sets stay in memory: every row of a report reads the same pictures.
 @lru_cache(maxsize=6)
 def _streets(name: str, split: str, light: str, size: tuple, count: int) -> Dataset:
-    return Cached(open_dataset(name, split, size=size, count=count, light=light), threads=2)
+    data = open_dataset(name, split, size=size, count=count, light=light)
+    # Crops of persons are resized, so they have to be rounded before they are kept as 8 bits.
+    return Cached(data if name == "builtin-streets" else Resized(data, size, quantised=True))
 
 
 @lru_cache(maxsize=6)

@@ -1,7 +1,7 @@
-"""Figures: pictures with detections, training curves, strips. Every one is shown with alt text."""
+"""Figures: pictures with what was found in them, training curves, strips, each with alt text."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import matplotlib.pyplot as plt
 import seaborn as sns
@@ -12,16 +12,20 @@ from matplotlib.patches import Rectangle
 
 WIDTH = 10.0  # inches, of a full-width figure
 BOX = "#39ff14"
+LIMB_COLOURS = sns.color_palette("husl", 13)
 
 
 @dataclass(frozen=True)
 class Panel:
-    """A picture with a label and detections: image (3, H, W), boxes (N, 4) xyxy, scores (N,)."""
+    """A picture with a label and what was found: image (3, H, W), boxes (N, 4) xyxy, scores (N,),
+    and bodies: joints (P, J, 2 or 3), of which `limbs` are the pairs to be joined by a line."""
 
     label: str
     image: torch.Tensor
-    boxes: torch.Tensor
-    scores: torch.Tensor
+    boxes: torch.Tensor = field(default_factory=lambda: torch.zeros(0, 4))
+    scores: torch.Tensor = field(default_factory=lambda: torch.zeros(0))
+    joints: torch.Tensor = field(default_factory=lambda: torch.zeros(0, 0, 2))
+    limbs: Sequence[tuple[int, int]] = ()
 
 
 def show(figure: Figure, alt: str) -> None:
@@ -74,6 +78,13 @@ def _draw(axis: plt.Axes, panel: Panel) -> None:
     for (x0, y0, x1, y1), score in zip(panel.boxes.tolist(), panel.scores.tolist(), strict=True):
         axis.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, color=BOX, linewidth=1))
         axis.text(x0, max(6.0, y0 - 3), f"{score:.2f}", color=BOX, fontsize=6)
+    for body in panel.joints:
+        for number, (a, b) in enumerate(panel.limbs):
+            ends = body[[a, b], :2]
+            colour = LIMB_COLOURS[number % len(LIMB_COLOURS)]
+            axis.plot(*ends.T.tolist(), color=colour, linewidth=1.5, marker=".", markersize=3)
+    # Lines and boxes that leave the picture must not widen the axes.
+    axis.set(xlim=(-0.5, panel.image.shape[2] - 0.5), ylim=(panel.image.shape[1] - 0.5, -0.5))
 
 
 def _smooth(values: list[float]) -> list[float]:
