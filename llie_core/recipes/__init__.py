@@ -6,6 +6,7 @@ import importlib
 _RECIPES = {
     "recognition": "llie_core.recipes.recognition:RecognitionRecipe",
     "joint": "llie_core.recipes.joint:JointRecipe",
+    "neid": "llie_core.recipes.neid:NeidRecipe",
 }
 
 
