@@ -18,6 +18,12 @@ _ENHANCERS = {
     "clahe": "classical:CLAHE",
     "zero_dce": "zero_dce:ZeroDCE",
     "zero_dce_pp": "zero_dce:ZeroDCEPlusPlus",
+    "gem_pam": "gem_pam:GemPam",
+    "ialm": "ialm:IALM",
+    "jcrnet": "jcrnet:JCRNet",
+    "drgn": "drgn:DRGN",
+    "lw_drgn": "drgn:LWDRGN",
+    "neid": "neid:NEID",
 }
 
 # Models that darken normal-light images (to synthesise training data).

@@ -1,0 +1,170 @@
+r"""Losses against a normal-light target: Charbonnier, edges, and the objective of paper 3.
+
+"Joint Correcting and Refinement for Balanced Low-Light Image Enhancement" (JCRNet), N. Yu,
+H. Shi, Y. Han, arXiv:2309.16128, Sec. III-D. Images are float RGB in [0, 1]; all losses are
+computed in at least float32.
+
+Differs from the paper:
+- Eqs. (8) and (9) print the norm of the whole image under the root. As in the works they come
+  from, the root is taken per value and averaged: as printed, the loss grows with the image's
+  size, and ε smooths nothing once a single value differs.
+- Δ in Eq. (9) is not defined; it is the band-pass of a Laplacian pyramid, as in the cited work
+  on deraining: the image minus its halved and doubled self, both blurred by [.05 .25 .4 .25 .05].
+  Kernels are renormalised at the border, so that constants have Laplacian 0 there as well.
+- The text gives one loss. It is summed over the final and the stage-1 image: the self-supervised
+  block has its name and its use (Sec. III-A) from being supervised by the target.
+"""
+
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+EDGE_WEIGHT = 0.05
+_KERNEL = (0.05, 0.25, 0.4, 0.25, 0.05)
+
+
+def charbonnier(prediction: Tensor, target: Tensor, eps: float = 1e-3) -> Tensor:
+    r"""Charbonnier's penalty, a smooth absolute difference (Eq. 8).
+
+    .. math:: L_{char} = \frac{1}{N} \sum \sqrt{(x - x^{gt})^2 + \epsilon^2}
+
+    It is `eps` where the images agree; its slope is bounded by 1 and is 0 there.
+
+    Args:
+        prediction, target: x and x^gt, of one shape.
+        eps: ε, in units of the images.
+
+    Returns:
+        Scalar, the mean over all values.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
+    if prediction.shape != target.shape:
+        shapes = f"{tuple(prediction.shape)} and {tuple(target.shape)}"
+        raise ValueError(f"prediction and target have shapes {shapes}, expected equal ones")
+    difference = _full_precision(prediction) - _full_precision(target)
+    return (difference.square() + eps**2).sqrt().mean()  # Eq. (8)
+
+
+def edge_loss(prediction: Tensor, target: Tensor, eps: float = 1e-3) -> Tensor:
+    r"""Charbonnier's penalty between the Laplacians of two images (Eq. 9).
+
+    .. math:: L_{edge} = \frac{1}{N} \sum \sqrt{(\Delta x - \Delta x^{gt})^2 + \epsilon^2}
+
+    Blind to a constant added to either image.
+
+    Args:
+        prediction, target: x and x^gt, (B, C, H, W).
+        eps: ε, in units of the images.
+
+    Returns:
+        Scalar, the mean over all values.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
+    return charbonnier(laplacian(prediction), laplacian(target), eps)  # Eq. (9)
+
+
+def laplacian(image: Tensor) -> Tensor:
+    """Finest level of a Laplacian pyramid: (B, C, H, W) → the same shape, signed.
+
+    The image minus what is left of it after blurring, dropping every other row and column,
+    putting zeros in their place and blurring again.
+    """
+    image = _full_precision(image)
+    height, width = image.shape[-2:]
+    kept = image.new_zeros(1, 1, height, width)
+    kept[..., ::2, ::2] = 1
+    coarse = _blur(image, torch.ones_like(kept)) * kept
+    return image - _blur(coarse, kept)
+
+
+def jcrnet_loss(outputs: Mapping[str, Tensor], batch: Mapping) -> dict[str, Tensor]:
+    r"""The objective of JCRNet, summed over its two images (Eq. 10).
+
+    .. math:: L_{total} = \sum_{x} L_{char}(x, x^{gt}) + 0.05\, L_{edge}(x, x^{gt})
+
+    Args:
+        outputs: of `training_outputs`: `image` and, unless the ablated network has none,
+            `ssb_image`, each (B, 3, H, W).
+        batch: `target`, the normal-light images (B, 3, H, W).
+
+    Returns:
+        Scalars `total`, `charbonnier` and `edge` of the final image and, with an `ssb_image`,
+        `ssb_charbonnier` and `ssb_edge`; the terms without their weights.
+
+    Raises:
+        ValueError: an output and the target differ in shape.
+    """
+    target = batch["target"]
+    terms = {
+        "charbonnier": charbonnier(outputs["image"], target),
+        "edge": edge_loss(outputs["image"], target),
+    }
+    total = terms["charbonnier"] + EDGE_WEIGHT * terms["edge"]  # Eq. (10)
+    if "ssb_image" in outputs:
+        terms["ssb_charbonnier"] = charbonnier(outputs["ssb_image"], target)
+        terms["ssb_edge"] = edge_loss(outputs["ssb_image"], target)
+        total = total + terms["ssb_charbonnier"] + EDGE_WEIGHT * terms["ssb_edge"]
+    return {"total": total, **terms}
+
+
+def structural_similarity(prediction: Tensor, target: Tensor) -> Tensor:
+    r"""SSIM, differentiable, for losses: 11×11 Gaussian of 1.5, where the window lies inside.
+
+    Z. Wang, A. C. Bovik, H. R. Sheikh, E. P. Simoncelli, "Image quality assessment: from error
+    visibility to structural similarity", IEEE TIP 2004, with K1 0.01, K2 0.03 and range 1, channel
+    by channel. It is the number of the metric `ssim` in its default form, in float32 and for any
+    values, so also for an output that is not clamped. Images narrower than the window get one of
+    their own size.
+
+    Args:
+        prediction, target: (B, C, H, W), of one shape.
+
+    Returns:
+        (B,), 1 for equal images.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
+    if prediction.shape != target.shape:
+        shapes = f"{tuple(prediction.shape)} and {tuple(target.shape)}"
+        raise ValueError(f"prediction and target have shapes {shapes}, expected equal ones")
+    x, y = _full_precision(prediction), _full_precision(target)
+
+    def local(image: Tensor) -> Tensor:
+        for axis in (2, 3):
+            side = min(11, image.shape[axis])
+            offsets = torch.arange(side, dtype=image.dtype, device=image.device) - (side - 1) / 2
+            weights = torch.exp(-offsets.square() / (2 * 1.5**2))
+            shape = [1, 1, 1, 1]
+            shape[axis] = side
+            kernel = (weights / weights.sum()).view(shape).expand(image.shape[1], 1, *shape[2:])
+            image = F.conv2d(image, kernel, groups=image.shape[1])
+        return image
+
+    mean_x, mean_y = local(x), local(y)
+    var_x = local(x * x) - mean_x.square()
+    var_y = local(y * y) - mean_y.square()
+    covariance = local(x * y) - mean_x * mean_y
+    c1, c2 = 0.01**2, 0.03**2
+    similarity = (2 * mean_x * mean_y + c1) * (2 * covariance + c2)
+    similarity = similarity / ((mean_x.square() + mean_y.square() + c1) * (var_x + var_y + c2))
+    return similarity.flatten(1).mean(dim=1)
+
+
+def _blur(image: Tensor, present: Tensor) -> Tensor:
+    """Mean of 5×5 neighbours (B, C, H, W), weighted, over the pixels where `present` is 1."""
+    kernel = image.new_tensor(_KERNEL)
+    kernel = torch.outer(kernel, kernel).view(1, 1, 5, 5)
+    channels = image.shape[1]
+    total = F.conv2d(image, kernel.expand(channels, 1, 5, 5), padding=2, groups=channels)
+    return total / F.conv2d(present, kernel, padding=2)
+
+
+def _full_precision(x: Tensor) -> Tensor:
+    return x.to(torch.promote_types(x.dtype, torch.float32))

@@ -1,0 +1,191 @@
+"""Losses against a target: closed forms, a plain loop, gradients, awkward images."""
+
+import numpy as np
+import pytest
+import torch
+
+from llie_core.losses.paired import charbonnier, edge_loss, jcrnet_loss, laplacian
+
+
+def seeded(*shape: int, seed: int = 0, dtype=torch.float32) -> torch.Tensor:
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+def loop_blur(image: np.ndarray, present: np.ndarray) -> np.ndarray:
+    """Weighted mean of the 5×5 neighbours that are inside the image and present."""
+    kernel = np.array([0.05, 0.25, 0.4, 0.25, 0.05])
+    height, width = image.shape
+    out = np.zeros_like(image)
+    for r, c in np.ndindex(image.shape):
+        total = weight = 0.0
+        for i, j in np.ndindex(5, 5):
+            y, x = r + i - 2, c + j - 2
+            if 0 <= y < height and 0 <= x < width and present[y, x]:
+                total += kernel[i] * kernel[j] * image[y, x]
+                weight += kernel[i] * kernel[j]
+        out[r, c] = total / weight
+    return out
+
+
+def loop_laplacian(image: np.ndarray) -> np.ndarray:
+    kept = np.zeros(image.shape, dtype=bool)
+    kept[::2, ::2] = True
+    return image - loop_blur(loop_blur(image, np.ones_like(kept)), kept)
+
+
+class TestCharbonnier:
+    def test_is_epsilon_where_images_agree(self):
+        x = seeded(2, 3, 5, 7, dtype=torch.float64)
+        assert charbonnier(x, x).item() == pytest.approx(1e-3, rel=1e-12)
+        assert charbonnier(x, x, eps=0.25).item() == pytest.approx(0.25, rel=1e-12)
+
+    def test_is_the_mean_over_all_values(self):
+        prediction = torch.tensor([[[[0.3, 0.0], [1.0, 0.4]]]], dtype=torch.float64)
+        target = torch.tensor([[[[0.0, 0.0], [0.6, 0.8]]]], dtype=torch.float64)
+        # With eps 0.3 and 0.4: √(.09 + .09), .3, and twice √(.16 + .09) = .5.
+        expected = (0.18**0.5 + 0.3 + 0.5 + 0.5) / 4
+        assert charbonnier(prediction, target, eps=0.3).item() == pytest.approx(expected, rel=1e-12)
+
+    def test_does_not_grow_with_the_image(self):
+        small, large = torch.zeros(1, 3, 4, 4), torch.zeros(2, 3, 32, 32)
+        torch.testing.assert_close(charbonnier(small + 0.2, small), charbonnier(large + 0.2, large))
+
+    def test_slope_is_zero_at_agreement_and_bounded(self):
+        target = torch.zeros(3, dtype=torch.float64)
+        x = torch.tensor([0.0, 100.0, -100.0], dtype=torch.float64, requires_grad=True)
+        charbonnier(x, target).backward()
+        assert (3 * x.grad).tolist() == pytest.approx([0, 1, -1])
+
+    def test_half_precision_keeps_epsilon(self):
+        x = torch.zeros(1, 3, 4, 4, dtype=torch.float16)
+        assert charbonnier(x, x).item() == pytest.approx(1e-3, rel=1e-6)
+        assert charbonnier(x, x).dtype == edge_loss(x, x).dtype == torch.float32
+
+    @pytest.mark.parametrize("loss", [charbonnier, edge_loss])
+    def test_other_shapes_are_refused_and_not_broadcast(self, loss):
+        with pytest.raises(ValueError, match=r"\(2, 3, 8, 8\) and \(1, 3, 8, 8\)"):
+            loss(torch.zeros(2, 3, 8, 8), torch.zeros(1, 3, 8, 8))
+
+
+class TestLaplacian:
+    @pytest.mark.parametrize("size", [(1, 1), (1, 7), (2, 2), (5, 6), (16, 9)])
+    def test_constant_has_none_even_at_the_border(self, size):
+        image = torch.full((2, 3, *size), 0.7, dtype=torch.float64)
+        assert laplacian(image).abs().max() < 1e-15
+
+    def test_ramp_has_none_inside(self):
+        ramp = torch.arange(16.0, dtype=torch.float64).expand(1, 1, 14, 16)
+        assert laplacian(ramp)[..., 4:-4].abs().max() < 1e-13
+        assert laplacian(ramp).abs().max() > 0.1
+
+    @pytest.mark.parametrize("at, centre", [((8, 8), 1 - 0.33**2), ((9, 9), 1 - 0.25**2)])
+    def test_impulse(self, at, centre):
+        """At a kept pixel 4·(.05² + .4² + .05²)² is taken off, at one between 4·(2·.25²)²."""
+        image = torch.zeros(1, 1, 17, 17, dtype=torch.float64)
+        image[..., at[0], at[1]] = 1
+        assert laplacian(image)[..., at[0], at[1]].item() == pytest.approx(centre, rel=1e-12)
+
+    @pytest.mark.parametrize("size", [(1, 1), (1, 6), (3, 4), (9, 7), (8, 12)])
+    def test_agrees_with_a_loop(self, size):
+        image = seeded(2, 3, *size, dtype=torch.float64)
+        expected = [[loop_laplacian(channel) for channel in one] for one in image.numpy()]
+        torch.testing.assert_close(laplacian(image).numpy(), np.array(expected))
+
+
+class TestEdgeLoss:
+    def test_is_blind_to_a_constant(self):
+        x = seeded(1, 3, 9, 12, dtype=torch.float64)
+        assert edge_loss(x + 0.3, x).item() == pytest.approx(1e-3, rel=1e-9)
+
+    def test_is_the_charbonnier_of_laplacians(self):
+        x, y = (seeded(2, 3, 7, 10, seed=seed, dtype=torch.float64) for seed in (1, 2))
+        laplacians = [
+            np.array([[loop_laplacian(channel) for channel in one] for one in z.numpy()])
+            for z in (x, y)
+        ]
+        expected = np.sqrt((laplacians[0] - laplacians[1]) ** 2 + 1e-6).mean()
+        assert edge_loss(x, y).item() == pytest.approx(expected, rel=1e-9)
+
+    def test_blur_costs_more_than_dimming(self):
+        """Twenty times more, on fine texture, for the same mean absolute difference."""
+        texture = torch.ones(1, 3, 16, 16)
+        texture[..., ::2, 1::2] = texture[..., 1::2, ::2] = 0
+        blurred, dimmed = torch.full_like(texture, 0.5), texture - 0.5
+        assert charbonnier(blurred, texture).item() == pytest.approx(
+            charbonnier(dimmed, texture).item()
+        )
+        assert edge_loss(blurred, texture) > 20 * edge_loss(dimmed, texture)
+
+
+@pytest.mark.parametrize("loss", [charbonnier, edge_loss])
+class TestGradients:
+    def test_numerical(self, loss):
+        x, y = (seeded(1, 2, 5, 6, seed=seed, dtype=torch.float64) for seed in (3, 4))
+        assert torch.autograd.gradcheck(lambda a, b: loss(a, b, 0.1), (x.requires_grad_(), y))
+
+    @pytest.mark.parametrize("value", [0.0, 0.5, 1.0])
+    @pytest.mark.parametrize("size", [(8, 8), (1, 1)])
+    def test_finite_on_constant_images(self, loss, value, size):
+        x = torch.full((1, 3, *size), value, requires_grad=True)
+        for target in (torch.zeros(1, 3, *size), torch.full((1, 3, *size), value)):
+            total = loss(x, target)
+            (gradient,) = torch.autograd.grad(total, x)
+            assert torch.isfinite(total) and torch.isfinite(gradient).all()
+
+
+class TestJCRNetLoss:
+    outputs = {name: seeded(2, 3, 12, 8, seed=k) for k, name in enumerate(("image", "ssb_image"))}
+    batch = {"target": seeded(2, 3, 12, 8, seed=5)}
+
+    def test_sums_over_both_images(self):
+        terms = jcrnet_loss(self.outputs, self.batch)
+        target = self.batch["target"]
+        expected = sum(
+            charbonnier(image, target) + 0.05 * edge_loss(image, target)
+            for image in self.outputs.values()
+        )
+        torch.testing.assert_close(terms["total"], expected)
+        assert list(terms) == ["total", "charbonnier", "edge", "ssb_charbonnier", "ssb_edge"]
+        assert terms["ssb_edge"] == edge_loss(self.outputs["ssb_image"], target)
+
+    def test_without_a_supervised_stage(self):
+        terms = jcrnet_loss({"image": self.outputs["image"]}, self.batch)
+        assert list(terms) == ["total", "charbonnier", "edge"]
+        torch.testing.assert_close(terms["total"], terms["charbonnier"] + 0.05 * terms["edge"])
+
+    def test_least_value_is_that_of_the_epsilons(self):
+        perfect = dict.fromkeys(self.outputs, self.batch["target"])
+        total = jcrnet_loss(perfect, self.batch)["total"]
+        assert total.item() == pytest.approx(2 * 1.05e-3, rel=1e-5)
+
+    def test_gradient_reaches_both_images(self):
+        images = {name: image.clone().requires_grad_() for name, image in self.outputs.items()}
+        jcrnet_loss(images, self.batch)["total"].backward()
+        assert all(image.grad.abs().min() > 0 for image in images.values())
+
+
+class TestStructuralSimilarity:
+    def test_equals_the_metric(self):
+        from llie_core.losses.paired import structural_similarity
+        from llie_core.metrics import ssim
+
+        x, y = torch.rand(2, 3, 24, 31), torch.rand(2, 3, 24, 31)
+        y = 0.6 * x + 0.4 * y
+        torch.testing.assert_close(
+            structural_similarity(x, y).double(), ssim(x, y), rtol=0, atol=1e-5
+        )
+
+    def test_gradient_and_flat_images(self):
+        from llie_core.losses.paired import structural_similarity
+
+        x = torch.rand(1, 1, 12, 12, dtype=torch.float64, requires_grad=True)
+        y = torch.rand(1, 1, 12, 12, dtype=torch.float64)
+        assert torch.autograd.gradcheck(lambda a: structural_similarity(a, y), x)
+        for value in (0.0, 0.5, 1.0):
+            flat = torch.full((1, 3, 5, 7), value, requires_grad=True)
+            similarity = structural_similarity(flat, torch.full((1, 3, 5, 7), 0.5))
+            similarity.sum().backward()
+            assert torch.isfinite(flat.grad).all()
+            # Two flat images differ by their means alone.
+            expected = (value + 1e-4) / (value**2 + 0.25 + 1e-4)
+            assert similarity.item() == pytest.approx(expected, rel=1e-4)
