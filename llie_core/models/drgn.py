@@ -1,0 +1,391 @@
+r"""DRGN and LW-DRGN: estimate what darkness did to an image, take it off, refine the rest.
+
+"Degrade is Upgrade: Learning Degradation for Low-light Image Enhancement", K. Jiang, Z. Wang,
+Z. Wang, C. Chen, P. Yi, T. Lu, C.-W. Lin, AAAI 2022 ("paper 4" here).
+
+A low-light image is I_L = I_D + ψ(I_D, I) (Eq. 3): a degradation I_D, signed and mostly negative,
+on a transformed normal-light image I. Two generators with weights of their own undo it (Eqs. 4, 8):
+
+    I_D = G_de(I_L),    I_B = I_L − I_D,    I* = G_re(I_B)
+
+The degradation also goes onto other normal-light images, I_{L,ref} = I_ref + I_D, which gives
+further training pairs. Training is in two stages: `degradation_stage()` is G_de alone with I_B as
+its image; then `g_de.requires_grad_(False)` and the whole network. See losses/degradation.py.
+
+Differs from the paper:
+- Widths are unpublished. 32/56/80 channels for the three resolutions, channel attention with
+  reduction 4, 4×4 transposed convolutions and no biases meet the published 4.773 M parameters and
+  110.59 GMAC at 384² within 0.2 %. The numbers of blocks are read as [2, 3, 4] residual groups of
+  3 blocks each; each group ends in a 1×1 convolution.
+- Eq. (11) aggregates by concatenation and a 1×1 convolution; a jump of two levels is two strided
+  convolutions. Eq. (13) is one 1×1 fusion of all levels. G is the 5×5 binomial filter and every
+  other pixel of its result.
+- LW-DRGN is told in two sentences: one branch, attention-guided dense fusion. Ours: a stem at
+  full size, six one-block modules at half size, after each of them attention over all outputs
+  so far and a 1×1 convolution; 0.660 M parameters and 18.17 GMAC (published: 0.660 M, 18.15).
+- Ablations are of "similar complexity", nothing more is said. "w/o DL-DA" is one step,
+  I* = G(I_L), with one generator √2 times as wide: 4,793,177 parameters, 110.63 GMAC. "w/o MSR"
+  keeps the full-resolution branch alone, 58 channels wide: 779,288 parameters, 112.04 GMAC; with
+  the parameters matched instead it would cost six times the MACs. "w/o KL" and "w/o SSIM" change
+  the loss, not the network.
+- The discriminators are not described. Ours judge patches of 63×63 pixels: four strided 3×3
+  convolutions and one more. No normalisation, which would hide the brightness they are to judge.
+- "Controllable degradation strengths" comes without an equation: `darken` adds strength · I_D.
+- Initial weights are unpublished. Ours are Xavier's: measured on LOL patches, Adam 5e-4, 36 steps
+  of two seeds and 120 of a third, the loss is a fifth lower than from PyTorch's default, from
+  which I_D and I* start near 0.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from llie_core.models.base import Enhancer, check_images, evaluating, pad_to_multiple
+
+REDUCTION = 4  # of the channels in channel attention
+BLOCKS = 3  # in a residual group
+# Rows of Table 1, as the `variant` column of published/drgn.csv names them; "" is the whole model.
+VARIANTS = ("", "w/o DL-DA", "w/o MSR", "w/o KL", "w/o SSIM")
+# Channels and residual groups of each resolution, full size first.
+WIDTHS, GROUPS = (32, 56, 80), (2, 3, 4)
+SINGLE_WIDTHS, SINGLE_GROUPS = (58,), (2,)
+ONE_STEP_WIDTHS = (45, 80, 113)
+
+
+def conv3(inputs: int, outputs: int, stride: int = 1) -> nn.Module:
+    """3×3 convolution; stride 2 halves an even size."""
+    return nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
+
+
+def conv1(inputs: int, outputs: int) -> nn.Module:
+    return nn.Conv2d(inputs, outputs, 1, bias=False)
+
+
+def deconv(inputs: int, outputs: int) -> nn.Module:
+    """4×4 transposed convolution that doubles the size."""
+    return nn.ConvTranspose2d(inputs, outputs, 4, 2, padding=1, bias=False)
+
+
+class ChannelAttention(nn.Module):
+    """Channels weighed by what their means say: (B, C, H, W) → the same shape."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        squeezed = channels // REDUCTION
+        self.squeeze, self.excite = conv1(channels, squeezed), conv1(squeezed, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        mean = x.mean(dim=(2, 3), keepdim=True)  # (B, C, 1, 1)
+        return x * torch.sigmoid(self.excite(F.relu(self.squeeze(mean))))
+
+
+class RCAB(nn.Module):
+    """Residual channel attention block."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.body = nn.Sequential(
+            conv3(channels, channels),
+            nn.ReLU(),
+            conv3(channels, channels),
+            ChannelAttention(channels),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.body(x)
+
+
+class ResidualGroup(nn.Module):
+    """Three RCABs and a 1×1 convolution, around them a skip."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        blocks = (RCAB(channels) for _ in range(BLOCKS))
+        self.body = nn.Sequential(*blocks, conv1(channels, channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.body(x)
+
+
+class GaussianPyramid(nn.Module):
+    """The image, a half, a quarter, …: (B, 3, H, W) → list of `levels` images, full size first."""
+
+    def __init__(self, levels: int):
+        super().__init__()
+        self.levels = levels
+        row = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0]) / 16
+        kernel = torch.outer(row, row).expand(3, 1, 5, 5).contiguous()
+        self.register_buffer("kernel", kernel, persistent=False)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        images = [x]
+        for _ in range(self.levels - 1):
+            # A mirrored border would need three pixels.
+            padded = F.pad(images[-1], (2, 2, 2, 2), mode="replicate")
+            images.append(F.conv2d(padded, self.kernel, stride=2, groups=3))
+        return images
+
+
+class MFN(nn.Module):
+    """Multi-resolution fusion network: (B, 3, H, W) → (B, 3, H, W), linear (Fig. 3).
+
+    H and W must be multiples of 2^(levels − 1). Level i has widths[i] channels and groups[i]
+    residual groups.
+    """
+
+    def __init__(self, widths: tuple[int, ...] = WIDTHS, groups: tuple[int, ...] = GROUPS):
+        super().__init__()
+        levels = range(len(widths))
+
+        def down(j: int, i: int) -> nn.Module:
+            return nn.Sequential(*(conv3(widths[k], widths[k + 1], 2) for k in range(j, i)))
+
+        def up(i: int) -> nn.Module:
+            return nn.Sequential(*(deconv(widths[k], widths[k - 1]) for k in range(i, 0, -1)))
+
+        def group(i: int) -> nn.Module:
+            return nn.Sequential(*(ResidualGroup(widths[i]) for _ in range(groups[i])))
+
+        def fusion(parts: int, width: int) -> nn.Module:
+            return conv1(parts * width, width) if parts > 1 else nn.Identity()
+
+        self.pyramid = GaussianPyramid(len(widths))
+        self.initial = nn.ModuleList(conv3(3, width) for width in widths)
+        self.down = nn.ModuleList(nn.ModuleList(down(j, i) for j in range(i)) for i in levels)
+        self.aggregate = nn.ModuleList(fusion(i + 1, widths[i]) for i in levels)
+        self.groups = nn.ModuleList(group(i) for i in levels)
+        self.long = nn.ModuleList(fusion(2, widths[i]) for i in levels)
+        self.up = nn.ModuleList(up(i) for i in levels)
+        self.fuse = fusion(len(widths), widths[0])
+        self.reconstruct = conv3(widths[0], 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        initial = [conv(image) for conv, image in zip(self.initial, self.pyramid(x), strict=True)]
+        outputs = []  # (B, widths[0], H, W) each
+        for i, own in enumerate(initial):  # (B, widths[i], H / 2^i, W / 2^i); Eq. (10)
+            finer = [path(f) for path, f in zip(self.down[i], initial, strict=False)]
+            msr = self.aggregate[i](torch.cat([own, *finer], dim=1))  # Eq. (11)
+            long = self.long[i](torch.cat([self.groups[i](msr), msr], dim=1))  # Eq. (12)
+            outputs.append(self.up[i](long))
+        return self.reconstruct(self.fuse(torch.cat(outputs, dim=1)))  # Eq. (13)
+
+
+class LightGenerator(nn.Module):
+    """Single-branch generator of LW-DRGN: (B, 3, H, W) → (B, 3, H, W), linear; even H and W."""
+
+    def __init__(self, stem_width: int = 64, width: int = 36, modules: int = 6):
+        super().__init__()
+        self.stem = conv3(3, stem_width)
+        self.down = conv3(stem_width, width, stride=2)
+        self.blocks = nn.ModuleList(RCAB(width) for _ in range(modules))
+        self.fusions = nn.ModuleList(
+            nn.Sequential(ChannelAttention(n * width), conv1(n * width, width))
+            for n in range(2, modules + 2)
+        )
+        self.up = deconv(width, stem_width)
+        self.reconstruct = conv3(stem_width, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        stem = self.stem(x)  # (B, 64, H, W)
+        fused = self.down(stem)  # (B, 36, H/2, W/2)
+        features = [fused]
+        for block, fusion in zip(self.blocks, self.fusions, strict=True):
+            features.append(block(fused))
+            fused = fusion(torch.cat(features, dim=1))
+        return self.reconstruct(self.up(fused) + stem)
+
+
+class DegradationStage(Enhancer):
+    """G_de alone, its image being I_B = I_L − I_D: what the first stage trains."""
+
+    def __init__(self, g_de: nn.Module, multiple: int):
+        super().__init__()
+        self.g_de, self.multiple = g_de, multiple
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x - self.g_de(x)
+
+    def training_outputs(self, x: Tensor) -> dict[str, Tensor]:
+        """`degradation` I_D and `image`, which is I_B; (B, 3, H, W) each."""
+        degradation = self.g_de(x)
+        return {"image": x - degradation, "degradation": degradation}
+
+
+class TwoStep(Enhancer):
+    """What DRGN and LW-DRGN share: `g_de`, `g_re` and the uses of the learned degradation.
+
+    Args:
+        g_de, g_re: the generators, (B, 3, H, W) → (B, 3, H, W); without `g_de`, I* = G_re(I_L).
+        multiple: of H and W that the generators need.
+    """
+
+    def __init__(self, g_de: nn.Module | None, g_re: nn.Module, multiple: int):
+        super().__init__()
+        self.g_de, self.g_re, self.multiple = g_de, g_re, multiple
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+                nn.init.xavier_uniform_(module.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.training_outputs(x)["image"]
+
+    def training_outputs(self, x: Tensor) -> dict[str, Tensor]:
+        """`image` I*, `degradation` I_D, `base` I_B, (B, 3, H, W) each; one step: `image` alone."""
+        if self.g_de is None:
+            return {"image": self.g_re(x)}
+        degradation = self.g_de(x)
+        base = x - degradation
+        return {"image": self.g_re(base), "degradation": degradation, "base": base}  # Eq. (4), (8)
+
+    def degradation_stage(self) -> DegradationStage:
+        """The first stage as a model of its own; it shares G_de, so training it trains this one.
+
+        Raises:
+            ValueError: this variant learns no degradation.
+        """
+        self._need_degradation("degradation_stage")
+        return DegradationStage(self.g_de, self.multiple)
+
+    def degrade(self, reference: Tensor, low: Tensor) -> dict[str, Tensor]:
+        """Synthetic low-light images with the degradation of real ones, with gradients (Sec. 2.3).
+
+        Args:
+            reference: I_ref, normal-light images (B, 3, H, W).
+            low: I_L, low-light images of the same shape, usually of other scenes.
+
+        Returns:
+            `degradation` I_D, `low_ref` I_{L,ref} = I_ref + I_D (not clamped), `degradation_ref`
+            I_{D,ref} = G_de(I_{L,ref}), `base_ref` I_{B,ref}; (B, 3, H, W) each.
+
+        Raises:
+            ValueError: the shapes differ, or this variant learns no degradation.
+        """
+        self._need_degradation("degrade")
+        if reference.shape != low.shape:
+            shapes = f"{tuple(reference.shape)} and {tuple(low.shape)}"
+            raise ValueError(f"degrade: reference and low have shapes {shapes}; crop them alike")
+        degradation = self.g_de(low)
+        low_ref = reference + degradation
+        degradation_ref = self.g_de(low_ref)
+        return {
+            "degradation": degradation,
+            "low_ref": low_ref,
+            "degradation_ref": degradation_ref,
+            "base_ref": low_ref - degradation_ref,
+        }
+
+    def darken(
+        self,
+        image: Tensor,
+        reference_low: Tensor | None = None,
+        strength: float = 1.0,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Put the degradation of a low-light picture on images: clamp(I_ref + strength · I_D).
+
+        I_D carries the structure of the picture that it was read from; from a larger one a part at
+        a random place is taken, one place for the batch. Without such a picture it is the image's
+        own G_de(I_ref): G_de has seen low-light images only, so that is a guess for others.
+
+        Args:
+            image: I_ref, (B, 3, H, W) in [0, 1], any size.
+            reference_low: I_L, one picture (1, 3, h, w) or one for each image (B, 3, h, w). One
+                smaller than the image is enlarged to cover it; then a part as large is cut out.
+            strength: from 0, the image itself; 1 is the degradation as learned.
+            generator: for the place of the cut, on the CPU; None: torch's global one.
+
+        Returns:
+            (B, 3, H, W) in [0, 1], without gradients, in the parameters' type.
+
+        Raises:
+            TypeError, ValueError: no such images, batches that do not fit, a strength that is
+                negative or not finite, or a variant that learns no degradation.
+        """
+        self._need_degradation("darken")
+        check_images(image, "darken")
+        if not 0 <= strength < math.inf:
+            raise ValueError(f"darken: strength {strength} must be a finite number from 0 up")
+        dtype = next(self.parameters()).dtype
+        image = low = image.to(dtype)
+        if reference_low is not None:
+            check_images(reference_low, "darken, reference_low")
+            if len(reference_low) not in (1, len(image)):
+                counts = f"{len(reference_low)} low-light pictures for {len(image)} images"
+                raise ValueError(f"darken: {counts}; give one, or one for each")
+            low = _cut_to(reference_low.to(image), image.shape[-2:], generator)
+        with evaluating(self):
+            degradation = self.g_de(pad_to_multiple(low, self.multiple))
+            degradation = degradation[..., : image.shape[-2], : image.shape[-1]]
+            return (image + strength * degradation).clamp(0, 1)
+
+    def _need_degradation(self, method: str) -> None:
+        if self.g_de is None:
+            raise ValueError(f"{method}: the variant 'w/o DL-DA' learns no degradation")
+
+
+class DRGN(TwoStep):
+    """DRGN: 4,781,296 parameters, 110.42 GMAC at 384×384.
+
+    Args:
+        variant: one of `VARIANTS`; the two that change the loss alone have the whole network.
+
+    Raises:
+        ValueError: unknown variant.
+    """
+
+    def __init__(self, variant: str = ""):
+        if variant not in VARIANTS:
+            known = ", ".join(map(repr, VARIANTS))
+            raise ValueError(f"drgn has no variant {variant!r}; choose one of {known}")
+        if variant == "w/o DL-DA":
+            super().__init__(None, MFN(ONE_STEP_WIDTHS), multiple=4)
+        elif variant == "w/o MSR":
+            single = (MFN(SINGLE_WIDTHS, SINGLE_GROUPS) for _ in range(2))
+            super().__init__(*single, multiple=1)
+        else:
+            super().__init__(MFN(), MFN(), multiple=4)
+        self.variant = variant
+
+
+class LWDRGN(TwoStep):
+    """LW-DRGN, the light-weight one: 659,952 parameters, 18.17 GMAC at 384×384."""
+
+    def __init__(self):
+        super().__init__(LightGenerator(), LightGenerator(), multiple=2)
+
+
+class PatchDiscriminator(nn.Module):
+    """Logits of "real" for overlapping patches: (B, 3, H, W) → (B, 1, ⌈H/16⌉, ⌈W/16⌉)."""
+
+    def __init__(self, widths: tuple[int, ...] = (32, 64, 128, 128)):
+        super().__init__()
+        ends = zip((3, *widths), widths, strict=False)
+        strided = (nn.Conv2d(i, o, 3, 2, padding=1) for i, o in ends)
+        layers = (layer for conv in strided for layer in (conv, nn.LeakyReLU(0.2)))
+        self.body = nn.Sequential(*layers, nn.Conv2d(widths[-1], 1, 3, padding=1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.body(x)
+
+
+class Discriminators(nn.Module):
+    """The two of the first stage: `low` for low-light images, `degradation` for degradations."""
+
+    def __init__(self):
+        super().__init__()
+        self.low, self.degradation = PatchDiscriminator(), PatchDiscriminator()
+
+
+def _cut_to(low: Tensor, size: tuple[int, int], generator: torch.Generator | None) -> Tensor:
+    """A random (H, W) part of `low` (B, 3, h, w), enlarged first where it does not cover that."""
+    scale = max(1.0, size[0] / low.shape[-2], size[1] / low.shape[-1])
+    if scale > 1:
+        enlarged = [
+            max(s, round(side * scale)) for s, side in zip(size, low.shape[-2:], strict=True)
+        ]
+        low = F.interpolate(low, enlarged, mode="bilinear", align_corners=False)
+    spare = [side - s for s, side in zip(size, low.shape[-2:], strict=True)]
+    y, x = (int(torch.randint(room + 1, (), generator=generator)) for room in spare)
+    return low[..., y : y + size[0], x : x + size[1]]

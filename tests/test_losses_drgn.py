@@ -1,0 +1,457 @@
+"""Losses of DRGN: closed forms, hand-computed equations, gradients, both stages in training."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from llie_core.losses.adversarial import discriminator_loss, generator_adversarial
+from llie_core.losses.degradation import (
+    ADVERSARIAL_WEIGHT,
+    COLLAPSED_BELOW,
+    DegradationObjective,
+    RefinementObjective,
+    degradation_loss,
+    degradation_monitor,
+    kl_of_images,
+    refinement_loss,
+    synthetic_low,
+)
+from llie_core.losses.paired import charbonnier
+from llie_core.metrics import ssim as ssim_metric
+from llie_core.models.drgn import MFN, Discriminators, TwoStep
+
+
+def seeded(*shape: int, seed: int = 0, dtype=torch.float32) -> torch.Tensor:
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+def likeness(prediction: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
+    """Stands in for SSIM: 1 for equal images, differentiable, one value an image."""
+    return 1 - (prediction - reference).square().mean(dim=(1, 2, 3))
+
+
+class TestAdversarial:
+    def test_log_2_where_the_discriminator_cannot_tell(self):
+        zero = torch.zeros(2, 1, 3, 3)
+        assert generator_adversarial(zero).item() == pytest.approx(math.log(2))
+        assert discriminator_loss(zero, zero).item() == pytest.approx(2 * math.log(2))
+
+    def test_printed_equations(self):
+        real, fake = (3 * seeded(2, 1, 4, 4, seed=s, dtype=torch.float64) - 1 for s in (0, 1))
+        d_real, d_fake = real.sigmoid(), fake.sigmoid()
+        printed = -d_real.log().mean() - (1 - d_fake).log().mean()  # Eq. (5)
+        torch.testing.assert_close(discriminator_loss(real, fake), printed)
+        torch.testing.assert_close(generator_adversarial(fake), -d_fake.log().mean())
+
+    def test_directions(self):
+        ones = torch.ones(1, 1, 2, 2)
+        assert discriminator_loss(ones, -ones) < discriminator_loss(-ones, ones)
+        assert generator_adversarial(ones) < generator_adversarial(-ones)
+
+    def test_one_misjudged_patch_among_four(self):
+        logits = torch.tensor([[[[0.0, 100.0], [100.0, 100.0]]]])
+        assert generator_adversarial(logits).item() == pytest.approx(math.log(2) / 4)
+
+    @pytest.mark.parametrize("value", [-1e30, -1e4, 1e4, 1e30])
+    def test_finite_at_large_logits(self, value):
+        for loss in (generator_adversarial, lambda x: discriminator_loss(x, x)):
+            logits = torch.full((2, 1, 2, 2), value, requires_grad=True)
+            loss(logits).backward()
+            assert torch.isfinite(loss(logits)) and torch.isfinite(logits.grad).all()
+            assert logits.grad.abs().sum() <= 1
+
+    def test_generator_keeps_its_slope_where_it_is_found_out(self):
+        logits = torch.full((1, 1, 1, 1), -50.0, requires_grad=True)
+        generator_adversarial(logits).backward()
+        assert logits.grad.item() == pytest.approx(-1)
+
+    def test_gradcheck(self):
+        real, fake = (
+            (6 * seeded(2, 1, 2, 2, seed=s, dtype=torch.float64) - 3).requires_grad_()
+            for s in (0, 1)
+        )
+        assert torch.autograd.gradcheck(generator_adversarial, fake)
+        assert torch.autograd.gradcheck(discriminator_loss, (real, fake))
+
+    @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+    def test_half_precision_is_computed_in_float32(self, dtype):
+        logits = (20 * seeded(2, 1, 4, 4)).to(dtype)
+        assert generator_adversarial(logits) == generator_adversarial(logits.float()) > 0
+
+
+class TestKL:
+    def test_equal_images(self):
+        x = seeded(2, 3, 5, 7)
+        assert kl_of_images(x, x) == 0
+        # The softmax cancels a constant.
+        assert kl_of_images(x, x + 0.3).item() == pytest.approx(0, abs=1e-6)
+
+    def test_two_pixels(self):
+        # p = (1/4, 3/4), q = (1/2, 1/2)
+        x = torch.tensor([0.0, math.log(3)], dtype=torch.float64).view(1, 1, 1, 2)
+        forth = 0.25 * math.log(0.5) + 0.75 * math.log(1.5)
+        back = 0.5 * math.log(2) + 0.5 * math.log(2 / 3)
+        flat = torch.zeros_like(x)
+        assert kl_of_images(x, flat).item() == pytest.approx(forth)
+        assert kl_of_images(flat, x).item() == pytest.approx(back)
+        # The mean over the images of a batch; pixels and channels count alike.
+        pair = kl_of_images(torch.cat([x, flat]), torch.cat([flat, flat]))
+        assert pair.item() == pytest.approx(forth / 2)
+        channels = kl_of_images(x.transpose(1, 3), flat.transpose(1, 3))
+        assert channels.item() == pytest.approx(forth)
+
+    def test_small_differences_count_half_their_variance(self):
+        x, y = (0.1 * seeded(1, 3, 16, 16, seed=s, dtype=torch.float64) for s in (0, 1))
+        variance = (x - y).var(correction=0).item()
+        assert kl_of_images(x, y).item() == pytest.approx(variance / 2, rel=0.02)
+
+    @pytest.mark.parametrize("scale", [1e4, 1e30])
+    def test_finite_for_large_values(self, scale):
+        x = (scale * (seeded(2, 3, 4, 4) - 0.5)).requires_grad_()
+        kl = kl_of_images(x, -x.detach())
+        kl.backward()
+        assert torch.isfinite(kl) and kl > 0 and torch.isfinite(x.grad).all()
+
+    def test_gradcheck(self):
+        x, y = (
+            (seeded(2, 3, 2, 3, seed=s, dtype=torch.float64) - 0.5).requires_grad_() for s in (0, 1)
+        )
+        assert torch.autograd.gradcheck(kl_of_images, (x, y))
+
+    @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+    def test_half_precision_is_computed_in_float32(self, dtype):
+        x, y = (seeded(2, 3, 40, 40, seed=s).to(dtype) for s in (0, 1))
+        assert kl_of_images(x, y) == kl_of_images(x.float(), y.float()) > 0
+
+    def test_shapes_must_agree(self):
+        with pytest.raises(ValueError, match=r"\(1, 3, 4, 4\) and \(2, 3, 4, 4\)"):
+            kl_of_images(seeded(1, 3, 4, 4), seeded(2, 3, 4, 4))
+
+
+class TestDegradationLoss:
+    def parts(self):
+        images = (seeded(2, 3, 4, 4, seed=s) for s in (0, 1))
+        logits = (seeded(2, 1, 2, 2, seed=s) - 0.5 for s in (2, 3))
+        return *images, *logits
+
+    def test_equation_7(self):
+        degradation, degradation_ref, low, de = self.parts()
+        loss = degradation_loss(degradation, degradation_ref, low, de)
+        assert ADVERSARIAL_WEIGHT == 1e-5
+        adversarial = (1 + (-low).exp()).log().mean() + (1 + (-de).exp()).log().mean()
+        expected = 1e-5 * adversarial + kl_of_images(degradation, degradation_ref)
+        torch.testing.assert_close(loss["total"], expected)
+        assert set(loss) == {"total", "adversarial_low", "adversarial_degradation", "kl"}
+
+    def test_without_kl(self):
+        loss = degradation_loss(*self.parts(), kl_weight=0.0)
+        adversarial = loss["adversarial_low"] + loss["adversarial_degradation"]
+        torch.testing.assert_close(loss["total"], 1e-5 * adversarial)
+        assert loss["kl"] > 0  # still told
+
+
+class TestRefinementLoss:
+    def test_equation_9(self):
+        target = torch.full((2, 3, 4, 4), 0.5, dtype=torch.float64)
+        image = target + 0.3
+        loss = refinement_loss(image, target, likeness)
+        root, like = math.sqrt(0.09 + 1e-6), 1 - 0.09
+        assert loss["charbonnier"].item() == pytest.approx(root)
+        assert loss["ssim"].item() == pytest.approx(like)
+        assert loss["total"].item() == pytest.approx(root - 0.2 * like)
+
+    def test_least_value(self):
+        x = seeded(1, 3, 16, 16)
+        assert refinement_loss(x, x, ssim_metric)["total"].item() == pytest.approx(1e-3 - 0.2)
+
+    def test_without_ssim(self):
+        image, target = seeded(1, 3, 4, 4), seeded(1, 3, 4, 4, seed=1)
+        loss = refinement_loss(image, target, None, ssim_weight=0.0)
+        assert set(loss) == {"total", "charbonnier"}
+        torch.testing.assert_close(loss["total"], charbonnier(image, target, eps=1e-3))
+        with pytest.raises(ValueError, match="there is no ssim"):
+            refinement_loss(image, target, None)
+
+    def test_a_metric_without_gradient_is_refused(self):
+        image = seeded(1, 3, 16, 16).requires_grad_()
+        with pytest.raises(ValueError, match="ssim has no gradient"):
+            refinement_loss(image, seeded(1, 3, 16, 16, seed=1), ssim_metric)
+
+    def test_similarity_pulls_towards_the_target(self):
+        image = torch.full((1, 3, 4, 4), 0.2, requires_grad=True)
+        refinement_loss(image, torch.full((1, 3, 4, 4), 0.6), likeness)["total"].backward()
+        assert (image.grad < 0).all()
+
+    def test_type_is_that_of_the_images(self):
+        loss = refinement_loss(seeded(1, 3, 16, 16), seeded(1, 3, 16, 16, seed=1), ssim_metric)
+        assert {value.dtype for value in loss.values()} == {torch.float32}  # the metric: float64
+
+
+class TestMonitor:
+    def test_constants_are_a_collapse(self):
+        colour = torch.tensor([-0.5, -0.1, 0.3]).view(1, 3, 1, 1)
+        seen = degradation_monitor(colour.expand(4, 3, 8, 8))
+        assert seen["collapsed"]
+        assert seen["degradation_std"].item() == pytest.approx(0, abs=1e-6)
+        assert seen["degradation_range"] == 0
+
+    def test_known_spread(self):
+        half = torch.zeros(2, 3, 4, 8)
+        half[..., 4:] = -0.4
+        seen = degradation_monitor(half)
+        assert seen["degradation_std"].item() == pytest.approx(0.2)
+        assert seen["degradation_range"].item() == pytest.approx(0.4)
+        assert not seen["collapsed"]
+
+    def test_threshold(self):
+        half = torch.zeros(1, 3, 2, 2)
+        half[..., 1] = 2
+        assert not degradation_monitor(1.01 * COLLAPSED_BELOW * half)["collapsed"]
+        assert degradation_monitor(0.99 * COLLAPSED_BELOW * half)["collapsed"]
+        assert not degradation_monitor(0.1 * COLLAPSED_BELOW * half, threshold=0.0)["collapsed"]
+
+    def test_no_gradient_and_one_pixel(self):
+        seen = degradation_monitor(seeded(1, 3, 1, 1).requires_grad_())
+        assert not seen["degradation_std"].requires_grad
+        assert seen["degradation_std"] == 0
+
+
+class TestSyntheticLow:
+    def test_sum_without_clamp(self):
+        batch = {"reference": seeded(2, 3, 4, 4)}
+        low = synthetic_low(torch.full((2, 3, 4, 4), -2.0), batch)
+        torch.testing.assert_close(low, batch["reference"] - 2)
+
+    def test_bad_batches(self):
+        with pytest.raises(ValueError, match="no 'reference'"):
+            synthetic_low(seeded(1, 3, 4, 4), {"image": seeded(1, 3, 4, 4)})
+        with pytest.raises(ValueError, match=r"reference has shape \(1, 3, 4, 8\)"):
+            synthetic_low(seeded(1, 3, 4, 4), {"reference": seeded(1, 3, 4, 8)})
+
+
+class Mean(nn.Module):
+    """A discriminator of one weight: logits w · x̄."""
+
+    def __init__(self, weight: float):
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor(weight))
+
+    def forward(self, x):
+        return self.weight * x.mean(dim=(1, 2, 3))
+
+
+class Means(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.low, self.degradation = Mean(2.0), Mean(-3.0)
+
+
+class Scaling(nn.Module):
+    """A generator of one weight: w · x."""
+
+    def __init__(self, weight: float):
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor(weight))
+
+    def forward(self, x):
+        return self.weight * x
+
+
+def batch_of(size: int = 4) -> dict[str, torch.Tensor]:
+    return {
+        "image": 0.1 * seeded(2, 3, size, size),
+        "target": seeded(2, 3, size, size),
+        "reference": seeded(2, 3, size, size, seed=1),
+    }
+
+
+def softplus(x):
+    return (1 + x.exp()).log()
+
+
+class TestDegradationObjective:
+    """G_de(x) = −½ x: I_D = −I_L/2, I_{L,ref} = I_ref + I_D, I_{D,ref} = −I_{L,ref}/2."""
+
+    def objective(self, **options):
+        g_de, batch = Scaling(-0.5), batch_of()
+        return DegradationObjective(g_de, Means(), **options), batch, g_de(batch["image"])
+
+    def test_generator(self):
+        objective, batch, degradation = self.objective()
+        terms = objective({"degradation": degradation}, batch)
+        low_ref = batch["reference"] - batch["image"] / 2
+        low = softplus(-2 * low_ref.mean(dim=(1, 2, 3))).mean()
+        of_degradation = softplus(3 * (-low_ref / 2).mean(dim=(1, 2, 3))).mean()
+        kl = kl_of_images(-batch["image"] / 2, -low_ref / 2)
+        torch.testing.assert_close(terms["adversarial_low"], low)
+        torch.testing.assert_close(terms["adversarial_degradation"], of_degradation)
+        torch.testing.assert_close(terms["total"], 1e-5 * (low + of_degradation) + kl)
+        torch.testing.assert_close(
+            terms["degradation_std"], degradation_monitor(degradation)["degradation_std"]
+        )
+        assert "anchor" not in terms
+
+    def test_discriminators(self):
+        objective, batch, degradation = self.objective()
+        terms = objective.adversary_loss({"degradation": degradation}, batch)
+        low_ref = batch["reference"] - batch["image"] / 2
+        means = [x.mean(dim=(1, 2, 3)) for x in (batch["image"], low_ref)]
+        low = softplus(-2 * means[0]).mean() + softplus(2 * means[1]).mean()  # Eq. (5)
+        de = softplus(3 * -means[0] / 2).mean() + softplus(-3 * -means[1] / 2).mean()  # Eq. (6)
+        torch.testing.assert_close(terms["low"], low)
+        torch.testing.assert_close(terms["degradation"], de)
+        torch.testing.assert_close(terms["total"], low + de)
+
+    def test_each_side_moves_its_own_weights(self):
+        objective, batch, degradation = self.objective()
+        objective.adversary_loss({"degradation": degradation}, batch)["total"].backward()
+        assert objective.g_de.weight.grad is None
+        assert all(p.grad.abs() > 0 for p in objective.adversary.parameters())
+        objective.adversary.requires_grad_(False)
+        objective({"degradation": degradation}, batch)["total"].backward()
+        assert objective.g_de.weight.grad.abs() > 0
+
+    def test_without_kl_and_with_an_anchor(self):
+        objective, batch, degradation = self.objective(kl_weight=0.0, anchor_weight=0.5)
+        terms = objective({"degradation": degradation}, batch)
+        anchor = (1.5 * batch["image"] - batch["target"]).abs().mean()
+        adversarial = terms["adversarial_low"] + terms["adversarial_degradation"]
+        torch.testing.assert_close(terms["anchor"], anchor)
+        torch.testing.assert_close(terms["total"], 1e-5 * adversarial + 0.5 * anchor)
+
+    def test_only_the_anchor_needs_a_target(self):
+        objective, batch, degradation = self.objective()
+        objective({"degradation": degradation}, {"reference": batch["reference"]})
+        anchored, *_ = self.objective(anchor_weight=1.0)
+        with pytest.raises(KeyError):
+            anchored({"degradation": degradation}, {"reference": batch["reference"]})
+
+    def test_a_constant_degradation_nearly_minimises_the_printed_loss(self):
+        class Constant(nn.Module):
+            def forward(self, x):
+                return torch.full_like(x, -0.3)
+
+        batch = batch_of()
+        objective = DegradationObjective(Constant(), Means())
+        terms = objective({"degradation": Constant()(batch["image"])}, batch)
+        assert terms["kl"] == 0 and terms["collapsed"] and terms["total"] < 1e-4
+
+
+class TestRefinementObjective:
+    def outputs(self, batch):
+        degradation = -batch["image"] / 2
+        return {"image": (3 * batch["image"]).requires_grad_(), "degradation": degradation}
+
+    def test_given_and_synthetic_pairs(self):
+        batch, drgn = batch_of(), Scaling(2.0)
+        outputs = self.outputs(batch)
+        terms = RefinementObjective(likeness, drgn)(outputs, batch)
+        image_ref = 2 * (batch["reference"] - batch["image"] / 2)
+        pairs = ((outputs["image"], batch["target"]), (image_ref, batch["reference"]))
+        parts = [charbonnier(*pair, eps=1e-3) - 0.2 * likeness(*pair).mean() for pair in pairs]
+        torch.testing.assert_close(terms["total"], sum(parts))
+        torch.testing.assert_close(terms["charbonnier_ref"], charbonnier(*pairs[1]))
+        torch.testing.assert_close(terms["ssim_ref"], likeness(*pairs[1]).mean())
+        assert set(terms) == {"total", "charbonnier", "ssim", "charbonnier_ref", "ssim_ref"}
+
+    def test_without_synthetic_pairs(self):
+        batch = batch_of()
+        outputs = self.outputs(batch)
+        del batch["reference"], outputs["degradation"]
+        terms = RefinementObjective(likeness)(outputs, batch)
+        expected = refinement_loss(outputs["image"], batch["target"], likeness)
+        torch.testing.assert_close(terms, expected)
+
+    def test_without_ssim(self):
+        batch = batch_of()
+        terms = RefinementObjective(None, Scaling(2.0), ssim_weight=0.0)(self.outputs(batch), batch)
+        assert set(terms) == {"total", "charbonnier", "charbonnier_ref"}
+        total = terms["charbonnier"] + terms["charbonnier_ref"]
+        torch.testing.assert_close(terms["total"], total)
+
+    def test_synthetic_pairs_are_data(self):
+        batch, drgn = batch_of(), Scaling(2.0)
+        outputs = self.outputs(batch)
+        outputs["degradation"] = outputs["degradation"].requires_grad_()
+        RefinementObjective(likeness, drgn)(outputs, batch)["total"].backward()
+        assert outputs["degradation"].grad is None
+        assert drgn.weight.grad is not None and outputs["image"].grad is not None
+
+
+class TestBothStages:
+    """With the networks themselves, few channels wide."""
+
+    def model(self) -> TwoStep:
+        torch.manual_seed(0)
+        return TwoStep(*(MFN((8, 8, 8), (1, 1, 1)) for _ in range(2)), multiple=4)
+
+    def train(self, model, objective, batch, steps: int = 40, rate: float = 2e-3) -> list[dict]:
+        optimizer, log = torch.optim.Adam(model.parameters(), rate), []
+        adversary = getattr(objective, "adversary", None)
+        rival = adversary and torch.optim.Adam(adversary.parameters(), rate)
+        for _ in range(steps):
+            outputs = model.training_outputs(batch["image"])
+            told = {}
+            if adversary:
+                cut = {name: value.detach() for name, value in outputs.items()}
+                adversary.requires_grad_(True)
+                loss = objective.adversary_loss(cut, batch)
+                rival.zero_grad()
+                loss["total"].backward()
+                rival.step()
+                adversary.requires_grad_(False)
+                told = {f"adversary_{name}": value.item() for name, value in loss.items()}
+            terms = objective(outputs, batch)
+            optimizer.zero_grad()
+            terms["total"].backward()
+            optimizer.step()
+            log.append(told | {name: value.item() for name, value in terms.items()})
+        return log
+
+    def test_degradation_as_printed_shrinks_and_the_discriminator_learns(self):
+        stage = self.model().degradation_stage()
+        objective = DegradationObjective(stage.g_de, Discriminators())
+        log = self.train(stage, objective, batch_of(16))
+        assert log[-1]["kl"] < 0.2 * log[0]["kl"]
+        assert log[-1]["degradation_std"] < log[0]["degradation_std"]
+        # Normal-light pictures with hardly a degradation are easily told from dark ones.
+        assert log[-1]["adversary_low"] < 0.5 < log[0]["adversary_low"]
+
+    def test_anchor_keeps_the_degradation_alive(self):
+        stage, batch = self.model().degradation_stage(), batch_of(16)
+        objective = DegradationObjective(stage.g_de, Discriminators(), anchor_weight=1.0)
+        log = self.train(stage, objective, batch)
+        assert log[-1]["anchor"] < 0.7 * log[0]["anchor"]
+        assert not log[-1]["collapsed"]
+        # I_B comes near the target: darkness is a negative degradation.
+        assert stage.training_outputs(batch["image"])["degradation"].mean() < -0.2
+
+    def test_refinement_fits_a_batch_with_the_first_generator_frozen(self):
+        model, batch = self.model(), batch_of(16)
+        model.g_de.requires_grad_(False)
+        before = {name: value.clone() for name, value in model.g_de.state_dict().items()}
+        log = self.train(model, RefinementObjective(likeness, model), batch)
+        assert log[-1]["charbonnier"] < 0.7 * log[0]["charbonnier"]
+        assert log[-1]["charbonnier_ref"] < 0.7 * log[0]["charbonnier_ref"]
+        torch.testing.assert_close(model.g_de.state_dict(), before, rtol=0, atol=0)
+
+    @pytest.mark.parametrize("value", [0.0, 0.5, 1.0])
+    def test_finite_on_black_grey_and_white(self, value):
+        model, flat = self.model(), torch.full((1, 3, 16, 16), value)
+        batch = {"image": flat, "target": flat, "reference": flat}
+        stage, discriminators = model.degradation_stage(), Discriminators()
+        first = DegradationObjective(stage.g_de, discriminators, anchor_weight=1.0)
+        second = RefinementObjective(likeness, model)
+        outputs = stage.training_outputs(flat)
+        losses = [
+            first.adversary_loss(outputs, batch),
+            first(outputs, batch),
+            second(model.training_outputs(flat), batch),
+        ]
+        for terms in losses:
+            assert all(torch.isfinite(term) for term in terms.values())
+            terms["total"].backward()
+        parameters = [*model.parameters(), *discriminators.parameters()]
+        assert all(torch.isfinite(p.grad).all() for p in parameters if p.grad is not None)
