@@ -1,0 +1,275 @@
+"""NEID: sizes, the ×2 core, both branches, deployment, the rows of Table 2."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from enhancer_contract import LearnedEnhancerContract
+from PIL import Image
+
+import llie_core
+from llie_core.losses.colour import neid_loss
+from llie_core.metrics.cost import count_macs, count_parameters
+from llie_core.models import create_enhancer
+from llie_core.models.base import pad_to_multiple
+from llie_core.models.neid import INITS, VARIANTS, FeatureFusing, halve
+
+UNET = "U-net architecture"
+
+
+def make(variant: str = "", init: str = "pytorch", seed: int = 0):
+    """A seeded model; from PyTorch's start, since from the paper's all images are nearly 0."""
+    torch.manual_seed(seed)
+    return create_enhancer("neid", variant=variant, init=init).eval()
+
+
+def seeded(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+class NEIDContract(LearnedEnhancerContract):
+    name = "neid"
+    overfit_steps, overfit_rate, overfit_ratio = 15, 2e-3, 0.3
+
+    def objective(self, model, x):
+        outputs = model.training_outputs(x)
+        loss = F.mse_loss(outputs["image"], x.sqrt())
+        return loss + 0.1 * F.mse_loss(outputs["detail"], x) if "detail" in outputs else loss
+
+    def test_gradients_reach_input_and_every_parameter(self):
+        model = self.make()
+        # From N(0, 0.02²) the gradients of the deep layers are smaller than float32 tells.
+        for module in model.modules():
+            if hasattr(module, "reset_parameters"):
+                module.reset_parameters()
+        x = self.images().requires_grad_()
+        sum(
+            (output - 0.7).square().mean() for output in model.training_outputs(x).values()
+        ).backward()
+        for name, gradient in [("x", x.grad), *((n, p.grad) for n, p in model.named_parameters())]:
+            assert gradient is not None and torch.isfinite(gradient).all(), name
+            assert gradient.abs().sum() > 0, f"{name} has a gradient of zero"
+
+
+class TestNEID(NEIDContract):
+    pass
+
+
+class TestUNet(NEIDContract):
+    options = {"variant": UNET, "init": "pytorch"}
+
+
+class TestSizes:
+    """No sizes are published: 11.13 M, 8.08 M and 3.09 GMAC are those of the inferred layers."""
+
+    @pytest.mark.parametrize(
+        "variant, training, use",
+        [
+            ("", 11_127_704, 8_076_396),
+            # DR: 1×1 layer 262,656, decoder 3,047,840, head 3,468; FF 50,208; U-net head 867.
+            ("LE + DR", 7_763_532 + 262_656 + 3_047_840 + 3_468, 7_763_532),
+            ("LE", 7_763_532, 7_763_532),
+            (UNET, 7_763_532 - 3_468 + 867, 7_763_532 - 3_468 + 867),
+        ],
+    )
+    def test_parameters(self, variant, training, use):
+        model = make(variant)
+        assert count_parameters(model) == training
+        assert count_parameters(model.deploy()) == use
+        if variant == "":
+            assert training == pytest.approx(11.13e6, rel=0.01)
+            assert use == pytest.approx(8.08e6, rel=0.01)
+
+    def test_multiply_adds(self):
+        model = make()
+        half = count_macs(model, (128, 128), "forward_half").macs
+        assert half == pytest.approx(3.09e9, rel=0.01)
+        assert count_macs(model.deploy(), (128, 128), "forward_half").macs == half
+        assert count_macs(model, (256, 256)).macs == half  # bicubic halving is not counted
+        # The U-net sees four times the pixels, which Sec. 3.3 counts as the gain.
+        assert count_macs(make(UNET), (256, 256)).macs == pytest.approx(4 * half, rel=0.03)
+
+    def test_initial_weights(self):
+        model = make(init="paper")
+        weights = [p.flatten() for name, p in model.named_parameters() if "weight" in name]
+        for values in (weights[0], torch.cat(weights)):
+            assert values.std().item() == pytest.approx(0.02, rel=0.1)
+            assert abs(values.mean().item()) < 4 * 0.02 / len(values) ** 0.5
+        assert not any(p.any() for name, p in model.named_parameters() if "bias" in name)
+        assert make().encoder.levels[0][0].bias.any()
+
+
+class TestHalving:
+    def test_is_pillows_bicubic(self):
+        x = seeded(1, 3, 24, 34)
+        channels = [
+            Image.fromarray(c).resize((17, 12), Image.Resampling.BICUBIC) for c in x[0].numpy()
+        ]
+        ours = halve(x)[0]
+        torch.testing.assert_close(ours, torch.from_numpy(np.stack(channels)), rtol=0, atol=1e-5)
+
+    def test_keeps_constants_and_removes_what_it_cannot_show(self):
+        torch.testing.assert_close(
+            halve(torch.full((1, 3, 9, 5), 0.3)), torch.full((1, 3, 5, 3), 0.3)
+        )
+        stripes = torch.zeros(1, 3, 16, 16)
+        stripes[..., ::2] = 1
+        torch.testing.assert_close(halve(stripes)[..., 2:-2], torch.full((1, 3, 8, 4), 0.5))
+
+    def test_odd_sizes_keep_the_scale(self):
+        """A ramp loses every other value and is not stretched."""
+        ramp = torch.arange(21.0).expand(1, 3, 21, 21) / 21
+        torch.testing.assert_close(halve(ramp)[0, 0, 0, 2:8], (2 * torch.arange(2.0, 8) + 0.5) / 21)
+
+
+class TestFullSize:
+    @pytest.mark.parametrize("variant", VARIANTS)
+    @pytest.mark.parametrize("size", [(64, 96), (45, 71), (1, 1), (2, 3), (33, 16)])
+    def test_every_output_has_the_size_of_the_input(self, variant, size):
+        x = seeded(1, 3, *size)
+        model = make(variant)
+        with torch.no_grad():
+            outputs = model.training_outputs(x)
+            image = model(x)
+        assert all(output.shape == x.shape for output in outputs.values())
+        assert set(outputs) == ({"image", "detail"} if "DR" in (variant or "DR") else {"image"})
+        torch.testing.assert_close(outputs["image"], image, rtol=0, atol=0)
+
+    def test_forward_is_the_core_on_the_halved_image(self):
+        model, x = make(), seeded(2, 3, 64, 96)
+        with torch.no_grad():
+            core = model.forward_half(halve(x))
+            assert core.shape == x.shape
+            torch.testing.assert_close(model(x), core, rtol=0, atol=0)
+
+    def test_pads_at_the_far_edges_and_crops_back(self):
+        model, x = make(), seeded(1, 3, 45, 71)
+        with torch.no_grad():
+            half = pad_to_multiple(halve(x), 16)
+            assert half.shape[-2:] == (32, 48)
+            whole = model.forward_half(half)
+            torch.testing.assert_close(model(x), whole[..., :45, :71], rtol=0, atol=0)
+
+    def test_the_core_doubles_any_size(self):
+        with torch.no_grad():
+            assert make().forward_half(seeded(1, 3, 7, 19)).shape == (1, 3, 14, 38)
+
+    def test_the_unet_has_no_core(self):
+        with pytest.raises(ValueError, match="full size"):
+            make(UNET).forward_half(seeded(1, 3, 16, 16))
+
+
+class TestBranches:
+    def test_dr_reaches_le_through_ff_only(self):
+        x = seeded(1, 3, 32, 32)
+        for variant, changes in (("", True), ("LE + DR", False)):
+            model = make(variant)
+            with torch.no_grad():
+                before = model(x)
+                model.detail_layer.weight.mul_(3)
+                assert torch.equal(model(x), before) != changes
+
+    def test_both_branches_train_the_encoder(self):
+        model, x = make("LE + DR"), seeded(1, 3, 32, 32)
+        outputs = model.training_outputs(x)
+        for output in outputs.values():
+            (gradient,) = torch.autograd.grad(
+                output.square().mean(), model.encoder.levels[0][0].weight, retain_graph=True
+            )
+            assert gradient.any()
+
+    def test_fusing_by_hand(self):
+        """Gates read the details' means; a weighs light, b weighs detail."""
+        fusing = FeatureFusing(channels=2, reduction=1)
+        with torch.no_grad():
+            fusing.squeeze.weight.copy_(torch.eye(2))
+            fusing.squeeze.bias.zero_()
+            fusing.excite.weight.copy_(torch.tensor([[1.0, 0], [0, 1], [0, 0], [0, -1]]))
+            fusing.excite.bias.copy_(torch.tensor([0.0, 0, 2, 0]))
+        light, detail = seeded(1, 2, 3, 4), seeded(1, 2, 3, 4, seed=1) * 5
+        m0, m1 = detail[0].mean(dim=(1, 2)).tolist()
+        a0, a1, b0, b1 = torch.tensor([m0, m1, 2.0, -m1]).sigmoid().tolist()
+        expected = torch.stack(
+            [a0 * light[0, 0] + b0 * detail[0, 0], a1 * light[0, 1] + b1 * detail[0, 1]]
+        )
+        torch.testing.assert_close(fusing(light, detail)[0], expected)
+
+
+class TestDeploy:
+    @pytest.mark.parametrize("variant", VARIANTS)
+    def test_same_image_bit_for_bit(self, variant):
+        model = make(variant)
+        before = {name: value.clone() for name, value in model.state_dict().items()}
+        deployed = model.deploy()
+        for size in ((48, 64), (37, 53)):
+            x = seeded(2, 3, *size)
+            assert torch.equal(deployed.enhance(x), model.enhance(x))
+            with torch.no_grad():
+                assert torch.equal(deployed(x), model(x))
+                assert set(deployed.training_outputs(x)) == {"image"}
+        assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+
+    def test_holds_none_of_the_details_decoder(self):
+        model = make()
+        deployed = model.deploy().state_dict()
+        dropped = set(model.state_dict()) - set(deployed)
+        decoder = {name for name in model.state_dict() if name.startswith("detail_decoder.")}
+        assert dropped == decoder and len(decoder) == 26
+        # FF still needs the branch's own layer …
+        assert {"detail_layer.weight", "fusing.squeeze.weight"} <= set(deployed)
+        # … and nothing does where there is no FF.
+        names = make("LE + DR").deploy().state_dict()
+        assert not [name for name in names if name.startswith(("detail", "fusing"))]
+
+    def test_is_a_copy(self):
+        model = make()
+        deployed = model.deploy()
+        with torch.no_grad():
+            model.encoder.levels[0][0].weight.zero_()
+        assert deployed.encoder.levels[0][0].weight.any()
+        assert "detail" in model.training_outputs(seeded(1, 3, 32, 32))
+
+
+class TestTable2:
+    def test_variants_are_those_published(self):
+        path = Path(llie_core.__file__).parent / "published" / "neid.csv"
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = [r for r in csv.DictReader(file) if r["table"] == "2"]
+        assert [row["variant"] for row in rows] == list(VARIANTS[::-1])
+
+    @pytest.mark.parametrize("option", ["variant", "init"])
+    def test_unknown_choice_is_named(self, option):
+        known = {"variant": VARIANTS, "init": INITS}[option]
+        with pytest.raises(ValueError, match=f"{option}='FF'") as caught:
+            create_enhancer("neid", **{option: "FF"})
+        assert all(repr(name) in str(caught.value) for name in known)
+
+
+def test_the_objective_overfits_one_batch():
+    """All three terms of Eq. (7) fall together."""
+    model = make().train()
+    y, x = torch.meshgrid(torch.linspace(0, 1, 32), torch.linspace(0, 1, 32), indexing="ij")
+    target = torch.stack([0.3 + 0.6 * x, 0.9 - 0.6 * y, 0.4 + 0.2 * x * y])[None]
+    batch = {"image": 0.2 * target, "target": target}
+    optimizer = torch.optim.Adam(model.parameters(), 1e-3)
+    history = []
+    for _ in range(25):
+        losses = neid_loss(model.training_outputs(batch["image"]), batch)
+        optimizer.zero_grad()
+        losses["total"].backward()
+        optimizer.step()
+        history.append({name: value.item() for name, value in losses.items()})
+    for name in ("total", "huber", "colour", "mse"):
+        assert history[-1][name] < 0.5 * history[0][name], (name, history[0], history[-1])
+
+
+@pytest.mark.parametrize("init", INITS)
+@pytest.mark.parametrize("value", [0.0, 0.5, 1.0])
+def test_finite_gradients_on_black_grey_and_white(value, init):
+    model = make(init=init)
+    batch = {name: torch.full((1, 3, 32, 32), value) for name in ("image", "target")}
+    neid_loss(model.training_outputs(batch["image"]), batch)["total"].backward()
+    assert all(torch.isfinite(p.grad).all() for p in model.parameters())
