@@ -1,12 +1,14 @@
-"""Claims: the thesis's 44 sentences against its own tables, and every verdict on made-up scores."""
+"""Claims: the papers' 246 sentences against their own tables, and verdicts on made-up scores."""
 
 from dataclasses import replace
 
 import pytest
 
-from llie_core.published import PublishedValue, load
+from llie_core.data import list_datasets
+from llie_core.published import PAPERS, PublishedValue, load
 from llie_core.reporting import claims
 from llie_core.reporting.claims import Claim, Context, judge, load_claims
+from llie_core.reporting.comparisons import Tables, compare, parts_of
 from llie_core.reporting.scores import Score
 
 ORDER = {"high": "a", "low": "b", "metric": "ap", "subsets": ["easy"]}
@@ -93,14 +95,6 @@ def test_kinds_and_restated_claims():
     assert restating == RESTATED - {"2.38", "2.43"}
 
 
-def test_every_named_row_and_subset_stands_in_the_tables():
-    cells = {(f"{c.method}+{c.variant}".strip("+"), c.metric, c.subset) for c in load("joint")}
-    for claim in load_claims("joint"):
-        if claim.kind in ("order", "gap", "difference"):
-            terms = [claims._margin(claim, *term, lambda cell: {}) for term in claims._terms(claim)]
-            assert {cell for margin in terms for cell in margin.cells} <= cells, claim.id
-
-
 @pytest.mark.parametrize("claim", PRINTED_AGREES)
 def test_printed_numbers_agree(claim):
     assert own_verdicts()[claim].verdict == "reproduced"
@@ -138,6 +132,228 @@ def test_nothing_measured_decides_nothing():
     contradicted = [v.claim.id for v in found if v.verdict == CONTRADICTED]
     assert contradicted == PRINTED_CONTRADICTS
     assert all(v.verdict.startswith("not run (") for v in found if v.verdict != CONTRADICTED)
+
+
+# The claims of all papers ---------------------------------------------------------------------
+
+# Sentences, and those that the sheet of facts counts as distinct.
+COUNTS = {
+    "recognition": (51, 39), "joint": (44, 36), "jcrnet": (81, 66), "drgn": (44, 39),
+    "neid": (26, 20),
+}  # fmt: skip
+# Sentences that the sheet marks as restating another; "04" is 2.04 in paper 2, and so on.
+REPEATING = {
+    "recognition": "01 02 03 24 32 37 39 41 43 48 50 51",
+    "joint": "04 13 29 30 32 38 42 43",
+    "jcrnet": "09 10 11 27 28 36 46 51 54 64 70 75 79 80 81",
+    "drgn": "09 16 24 43 44",
+    "neid": "04 11 14 21 25 26",
+}
+# Of those: the first of their kind, or ones that say more or less than what they restate.
+WITH_A_CHECK = {"1.01", "1.02", "1.41", "1.43", "2.38", "2.43", "3.46", "4.09", "4.44", "5.25"}
+# What the printed tables by themselves make of every sentence that is about numbers.
+AGREE, CONTRADICT, TIE, NO_NUMBER = "agree", "contradict", "tie", "no number"
+PRINTED = {
+    "recognition": {
+        AGREE: "01 04 05 06 07 10 11 12 13 15 16 25 26 27 28 34 35 36 38 41 43",
+        CONTRADICT: "08 33 49",
+        NO_NUMBER: "14",  # Table 2 is lost
+    },
+    "joint": {
+        AGREE: "01 10 14 15 19 23 25 26 27 28 31 34 35 36 37 38 39 40 41 43",
+        CONTRADICT: "24 33",
+    },
+    "jcrnet": {
+        AGREE: "01 12 18 29 30 31 33 34 37 38 39 40 41 42 43 44 45 46 50 53 57 60 61 63 67 68 69 "
+        "74",
+        CONTRADICT: "35",
+        TIE: "02 73 78",  # two saliency cells; half of the rivals
+        NO_NUMBER: "58",
+    },
+    "drgn": {
+        AGREE: "01 03 04 09 10 13 14 19 20 21 22 23 25 27 34 35 38 39 40 42 44",
+        CONTRADICT: "26",
+        NO_NUMBER: "37",
+    },
+    "neid": {AGREE: "02 08 13 16 20 22 23 24 25", CONTRADICT: "15"},
+}  # fmt: skip
+
+
+def ids(paper, numbers):
+    return [f"{PAPERS.index(paper) + 1}.{number}" for number in numbers.split()]
+
+
+OUTCOMES = [
+    (paper, claim, outcome)
+    for paper, by_outcome in PRINTED.items()
+    for outcome, numbers in by_outcome.items()
+    for claim in ids(paper, numbers)
+]
+each_paper = pytest.mark.parametrize("paper", PAPERS)
+
+
+def printed_outcome(paper, claim):
+    """What the tables by themselves say, with the margins."""
+    tables = Tables(load(paper))
+    found = compare(parts_of(claim.kind, claim.checks, tables.directions), tables.lookup)
+    words = {True: AGREE, False: CONTRADICT, None: NO_NUMBER if found.lacking else TIE}
+    return words[found.holds], found.words
+
+
+@each_paper
+def test_every_sentence_of_a_paper_is_there(paper):
+    found = load_claims(paper)
+    sentences, distinct = COUNTS[paper]
+    number = PAPERS.index(paper) + 1
+    assert [claim.id for claim in found] == [f"{number}.{i:02}" for i in range(1, sentences + 1)]
+    restating = set(ids(paper, REPEATING[paper]))
+    assert sentences - len(restating) == distinct
+    assert {claim.id for claim in found if claim.restates} == restating - WITH_A_CHECK
+    assert len({claim.says for claim in found}) == sentences
+    assert all(claim.says.endswith((".", ".)")) and claim.place for claim in found)
+
+
+@pytest.mark.parametrize(("paper", "claim", "outcome"), OUTCOMES)
+def test_what_the_printed_tables_say(paper, claim, outcome):
+    (found,) = [c for c in load_claims(paper) if c.id == claim]
+    assert printed_outcome(paper, found)[0] == outcome
+
+
+@each_paper
+def test_no_sentence_about_numbers_is_left_out(paper):
+    told = [claim for numbers in PRINTED[paper].values() for claim in ids(paper, numbers)]
+    assert sorted(told) == [c.id for c in load_claims(paper) if c.kind in claims.NUMBERS]
+
+
+@each_paper
+def test_rows_metrics_and_data_sets_are_those_of_the_tables(paper):
+    cells = load(paper)
+    labels = {f"{c.method}+{c.variant}".strip("+") for c in cells}
+    for claim in load_claims(paper):
+        if claim.kind not in claims.NUMBERS:
+            continue
+        for check in claim.checks:
+            keys = [claims.as_list(check.get(k, [])) for k in ("high", "low", "floor")]
+            assert {row for rows in keys for row in rows if isinstance(row, str)} <= labels
+            assert set(claims.as_list(check["metric"])) <= {c.metric for c in cells}
+            for key in ("dataset", "recognizer", "table"):
+                named = set(claims.as_list(check.get(key, [])))
+                assert named <= {getattr(c, key) for c in cells}, claim.id
+
+
+def test_data_sets_of_the_tables_are_registered():
+    known = {spec.name for spec in list_datasets()}
+    of_three = "test148+lol1000+voc144"  # a mean
+    assert {c.dataset for paper in PAPERS for c in load(paper)} - {"", of_three} <= known
+
+
+@each_paper
+def test_measurements_have_names_of_their_own(paper):
+    names = [c.check["name"] for c in load_claims(paper) if c.kind == "measured"]
+    assert len(set(names)) == len(names)
+    assert all(name.isidentifier() and name.islower() for name in names)
+
+
+def scores_of(paper, dataset, recognizer="") -> list[Score]:
+    """One data set's part of the paper's own tables, and the costs, as if measured."""
+    cells = [c for c in load(paper) if c.value is not None and c.dataset in ("", dataset)]
+    if recognizer:
+        cells = [c for c in cells if c.recognizer == recognizer]
+    misprint = {("brisque", "lime"): "II"}  # of two numbers for one cell, take one
+    cells = [c for c in cells if c.table == misprint.get((c.metric, c.dataset), c.table)]
+    return [
+        Score(
+            "run", c.method, c.variant, c.recognizer, dataset, "test", c.subset, c.metric, c.unit,
+            c.direction, c.value, 9, 0, "any", "paper", "cuda", "float32", 10, 10, "trained here",
+        )
+        for c in cells
+    ]  # fmt: skip
+
+
+def own_report(paper, dataset, recognizer=""):
+    context = Context(dataset, "paper", 1, papers_own=True)
+    found = judge(paper, scores_of(paper, dataset, recognizer), context)
+    return {v.claim.id: v for v in found}
+
+
+def test_reports_of_two_tasks_share_the_claims_of_paper_1():
+    pose = own_report("recognition", "exlpose", "cpn")
+    streets = own_report("recognition", "nightcity", "deeplabv3plus")
+    in_pose, in_streets = (
+        f"not run (judged in the report of {name})" for name in ("cpn", "deeplabv3plus")
+    )
+    assert pose["1.10"].verdict == streets["1.25"].verdict == "reproduced"
+    assert pose["1.25"].verdict == pose["1.27"].verdict == in_streets  # also for a figure
+    assert pose["1.29"].verdict == pose["1.40"].verdict == in_streets  # a picture, a measurement
+    assert streets["1.10"].verdict == streets["1.17"].verdict == in_pose
+    assert streets["1.27"].verdict == "reproduced"
+    assert streets["1.28"].verdict == "reproduced"
+    lost = "not run (no numbers for gem_pam, ialm, zero_dce, llflow)"  # the rows of Table 2
+    assert pose["1.14"].verdict == lost
+    # On both tasks: each report can only tell its own part.
+    assert pose["1.01"].verdict == "holds on exlpose (paper, 1 seed)"
+    assert streets["1.01"].verdict == "holds on nightcity (paper, 1 seed)"
+    assert pose["1.01"].evidence.endswith("; the rest is judged in the report of deeplabv3plus")
+    assert "measured: LL-N +0.0150" in pose["1.01"].evidence
+    assert pose["1.08"].verdict == streets["1.08"].verdict == CONTRADICTED
+
+
+def test_a_part_that_fails_refutes_a_claim_on_both_tasks():
+    scores = [
+        replace(s, value=50.0) if s.method == "identity" and s.metric == "miou" else s
+        for s in scores_of("recognition", "nightcity", "deeplabv3plus")
+    ]
+    context = Context("nightcity", "paper", 1, papers_own=True)
+    (found,) = [v for v in judge("recognition", scores, context) if v.claim.id == "1.01"]
+    assert found.verdict == "not reproduced"
+
+
+def test_reports_of_several_data_sets_share_the_claims_of_paper_3():
+    lol, exdark = own_report("jcrnet", "lol"), own_report("jcrnet", "exdark")
+    assert lol["3.30"].verdict == exdark["3.42"].verdict == "reproduced"
+    assert exdark["3.30"].verdict == "not run (judged in the report of lol)"
+    assert lol["3.67"].verdict == "holds on lol (paper, 1 seed)"
+    assert lol["3.67"].evidence.endswith("; the rest is judged in the report of coco-low-light")
+    assert lol["3.43"].verdict == "not run (judged in the reports of dicm, mef, vv)"
+    assert lol["3.48"].verdict == "cannot be re-run (a study with 20 persons)"
+    # The misprinted cell counts for the table that a claim is about.
+    lime = own_report("jcrnet", "lime")
+    assert "printed: brisque -0.6560 (jcrnet over jed)" in lime["3.44"].evidence
+
+
+def test_a_user_study_is_tried_on_the_printed_table_only():
+    found = own_report("drgn", "real63")["4.35"]
+    assert found.verdict == "cannot be re-run (a study with 30 persons)"
+    assert found.evidence.startswith("printed: cn +0.1600")
+
+
+def test_a_built_in_set_stands_in_for_all_of_a_papers_sets():
+    scores = [replace(s, dataset="builtin-photos") for s in scores_of("jcrnet", "lol")]
+    context = Context("builtin-photos", "quick", 1, papers_own=False)
+    found = {v.claim.id: v for v in judge("jcrnet", scores, context)}
+    assert found["3.53"].verdict == "holds on builtin-photos (quick, 1 seed)"
+    measured = found["3.53"].evidence.split("measured: ")[1]
+    assert measured == "brisque +2.9790, niqe +0.6640"  # each comparison once, not once a set
+    assert found["3.30"].verdict == "not run (a figure of the paper's own data)"
+    # Another real set is not the paper's own either, whatever the recipe says.
+    other = [replace(s, dataset="coco") for s in scores]
+    own = Context("coco", "paper", 1, papers_own=True)
+    found = {v.claim.id: v for v in judge("jcrnet", other, own)}
+    assert found["3.53"].verdict == "holds on coco (paper, 1 seed)"
+    assert found["3.30"].verdict == "not run (a figure of the paper's own data)"
+
+
+def test_parameters_are_the_same_on_any_data():
+    context = Context("builtin-streets", "quick", 1, papers_own=False)
+    scores = scores_of("recognition", "nightcity", "deeplabv3plus")
+    counts = [
+        replace(s, value=s.value * 1e6, unit="count") if s.metric == "parameters" else s
+        for s in scores
+    ]
+    for given in (scores, counts):
+        (found,) = [v for v in judge("recognition", given, context) if v.claim.id == "1.07"]
+        assert found.verdict == "holds on builtin-streets (quick, 1 seed)"
+        assert found.evidence.endswith("measured: parameters +0.6000")
 
 
 # Verdicts ------------------------------------------------------------------------------------
@@ -217,6 +433,140 @@ def test_difference_within_the_spread_of_seeds_is_inconclusive(verdict):
     for spread, word in ((0.001, "not reproduced"), (0.1, "inconclusive")):
         scores = [*seeds("a", [0.65 - spread, 0.65 + spread]), score("b", 0.5)]
         assert verdict(DIFFERENCE, scores, OWN, kind="difference").verdict == word
+
+
+def test_better_goes_by_the_direction_of_each_metric(verdict):
+    check = {"high": "a", "low": "b", "metric": ["ap", "niqe"], "subsets": ["easy"]}
+    niqe = [replace(printed(label, 4), metric="niqe", direction="lower") for label in "ab"]
+    scores = [score("a", 0.6), score("b", 0.5)]
+    low, high = score("a", 3.0, metric="niqe"), score("b", 3.5, metric="niqe")
+    found = verdict(check, [*scores, low, high], tables=niqe, kind="better")
+    assert found.verdict.startswith("holds")
+    assert found.evidence.endswith("ap easy +0.1000, niqe easy +0.5000")  # what is gained
+    swapped = [replace(low, value=4.0), high]
+    assert verdict(check, [*scores, *swapped], tables=niqe, kind="better").verdict[:4] == "does"
+    assert verdict(check, [*scores, *swapped], tables=niqe).verdict[:4] == "hold"  # as numbers
+    found = verdict(check, scores, tables=niqe, kind="better")
+    assert found.verdict == "not run (no numbers for a (niqe), b (niqe))"
+
+
+def test_bounds_of_a_margin(verdict):
+    scores = [score("a", 0.6), score("b", 0.5)]
+    for bounds, holds in (
+        ({"above": 0.05}, True),
+        ({"above": 0.15}, False),
+        ({"below": 0.15}, True),
+        ({"below": 0.05}, False),
+        ({"above": -0.05, "below": 0.05}, False),
+        ({"above": -0.15, "below": 0.15}, True),
+    ):
+        found = verdict({**ORDER, **bounds}, scores).verdict
+        assert found.startswith("holds" if holds else "does not hold"), bounds
+    swapped = {**ORDER, "high": "b", "low": "a"}  # a margin of −0.1
+    assert verdict({**swapped, "above": -0.15, "below": 0.15}, scores).verdict[:5] == "holds"
+    assert verdict({**swapped, "below": 0.15}, scores).verdict[:4] == "does"
+
+
+def test_most_needs_more_than_half(verdict):
+    check = {**ORDER, "low": ["b", "c", "d", "e"], "most": True}
+    scores = [score("a", 0.6), score("b", 0.5), score("c", 0.5), score("d", 0.7)]
+    assert verdict(check, [*scores, score("e", 0.7)]).verdict == "inconclusive"
+    found = verdict(check, [*scores, score("e", 0.5)])
+    assert found.verdict.startswith("holds")
+    assert found.evidence.endswith("3 of 4 comparisons pass, 1 fail")
+    found = verdict(check, scores)
+    assert found.verdict == "not run (no numbers for e)"
+    assert found.evidence.endswith("2 of 4 comparisons pass, 1 fail; no numbers for e")
+    lost = [score("a", 0.4), *scores[1:]]  # whatever e has
+    assert verdict(check, lost).verdict.startswith("does not hold")
+
+
+def test_most_places_needs_all_pairs_of_a_place(verdict):
+    check = {**ORDER, "low": ["b", "c"], "subsets": ["easy", "medium", "hard"], "most": "places"}
+    ahead = [score("a", 0.6, s) for s in check["subsets"]]
+    behind = [score(label, 0.5, s) for label in "bc" for s in check["subsets"]]
+    one = [replace(s, value=0.7) if (s.method, s.subset) == ("b", "hard") else s for s in behind]
+    two = [replace(s, value=0.7) if (s.method, s.subset) == ("c", "easy") else s for s in one]
+    found = verdict(check, ahead + one)
+    assert found.verdict.startswith("holds")
+    assert found.evidence.endswith("2 of 3 places pass, 1 fail")
+    assert verdict(check, ahead + two).verdict.startswith("does not hold")  # 4 of 6 pairs pass
+
+
+def test_parts_have_to_hold_together(verdict):
+    parts = [{"low": "b"}, {"low": "c", "subsets": ["hard"]}]
+    check = {"high": "a", "metric": "ap", "subsets": ["easy"], "parts": parts}
+    scores = [score("a", 0.6), score("b", 0.5), score("a", 0.4, "hard"), score("c", 0.3, "hard")]
+    found = verdict(check, scores)
+    assert found.verdict.startswith("holds")
+    assert found.evidence.endswith("easy +0.1000 (a over b), hard +0.1000 (a over c)")
+    scores[-1] = score("c", 0.5, "hard")
+    assert verdict(check, scores).verdict.startswith("does not hold")
+
+
+def test_a_row_is_not_set_against_itself(verdict):
+    check = {**ORDER, "low": ["a", "b"]}
+    assert verdict(check, [score("a", 0.6), score("b", 0.5)]).verdict.startswith("holds")
+
+
+def test_one_failing_pair_decides_whatever_is_missing(verdict):
+    check = {**ORDER, "low": ["b", "c"]}
+    found = verdict(check, [score("a", 0.4), score("b", 0.5)])
+    assert found.verdict.startswith("does not hold")
+    assert found.evidence.endswith("measured: easy -0.1000 (a over b); no numbers for c")
+    tables = [printed("a", 0.4), printed("b", 0.5)]
+    assert verdict(check, [], tables=tables).verdict == CONTRADICTED
+
+
+def test_many_missing_rows_are_counted(verdict):
+    check = {**ORDER, "low": list("bcdefghijkl")}
+    found = verdict(check, [score("a", 0.4)])
+    assert found.verdict == "not run (no numbers for b, c, d, e, f, g, h, i and 3 more rows)"
+
+
+def test_ratio(verdict):
+    check = {**DIFFERENCE, "values": {"easy": 1.5}}
+    scores = [score("a", 0.609), score("b", 0.4)]
+    found = verdict(check, [score("a", 0.603), score("b", 0.4)], OWN, kind="ratio")
+    assert found.verdict == "reproduced" and found.evidence.endswith("measured: easy 1.5075")
+    assert verdict(check, scores, OWN, kind="ratio").verdict == "not reproduced"
+    nothing = [score("a", 0.6), score("b", 0.0)]
+    assert verdict(check, nothing, OWN, kind="ratio").verdict == "not reproduced"
+    found = verdict(check, scores, HERE, kind="ratio")
+    assert found.verdict == "not run (a figure of the paper's own data)"
+
+
+def test_percent_are_fractions(verdict):
+    tables = [replace(printed(row, v), unit="percent") for row, v in (("a", 60), ("b", 50))]
+    scores = [score("a", 0.6), score("b", 0.5)]
+    found = verdict(DIFFERENCE, scores, OWN, tables, kind="difference")
+    assert found.verdict == "reproduced"
+    assert found.evidence == "printed: easy +0.1000; measured: easy +0.1000"
+
+
+def test_what_nobody_can_run_again(verdict):
+    found = verdict({"why": "a user study"}, kind="impossible")
+    assert (found.verdict, found.evidence) == ("cannot be re-run (a user study)", "")
+    check = {**ORDER, "why": "a user study"}
+    tables = [printed("a", 0.6), printed("b", 0.5)]
+    assert verdict(check, tables=tables).verdict == "cannot be re-run (a user study)"
+    tables[0] = printed("a", 0.4)
+    assert verdict(check, tables=tables).verdict == CONTRADICTED
+
+
+def test_a_recognizer_tells_reports_apart(verdict):
+    scores = [score("a", 0.6), score("b", 0.5)]  # of mtcnn
+    assert verdict({**ORDER, "recognizer": "mtcnn"}, scores).verdict.startswith("holds")
+    there = {**ORDER, "recognizer": "cpn"}
+    found = verdict(there, scores)
+    assert found.verdict == "not run (judged in the report of cpn)"
+    assert found.evidence.endswith("measured: nothing; the rest is judged in the report of cpn")
+    assert verdict(there).verdict == "not run (no numbers for a, b)"
+    # The printed table comes first here too, but only that of the recognizer.
+    tables = [printed("a", 0.4), printed("b", 0.5)]
+    assert verdict(there, scores, tables=tables).verdict.startswith("not run (judged in")
+    tables = [replace(cell, recognizer="cpn") for cell in tables]
+    assert verdict(there, scores, tables=tables).verdict == CONTRADICTED
 
 
 def test_a_tie_is_inconclusive(verdict):
@@ -360,9 +710,9 @@ def test_a_restating_claim_takes_over_the_verdict(monkeypatch):
 @pytest.mark.parametrize(
     ("kind", "check", "message"),
     [
-        ("rank", ORDER, "claim 9.01: kind 'rank' is none of order, gap"),
+        ("rank", ORDER, "claim 9.01: kind 'rank' is none of order, better, gap"),
         ("", {}, "kind ''"),
-        ("order", {}, "lacks high, low, metric, subsets"),
+        ("order", {}, "lacks high, low, metric$"),
         ("order", {k: v for k, v in ORDER.items() if k != "low"}, "lacks low"),
         ("gap", ORDER, "lacks larger, smaller"),
         ("difference", {**ORDER, "values": {"easy": 0.1}}, "lacks tolerance"),
@@ -374,6 +724,13 @@ def test_a_restating_claim_takes_over_the_verdict(monkeypatch):
         ("order", {**ORDER, "subsets": []}, "leaves empty subsets"),
         ("difference", {**DIFFERENCE, "values": {}}, "leaves empty values"),
         ("picture", {"figure": ""}, "leaves empty figure"),
+        ("impossible", {}, "lacks why"),
+        ("gap", {**GAP, "above": 0.1}, "does not know above"),
+        ("order", {**ORDER, "most": "rows"}, "does not understand most"),
+        ("order", {**ORDER, "most": False}, "does not understand most"),
+        ("order", {**ORDER, "parts": []}, "leaves empty parts"),
+        ("order", {**ORDER, "parts": [{"low": "c"}, {"flor": "c"}]}, "does not know flor"),
+        ("difference", {**ORDER, "parts": [{"values": {"easy": 0.1}}]}, "lacks tolerance"),
     ],
 )
 def test_malformed_check(kind, check, message):
@@ -409,6 +766,15 @@ def claims_file(monkeypatch, tmp_path):
 def test_claims_file(claims_file):
     claims_file(PICTURE + RESTATING)
     assert [(c.id, c.restates) for c in load_claims("joint")] == [("9.01", ""), ("9.02", "9.01")]
+
+
+def test_a_file_may_name_several_rows(claims_file):
+    check = '{ high = "all", low = ["all", "d"], metric = "ap", parts = [{ floor = "all" }] }'
+    order = PICTURE.replace("picture", "order").replace('{ figure = "Fig. 1" }', check)
+    claims_file('[rows]\nall = ["a", "b"]\n\n' + order)
+    (claim,) = load_claims("joint")
+    (found,) = claim.checks
+    assert [found[key] for key in ("high", "low", "floor")] == [["a", "b"], list("abd"), ["a", "b"]]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The results tables of the five papers, cell by cell, as they are printed.
 
-One CSV file a paper, one row a cell, under the same keys as measured scores. `row` and `column`
+One CSV file a paper, one row a cell, under the same keys as measured scores; `subset` is "all"
+where the paper names no part of the data set, and for costs. `row` and `column`
 place the cell in the body of its table (label and check-mark columns apart), `label` and `header`
 are the printed row and column titles, their levels joined by " / ". A printed cell that holds three
 numbers ("18.35/18.32/19.38") is three rows, one below the other. A place without an entry is one

@@ -1,44 +1,79 @@
 """A paper's checkable sentences and the verdict that measurements give them.
 
-A claim's check is one comparison. It is tried on the paper's own tables first (a claim that they
-refute is `contradicted by the paper's own table`), then on the measured scores:
+A claim's check is tried on the paper's own tables first (a claim that they refute is `contradicted
+by the paper's own table`), then on the measured scores:
 
     order       high > low (> floor, where given) in `metric` on every one of `subsets`
+    better      as order, but by the metric's own direction: a lower NIQE is the better one
     gap         high − low is larger on subset `larger` than on every one of `smaller`
     difference  high − low = values[subset], to `tolerance`; decided on the paper's own data only
+    ratio       high / low = values[subset], likewise
     measured    a named measurement of the recipe decides
     picture     judged by eye from a figure; shown, not decided
+    impossible  nobody can run it again, for the reason `why`
 
-`high`, `low` and `floor` are a row ("zero_dce_pp+2:1"), a number, or a list of these: then every
-pair has to pass. ">" is meant of the numbers, whatever the metric's direction. Rows are compared
-seed by seed; a mean margin within one standard deviation of its seeds decides nothing.
+`high`, `low` and `floor` are a row ("zero_dce_pp+2:1"), a number, a name that the file gives to
+several rows ([rows]), or a list of these: then every pair of different ones has to pass. ">" is
+meant of the numbers, whatever the metric's direction. Rows are compared seed by seed; a mean margin
+within one standard deviation of its seeds decides nothing. Percent count as fractions, parameters
+in millions, FLOPs in billions. A check of the first two kinds may also have
+
+    above, below  bounds of the margin: above < high − low < below
+    most          true: more than half of the comparisons have to pass, not all; "places": all
+                  pairs of rows have to pass in more than half of the places
+    why           why nobody can run it again; then it is tried on the printed tables only
+
+Where: `metric` is one or a list; `subsets` are ["all"] if not given; `dataset` (one or a list),
+`recognizer` and `table` are given where the paper prints several numbers for the same rows. A
+report judges what it covers: the numbers of its recognizer and, on a data set of the paper's
+tables, those of that set; any other data set, such as a built-in one, stands in for all of them.
+The rest is judged in other reports; a claim that goes beyond this one `holds on` its data at best.
+
+`parts` are tables of keys, each set over those of the check for a comparison of its own; the claim
+holds if all of them do.
 """
 
-import math
 import tomllib
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from functools import cache, reduce
-from itertools import product
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 
-from llie_core.published import PublishedValue, load
-from llie_core.reporting.scores import Score, summarise
+from llie_core.published import load
+from llie_core.reporting.comparisons import (
+    FIGURES,
+    WHERE,
+    Part,
+    Tables,
+    as_list,
+    compare,
+    parts_of,
+    score_lookup,
+)
+from llie_core.reporting.scores import Score
 
 CLAIMS = Path(__file__).parents[1] / "published" / "claims"
 KEYS = {
-    "order": {"high", "low", "metric", "subsets"},
+    "order": {"high", "low", "metric"},
+    "better": {"high", "low", "metric"},
     "gap": {"high", "low", "metric", "larger", "smaller"},
     "difference": {"high", "low", "metric", "values", "tolerance"},
+    "ratio": {"high", "low", "metric", "values", "tolerance"},
     "measured": {"name"},
     "picture": {"figure"},
+    "impossible": {"why"},
 }
-OPTIONAL_KEYS = {"order": {"floor"}}
-ROUNDING = 1e-9  # of differences of printed decimals
-
-Cell = tuple[str, str, str]  # label ("zero_dce_pp+2:1"), metric, subset
-Row = Mapping[int | None, float]  # seed → value; None stands for a number that has no seed
-Lookup = Callable[[Cell], Row]
+BOUNDS = {"subsets", "floor", "above", "below", "most", "why"}
+OPTIONAL_KEYS = {
+    "order": {*WHERE, *BOUNDS},
+    "better": {*WHERE, *BOUNDS},
+    "gap": {*WHERE},
+    "difference": {*WHERE},
+    "ratio": {*WHERE},
+    "measured": {"recognizer"},
+    "picture": {"recognizer"},
+}
+NUMBERS = ("order", "better", "gap", *FIGURES)  # kinds that tables decide
 
 
 @dataclass(frozen=True)
@@ -64,12 +99,24 @@ class Claim:
             return
         if self.kind not in KEYS:
             raise ValueError(f"claim {self.id}: kind {self.kind!r} is none of {', '.join(KEYS)}")
-        wanted, given = KEYS[self.kind], set(self.check)
-        empty = {key for key, value in self.check.items() if value in ("", [], {})}
+        for check in self.checks:
+            self._validate(check)
+
+    @property
+    def checks(self) -> list[dict]:
+        """The check of each part, with the keys that all share; a check without parts is one."""
+        common = {key: value for key, value in self.check.items() if key != "parts" or not value}
+        return [common | part for part in self.check.get("parts") or [{}]]
+
+    def _validate(self, check: Mapping) -> None:
+        wanted, given = KEYS[self.kind], set(check)
+        empty = {key for key, value in check.items() if value in ("", [], {})}
+        unclear = {"most"} if check.get("most", True) not in (True, "places") else set()
         problems = {
             "lacks": wanted - given,
-            "does not know": given - wanted - OPTIONAL_KEYS.get(self.kind, set()),
             "leaves empty": empty,
+            "does not know": given - wanted - OPTIONAL_KEYS.get(self.kind, set()),
+            "does not understand": unclear,
         }
         for what, keys in problems.items():
             if keys:
@@ -94,9 +141,13 @@ class Context:
     seeds: int
     papers_own: bool
 
-    def holds(self, yes: bool, seeds: int | None = None) -> str:
-        """The verdict's words; `seeds`: how many were compared, if not all that were run."""
-        if self.papers_own:
+    def holds(self, yes: bool, seeds: int | None = None, whole: bool = True) -> str:
+        """The verdict's words.
+
+        seeds: how many were compared, if not all that were run; whole: False for a claim of which
+        this report covers a part only. That part can refute the claim, but not reproduce it.
+        """
+        if self.papers_own and (whole or not yes):
             return "reproduced" if yes else "not reproduced"
         seeds = self.seeds if seeds is None else seeds
         where = f"{self.dataset} ({self.profile}, {seeds} seed{'s' * (seeds != 1)})"
@@ -110,12 +161,13 @@ def load_claims(paper: str) -> tuple[Claim, ...]:
     if not path.exists():
         raise ValueError(f"no claims are written down for paper {paper!r}")
     with path.open("rb") as file:
-        entries = tomllib.load(file).get("claim")
-    if not entries:
+        content = tomllib.load(file)
+    if not content.get("claim"):
         raise ValueError(f"{path.name} holds no [[claim]]")
-    for entry in entries:
+    for entry in content["claim"]:
+        check = _with_rows(entry.get("check", {}), content.get("rows", {}))
         try:
-            claim = Claim(**entry)
+            claim = Claim(**entry | {"check": check})
         except TypeError as error:  # a field too many or too few
             raise ValueError(f"claim {entry.get('id', '?')}: {error}") from None
         if claim.id in claims:
@@ -124,6 +176,19 @@ def load_claims(paper: str) -> tuple[Claim, ...]:
             raise ValueError(f"claim {claim.id} restates {claim.restates}, which is none before it")
         claims[claim.id] = claim
     return tuple(claims.values())
+
+
+def _with_rows(check: Mapping, rows: Mapping[str, list[str]]) -> dict:
+    """A check with the names of several rows replaced by these."""
+    named = {}
+    for key, value in check.items():
+        if key == "parts":
+            value = [_with_rows(part, rows) for part in value]
+        elif key in ("high", "low", "floor"):
+            expanded = [row for name in as_list(value) for row in rows.get(name, [name])]
+            value = expanded if isinstance(value, list) or value in rows else value
+        named[key] = value
+    return named
 
 
 def judge(
@@ -136,20 +201,23 @@ def judge(
 
     measurements: name → (holds, evidence), or (None, why it was not run).
     """
-    cells = load(paper)
-    published, measured = _published_lookup(cells), _score_lookup(scores)
-    notes = {_cell(cell): cell.note for cell in cells if cell.note}
+    scores = list(scores)
+    tables = Tables(load(paper))
+    report = _Report(context, scores, standing_in=context.dataset not in tables.datasets)
     verdicts: dict[str, Verdict] = {}
     for claim in load_claims(paper):
         if claim.restates:
             words = verdicts[claim.restates].verdict, f"as {claim.restates}"
+        elif claim.kind in NUMBERS:
+            words = _judge_numbers(claim, tables, report)
+        elif claim.kind == "impossible":
+            words = f"cannot be re-run ({claim.check['why']})", ""
+        elif elsewhere := report.elsewhere(("", claim.check.get("recognizer", ""))):
+            words = f"not run ({elsewhere})", ""
         elif claim.kind == "picture":
             words = "not run (judged by eye)", f"see {claim.check['figure']}"
-        elif claim.kind == "measured":
-            words = _judge_measured(claim, context, measurements or {})
         else:
-            printed, here = _compare(claim, published), _compare(claim, measured)
-            words = _judge_numbers(claim, printed, here, context, notes)
+            words = _judge_measured(claim, context, measurements or {})
         verdicts[claim.id] = Verdict(claim, *words)
     return list(verdicts.values())
 
@@ -159,155 +227,59 @@ def _judge_measured(claim, context, measurements) -> tuple[str, str]:
     return (f"not run ({evidence})", "") if holds is None else (context.holds(holds), evidence)
 
 
-def _judge_numbers(claim, printed, here, context, notes) -> tuple[str, str]:
-    evidence = f"printed: {printed.words}; measured: {here.words}"
+def _judge_numbers(claim: Claim, tables: Tables, report: "_Report") -> tuple[str, str]:
+    parts = parts_of(claim.kind, claim.checks, tables.directions)
+    printed = compare(parts, tables.lookup)
+    covered, elsewhere = report.covered(parts)
+    here = compare(covered, lambda part: report.lookup)
+    context = report.context_for(parts)
+    evidence = f"printed: {printed.words}; measured: {here.words if covered else 'nothing'}"
+    if elsewhere:
+        evidence += f"; the rest is {elsewhere}"
     if printed.holds is False:
-        cells = dict.fromkeys(cell for cell in printed.refuted_by if cell in notes)
-        remarks = [f"{cell[0]}, {cell[2]}: {notes[cell]}" for cell in cells]
+        remarks = tables.remarks(printed.against)
         return "contradicted by the paper's own table", "; ".join([evidence, *remarks])
-    if claim.kind == "difference" and not context.papers_own:
+    if why := claim.check.get("why"):
+        return f"cannot be re-run ({why})", evidence
+    if not covered:
+        return f"not run ({elsewhere})", evidence
+    if not context.papers_own and any(part.needs_own_data for part in covered):
         return "not run (a figure of the paper's own data)", evidence
-    if here.missing:
-        return f"not run ({here.words})", evidence
     if here.holds is None:
-        return "inconclusive", evidence
-    return context.holds(here.holds, here.seeds), evidence
+        return f"not run ({here.lacking})" if here.lacking else "inconclusive", evidence
+    return context.holds(here.holds, here.seeds, whole=not elsewhere), evidence
 
 
-@dataclass(frozen=True)
-class _Outcome:
-    """holds: True, False, or None when undecided (`missing` numbers, or within seed spread).
+class _Report:
+    """What the scores in hand cover.
 
-    seeds: the fewest behind a margin, None where no row has any; refuted_by: cells of the margins
-    that speak against the claim.
+    standing_in: their data set is none of the paper's tables, so it stands in for all of them.
     """
 
-    holds: bool | None
-    words: str
-    missing: bool = False
-    seeds: int | None = None
-    refuted_by: tuple[Cell, ...] = ()
+    def __init__(self, context: Context, scores: list[Score], standing_in: bool):
+        self.context, self.lookup = context, score_lookup(scores)
+        self._standing_in = standing_in
+        self._recognizers = {score.recognizer for score in scores}
 
+    def elsewhere(self, *places: tuple[str, str]) -> str:
+        """Which other reports judge what is of some (data set, recognizer); "" for none."""
+        others = ", ".join(dict.fromkeys(filter(None, (self._other(*place) for place in places))))
+        return f"judged in the report{'s' * (', ' in others)} of {others}" if others else ""
 
-@dataclass(frozen=True)
-class _Margin:
-    """high − low of a pair of rows, by seed: on one subset, or on the first less the second."""
+    def covered(self, parts: list[Part]) -> tuple[list[Part], str]:
+        """The parts to be judged here, each once, and where the others are."""
+        here = [p for p in parts if not self._other(p.dataset, p.recognizer)]
+        here = [replace(p, table="", dataset="" if self._standing_in else p.dataset) for p in here]
+        unique = [part for i, part in enumerate(here) if part not in here[:i]]
+        return unique, self.elsewhere(*((part.dataset, part.recognizer) for part in parts))
 
-    pair: tuple[str | float, str | float]
-    subsets: tuple[str, ...]
-    cells: tuple[Cell, ...]
-    values: Row
+    def context_for(self, parts: list[Part]) -> Context:
+        """What stands in for a data set that a claim names is not the paper's own."""
+        named = self._standing_in and any(part.dataset for part in parts)
+        return replace(self.context, papers_own=self.context.papers_own and not named)
 
-
-def _compare(claim: Claim, lookup: Lookup) -> _Outcome:
-    margins = [_margin(claim, pair, subsets, lookup) for pair, subsets in _terms(claim)]
-    absent = dict.fromkeys(cell[0] for m in margins for cell in m.cells if not lookup(cell))
-    if absent:
-        return _Outcome(None, f"no numbers for {', '.join(absent)}", missing=True)
-    if not all(margin.values for margin in margins):
-        return _Outcome(None, "no seed in common", missing=True)
-    signs = [_sign(margin, claim) for margin in margins]
-    against = tuple(c for m, s in zip(margins, signs, strict=True) if s < 0 for c in m.cells)
-    holds = False if against else (True if all(signs) else None)
-    seeds = min((len(m.values) for m in margins if None not in m.values), default=None)
-    return _Outcome(holds, _words(margins), seeds=seeds, refuted_by=against)
-
-
-def _terms(claim: Claim) -> Iterable[tuple[tuple, tuple[str, ...]]]:
-    """Every pair of rows with every subset, or pair of subsets, on which they are compared."""
-    check = claim.check
-    high, low, floor = (_as_list(check.get(key, [])) for key in ("high", "low", "floor"))
-    if claim.kind == "gap":
-        places = [(check["larger"], smaller) for smaller in _as_list(check["smaller"])]
-    else:
-        key = "subsets" if claim.kind == "order" else "values"
-        places = [(subset,) for subset in _as_list(check[key])]
-    return product([*product(high, low), *product(low, floor)], places)
-
-
-def _margin(claim: Claim, pair: tuple, subsets: tuple[str, ...], lookup: Lookup) -> _Margin:
-    def row(of: str | float, subset: str) -> Row:
-        return lookup((of, metric, subset)) if isinstance(of, str) else {None: of}
-
-    metric = claim.check["metric"]
-    values = reduce(_minus, [_minus(*(row(of, subset) for of in pair)) for subset in subsets])
-    rows = [of for of in pair if isinstance(of, str)]
-    return _Margin(pair, subsets, tuple((of, metric, s) for of in rows for s in subsets), values)
-
-
-def _minus(a: Row, b: Row) -> Row:
-    """a − b, seed by seed; a number without a seed is set against every seed of the other."""
-    if None in a:
-        return {seed: a[None] - value for seed, value in b.items()}
-    if None in b:
-        return {seed: value - b[None] for seed, value in a.items()}
-    return {seed: a[seed] - b[seed] for seed in a if seed in b}
-
-
-def _sign(margin: _Margin, claim: Claim) -> int:
-    """+1 for the claim, −1 against it, 0 for a tie or within the spread of the seeds."""
-    summary = summarise(margin.values.values())
-    spread = max(summary.sd if summary.seeds > 1 else 0.0, ROUNDING)
-    if claim.kind == "difference":
-        off = abs(summary.mean - claim.check["values"][margin.subsets[0]])
-        return 1 if off <= claim.check["tolerance"] + ROUNDING else -(off > spread)
-    return (summary.mean > spread) - (summary.mean < -spread)
-
-
-def _words(margins: list[_Margin]) -> str:
-    """The smallest margin of every subset and, among several pairs of rows, whose it is."""
-    words = []
-    for subsets in dict.fromkeys(margin.subsets for margin in margins):
-        here = [(summarise(m.values.values()), m.pair) for m in margins if m.subsets == subsets]
-        smallest, (a, b) = min(here, key=lambda found: found[0].mean)
-        whose = f" ({a} over {b})" if len(here) > 1 else ""
-        words.append(f"{' − '.join(subsets)} {smallest:+.4f}{whose}")
-    return ", ".join(words)
-
-
-def _as_list(value: object) -> list:
-    return [value] if isinstance(value, str | int | float) else list(value)
-
-
-def _cell(value: PublishedValue | Score) -> Cell:
-    label = f"{value.method}+{value.variant}" if value.variant else value.method
-    return label, value.metric, value.subset
-
-
-def _published_lookup(values: Iterable[PublishedValue]) -> Lookup:
-    """Printed cells; one that is printed twice has to have one value."""
-    table: dict[Cell, set[float]] = {}
-    for value in values:
-        if value.value is not None:
-            table.setdefault(_cell(value), set()).add(value.value)
-
-    def lookup(cell: Cell) -> Row:
-        found = table.get(cell, set())
-        if len(found) > 1:
-            raise ValueError(f"{cell} is printed with different values: {sorted(found)}")
-        return {None: min(found)} if found else {}
-
-    return lookup
-
-
-def _score_lookup(scores: Iterable[Score]) -> Lookup:
-    """Measured cells by seed; a method without training is scored once, so it has no seed."""
-    table: dict[Cell, dict[int, float]] = {}
-    trained = set()
-    for score in scores:
-        cell = _cell(score)
-        if score.steps_planned:
-            trained.add(cell)
-        if not math.isfinite(score.value):  # nothing to average, such as a subset without faces
-            continue
-        if table.setdefault(cell, {}).setdefault(score.seed, score.value) != score.value:
-            raise ValueError(
-                f"{cell}, seed {score.seed}, has two scores; judge one data set, profile and "
-                "recognizer at a time"
-            )
-
-    def lookup(cell: Cell) -> Row:
-        row = table.get(cell, {})
-        return row if len(row) != 1 or cell in trained else {None: min(row.values())}
-
-    return lookup
+    def _other(self, dataset: str, recognizer: str) -> str:
+        """The data set or recognizer that the scores in hand are not of; "" where they are."""
+        if recognizer and self._recognizers and recognizer not in self._recognizers:
+            return recognizer
+        return dataset if not self._standing_in and dataset != self.context.dataset else ""

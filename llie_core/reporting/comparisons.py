@@ -1,0 +1,295 @@
+"""Comparisons of rows: what a claim's check says of numbers, tried on printed or measured ones.
+
+The keys of a check are those that llie_core/reporting/claims.py describes.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import reduce
+from itertools import product
+from operator import sub
+
+from llie_core.published import PublishedValue
+from llie_core.reporting.scores import Score, summarise
+
+FIGURES = ("difference", "ratio")  # kinds that state a number
+ANYWHERE = ("parameters", "flops")  # metrics that do not depend on the data
+ROUNDING = 1e-9  # of differences of printed decimals
+WHERE = ("dataset", "recognizer", "table")  # keys that tell apart what has the same rows
+NAMED = 8  # rows without numbers that are named; of more, only the count is told
+UNITS = {"percent": 0.01, "count": 1e-6, "FLOP": 1e-9}  # to fractions, millions, billions
+
+Cell = tuple[str, str, str]  # label ("zero_dce_pp+2:1"), metric, subset
+Row = Mapping[int | None, float]  # seed → value; None stands for a number that has no seed
+Lookup = Callable[[Cell], Row]
+
+
+@dataclass(frozen=True)
+class Part:
+    """One comparison: a check on one metric of one data set ("" where the check names none).
+
+    table: the printed table to read, if not any; lower: a lower value of the metric is the better
+    one, and better is what the check is about.
+    """
+
+    kind: str
+    check: Mapping
+    metric: str
+    dataset: str
+    recognizer: str
+    table: str
+    lower: bool
+
+    @property
+    def needs_own_data(self) -> bool:
+        return self.kind in FIGURES and self.metric not in ANYWHERE
+
+
+@dataclass(frozen=True)
+class Margin:
+    """high − low (or high / low) of a pair of rows, by seed.
+
+    On one subset, or, for a gap, on the first less the second.
+    """
+
+    part: Part
+    pair: tuple[str | float, str | float]
+    subsets: tuple[str, ...]
+    cells: tuple[Cell, ...]
+    values: Row
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """holds: True, False, or None when undecided (numbers are missing, or within seed spread).
+
+    words: the margins; lacking: the missing numbers, or ""; seeds: the fewest behind a margin,
+    None where no row has any; against: the margins that speak against the claim.
+    """
+
+    holds: bool | None
+    words: str
+    lacking: str = ""
+    seeds: int | None = None
+    against: tuple[Margin, ...] = ()
+
+
+def parts_of(kind: str, checks: Iterable[Mapping], directions: Mapping[str, str]) -> list[Part]:
+    """Every comparison of a claim; `directions`: metric → "higher" or "lower"."""
+    found = []
+    for check in checks:
+        keys = {key: value for key, value in check.items() if key not in ("metric", *WHERE)}
+        where = [check.get("recognizer", ""), check.get("table", "")]
+        for dataset, metric in product(as_list(check.get("dataset", "")), as_list(check["metric"])):
+            lower = kind == "better" and directions.get(metric) == "lower"
+            found.append(Part(kind, keys, metric, dataset, *where, lower))
+    return found
+
+
+def compare(parts: Iterable[Part], lookup_of: Callable[[Part], Lookup]) -> Outcome:
+    """Whether the numbers that `lookup_of` finds for each part bear the claim out."""
+    margins = margins_of(parts, lookup_of)
+    signs = [_sign(margin) if margin.values else 0 for margin in margins]
+    known = [margin for margin in margins if margin.values]
+    most = next((m.part.check["most"] for m in margins if "most" in m.part.check), False)
+    if most and known:
+        counted = _by_place(margins, signs) if most == "places" else signs
+        holds, words = _decide(counted, most=True), _count(counted, most)
+    else:
+        holds, words = _decide(signs), _words(known, named=len({m.pair for m in margins}) > 1)
+    lacking = _lacking(margins, lookup_of)
+    words = "; ".join(filter(None, (words, lacking)))
+    seeds = min((len(m.values) for m in known if None not in m.values), default=None)
+    against = tuple(margin for margin, sign in zip(margins, signs, strict=True) if sign < 0)
+    return Outcome(holds, words, lacking, seeds, against)
+
+
+def margins_of(parts: Iterable[Part], lookup_of: Callable[[Part], Lookup]) -> list[Margin]:
+    """Every pair of rows with every subset, or pair of subsets, on which they are compared."""
+    found = []
+    for part in parts:
+        check, lookup = part.check, lookup_of(part)
+        high, low, floor = (as_list(check.get(key, [])) for key in ("high", "low", "floor"))
+        if part.kind == "gap":
+            places = [(check["larger"], smaller) for smaller in as_list(check["smaller"])]
+        else:
+            places = [(s,) for s in as_list(check.get("values") or check.get("subsets", "all"))]
+        pairs = [pair for pair in [*product(high, low), *product(low, floor)] if len(set(pair)) > 1]
+        found += [_margin(part, pair, place, lookup) for pair, place in product(pairs, places)]
+    return found
+
+
+def as_list(value: object) -> list:
+    return [value] if isinstance(value, str | int | float) else list(value)
+
+
+def _margin(part: Part, pair: tuple, subsets: tuple[str, ...], lookup: Lookup) -> Margin:
+    def row(of: str | float, subset: str) -> Row:
+        return lookup((of, part.metric, subset)) if isinstance(of, str) else {None: of}
+
+    pair_now = pair[::-1] if part.lower else pair
+    operation = _quotient if part.kind == "ratio" else sub
+    here = [_by_seed(operation, *(row(of, s) for of in pair_now)) for s in subsets]
+    values = reduce(lambda a, b: _by_seed(sub, a, b), here)
+    rows = [of for of in pair if isinstance(of, str)]
+    cells = tuple((of, part.metric, subset) for of in rows for subset in subsets)
+    return Margin(part, pair, subsets, cells, values)
+
+
+def _by_seed(operation: Callable[[float, float], float], a: Row, b: Row) -> Row:
+    """a with b, seed by seed; a number without a seed is set against every seed of the other."""
+    if None in a:
+        return {seed: operation(a[None], value) for seed, value in b.items()}
+    if None in b:
+        return {seed: operation(value, b[None]) for seed, value in a.items()}
+    return {seed: operation(a[seed], b[seed]) for seed in a if seed in b}
+
+
+def _quotient(a: float, b: float) -> float:
+    return a / b if b else math.inf
+
+
+def _sign(margin: Margin) -> int:
+    """+1 for the claim, −1 against it, 0 for a tie or within the spread of the seeds."""
+    summary, check = summarise(margin.values.values()), margin.part.check
+    spread = max(summary.sd if summary.seeds > 1 else 0.0, ROUNDING)
+    if margin.part.kind in FIGURES:
+        off = abs(summary.mean - check["values"][margin.subsets[0]])
+        return 1 if off <= check["tolerance"] + ROUNDING else -(off > spread)
+    slack = min(summary.mean - check.get("above", 0), check.get("below", math.inf) - summary.mean)
+    return (slack > spread) - (slack < -spread)
+
+
+def _decide(signs: list[int], most: bool = False) -> bool | None:
+    """Whether all pass, or more than half; 0 is an open one. An even split decides nothing."""
+    passed, failed, enough = signs.count(1), signs.count(-1), len(signs) / 2
+    if most:
+        return True if passed > enough else (False if failed > enough else None)
+    return False if failed else (True if passed == len(signs) else None)
+
+
+def _by_place(margins: list[Margin], signs: list[int]) -> list[int]:
+    """The sign of each place, where every pair of rows has to pass."""
+    places: dict[tuple, list[int]] = {}
+    for margin, sign in zip(margins, signs, strict=True):
+        place = margin.part.dataset, margin.part.metric, margin.subsets
+        places.setdefault(place, []).append(sign)
+    return [min(signs) for signs in places.values()]
+
+
+def _count(signs: list[int], most: bool | str) -> str:
+    what = most if isinstance(most, str) else "comparisons"
+    return f"{signs.count(1)} of {len(signs)} {what} pass, {signs.count(-1)} fail"
+
+
+def _lacking(margins: list[Margin], lookup_of: Callable[[Part], Lookup]) -> str:
+    empty = [margin for margin in margins if not margin.values]
+    absent = [c for m in empty for c in m.cells if not lookup_of(m.part)(c)]
+    if not absent:
+        return "no seed in common" if empty else ""
+    asked = {cell[:2] for margin in margins for cell in margin.cells}
+    names = []
+    for row in dict.fromkeys(cell[0] for cell in absent):
+        metrics = dict.fromkeys(metric for of, metric, _ in absent if of == row)
+        whole = {metric for of, metric in asked if of == row} == set(metrics)
+        names.append(row if whole else f"{row} ({', '.join(metrics)})")
+    more = f" and {len(names) - NAMED} more rows" if len(names) > NAMED else ""
+    return f"no numbers for {', '.join(names[:NAMED])}{more}"
+
+
+def _words(margins: list[Margin], named: bool) -> str:
+    """The smallest margin of every place and, where `named`, whose it is."""
+    metrics, datasets = ({getattr(m.part, k) for m in margins} for k in ("metric", "dataset"))
+    groups: dict[tuple, list[Margin]] = {}
+    for m in margins:
+        subset = "" if m.subsets == ("all",) else " − ".join(m.subsets)
+        dataset = m.part.dataset if len(datasets) > 1 else ""
+        metric = m.part.metric if len(metrics) > 1 or not subset else ""
+        place = " ".join(filter(None, (dataset, metric, subset)))
+        groups.setdefault((place, m.pair if m.part.kind in FIGURES else None), []).append(m)
+    words = []
+    for (place, _), group in groups.items():
+        smallest = min(group, key=lambda m: summarise(m.values.values()).mean)
+        a, b = smallest.pair
+        between = "to" if smallest.part.kind == "ratio" else "over"
+        whose = f" ({a} {between} {b})" if named else ""
+        form = ".4f" if smallest.part.kind == "ratio" else "+.4f"
+        words.append(f"{place} {summarise(smallest.values.values()):{form}}{whose}")
+    return ", ".join(words)
+
+
+class Tables:
+    """A paper's printed cells: their values, notes, directions, and the data sets they are of."""
+
+    def __init__(self, cells: Iterable[PublishedValue]):
+        self._cells = list(cells)
+        self._lookups: dict[tuple[str, ...], Lookup] = {}
+        self.directions = {cell.metric: cell.direction for cell in self._cells}
+        self.datasets = {cell.dataset for cell in self._cells}
+
+    def lookup(self, part: Part) -> Lookup:
+        """The cells of the part's data set, recognizer and table; of any where it names none."""
+        key = part.dataset, part.recognizer, part.table
+        if key not in self._lookups:
+            self._lookups[key] = _published_lookup(self._of(part))
+        return self._lookups[key]
+
+    def remarks(self, margins: Iterable[Margin]) -> list[str]:
+        """The notes on the cells behind some margins, each once."""
+        remarks = []
+        for margin in margins:
+            notes = {_cell(cell): cell.note for cell in self._of(margin.part) if cell.note}
+            remarks += [f"{c[0]}, {c[2]}: {notes[c]}" for c in margin.cells if c in notes]
+        return list(dict.fromkeys(remarks))
+
+    def _of(self, part: Part) -> list[PublishedValue]:
+        return [
+            cell
+            for cell in self._cells
+            if all(getattr(part, key) in ("", getattr(cell, key)) for key in WHERE)
+        ]
+
+
+def _published_lookup(values: Iterable[PublishedValue]) -> Lookup:
+    """Printed cells; one that is printed twice has to have one value."""
+    table: dict[Cell, set[float]] = {}
+    for value in values:
+        if value.value is not None:
+            table.setdefault(_cell(value), set()).add(value.value * UNITS.get(value.unit, 1))
+
+    def lookup(cell: Cell) -> Row:
+        found = table.get(cell, set())
+        if len(found) > 1:
+            raise ValueError(f"{cell} is printed with different values: {sorted(found)}")
+        return {None: min(found)} if found else {}
+
+    return lookup
+
+
+def score_lookup(scores: Iterable[Score]) -> Lookup:
+    """Measured cells by seed; a method without training is scored once, so it has no seed."""
+    table: dict[Cell, dict[int, float]] = {}
+    trained = set()
+    for score in scores:
+        cell, number = _cell(score), score.value * UNITS.get(score.unit, 1)
+        if score.steps_planned:
+            trained.add(cell)
+        if not math.isfinite(number):  # nothing to average, such as a subset without faces
+            continue
+        if table.setdefault(cell, {}).setdefault(score.seed, number) != number:
+            raise ValueError(
+                f"{cell}, seed {score.seed}, has two scores; judge one data set, profile and "
+                "recognizer at a time"
+            )
+
+    def lookup(cell: Cell) -> Row:
+        row = table.get(cell, {})
+        return row if len(row) != 1 or cell in trained else {None: min(row.values())}
+
+    return lookup
+
+
+def _cell(value: PublishedValue | Score) -> Cell:
+    label = f"{value.method}+{value.variant}" if value.variant else value.method
+    return label, value.metric, value.subset
