@@ -181,10 +181,10 @@ def shown(monkeypatch):
 
 
 def panel(label, boxes):
+    from llie_core.reporting.figures import Panel
+
     boxes = torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4)
-    return SimpleNamespace(
-        label=label, image=torch.rand(3, 16, 16) * 1.2, boxes=boxes, scores=torch.ones(len(boxes))
-    )
+    return Panel(label, torch.rand(3, 16, 16) * 1.2, boxes, torch.ones(len(boxes)))
 
 
 def test_pictures_draw_every_box_and_count_them_in_the_alt_text(shown):
@@ -200,6 +200,17 @@ def test_pictures_draw_every_box_and_count_them_in_the_alt_text(shown):
     assert [len(axis.patches) for axis in figure.axes] == [0, 2, 0, 0]
     assert not any(axis.axison for axis in figure.axes)
     assert pyplot.get_fignums() == []  # closed, or a long report keeps every figure
+
+
+def test_bodies_are_drawn_limb_by_limb_within_the_picture(shown):
+    from llie_core.reporting import figures
+
+    joints = torch.tensor([[[2.0, 2.0], [8.0, 40.0], [5.0, 5.0]]])
+    body = figures.Panel("pose", torch.rand(3, 16, 12), joints=joints, limbs=((0, 1), (1, 2)))
+    figures.pictures([[body]], "Fig. 2")
+    (axis,) = shown[0][0].axes
+    assert len(axis.lines) == 2
+    assert axis.get_xlim() == (-0.5, 11.5) and axis.get_ylim() == (15.5, -0.5)
 
 
 def test_pictures_may_have_an_alt_text_of_their_own(shown):

@@ -37,10 +37,9 @@ def show(figure: Figure, alt: str) -> None:
 def pictures(rows: Sequence[Sequence[Panel]], title: str = "", alt: str = "") -> None:
     """A grid of pictures with labels, boxes and scores, shown; the alt text counts the boxes."""
     columns = max(map(len, rows))
-    side = WIDTH / columns
-    figure, axes = plt.subplots(
-        len(rows), columns, figsize=(WIDTH, (side + 0.3) * len(rows)), squeeze=False, dpi=110
-    )
+    tall = max(p.image.shape[1] / p.image.shape[2] for panels in rows for p in panels)
+    height = (WIDTH / columns * tall + 0.3) * len(rows)
+    figure, axes = plt.subplots(len(rows), columns, figsize=(WIDTH, height), squeeze=False, dpi=110)
     for line, panels in zip(axes, rows, strict=True):
         for axis in line:
             axis.axis("off")
