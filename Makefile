@@ -41,7 +41,7 @@ SOURCES := $(shell find llie_core -name '*.py' -o -name '*.toml' -o -name '*.csv
 .SECONDARY:
 .DELETE_ON_ERROR:
 
-reproduce: $(REPORTS)
+reproduce: $(REPORTS) reports/summary-all-$(PROFILE).html
 	@echo "reports: $(CURDIR)/reports/index.html"
 
 # The environment ------------------------------------------------------------------------------
@@ -67,6 +67,8 @@ results/parameters/%.yml: FORCE
 .SECONDEXPANSION:
 reports/%.html: results/parameters/%.yml $(SOURCES) notebooks/$$(call paper_of,$$*).ipynb | $(STAMP)
 	$(LAUNCH) $(BIN)/llie report $(call paper_of,$*) --parameters $<
+
+reports/summary-all-$(PROFILE).html: $(REPORTS)
 
 # The cross table of paper 1 uses the runs of both tasks, so pose comes after segmentation.
 STREETS := reports/recognition-builtin-streets-$(PROFILE).html

@@ -12,12 +12,13 @@ from tqdm import tqdm
 
 from llie_core.data import dataset_spec, open_dataset
 from llie_core.data.external import ExternalOutputs, external_methods
-from llie_core.files import locked, project_root, write_rows
+from llie_core.files import locked, project_root, results_dir, write_rows
 from llie_core.models import create_enhancer, list_enhancers
 from llie_core.recipes.settings import Settings, make_settings
-from llie_core.reporting.claims import Context
+from llie_core.reporting.claims import Context, Verdict
 from llie_core.reporting.execute import write_headline
 from llie_core.reporting.scores import Score, read_scores, write_scores
+from llie_core.reporting.summary import write_verdicts
 from llie_core.reporting.tables import Table
 from llie_core.runs import (
     Run,
@@ -236,6 +237,11 @@ class Recipe(ABC):
         device = next((s.device for s in scores), "")
         text = self.headline(scores)
         write_headline(self.name, settings.dataset, settings.profile, device, text)
+
+    def write_verdicts(self, settings: Settings, verdicts: list[Verdict]) -> None:
+        """What the summary over all papers counts."""
+        folder = results_dir() / self.name / settings.dataset / settings.profile
+        write_verdicts(folder, verdicts)
 
     @abstractmethod
     def is_papers_own(self, settings: Settings) -> bool:

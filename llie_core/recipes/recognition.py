@@ -102,14 +102,14 @@ PRESETS: dict[str, dict[str, RecognitionSettings]] = {
         "quick": _STREETS,
         "reference": replace(
             _STREETS, profile="reference", seeds=(0, 1, 2), size=(128, 256), train_count=512,
-            test_count=128, steps=240, zero_dce_steps=400, recognizer_steps=700,
+            test_count=128, steps=200, zero_dce_steps=160, recognizer_steps=700,
         ),
     },
     "camvid": {
         "smoke": replace(_CAMVID, **{**_SMOKE, "size": (64, 96)}),
         "quick": replace(_CAMVID, size=(96, 128)),
         "reference": replace(
-            _CAMVID, profile="reference", seeds=(0, 1, 2), steps=240, zero_dce_steps=400,
+            _CAMVID, profile="reference", seeds=(0, 1, 2), steps=240, zero_dce_steps=160,
             recognizer_steps=1000,
         ),
     },
@@ -121,7 +121,7 @@ PRESETS: dict[str, dict[str, RecognitionSettings]] = {
         "quick": _POSE,
         "reference": replace(
             _POSE, profile="reference", seeds=(0, 1, 2), train_count=768, test_count=192,
-            steps=240, zero_dce_steps=400, recognizer_steps=1500,
+            steps=240, zero_dce_steps=160, recognizer_steps=1500,
         ),
     },
     "exlpose": {

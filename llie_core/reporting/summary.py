@@ -1,0 +1,106 @@
+"""All papers on one page: headlines, verdicts, reference runs, from what the reports wrote."""
+
+import csv
+from collections.abc import Iterable
+from pathlib import Path
+
+from llie_core.files import project_root, results_dir, write_rows
+from llie_core.published import PAPERS
+from llie_core.reporting.claims import Verdict
+from llie_core.reporting.scores import Score, read_scores, select, summarise
+from llie_core.reporting.tables import Table
+from llie_core.runs import read_json
+
+# Words that verdicts begin with, as the columns of the table count them.
+COLUMNS = ("reproduced", "not reproduced", "holds on", "does not hold on", "inconclusive",
+           "contradicted by the paper's own table", "cannot be re-run", "not run")  # fmt: skip
+
+
+def write_verdicts(folder: Path, verdicts: Iterable[Verdict]) -> None:
+    """verdicts.csv of a paper, data set and profile: claim, verdict, evidence."""
+    rows = [
+        {"claim": v.claim.id, "says": v.claim.says, "verdict": v.verdict, "evidence": v.evidence}
+        for v in verdicts
+    ]
+    write_rows(folder / "verdicts.csv", rows)
+
+
+def read_verdicts(folder: Path) -> list[str]:
+    """The verdicts of a report, in the order of the claims; empty where there are none."""
+    path = folder / "verdicts.csv"
+    if not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return [row["verdict"] for row in csv.DictReader(file)]
+
+
+def report_folders(profile: str) -> list[Path]:
+    """results/<paper>/<dataset>/<profile> of every report that was made, by paper."""
+    found = [
+        path.parent
+        for paper in PAPERS
+        for path in sorted((results_dir() / paper).glob(f"*/{profile}/headline.json"))
+    ]
+    return found
+
+
+def headline_table(profile: str) -> Table:
+    """Every report's main question and the numbers that answer it."""
+    rows = [
+        [*_names(folder), read_json(folder / "headline.json").get("headline", "")]
+        for folder in report_folders(profile)
+    ]
+    note = f"Profile {profile}. {_missing(profile)}"
+    return Table("Headlines", ["paper", "data set", "headline"], rows, note)
+
+
+def verdict_table(profile: str) -> Table:
+    """How many claims of each paper got each verdict, a line a report."""
+    rows = []
+    for folder in report_folders(profile):
+        verdicts = read_verdicts(folder)
+        counts = [sum(v.startswith(word) for v in verdicts) for word in COLUMNS]
+        rows.append([*_names(folder), str(len(verdicts)), *(str(c or "–") for c in counts)])
+    header = ["paper", "data set", "claims", *COLUMNS]
+    note = (
+        f"Profile {profile}. 'reproduced' and 'not reproduced' are kept for the paper's own data "
+        "and protocol; what holds on built-in data is said of built-in data alone."
+    )
+    return Table("Verdicts on the claims", header, rows, note)
+
+
+def reference_table() -> Table:
+    """The committed reference runs: main numbers of every row, mean ± sd over seeds."""
+    rows = []
+    root = project_root() / "results" / "reference"
+    for path in sorted(root.glob("*/*/scores.csv")):
+        scores = read_scores(path)
+        for label in dict.fromkeys(score.label for score in scores):
+            own = select(scores, label=label)
+            rows.append([*_names(path.parent / "x"), label, _main_numbers(own)])
+    header = ["paper", "data set", "row", "mean over seeds"]
+    return Table("Reference runs", header, rows, "Protocols: see each run's scores.csv.")
+
+
+_MAIN = (("miou", "all"), ("ap", "LL-A"), ("ap", "hard"), ("recall", "all"), ("psnr", "all"),
+         ("ssim", "all"))  # fmt: skip
+
+
+def _main_numbers(scores: list[Score]) -> str:
+    parts = []
+    for metric, subset in _MAIN:
+        found = select(scores, metric=metric, subset=subset)
+        if found:
+            where = "" if subset == "all" else f" {subset}"
+            parts.append(f"{metric}{where} {summarise(s.value for s in found):.3f}")
+    return "; ".join(parts) or "–"
+
+
+def _names(folder: Path) -> list[str]:
+    return [folder.parts[-3], folder.parts[-2]]
+
+
+def _missing(profile: str) -> str:
+    made = {folder.parts[-3] for folder in report_folders(profile)}
+    absent = [paper for paper in PAPERS if paper not in made]
+    return f"No report yet of: {', '.join(absent)}." if absent else "All five papers."
