@@ -12,7 +12,14 @@ __all__ = ["Recognizer", "create_recognizer", "list_recognizers"]
 
 # name → "module:class"
 _RECOGNIZERS = {
+    "cpn": "cpn:CPN",
     "mtcnn": "mtcnn:MTCNN",
+    "deeplabv3plus": "deeplabv3plus:DeepLabV3Plus",
+    "tinaface": "tinaface:TinaFace",
+    "yolov4": "yolov4:YOLOv4",
+    "light_detector": "light_detector:LightDetector",
+    "vst": "vst:VST",
+    "saliency_net": "saliency_net:SaliencyNet",
 }
 
 
