@@ -145,11 +145,20 @@ def _module_digest(name: str) -> tuple[str, list[str]]:
     imported = []
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("llie_core."):
-            imported.append(node.module)
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+            imported += [node.module, *filter(_is_module, names)]
         body = getattr(node, "body", None)
         if isinstance(body, list) and body and _is_docstring(body[0]):
             node.body = body[1:] or [ast.Pass()]
     return hashlib.sha256(ast.dump(tree).encode()).hexdigest(), imported
+
+
+def _is_module(name: str) -> bool:
+    """True for `package.module`, False for `module.function`."""
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:  # its parent is no package
+        return False
 
 
 def _is_docstring(node: ast.AST) -> bool:

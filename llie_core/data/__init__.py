@@ -9,6 +9,7 @@ Every item is a dict with `image` (3, H, W) float32 RGB in [0, 1], `name`, and b
     mask (1, H, W) float, 0 or 1         saliency
     boxes (N, 4) xyxy, labels (N,), ignore (N,) bool, keep {subset: (N,) bool}      detection, faces
     joints (J, 3), boxes (4,), region (4,)      pose: one item a person, `image` is the crop
+    saliency (1, H, W), person_joints (P, 14, 3), person_boxes (P, 4)      builtin-streets
 Every set has `describe()`: what identifies its items, for hashes and records.
 """
 
@@ -32,11 +33,11 @@ __all__ = [
     "open_dataset",
 ]
 
-_STACKED = ("image", "target", "mask", "joints", "region")
+_STACKED = ("image", "target", "mask", "saliency", "joints", "region")
 
 
 def collate(items: list[dict]) -> dict:
-    """Items to a batch: images, targets, masks (and joints, regions) stacked, all else as lists.
+    """Items to a batch: images, targets, masks, saliency, joints, regions stacked, else as lists.
 
     Keys that not every item has are left out. ValueError where sizes differ.
     """

@@ -1,11 +1,14 @@
 """Data sets over data sets: random crops for training, one size, several as one, kept in memory."""
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from llie_core.data.darkening import DarkeningRange, darken, quantise
+from llie_core.data.synthesis import generator
 from llie_core.data.transforms import random_crop, resize, turn
 
 # Name of an augmentation → the kinds of `turn` it draws from.
@@ -65,6 +68,61 @@ class Augmented(Wrapped):
             item = random_crop(item, self.size, rng)
         kinds = TURNS[self.turns]
         return turn(item, kinds[int(rng.integers(len(kinds)))])
+
+
+class WithReference(Wrapped):
+    """Training pairs, each with `reference`: a normal-light crop of another set, as large.
+
+    Which picture, where it is cut and how it is turned depends on seed and draw alone, as in
+    `Augmented`, but on a stream of its own.
+
+    Args:
+        source: square crops, such as those of `Augmented`; of a set without `sample` the items.
+        references: a set of normal-light pictures; of a paired one the targets are taken.
+        turns: see `Augmented`.
+    """
+
+    _stream = 1  # apart from the draws of `Augmented`
+
+    def __init__(self, source: Dataset, references: Dataset, turns: str = "none", seed: int = 0):
+        if turns not in TURNS:
+            raise ValueError(f"turns={turns!r} is not one of {', '.join(TURNS)}")
+        super().__init__(source, references=references.describe(), turns=turns, seed=seed)
+        self.references, self.turns, self.seed = references, turns, seed
+
+    def __getitem__(self, index: int) -> dict:
+        return self.sample(index, index)
+
+    def sample(self, index: int, draw: int) -> dict:
+        """Item `index` with the crop of `draw`, and the reference of that draw."""
+        drawn = hasattr(self.source, "sample")
+        item = self.source.sample(index, draw) if drawn else self.source[index]
+        rng = np.random.default_rng([self._stream, self.seed, draw])
+        other = self.references[int(rng.integers(len(self.references)))]
+        picture = {"image": other.get("target", other["image"])}
+        picture = random_crop(picture, item["image"].shape[-1], rng)
+        kinds = TURNS[self.turns]
+        reference = turn(picture, kinds[int(rng.integers(len(kinds)))])["image"]
+        return item | {"reference": reference}
+
+
+class Darkened(Wrapped):
+    """Normal-light pictures darkened by the physical model; `target` is the picture before.
+
+    How an item is darkened depends on seed and its name alone; its boxes and masks stay.
+    """
+
+    def __init__(self, source: Dataset, ranges: DarkeningRange, seed: int = 0):
+        super().__init__(source, ranges=asdict(ranges), seed=seed)
+        self.ranges, self.seed = ranges, seed
+
+    def __getitem__(self, index: int) -> dict:
+        item = self.source[index]
+        target = quantise(item["image"].numpy())
+        parameters = self.ranges.draw(generator(self.seed, item["name"]))
+        dark = torch.from_numpy(darken(target, parameters))
+        about = {"target": torch.from_numpy(target), "darkening": parameters.as_dict()}
+        return item | {"image": dark} | about
 
 
 class Resized(Wrapped):

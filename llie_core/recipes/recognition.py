@@ -102,7 +102,7 @@ PRESETS: dict[str, dict[str, RecognitionSettings]] = {
         "quick": _STREETS,
         "reference": replace(
             _STREETS, profile="reference", seeds=(0, 1, 2), size=(128, 256), train_count=512,
-            test_count=128, steps=200, zero_dce_steps=160, recognizer_steps=700,
+            test_count=96, steps=160, zero_dce_steps=160, recognizer_steps=600,
         ),
     },
     "camvid": {
@@ -120,8 +120,8 @@ PRESETS: dict[str, dict[str, RecognitionSettings]] = {
         "smoke": replace(_POSE, **{**_SMOKE, "cost_size": (64, 96)}),
         "quick": _POSE,
         "reference": replace(
-            _POSE, profile="reference", seeds=(0, 1, 2), train_count=768, test_count=192,
-            steps=240, zero_dce_steps=160, recognizer_steps=1500,
+            _POSE, profile="reference", seeds=(0, 1, 2), train_count=512, test_count=128,
+            steps=160, zero_dce_steps=160, recognizer_steps=1000,
         ),
     },
     "exlpose": {

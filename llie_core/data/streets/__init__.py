@@ -1,0 +1,28 @@
+"""Street scenes drawn by a program, by day and by night, with all labels: `builtin-streets`.
+
+scene.py      what stands where: the layout, without a pixel
+paint.py      the layout as surfaces: colours, depth, labels (canvas.py, textures.py, bodies.py,
+              vehicles.py, things.py)
+light.py      the surfaces by day and at night: sun, sky, lamps, noise
+sets.py       the data sets
+"""
+
+from llie_core.data.streets.bodies import STREET_JOINTS
+from llie_core.data.streets.sets import (
+    STREET_CLASSES,
+    STREET_OBJECTS,
+    STREET_PALETTE,
+    BuiltinStreets,
+    BuiltinStreetsPose,
+    subset_of,
+)
+
+__all__ = [
+    "STREET_CLASSES",
+    "STREET_JOINTS",
+    "STREET_OBJECTS",
+    "STREET_PALETTE",
+    "BuiltinStreets",
+    "BuiltinStreetsPose",
+    "subset_of",
+]
