@@ -33,6 +33,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="llie", description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_fit(commands)
+    _add_keep(commands)
     _add_enhance(commands)
     _add_listings(commands)
     _add_export(commands)
@@ -60,6 +61,17 @@ def _add_fit(commands) -> None:
     fit.set_defaults(run=_fit)
 
 
+def _add_keep(commands) -> None:
+    keep = commands.add_parser("keep", help="copy a paper's finished runs into results/reference")
+    keep.add_argument("paper", metavar="PAPER")
+    keep.add_argument("--dataset", default="", help="default: the paper's built-in set")
+    keep.add_argument("--profile", default="reference")
+    keep.add_argument("--seeds", type=int, nargs="*", help="default: the profile's")
+    keep.add_argument("--data", default="", help="folder of the data set")
+    keep.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides")
+    keep.set_defaults(run=_keep)
+
+
 def _fit(options) -> int:
     from llie_core.recipes import get_recipe
 
@@ -83,6 +95,17 @@ def _fit(options) -> int:
         for score in recipe.evaluate(key, settings, options.device):
             print(f"{score.metric:>14} {score.subset:<8} {score.value:8.4f} {score.unit}"
                   f"  (n = {score.n}, {score.protocol})")  # fmt: skip
+    return 0
+
+
+def _keep(options) -> int:
+    from llie_core.recipes import get_recipe
+
+    recipe = get_recipe(options.paper)
+    given = {"dataset": options.dataset, "data": options.data, "seeds": options.seeds}
+    given = {key: value for key, value in given.items() if value}
+    settings = recipe.settings(options.profile, **given, **_overrides(options.overrides))
+    print(f"kept: {recipe.keep(settings)}")
     return 0
 
 

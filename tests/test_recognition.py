@@ -293,3 +293,23 @@ def test_an_absent_set_is_named_with_where_to_get_it(recipe):
     settings = recipe.settings("smoke", dataset="camvid", data="/nowhere")
     with pytest.raises(FileNotFoundError, match=r"camvid: .*get it from"):
         recipe.reproduce(settings, "cpu")
+
+
+# Keeping a run ---------------------------------------------------------------------------------
+
+
+def test_finished_runs_are_kept_with_half_the_bytes(recipe, folder, tmp_path, monkeypatch):
+    from llie_core.recipes import base
+    from llie_core.reporting.scores import read_scores
+
+    monkeypatch.setattr(base, "project_root", lambda: tmp_path)
+    settings = settings_of()
+    kept = recipe.keep(settings)
+    assert kept == tmp_path / "results" / "reference" / "recognition" / "builtin-streets"
+    home, run = kept / "gem_pam+w-o_PAM" / "seed0", Run(recipe.key(settings, "gem_pam", "w/o PAM"))
+    assert (home / "stamp.json").read_text() == (run.directory / "stamp.json").read_text()
+    assert not (home / "checkpoint.pt").exists()
+    sizes = [p.stat().st_size for p in (home / "weights.safetensors", run.weights_path)]
+    assert sizes[0] < 0.6 * sizes[1]
+    rows = {score.label for score in read_scores(kept / "scores.csv")}
+    assert {"identity", "gem_pam", "gem_pam+w/o PAM", "deeplabv3plus"} <= rows

@@ -7,7 +7,7 @@ from safetensors import safe_open
 
 from llie_core.files import project_root
 from llie_core.reporting.scores import read_scores, reference_scores, select, summarise
-from llie_core.runs import read_json
+from llie_core.runs import RunKey, read_json
 
 REFERENCE = project_root() / "results" / "reference"
 SETS = sorted(path.parent for path in REFERENCE.glob("*/*/scores.csv"))
@@ -24,14 +24,15 @@ def test_all_scores_of_a_set_are_those_of_its_runs(folder: Path):
 def test_every_trained_row_has_its_stamp_log_and_weights(folder: Path):
     trained = [s for s in reference_scores(*folder.parts[-2:]) if s.steps_planned]
     assert trained
-    for run in {score.run for score in trained}:
-        method, seed = run.split("/")[-2:]
-        home = folder / method.replace(":", "-") / seed
+    for s in {score.run: score for score in trained}.values():
+        key = RunKey(*folder.parts[-2:], s.profile, s.method, s.variant, s.seed)
+        home = folder / key.directory.parent.name / key.directory.name
         stamp = read_json(home / "stamp.json")
         assert stamp["steps_done"] and stamp["commit"] and stamp["train_hash"]
         assert len((home / "log.csv").read_text().splitlines()) == stamp["steps_done"] + 1
         with safe_open(home / "weights.safetensors", "pt") as weights:
             assert list(weights.keys())
+        assert (home / "weights.safetensors").stat().st_size < 25 * 2**20
 
 
 def test_joint_reference_has_three_seeds_of_each_ratio():

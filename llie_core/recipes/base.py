@@ -1,18 +1,20 @@
 """What all recipes share: train or reuse a run, score it or reuse its scores."""
 
+import shutil
 import sys
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from llie_core.data import dataset_spec, open_dataset
 from llie_core.data.external import ExternalOutputs, external_methods
-from llie_core.files import locked, project_root, results_dir, write_rows
+from llie_core.files import atomic, locked, project_root, results_dir, write_rows
 from llie_core.models import create_enhancer, list_enhancers
 from llie_core.recipes.settings import Settings, make_settings
 from llie_core.reporting.claims import Context, Verdict
@@ -30,6 +32,10 @@ from llie_core.runs import (
     read_json,
 )
 from llie_core.training import Experiment, default_device, fit, launch, load_weights
+
+# What of a run is worth keeping, its weights aside.
+KEPT_FILES = ("settings.json", "stamp.json", "log.csv", "validation.csv", "scores.csv",
+              "scores.json", "per_image.csv")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -206,6 +212,26 @@ class Recipe(ABC):
         write_scores(keys[0].directory.parents[1] / "scores.csv", scores)
         return scores
 
+    def keep(self, settings: Settings, rows: list[RunKey] | None = None) -> Path:
+        """Copy finished runs into results/reference, weights in half precision; returns the folder.
+
+        Raises FileNotFoundError where a row was not scored.
+        """
+        target = project_root() / "results" / "reference" / self.name / settings.dataset
+        keys = rows or self.rows(settings)
+        scores = [score for key in keys for score in read_scores(key.directory / "scores.csv")]
+        shutil.rmtree(target, ignore_errors=True)
+        for key in keys:
+            home = target / key.directory.parent.name / key.directory.name
+            home.mkdir(parents=True)
+            for name in KEPT_FILES:
+                if (key.directory / name).exists():
+                    shutil.copy(key.directory / name, home / name)
+            if Run(key).weights_path.exists():
+                save_half(Run(key).weights_path, home / Run(key).weights_path.name)
+        write_scores(target / "scores.csv", scores)
+        return target
+
     # What a report says of the runs behind it --------------------------------------------------
 
     def context(self, settings: Settings) -> Context:
@@ -273,6 +299,13 @@ class Recipe(ABC):
             weights=self._weights_source(key, settings, stamp),
             **vars(measured),
         )
+
+
+def save_half(source: Path, target: Path) -> None:
+    """Copy a safetensors file with its floating-point tensors in half precision."""
+    tensors = {k: v.half() if v.is_floating_point() else v for k, v in load_file(source).items()}
+    with atomic(target) as temporary:
+        save_file(tensors, temporary)
 
 
 def _fit_job(paper: str, key: RunKey, settings: Settings) -> Run:
