@@ -53,6 +53,43 @@ def coco(root, split="val", pictures=3):
     return root
 
 
+def exlpose(root):
+    """Two scenes, dark and well lit; the lists name the well-lit ones, as released ones do."""
+    images, annotations = [], []
+    for i, exposure in enumerate((417, 1250)):
+        for light, gain in (("bright", "10.52"), ("dark", "3.40")):
+            name = f"imgs_0212_x_vid1_exp{i}_{light}_000052__gain_{gain}_exposure_{exposure}.png"
+            pixels = picture(i, (60, 50)) // (1 if light == "bright" else 20)
+            save(root / "ExLPose" / light / name, pixels)
+            if light == "bright":
+                images.append({"id": i, "file_name": f"bright/{name}", "height": 50, "width": 60})
+        for count in (14, 0):
+            annotations.append(
+                {"id": 2 * i + bool(count), "image_id": i, "bbox": [10, 5, 20, 30], "iscrowd": 0,
+                 "num_keypoints": count, "keypoints": [15, 20, 2 if count else 0] * 14,
+                 "category_id": 1}
+            )  # fmt: skip
+    content = {"images": images, "annotations": annotations, "categories": []}
+    write_json(root / "Annotations/ExLPose_test_LL-A.json", content)
+    write_json(root / "Annotations/ExLPose_train_LL.json", content)
+    normal = content | {"images": images[:1], "annotations": annotations[:2]}
+    write_json(root / "Annotations/ExLPose_test_LL-Normal.json", normal)
+    return root
+
+
+def street_pair(root, split, names, size=(64, 32)):
+    """Cityscapes by day and NightCity at night, label ids of road, sky and a car."""
+    label = np.full((size[1], size[0]), 7)
+    label[: size[1] // 2], label[-8:, 10:30] = 23, 26
+    for i, name in enumerate(names):
+        day = root / "cityscapes"
+        save(day / f"leftImg8bit/{split}/x/{name}_leftImg8bit.png", picture(i, size))
+        save(day / f"gtFine/{split}/x/{name}_gtFine_labelIds.png", label)
+        save(root / f"nightcity/NightCity-images/images/{split}/{name}.png", picture(i, size) // 9)
+        save(root / f"nightcity/NightCity-label/label/{split}/{name}_labelIds.png", label)
+    return root
+
+
 def write_json(path, content):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content), encoding="utf-8")

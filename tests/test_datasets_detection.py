@@ -194,32 +194,8 @@ def test_real_exlpose_persons_give_a_perfect_ap(shared_data):
     assert score.compute()["ap"] == pytest.approx(1)
 
 
-def exlpose(root):
-    """Two scenes, dark and well lit; the lists name the well-lit ones, as released ones do."""
-    images, annotations = [], []
-    for i, exposure in enumerate((417, 1250)):
-        for light, gain in (("bright", "10.52"), ("dark", "3.40")):
-            name = f"imgs_0212_x_vid1_exp{i}_{light}_000052__gain_{gain}_exposure_{exposure}.png"
-            pixels = trees.picture(i, (60, 50)) // (1 if light == "bright" else 20)
-            trees.save(root / "ExLPose" / light / name, pixels)
-            if light == "bright":
-                images.append({"id": i, "file_name": f"bright/{name}", "height": 50, "width": 60})
-        for count in (14, 0):
-            annotations.append(
-                {"id": 2 * i + bool(count), "image_id": i, "bbox": [10, 5, 20, 30], "iscrowd": 0,
-                 "num_keypoints": count, "keypoints": [15, 20, 2 if count else 0] * 14,
-                 "category_id": 1}
-            )  # fmt: skip
-    content = {"images": images, "annotations": annotations, "categories": []}
-    trees.write_json(root / "Annotations/ExLPose_test_LL-A.json", content)
-    trees.write_json(root / "Annotations/ExLPose_train_LL.json", content)
-    normal = content | {"images": images[:1], "annotations": annotations[:2]}
-    trees.write_json(root / "Annotations/ExLPose_test_LL-Normal.json", normal)
-    return root
-
-
 def test_exlpose_in_its_official_layout(tmp_path):
-    exlpose(tmp_path)
+    trees.exlpose(tmp_path)
     low = open_dataset("exlpose", "test", tmp_path, paired=True)
     assert len(low) == 2, "persons without keypoints are left out"
     item = low[0]
@@ -234,7 +210,7 @@ def test_exlpose_in_its_official_layout(tmp_path):
 
 
 def test_exlpose_names_scenes_that_lack_a_picture(tmp_path):
-    exlpose(tmp_path)
+    trees.exlpose(tmp_path)
     next((tmp_path / "ExLPose/dark").glob("*exposure_417.png")).unlink()
     with pytest.raises(FileNotFoundError, match="1 of 2 scenes lack their dark picture"):
         open_dataset("exlpose", "test", tmp_path)

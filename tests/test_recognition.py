@@ -2,6 +2,7 @@
 
 import shutil
 
+import dataset_trees as trees
 import pytest
 import torch
 
@@ -273,6 +274,37 @@ def test_scaled_pose_pictures_have_the_level_of_the_whole_picture():
     settings = settings_of("builtin-streets-pose", scale_input=True)
     data = TASKS["builtin-streets-pose"].data(settings, "train", "night")
     assert isinstance(data, MeanScaled) and "MeanScaled" in data.describe()
+
+
+def test_the_papers_own_layouts_run_from_day_to_night(recipe, tmp_path, monkeypatch):
+    monkeypatch.setenv("LLIE_RESULTS", str(tmp_path / "results"))
+    for split in ("train", "val"):
+        trees.street_pair(tmp_path, split, ["a_1", "b_2"])
+    settings = recipe.settings(
+        "paper", data=str(tmp_path / "nightcity"), day_data=str(tmp_path / "cityscapes"),
+        size=[32, 64], models=["gem_pam"], steps=1, batch_size=2, recognizer_steps=1,
+        recognizer_batch=2, cost_size=[32, 64], workers=0,
+    )  # fmt: skip
+    scores = recipe.reproduce(settings, "cpu")
+    assert select(scores, label="gem_pam", metric="miou")[0].split == "val"
+    assert {s.recognizer for s in scores} == {"deeplabv3plus"}
+    assert recipe.context(settings).papers_own
+    row = recipe.key(settings, "gem_pam")
+    assert Run(row).read_stamp()["steps_planned"] == 18_750
+
+
+def test_exlpose_runs_by_subset(recipe, tmp_path, monkeypatch):
+    monkeypatch.setenv("LLIE_RESULTS", str(tmp_path / "results"))
+    trees.exlpose(tmp_path / "ExLPose")
+    settings = recipe.settings(
+        "paper", dataset="exlpose", data=str(tmp_path / "ExLPose"), backbone="tiny",
+        models=["gem_pam"], steps=1, batch_size=2, recognizer_steps=1, recognizer_batch=2,
+        cost_size=[64, 48], workers=0,
+    )  # fmt: skip
+    scores = recipe.reproduce(settings, "cpu")
+    ours = select(scores, label="gem_pam", metric="ap")
+    assert {s.subset for s in ours} == {"LL-A", "LL-N"}
+    assert {s.recognizer for s in ours} == {"cpn"}
 
 
 def test_a_camvid_copy_runs_end_to_end(recipe, shared_data, tmp_path, monkeypatch):

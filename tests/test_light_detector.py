@@ -1,0 +1,214 @@
+"""The light detector: its size, loss, training, ignored objects and predictions."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+from torchvision.ops import box_iou
+
+from llie_core.metrics.cost import count_parameters
+from llie_core.recognizers import create_recognizer
+from llie_core.recognizers import light_detector as module
+from llie_core.recognizers.targets import Objects
+
+NONE = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.long)}
+
+
+def seeded(*shape, seed=0):
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def state(model):
+    return {name: value.clone() for name, value in model.state_dict().items()}
+
+
+def rectangles():
+    """Two pictures of 64×96: tall red rectangles are class 2, flat blue ones class 5."""
+    images = 0.2 * seeded(2, 3, 64, 96)
+    shown = [
+        [((10, 6, 22, 38), 2), ((40, 20, 84, 34), 5), ((30, 44, 66, 56), 5)],
+        [((60, 10, 76, 50), 2), ((8, 30, 44, 44), 5)],
+    ]
+    targets = []
+    for image, things in zip(images, shown, strict=True):
+        for (x0, y0, x1, y1), label in things:
+            image[:, y0:y1, x0:x1] = 0.1
+            image[0 if label == 2 else 2, y0:y1, x0:x1] = 0.9
+        boxes = torch.tensor([box for box, _ in things], dtype=torch.float32)
+        targets.append({"boxes": boxes, "labels": torch.tensor([label for _, label in things])})
+    return images, targets
+
+
+@pytest.fixture(scope="module")
+def detector():
+    torch.manual_seed(0)
+    return create_recognizer("light_detector")
+
+
+def test_it_is_small(detector):
+    assert count_parameters(detector) == 1_040_069
+    assert count_parameters(create_recognizer("light_detector", classes=12)) == 1_042_377
+
+
+# Loss
+
+
+def test_an_untrained_head_finds_nothing(detector):
+    """Logits of −ln 99 everywhere: the focal loss of A · 8 background places, by hand."""
+    detector = create_recognizer("light_detector")
+    nn.init.zeros_(detector.fcos.head.classification_head.cls_logits.weight)
+    places = 16 * 24 + 8 * 12 + 4 * 6 + 2 * 3
+    each = 0.75 * 0.01**2 * -math.log(0.99)
+    for batch in (1, 3):
+        terms = detector.loss(seeded(batch, 3, 64, 96), [NONE] * batch)
+        assert terms["class"].item() == pytest.approx(batch * places * 8 * each, rel=1e-3)
+        assert terms["box"] == 0 and terms["centerness"] == 0
+        assert terms["total"] == terms["class"]
+
+
+def test_box_and_centerness_by_hand(detector, monkeypatch):
+    """One place is asked: (16, 16), the corner of a cell, at stride 4; others lie too far."""
+    outputs = {
+        "cls_logits": torch.full((1, 64 + 16 + 4 + 1, 8), -100.0),
+        "bbox_regression": torch.ones(1, 85, 4),
+        "bbox_ctrness": torch.zeros(1, 85, 1),
+    }
+    outputs["cls_logits"][0, 4 * 8 + 4, 3] = 100.0
+    monkeypatch.setattr(detector.fcos.head, "forward", lambda features: dict(outputs))
+    target = {"boxes": torch.tensor([[14.0, 13, 18, 19]]), "labels": torch.tensor([3])}
+    terms = detector.loss(seeded(1, 3, 32, 32), [target])
+    giou = 24 / 64 - (64 - 64) / 64  # predicted: 12 … 20 both ways
+    assert terms["box"].item() == pytest.approx(1 - giou, rel=1e-5)
+    assert terms["centerness"].item() == pytest.approx(math.log(2), rel=1e-5)
+    assert terms["class"].item() == pytest.approx(0, abs=1e-6)
+    wrong = {**target, "labels": torch.tensor([4])}
+    assert detector.loss(seeded(1, 3, 32, 32), [wrong])["class"].item() == pytest.approx(
+        0.75 * 100 + 0.25 * 100, rel=1e-4
+    )
+
+
+def test_the_loss_does_not_grow_with_the_batch(detector):
+    images, targets = rectangles()
+    one = detector.loss(images, targets)
+    two = detector.loss(images.repeat(2, 1, 1, 1), targets * 2)
+    for name in one:
+        torch.testing.assert_close(one[name], two[name], rtol=1e-4, atol=1e-6)
+
+
+def test_ignored_objects_are_neither_sought_nor_background(detector):
+    places = torch.tensor(
+        [[x - 2.0, y - 2.0, x + 2.0, y + 2.0] for x, y in ((5, 5), (15, 5), (30, 5))]
+    )
+    objects = Objects(
+        boxes=torch.tensor([[12.0, 0, 20, 10]]),
+        labels=torch.tensor([0]),
+        ignored=torch.tensor([[0.0, 0, 20, 10]]),
+    )
+    assert module._ignored(places, objects).tolist() == [True, False, False]
+
+    images, targets = rectangles()
+    all_ignored = [{**t, "ignore": torch.ones(len(t["boxes"]))} for t in targets]
+    whole = {"boxes": torch.tensor([[-9.0, -9, 99, 99]]), "labels": torch.tensor([0])}
+    seen = detector.loss(images, targets)
+    ignored = detector.loss(images, all_ignored)
+    background = detector.loss(images, [NONE, NONE])
+    assert ignored["box"] == 0 and 0 < ignored["class"] < background["class"] < seen["class"]
+    nothing = detector.loss(images, [{**whole, "ignore": torch.ones(1)}] * 2)
+    assert nothing["total"].item() == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (33, 47), (64, 96)])
+def test_loss_leads_to_black_white_and_grey_images(detector, size):
+    images = torch.stack([torch.full((3, *size), v) for v in (0.0, 1.0, 0.5)]).requires_grad_()
+    target = {
+        "boxes": torch.tensor([[0.0, 0, 30, 20], [5, 5, 5, 9]]),
+        "labels": torch.tensor([1, 1]),
+    }
+    terms = detector.loss(images, [target, NONE, target])
+    assert all(torch.isfinite(value) and value.shape == () for value in terms.values())
+    terms["total"].backward()
+    assert torch.isfinite(images.grad).all()
+    assert (images.grad.abs().amax((1, 2, 3)) > 0).all()
+
+
+def test_bad_targets_are_named(detector):
+    with pytest.raises(ValueError, match="label 8.*classes 0 to 7"):
+        detector.loss(
+            seeded(1, 3, 32, 32),
+            [{"boxes": torch.tensor([[0.0, 0, 9, 9]]), "labels": torch.tensor([8])}],
+        )
+
+
+# Training
+
+
+def test_the_mode_changes_no_loss_and_no_statistics_while_frozen(detector):
+    images, targets = rectangles()
+    before = state(detector)
+    upstream = nn.Conv2d(3, 3, 1)
+    optimiser = torch.optim.SGD(upstream.parameters(), lr=0.01)
+    first = detector.loss(images, targets)["total"]
+    nn.ModuleList([upstream, detector]).train()
+    assert torch.equal(first, detector.loss(images, targets)["total"])
+    start = state(upstream)
+    for _ in range(2):
+        detector.loss(upstream(images), targets)["total"].backward()
+        optimiser.step()
+    assert all(torch.equal(before[name], value) for name, value in detector.state_dict().items())
+    assert not any(torch.equal(start[name], value) for name, value in upstream.state_dict().items())
+    assert all(p.grad is None for p in detector.parameters())
+
+
+def test_it_learns_one_batch():
+    """In 60 steps it finds all five rectangles and nothing else; in the dark it does not."""
+    torch.manual_seed(0)
+    detector = create_recognizer("light_detector", frozen=False)
+    images, targets = rectangles()
+    optimiser = torch.optim.Adam(detector.parameters(), lr=2e-3)
+    first = detector.loss(images, targets)["total"].item()
+    for _ in range(60):
+        optimiser.zero_grad()
+        detector.loss(images, targets)["total"].backward()
+        optimiser.step()
+    assert all(p.grad is not None for p in detector.parameters())
+    detector.freeze()
+    assert detector.loss(images, targets)["total"] < 0.5 * first
+    for found, target in zip(detector.predict(images, 0.3), targets, strict=True):
+        assert len(found["boxes"]) == len(target["boxes"])
+        overlap, which = box_iou(found["boxes"], target["boxes"]).max(1)
+        assert overlap.min() > 0.5 and len(set(which.tolist())) == len(which)
+        assert torch.equal(found["labels"], target["labels"][which])
+    assert (
+        detector.loss(0.1 * images, targets)["total"]
+        > 1.5 * detector.loss(images, targets)["total"]
+    )
+
+
+# Predictions
+
+
+def test_a_known_place(detector, monkeypatch):
+    """Row 1, column 2 at stride 8 of a 64×96 input: the box is as wide as four such strides."""
+    outputs = {
+        "cls_logits": torch.full((1, 510, 8), -20.0),
+        "bbox_regression": torch.ones(1, 510, 4),
+        "bbox_ctrness": torch.zeros(1, 510, 1),
+    }
+    outputs["cls_logits"][0, 16 * 24 + 12 + 2, 6] = 20.0
+    outputs["bbox_regression"][0, 16 * 24 + 12 + 2] = torch.tensor([1.0, 0.5, 3.0, 2.0])
+    monkeypatch.setattr(detector.fcos.head, "forward", lambda features: outputs)
+    (found,) = detector.predict(seeded(1, 3, 60, 96))
+    assert found["boxes"].tolist() == [[16 - 8, 8 - 4, 16 + 24, 8 + 16]]
+    assert found["labels"].tolist() == [6]
+    assert found["scores"].item() == pytest.approx(math.sqrt(0.5), rel=1e-4)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (40, 33)])
+def test_predictions_lie_within_the_image(detector, size):
+    for found in detector.predict(seeded(2, 3, *size).requires_grad_(), 0.0, detections=7):
+        assert 0 < len(found["boxes"]) <= 7 and not found["scores"].requires_grad
+        assert (found["scores"].diff() <= 0).all() and found["labels"].max() < 8
+        assert (found["boxes"] >= 0).all()
+        assert (found["boxes"] <= torch.tensor([*size[::-1], *size[::-1]])).all()
+    assert detector.predict(torch.zeros(1, 3, *size), 0.9)[0]["boxes"].shape == (0, 4)

@@ -1,0 +1,711 @@
+"""TinaFace: its size, anchors, coding, assignment, loss, detections and the released weights.
+
+The authors' checkpoint is not here: the tests of the released weights write a file of its names
+and shapes (llie_core/recognizers/tinaface_released.csv) with random values, and hold our network
+to a second forward pass, written from the authors' names.
+"""
+
+import copy
+import csv
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torchvision.ops import box_iou, deform_conv2d
+
+from llie_core.metrics.cost import count_parameters
+from llie_core.recognizers import create_recognizer
+from llie_core.recognizers import tinaface as module
+from llie_core.recognizers import tinaface_head as head
+from llie_core.recognizers.targets import Objects
+
+FACE = torch.tensor([[83.0, 51.0, 173.0, 164.0]])  # in the picture below
+NO_FACE = {"boxes": torch.zeros(0, 4)}
+TERMS = ("total", "class", "box", "iou")
+
+
+def small(frozen=True, seed=0, **options):
+    torch.manual_seed(seed)
+    return create_recognizer("tinaface", backbone="small", frozen=frozen, **options)
+
+
+def seeded(*shape, seed=0, dtype=torch.float32):
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+@pytest.fixture(scope="module")
+def astronaut():
+    """The head of scikit-image's astronaut, (1, 3, 256, 256)."""
+    from skimage import data
+
+    return torch.from_numpy(data.astronaut()[10:266, 96:352]).float().permute(2, 0, 1)[None] / 255
+
+
+# Size
+
+
+def test_parameter_counts():
+    """ResNet-50's is that of the released network (facts), counted from its names and shapes."""
+    with torch.device("meta"):
+        assert count_parameters(create_recognizer("tinaface")) == 37_979_636
+    assert count_parameters(small()) == 401_954
+    sizes = [math.prod(map(int, row["shape"].split("x"))) for row in released_rows()]
+    assert sum(sizes) == 37_979_636
+
+
+def test_levels_and_anchors_of_both_backbones():
+    with torch.device("meta"):
+        model = create_recognizer("tinaface")
+        classes, deltas, overlaps, anchors = model(torch.empty(2, 3, 96, 160))
+    places = 24 * 40 + 12 * 20 + 6 * 10 + 3 * 5 + 2 * 3 + 1 * 2
+    assert classes.shape == overlaps.shape == (2, 3 * places)
+    assert deltas.shape == (2, 3 * places, 4) and anchors.shape == (3 * places, 4)
+    classes, *_ = small()(torch.zeros(1, 3, 96, 160))
+    assert classes.shape == (1, 3 * (24 * 40 + 12 * 20 + 6 * 10 + 3 * 5))
+
+
+def test_deformable_where_the_release_is():
+    with torch.device("meta"):
+        model = create_recognizer("tinaface")
+    names = [name for name, m in model.named_modules() if isinstance(m, module.Deformable)]
+    blocks = [("2", block) for block in range(6)] + [("3", block) for block in range(3)]
+    assert names == [f"backbone.stages.{stage}.{block}.body.1.0" for stage, block in blocks]
+    assert not any(isinstance(m, module.Deformable) for m in small().modules())
+
+
+def test_an_untrained_head_finds_a_face_one_time_in_a_hundred():
+    model = small()
+    torch.testing.assert_close(model.head.classes.bias.sigmoid(), torch.full((3,), 0.01))
+    classes, deltas, overlaps, _ = model(255 * seeded(2, 3, 64, 64) - 120)
+    assert 0.005 < classes.sigmoid().median() < 0.02
+    assert not deltas.any() and not overlaps.any()
+
+
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        ({"backbone": "resnet34"}, "'resnet34': choose one of resnet50, small"),
+        ({"test_size": (1650, 1100)}, "expected .shorter, longer."),
+        ({"test_size": 640}, "test_size=640"),
+        ({"test_size": (0, 10)}, "expected .shorter, longer."),
+        ({"test_size": "paper"}, "'paper'"),
+    ],
+)
+def test_bad_options_are_named(options, words):
+    with pytest.raises(ValueError, match=words):
+        create_recognizer("tinaface", **({"backbone": "small"} | options))
+
+
+# Layers
+
+
+def test_a_deformable_convolution_starts_as_a_plain_one():
+    layer = module.Deformable(4, stride=2)
+    nn.init.zeros_(layer.offset.weight)
+    nn.init.zeros_(layer.offset.bias)
+    x = seeded(2, 4, 9, 11)
+    torch.testing.assert_close(layer(x), F.conv2d(x, layer.conv.weight, stride=2, padding=1))
+
+
+def test_offsets_are_rows_first():
+    """All taps moved by one row read what is one row below."""
+    layer = module.Deformable(4, stride=1)
+    nn.init.zeros_(layer.offset.weight)
+    with torch.no_grad():
+        layer.offset.bias.copy_(torch.tensor([1.0, 0.0] * 9))
+    x = seeded(1, 4, 8, 8)
+    plain = F.conv2d(x, layer.conv.weight, padding=1)
+    torch.testing.assert_close(layer(x)[..., 1:-2, 1:-1], plain[..., 2:-1, 1:-1])
+
+
+# Anchors
+
+
+def test_anchors_by_hand():
+    """Sides 10.08, 12.7 and 16 at stride 4, height 1.3 times the width, none of it rounded."""
+    anchors = head.make_anchors([(2, 3)], (4,), torch.empty(0, dtype=torch.float64))
+    assert anchors.shape == (2 * 3 * 3, 4)
+    width, height = (anchors[:, 2:] - anchors[:, :2]).T
+    sides = torch.tensor([10.0794, 12.6992, 16.0], dtype=torch.float64).repeat(6)
+    torch.testing.assert_close((width * height).sqrt(), sides, rtol=0, atol=1e-4)
+    torch.testing.assert_close(height / width, torch.full_like(width, 1.3))
+    assert (width[0].item(), height[0].item()) == pytest.approx((8.8402, 11.4923), abs=1e-4)
+    centres = ((anchors[:, :2] + anchors[:, 2:]) / 2)[::3].tolist()
+    expected = [[0, 0], [4, 0], [8, 0], [0, 4], [4, 4], [8, 4]]
+    np.testing.assert_allclose(centres, expected, rtol=0, atol=1e-12)
+
+
+def test_the_coarsest_anchor_is_512_pixels():
+    anchors = head.make_anchors([(1, 1)] * 6, (4, 8, 16, 32, 64, 128), torch.empty(0))
+    area = (anchors[:, 2:] - anchors[:, :2]).prod(1)
+    torch.testing.assert_close(area.sqrt()[[0, -1]], torch.tensor([4 * 2 ** (4 / 3), 512.0]))
+
+
+# Coding
+
+
+def test_coding_is_undone():
+    corner, size = 40 * seeded(50, 2), 5 + 30 * seeded(50, 2, seed=1)
+    boxes = torch.cat([corner, corner + size], 1)
+    anchors = torch.cat([corner - 3, corner + 2 + 20 * seeded(50, 2, seed=2)], 1)
+    deltas = head.encode(anchors, boxes)
+    torch.testing.assert_close(head.decode(anchors, deltas), boxes, rtol=0, atol=1e-4)
+    assert not head.encode(boxes, boxes).any()
+
+
+def test_coding_by_hand():
+    anchor = torch.tensor([[0.0, 0.0, 10.0, 20.0]])
+    box = torch.tensor([[1.0, 5.0, 21.0, 25.0]])  # centre +6, +5; twice as wide, as high
+    expected = torch.tensor([[0.6 / 0.1, 0.25 / 0.1, math.log(2) / 0.2, 0.0]])
+    torch.testing.assert_close(head.encode(anchor, box), expected)
+
+
+def test_a_side_grows_by_62_at_most():
+    anchor = torch.tensor([[0.0, 0.0, 10.0, 10.0]])
+    for delta, factor in ((1e4, 62.5), (-1e4, 1 / 62.5)):
+        box = head.decode(anchor, torch.tensor([[0.0, 0.0, delta, delta]]))
+        torch.testing.assert_close(box[0, 2:] - box[0, :2], torch.full((2,), 10 * factor))
+
+
+# Assignment
+
+
+def plain_assign(anchors, faces):
+    """The release's assigner, step by step."""
+    assigned = torch.full((len(anchors),), -1)
+    if not len(faces):
+        return assigned
+    overlap = box_iou(faces, anchors)
+    for a in range(len(anchors)):
+        best = overlap[:, a].argmax()
+        if overlap[best, a] >= 0.35:
+            assigned[a] = best
+    for n in range(len(faces)):
+        if overlap[n].max() >= 0.35:
+            assigned[overlap[n] == overlap[n].max()] = n
+    return assigned
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_assignment_equals_the_plain_one(seed):
+    anchors = head.make_anchors([(16, 16), (8, 8), (4, 4)], (4, 8, 16), torch.empty(0))
+    corner = 56 * seeded(9, 2, seed=seed)
+    faces = torch.cat([corner, corner + 4 + 30 * seeded(9, 2, seed=seed + 9)], 1)
+    faces[-1] = faces[0] + 0.5  # two faces that want the same anchors
+    ours = head.assign(anchors, faces)
+    assert torch.equal(ours, plain_assign(anchors, faces))
+    assert (ours >= 0).any() and (ours < 0).any()
+
+
+def test_assignment_by_hand():
+    face = torch.tensor([[0.0, 0.0, 10.0, 10.0]])
+    anchors = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 3.5], [0, 0, 10, 3.4], [50, 50, 60, 60]])
+    assert head.assign(anchors, face).tolist() == [0, 0, -1, -1]
+    # The best anchor of the second face goes to it, though it overlaps the first one more.
+    faces = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 5]])
+    assert head.assign(anchors[:1], faces).tolist() == [1]
+    assert head.assign(anchors, face[:0]).tolist() == [-1] * 4
+    # Of a face that no anchor overlaps by 0.35, nothing is asked.
+    assert head.assign(anchors[2:], face).tolist() == [-1, -1]
+
+
+# Loss
+
+
+def objects(boxes, ignored=()):
+    boxes = torch.tensor(boxes).reshape(-1, 4)
+    return Objects(boxes, torch.zeros(len(boxes)), torch.tensor(ignored).reshape(-1, 4))
+
+
+def test_loss_by_hand():
+    """Two images, three anchors each; one face, 4 pixels left of an anchor that moves by 2."""
+    anchors = torch.tensor([[5.0, 0, 15, 10], [100, 100, 110, 110], [200, 0, 210, 10]])
+    classes = torch.tensor([[2.0, -1.0, 0.0], [0.0, -3.0, 1.0]])
+    overlaps = torch.tensor([[0.5, 9.0, 9.0], [9.0, 9.0, 9.0]])
+    deltas = torch.zeros(2, 3, 4)
+    deltas[0, 0, 0] = -2.0  # tenths of 10 pixels
+    faces = [objects([[1.0, 0.0, 11.0, 10.0]]), objects([])]
+    terms = head.detection_loss(classes, deltas, overlaps, anchors, faces)
+    number = 1 + 1  # the image without a face counts as one
+
+    def focal(logit, face):
+        p = 1 / (1 + math.exp(-logit))
+        return -0.25 * (1 - p) ** 2 * math.log(p) if face else -0.75 * p**2 * math.log(1 - p)
+
+    expected = focal(2.0, True) + sum(focal(c, False) for c in (-1.0, 0.0, 0.0, -3.0, 1.0))
+    assert terms["class"].item() == pytest.approx(expected / number, rel=1e-5)
+    iou = 80 / 120  # [3, 13] against [1, 11]
+    diou = 1 - iou + 2**2 / (12**2 + 10**2)
+    assert terms["box"].item() == pytest.approx(diou / number, rel=1e-5)
+    q = 1 / (1 + math.exp(-0.5))
+    bce = -(iou * math.log(q) + (1 - iou) * math.log(1 - q))
+    assert terms["iou"].item() == pytest.approx(bce / number, rel=1e-5)
+    total = terms["class"] + 2 * terms["box"] + terms["iou"]
+    torch.testing.assert_close(terms["total"], total)
+
+
+def test_anchors_of_ignored_faces_are_left_out():
+    anchors = torch.tensor([[0.0, 0, 10, 10], [100, 100, 110, 110]])
+    classes = torch.tensor([[3.0, -2.0]], requires_grad=True)
+    zeros = torch.zeros(1, 2)
+    ignored = [objects([], [[0.0, 0.0, 10.0, 10.0]])]
+    head.detection_loss(classes, torch.zeros(1, 2, 4), zeros, anchors, ignored)["total"].backward()
+    assert classes.grad[0, 0] == 0 and classes.grad[0, 1] != 0
+    # A face there that is to be found counts all the same.
+    classes.grad = None
+    both = [objects([[0.0, 0.0, 10.0, 10.0]], [[0.0, 0.0, 10.0, 10.0]])]
+    head.detection_loss(classes, torch.zeros(1, 2, 4), zeros, anchors, both)["total"].backward()
+    assert (classes.grad[0] != 0).all()
+
+
+def test_the_iou_is_a_target_without_gradient():
+    anchors = torch.tensor([[0.0, 0, 10, 10]])
+    deltas = torch.full((1, 1, 4), 0.3, requires_grad=True)
+    faces = [objects([[0.0, 0.0, 9.0, 10.0]])]
+    terms = head.detection_loss(torch.zeros(1, 1), deltas, torch.zeros(1, 1), anchors, faces)
+    assert terms["box"].requires_grad and not terms["iou"].requires_grad
+
+
+def test_loss_gradcheck():
+    anchors = head.make_anchors([(3, 3)], (8,), torch.empty(0, dtype=torch.float64))
+    shapes = ((2, 27), (2, 27, 4), (2, 27))
+    parts = [
+        (seeded(*s, seed=i, dtype=torch.float64) - 0.5).requires_grad_()
+        for i, s in enumerate(shapes)
+    ]
+    faces = [objects([[1.0, 2.0, 18.0, 25.0]]), objects([])]
+    assert (head.assign(anchors.float(), faces[0].boxes) >= 0).sum() > 3
+
+    def totals(classes, deltas, overlaps):
+        terms = head.detection_loss(classes, deltas, overlaps, anchors, faces)
+        return terms["class"], terms["box"]
+
+    assert torch.autograd.gradcheck(totals, parts)
+
+
+def test_loss_does_not_grow_with_the_batch():
+    model, images = small(), seeded(1, 3, 64, 64)
+    target = [{"boxes": torch.tensor([[10.0, 12.0, 30.0, 40.0]])}]
+    once = model.loss(images, target)
+    twice = model.loss(images.repeat(2, 1, 1, 1), 2 * target)
+    torch.testing.assert_close(once, twice, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        NO_FACE,
+        {"boxes": torch.zeros(0)},
+        {"boxes": torch.zeros(1, 4), "ignore": torch.tensor([True])},
+        {"boxes": torch.tensor([[20.0, 20, 40, 46]]), "ignore": torch.tensor([True])},
+        {"boxes": torch.tensor([[5.0, 5.0, 6.0, 6.0]])},  # smaller than any anchor finds
+        {"boxes": torch.tensor([[30.0, 20.0, 28.0, 43.0]])},  # negative width, as WIDER has one
+        {"boxes": torch.tensor([[60.0, 60.0, 99.0, 99.0]])},  # mostly outside
+    ],
+)
+def test_images_without_usable_faces_give_a_background_loss(target):
+    images = seeded(2, 3, 64, 64).requires_grad_()
+    terms = small().loss(images, [target, NO_FACE])
+    assert set(terms) == set(TERMS) and all(torch.isfinite(value) for value in terms.values())
+    assert terms["class"] > 0 and terms["box"] == terms["iou"] == 0
+    terms["total"].backward()
+    assert torch.isfinite(images.grad).all() and images.grad.any()
+
+
+@pytest.mark.parametrize("value", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("size", [(64, 64), (1, 1), (7, 45)])
+def test_constant_and_tiny_images(value, size):
+    images = torch.full((2, 3, *size), value, requires_grad=True)
+    box = {"boxes": torch.tensor([[0.0, 0.0, size[1], size[0]]])}
+    model = small()
+    terms = model.loss(images, [box, NO_FACE])
+    terms["total"].backward()
+    assert torch.isfinite(terms["total"]) and torch.isfinite(images.grad).all()
+    for found in model.predict(images, 0.0):
+        limit = torch.tensor([size[1], size[0]] * 2)
+        assert (found["boxes"] >= 0).all() and (found["boxes"] <= limit).all()
+
+
+def test_gradient_to_the_images_agrees_with_finite_differences(astronaut):
+    """Of classes and boxes: the IoU term's target moves with the images without a gradient."""
+    model = small().double()
+    nn.init.normal_(model.head.deltas.weight, std=0.01)
+    images = F.avg_pool2d(astronaut, 4).double().repeat(2, 1, 1, 1)
+    # Where pixels are exactly alike, ReLU may sit on its corner.
+    images += 0.01 * seeded(*images.shape, dtype=torch.float64)
+
+    def value(x):
+        terms = model.loss(x, [{"boxes": FACE / 4}, NO_FACE])
+        return terms["class"] + 2 * terms["box"]
+
+    images.requires_grad_()
+    (gradient,) = torch.autograd.grad(value(images), images)
+    assert gradient.dtype == torch.float64 and (gradient.abs().amax((1, 2, 3)) > 0).all()
+    step = 1e-7 * (seeded(*images.shape, seed=3, dtype=torch.float64) - 0.5)
+    with torch.no_grad():
+        change = (value(images + step) - value(images - step)) / 2
+    torch.testing.assert_close((gradient * step).sum(), change, rtol=1e-4, atol=1e-14)
+
+
+def test_half_precision_images_are_read_in_full_precision():
+    images = seeded(1, 3, 64, 64).bfloat16().requires_grad_()
+    terms = small().loss(images, [{"boxes": torch.tensor([[10.0, 12.0, 30.0, 40.0]])}])
+    terms["total"].backward()
+    assert terms["total"].dtype == torch.float32 and images.grad.dtype == torch.bfloat16
+
+
+def test_faces_are_cut_or_ignored_at_the_edge():
+    images = torch.zeros(1, 3, 50, 80)
+    boxes = torch.tensor([[-4.0, 10, 20, 30], [70, 10, 100, 40], [60, 30, 90, 60], [5, 5, 9, 9]])
+    ignore = torch.tensor([False, False, False, True])
+    (faces,) = module.visible_faces([{"boxes": boxes, "ignore": ignore}], images)
+    assert faces.boxes.tolist() == [[0, 10, 20, 30]]
+    assert faces.ignored.tolist() == [[5, 5, 9, 9], [70, 10, 100, 40], [60, 30, 90, 60]]
+
+
+@pytest.mark.parametrize(
+    ("targets", "match"),
+    [
+        ([], "as many targets"),
+        ([{"boxes": torch.zeros(2, 5)}], r"\(N, 4\)"),
+        ([{"boxes": torch.full((1, 4), torch.nan)}], "finite"),
+        ([{"boxes": FACE, "ignore": torch.zeros(2)}], r"`ignore` must be \(1,\)"),
+    ],
+)
+def test_bad_targets_are_named(targets, match):
+    with pytest.raises(ValueError, match=match):
+        small().loss(seeded(1, 3, 64, 64), targets)
+
+
+# Frozen and trained
+
+
+def test_training_upstream_changes_nothing_here():
+    model, upstream = small(), nn.Conv2d(3, 3, 1)
+    whole = nn.ModuleList([upstream, model]).train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    first = {name: value.clone() for name, value in upstream.state_dict().items()}
+    optimiser = torch.optim.SGD([p for p in whole.parameters() if p.requires_grad], lr=0.1)
+    target = [{"boxes": torch.tensor([[10.0, 12.0, 30.0, 40.0]])}]
+    for _ in range(3):
+        model.loss(upstream(seeded(1, 3, 64, 64)), target)["total"].backward()
+        optimiser.step()
+        optimiser.zero_grad()
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+    assert not any(torch.equal(first[name], value) for name, value in upstream.state_dict().items())
+    assert all(p.grad is None for p in model.parameters())
+
+
+def test_gradients_reach_every_parameter():
+    model = small(frozen=False)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    images = seeded(1, 3, 64, 64)
+    model.loss(images, [{"boxes": torch.tensor([[10.0, 12.0, 30.0, 40.0]])}])["total"].backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None and torch.isfinite(parameter.grad).all(), name
+        assert parameter.grad.any(), f"{name} has a gradient of zero"
+
+
+def test_overfits_one_batch_and_finds_its_faces(astronaut):
+    """A face of 28 pixels, one of 14, and a picture without any."""
+    second = torch.full((1, 3, 64, 64), 0.5)
+    second[..., 16:48, 24:56] = F.avg_pool2d(astronaut, 8)
+    images = torch.cat([F.avg_pool2d(astronaut, 4), second, torch.full_like(second, 0.5)])
+    boxes = [FACE / 4, FACE / 8 + torch.tensor([24.0, 16.0, 24.0, 16.0])]
+    targets = [{"boxes": boxes[0]}, {"boxes": boxes[1]}, NO_FACE]
+    model = small(frozen=False)
+    optimiser = torch.optim.Adam(model.parameters(), 2e-3)
+    losses = []
+    for _ in range(45):
+        losses.append(model.loss(images, targets)["total"])
+        optimiser.zero_grad()
+        losses[-1].backward()
+        optimiser.step()
+    assert losses[-1] < 0.25 * losses[0]
+    found = model.freeze().predict(images, 0.6)
+    assert [len(f["scores"]) for f in found] == [1, 1, 0]
+    for f, box in zip(found, boxes, strict=False):
+        assert box_iou(f["boxes"], box).item() > 0.8
+
+
+# Detections
+
+
+def logit(p):
+    return math.log(p / (1 - p))
+
+
+def test_scores_and_suppression_by_hand():
+    """Scores class^0.8 · iou^1.2; the second box overlaps the first by 0.8, the third by 0.25."""
+    boxes = torch.tensor([[0.0, 0, 20, 20], [0, 0, 20, 16], [12, 0, 32, 20], [50, 50, 70, 70]])
+    classes = torch.tensor([logit(0.9), logit(0.99), logit(0.5), logit(0.02)])
+    overlaps = torch.tensor([logit(0.8), logit(0.5), logit(0.7), logit(0.1)])
+    found = head.detections(classes, boxes, overlaps, (100, 100), (1.0, 1.0), 0.01)
+    assert found["boxes"].tolist() == [[0, 0, 20, 20], [12, 0, 32, 20]]
+    expected = [0.9**0.8 * 0.8**1.2, 0.5**0.8 * 0.7**1.2]
+    assert found["scores"].tolist() == pytest.approx(expected, rel=1e-5)
+    everything = head.detections(classes, boxes, overlaps, (100, 100), (1.0, 1.0), 0.0)
+    assert len(everything["scores"]) == 3  # 0.02^0.8 · 0.1^1.2 = 0.0028
+
+
+def test_boxes_come_back_to_the_image_as_given():
+    """Found at twice the height and three times the width; cut first, then low ones dropped."""
+    boxes = torch.tensor(
+        [[-9.0, 4, 30, 44], [33, 10, 66, 27.9], [33, 40, 66, 58.0], [200, 0, 230, 30]]
+    )
+    sure = torch.full((4,), 9.0)
+    found = head.detections(sure, boxes, sure, (60, 90), (2.0, 3.0), 0.01)
+    assert sorted(found["boxes"].tolist()) == [[0, 2, 10, 22], [11, 20, 22, 29]]
+
+
+@pytest.mark.parametrize(
+    "size, test_size, expected",
+    [
+        ((768, 1024), (1100, 1650), (1100, 1467)),  # the shorter side decides
+        ((400, 1024), (1100, 1650), (645, 1650)),  # the longer side decides
+        ((1024, 400), (1100, 1650), (1650, 645)),
+        ((2200, 3300), (1100, 1650), (1100, 1650)),
+        ((1, 5000), (1100, 1650), (1, 1650)),
+        ((37, 53), None, (37, 53)),
+    ],
+)
+def test_test_size(size, test_size, expected):
+    assert module.scaled_size(size, test_size) == expected
+
+
+def test_own_test_sizes():
+    assert small().test_size is None
+    with torch.device("meta"):
+        assert create_recognizer("tinaface").test_size == (1100, 1650)
+        assert create_recognizer("tinaface", test_size=None).test_size is None
+
+
+@pytest.fixture(scope="module")
+def telling():
+    """A model whose predictions differ from place to place, so that some boxes survive."""
+    model = copy.deepcopy(small())
+    generator = torch.Generator().manual_seed(5)
+    with torch.no_grad():
+        for layer, std in ((model.head.classes, 0.3), (model.head.deltas, 0.05)):
+            layer.weight.normal_(0, std, generator=generator)
+    return model
+
+
+def test_predictions_at_twice_the_size_are_half_as_large(telling):
+    images = seeded(2, 3, 64, 96)
+    doubled = F.interpolate(images, scale_factor=2, mode="bilinear")
+    there = telling.predict(doubled, 0.02)
+    telling.test_size = (128, 192)
+    here = telling.predict(images, 0.02)
+    telling.test_size = None
+    for a, b in zip(here, there, strict=True):
+        tall = (b["boxes"][:, 3] - b["boxes"][:, 1]) >= 18
+        assert tall.any()
+        for box in b["boxes"][tall][:5] / 2:
+            assert box_iou(box[None], a["boxes"]).max() > 0.99
+
+
+def test_a_batch_gives_what_its_images_give(telling):
+    images = torch.cat([seeded(2, 3, 50, 70), torch.zeros(1, 3, 50, 70)])
+    together = telling.predict(images, 0.02)
+    assert any(len(found["scores"]) for found in together)
+    for image, found in zip(images, together, strict=True):
+        (alone,) = telling.predict(image[None], 0.02)
+        torch.testing.assert_close(found, alone, rtol=1e-4, atol=1e-3)
+        assert (found["scores"].diff() <= 0).all() and (found["scores"] > 0.02).all()
+        assert (found["boxes"][:, 3] - found["boxes"][:, 1] >= 9).all()
+
+
+def test_nothing_found_is_an_empty_prediction(telling):
+    for found in telling.predict(seeded(2, 3, 40, 40), 0.999):
+        assert found["boxes"].shape == (0, 4) and found["scores"].shape == (0,)
+
+
+def test_predict_needs_no_gradient_and_changes_nothing(telling):
+    images = seeded(1, 3, 64, 64).requires_grad_()
+    before = images.detach().clone()
+    (found,) = telling.predict(images, 0.02)
+    assert not found["scores"].requires_grad and torch.equal(images.detach(), before)
+    with pytest.raises(TypeError, match="uint8"):
+        telling.predict(torch.zeros(1, 3, 8, 8, dtype=torch.uint8))
+    with pytest.raises(ValueError, match=r"\(B, 3, H, W\)"):
+        telling.loss(torch.zeros(3, 8, 8), [])
+
+
+# Released weights
+
+
+def released_rows():
+    path = Path(module.__file__).with_name("tinaface_released.csv")
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def released_state():
+    generator = torch.Generator().manual_seed(3)
+    tensors = {}
+    for row in released_rows():
+        name, shape = row["released"], tuple(map(int, row["shape"].split("x")))
+        if len(shape) == 4:
+            gain = 0.5 if "conv_offset" in name else 1.4
+            values = torch.randn(shape, generator=generator) * gain / math.prod(shape[1:]) ** 0.5
+        else:
+            values = 0.2 * torch.randn(shape, generator=generator)
+            values += 1.0 if name.endswith("weight") else 0.0
+        tensors[name] = values
+    return tensors
+
+
+@pytest.fixture(scope="module")
+def released_file(released_state, tmp_path_factory):
+    path = tmp_path_factory.mktemp("released") / "tinaface.pth"
+    torch.save(released_state, path)
+    return path
+
+
+class Released:
+    """A forward pass by the authors' names."""
+
+    def __init__(self, state):
+        self.state = state
+
+    def conv(self, x, name, stride=1):
+        weight, bias = self.state[f"{name}.weight"], self.state.get(f"{name}.bias")
+        return F.conv2d(x, weight, bias, stride, weight.shape[-1] // 2)
+
+    def norm(self, x, name):
+        return F.group_norm(x, 32, self.state[f"{name}.weight"], self.state[f"{name}.bias"])
+
+    def conv_gn(self, x, name, stride=1):
+        return self.norm(self.conv(x, f"{name}.conv", stride), f"{name}.gn")
+
+    def bottleneck(self, x, name, stride):
+        y = F.relu(self.norm(self.conv(x, f"{name}.conv1"), f"{name}.gn1"))
+        if f"{name}.conv2.conv_offset.weight" in self.state:
+            offset = self.conv(y, f"{name}.conv2.conv_offset", stride)
+            weight = self.state[f"{name}.conv2.weight"]
+            y = deform_conv2d(y, offset, weight, stride=stride, padding=1)
+        else:
+            y = self.conv(y, f"{name}.conv2", stride)
+        y = F.relu(self.norm(y, f"{name}.gn2"))
+        y = self.norm(self.conv(y, f"{name}.conv3"), f"{name}.gn3")
+        if f"{name}.downsample.0.weight" in self.state:
+            x = self.norm(self.conv(x, f"{name}.downsample.0", stride), f"{name}.downsample.1")
+        return F.relu(x + y)
+
+    def resnet(self, x):
+        x = F.relu(self.norm(self.conv(x, "backbone.conv1", 2), "backbone.gn1"))
+        x, features = F.max_pool2d(x, 3, 2, 1), []
+        for layer, blocks in enumerate((3, 4, 6, 3), start=1):
+            for block in range(blocks):
+                stride = 2 if layer > 1 and block == 0 else 1
+                x = self.bottleneck(x, f"backbone.layer{layer}.{block}", stride)
+            features.append(x)
+        return features
+
+    def fpn(self, features):
+        laterals = [self.conv_gn(f, f"neck.0.lateral_convs.{i}") for i, f in enumerate(features)]
+        for i in (2, 1, 0):
+            up = F.interpolate(laterals[i + 1], size=laterals[i].shape[2:], mode="bilinear")
+            laterals[i] = laterals[i] + up
+        levels = [self.conv_gn(x, f"neck.0.fpn_convs.{i}") for i, x in enumerate(laterals)]
+        levels.append(self.conv_gn(features[-1], "neck.0.fpn_convs.4", 2))
+        levels.append(self.conv_gn(levels[-1], "neck.0.fpn_convs.5", 2))
+        return levels
+
+    def inception(self, x):
+        name = "neck.1.level_convs.0"
+        shared = F.relu(self.conv_gn(x, f"{name}.1"))
+        third = self.conv_gn(F.relu(self.conv_gn(shared, f"{name}.3")), f"{name}.4")
+        parts = [self.conv_gn(x, f"{name}.0"), self.conv_gn(shared, f"{name}.2"), third]
+        return F.relu(torch.cat(parts, 1))
+
+    def __call__(self, x):
+        rows = []
+        for level in map(self.inception, self.fpn(self.resnet(x))):
+            towers = {"cls": level, "reg": level}
+            for tower in towers:
+                for i in range(4):
+                    y = self.conv_gn(towers[tower], f"bbox_head.{tower}_convs.{i}")
+                    towers[tower] = F.relu(y)
+            maps = [
+                self.conv(towers[tower], f"bbox_head.retina_{part}")
+                for tower, part in (("cls", "cls"), ("reg", "reg"), ("reg", "iou"))
+            ]
+            rows.append([m.permute(0, 2, 3, 1).reshape(len(x), -1, m.shape[1] // 3) for m in maps])
+        classes, deltas, overlaps = (torch.cat(part, 1) for part in zip(*rows, strict=True))
+        return classes[..., 0], deltas, overlaps[..., 0]
+
+
+def test_the_table_lists_every_tensor_once_with_its_shape():
+    with torch.device("meta"):
+        own = create_recognizer("tinaface").state_dict()
+    rows = released_rows()
+    assert len({row["released"] for row in rows}) == len(rows) == 252
+    assert {row["ours"]: row["shape"] for row in rows} == {
+        name: "x".join(map(str, value.shape)) for name, value in own.items()
+    }
+
+
+def test_the_released_network_is_ours(released_state, released_file):
+    model = create_recognizer("tinaface", test_size=(64, 96))
+    model.load_released_weights(released_file)
+    x = 60 * torch.randn(1, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        *ours, anchors = model(x)
+        theirs = Released(released_state)(x)
+    for mine, other in zip(ours, theirs, strict=True):
+        assert mine.std() > 0.1
+        torch.testing.assert_close(mine, other, rtol=1e-3, atol=1e-3)
+    assert len(anchors) == ours[0].shape[1]
+    (found,) = model.predict(seeded(1, 3, 32, 48), 0.3)
+    assert len(found["scores"]) and found["boxes"].max() <= 48
+    assert not any(p.requires_grad for p in model.parameters())
+
+
+def test_the_resnet_passes_gradients_to_the_images():
+    model = create_recognizer("tinaface")
+    images = seeded(1, 3, 40, 64).requires_grad_()
+    model.loss(images, [{"boxes": torch.tensor([[10.0, 5.0, 30.0, 33.0]])}])["total"].backward()
+    assert torch.isfinite(images.grad).all() and images.grad.any()
+    assert all(p.grad is None for p in model.parameters())
+
+
+def test_other_checkpoints_are_refused_in_one_line(released_state, released_file, tmp_path):
+    with torch.device("meta"):
+        model = create_recognizer("tinaface")
+    with pytest.raises(ValueError, match="weights are of resnet50, this is small"):
+        small().load_released_weights(released_file)
+    with pytest.raises(FileNotFoundError, match="no checkpoint at"):
+        model.load_released_weights(tmp_path / "absent.pth")
+    (tmp_path / "text.pth").write_text("not weights")
+    shapes = {**released_state, "bbox_head.retina_cls.bias": torch.zeros(4)}
+    lacking = {k: v for k, v in released_state.items() if k != "backbone.gn1.weight"}
+    torch.save({k: v[:0] if v.ndim == 4 else v for k, v in shapes.items()}, tmp_path / "shape.pth")
+    torch.save({k: v[:0] for k, v in lacking.items()}, tmp_path / "lacking.pth")
+    torch.save({"weights": print}, tmp_path / "code.pth")
+    for name, words in (
+        ("text.pth", "not a tensors-only checkpoint"),
+        ("code.pth", "not a tensors-only checkpoint"),
+        ("shape.pth", r"expected \("),
+        ("lacking.pth", "backbone.gn1.weight is missing"),
+    ):
+        with pytest.raises(ValueError, match=words) as caught:
+            model.load_released_weights(tmp_path / name)
+        assert "\n" not in str(caught.value) and name in str(caught.value)
+
+
+@pytest.mark.gpu
+def test_same_loss_on_the_gpu():
+    model, images = small(), seeded(1, 3, 64, 64)
+    target = torch.tensor([[10.0, 12.0, 30.0, 40.0]])
+    here = model.loss(images, [{"boxes": target}])["total"]
+    there = copy.deepcopy(model).cuda().loss(images.cuda(), [{"boxes": target.cuda()}])["total"]
+    torch.testing.assert_close(there.cpu(), here, rtol=1e-2, atol=1e-3)

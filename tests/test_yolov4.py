@@ -1,0 +1,452 @@
+"""YOLOv4: its size, the darknet file, boxes from cells, the loss, detections.
+
+The authors' yolov4.weights is not here: the test of reading writes a file of its layout and size
+with random values, and holds our network to a second forward pass that walks through the layers
+of yolov4.cfg as they are listed there.
+"""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from llie_core.metrics.cost import count_macs, count_parameters
+from llie_core.recognizers import create_recognizer
+from llie_core.recognizers import yolov4 as module
+from llie_core.recognizers.targets import Objects, best_detections, checked_objects
+from llie_core.recognizers.yolov4_loss import assign, background, share_within, yolov4_loss
+
+SIZE = 64  # of the network's input in these tests: 3 (64 + 16 + 4) predictions
+NONE = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.long)}
+PUBLISHED_BYTES = 257_717_640  # of the public yolov4.weights
+
+
+def layers():
+    """yolov4.cfg: ("conv", filters, size, stride, activation), ("add", from), ("route", …), …"""
+    rows = []
+
+    def conv(filters, size, stride=1, activation="mish"):
+        rows.append(("conv", filters, size, stride, activation))
+
+    def leaky(*filters_and_sizes):
+        for filters, size in filters_and_sizes:
+            conv(filters, size, 1, "leaky")
+
+    def yolo(filters):
+        conv(filters, 3, 1, "leaky")
+        conv(255, 1, 1, "linear")
+        rows.append(("yolo",))
+
+    conv(32, 3)
+    for channels, split, hidden, blocks, back in (
+        (64, 64, 32, 1, -7), (128, 64, 64, 2, -10), (256, 128, 128, 8, -28),
+        (512, 256, 256, 8, -28), (1024, 512, 512, 4, -16),
+    ):  # fmt: skip
+        conv(channels, 3, 2)
+        conv(split, 1)
+        rows.append(("route", -2))
+        conv(split, 1)
+        for _ in range(blocks):
+            conv(hidden, 1)
+            conv(split, 3)
+            rows.append(("add", -3))
+        conv(split, 1)
+        rows.append(("route", -1, back))
+        conv(channels, 1)
+    leaky((512, 1), (1024, 3), (512, 1))
+    rows += [("pool", 5), ("route", -2), ("pool", 9), ("route", -4), ("pool", 13)]
+    rows.append(("route", -1, -3, -5, -6))
+    leaky((512, 1), (1024, 3), (512, 1), (256, 1))
+    rows += [("up",), ("route", 85)]
+    leaky((256, 1))
+    rows.append(("route", -1, -3))
+    leaky((256, 1), (512, 3), (256, 1), (512, 3), (256, 1), (128, 1))
+    rows += [("up",), ("route", 54)]
+    leaky((128, 1))
+    rows.append(("route", -1, -3))
+    leaky((128, 1), (256, 3), (128, 1), (256, 3), (128, 1))
+    yolo(256)
+    for c, back in ((256, -16), (512, -37)):
+        rows.append(("route", -4))
+        conv(c, 3, 2, "leaky")
+        rows.append(("route", -1, back))
+        leaky((c, 1), (2 * c, 3), (c, 1), (2 * c, 3), (c, 1))
+        yolo(2 * c)
+    return rows
+
+
+def darknet_forward(values, x):
+    """The layers above on x (1, 3, H, W) with a file's numbers: the three heads' maps."""
+    outputs, heads, position = [], [], 0
+
+    def take(*shape):
+        nonlocal position
+        position += math.prod(shape)
+        return values[position - math.prod(shape) : position].view(shape)
+
+    for kind, *options in layers():
+        if kind == "conv":
+            filters, size, stride, activation = options
+            inputs = x.shape[1]
+            if activation == "linear":
+                bias = take(filters)
+                x = F.conv2d(x, take(filters, inputs, size, size), bias)
+            else:
+                beta, gamma, mean, variance = (take(filters) for _ in range(4))
+                weight = take(filters, inputs, size, size)
+                x = F.conv2d(x, weight, stride=stride, padding=size // 2)
+                x = F.batch_norm(x, mean, variance, gamma, beta, eps=1e-5)
+                x = F.mish(x) if activation == "mish" else F.leaky_relu(x, 0.1)
+        elif kind == "add":
+            x = x + outputs[options[0]]
+        elif kind == "route":
+            x = torch.cat([outputs[i] for i in options], 1)
+        elif kind == "pool":
+            x = F.max_pool2d(x, options[0], 1, options[0] // 2)
+        elif kind == "up":
+            x = x.repeat_interleave(2, 2).repeat_interleave(2, 3)
+        else:
+            heads.append(x)
+        outputs.append(x)
+    assert position == len(values)
+    return heads
+
+
+def random_weights():
+    """As many float32 as the public file holds; variances and factors near 1."""
+    generator = torch.Generator().manual_seed(0)
+    values, inputs, outputs = [], 3, []
+    for kind, *options in layers():
+        if kind == "conv":
+            filters, size, _, activation = options
+            count = filters * inputs * size**2
+            if activation != "linear":
+                near_one = 1 + 0.1 * torch.randn(2, filters, generator=generator)
+                near_zero = 0.1 * torch.randn(2, filters, generator=generator)
+                values += [near_zero[0], near_one[0], near_zero[1], near_one[1].abs()]
+            else:
+                values.append(0.1 * torch.randn(filters, generator=generator))
+            values.append(torch.randn(count, generator=generator) * (inputs * size**2) ** -0.5)
+            inputs = filters
+        elif kind == "route":
+            inputs = sum(outputs[i] for i in options)
+        outputs.append(inputs)
+    return torch.cat(values)
+
+
+@pytest.fixture(scope="module")
+def weights():
+    return random_weights()
+
+
+@pytest.fixture(scope="module")
+def weights_file(weights, tmp_path_factory):
+    path = tmp_path_factory.mktemp("darknet") / "yolov4.weights"
+    with path.open("wb") as file:
+        np.array([0, 2, 5], "<i4").tofile(file)
+        np.array([32_032_000], "<i8").tofile(file)
+        weights.numpy().astype("<f4").tofile(file)
+    return path
+
+
+@pytest.fixture(scope="module")
+def yolo(weights_file):
+    model = create_recognizer("yolov4", test_size=SIZE)
+    model.load_darknet_weights(weights_file)
+    return model
+
+
+def seeded(*shape, seed=0):
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def objects(boxes, labels, ignored=()):
+    return Objects(
+        torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4),
+        torch.tensor(labels, dtype=torch.long),
+        torch.tensor(ignored, dtype=torch.float32).reshape(-1, 4),
+    )
+
+
+def flat_predictions(batch=1, classes=4):
+    """Predictions at SIZE as the network decodes them from all-zero maps."""
+    model = module.YOLOv4.__new__(module.YOLOv4)
+    nn.Module.__init__(model)
+    model.anchors = torch.tensor(module.ANCHORS)
+    maps = [torch.zeros(batch, 3 * (5 + classes), SIZE // s, SIZE // s) for s in (8, 16, 32)]
+    return model.decode(maps)
+
+
+ANCHORS = torch.tensor(module.ANCHORS).flatten(0, 1)
+ROWS = 3 * (64 + 16 + 4)
+
+
+# Size and weights
+
+
+def test_parameters_and_macs_are_the_published_ones(yolo):
+    assert count_parameters(yolo) == 64_363_101
+    assert count_parameters(yolo.backbone) == 26_617_184
+    assert count_macs(yolo, (416, 416)).macs == pytest.approx(30.05e9, rel=0.001)
+
+
+def test_the_file_has_the_public_ones_size(weights_file):
+    assert weights_file.stat().st_size == PUBLISHED_BYTES
+
+
+def test_the_file_gives_what_the_configuration_gives(yolo, weights):
+    x = seeded(1, 3, SIZE, SIZE)
+    with torch.no_grad():
+        expected, maps = darknet_forward(weights, x), yolo(x)
+    assert [tuple(y.shape) for y in maps] == [(1, 255, 8, 8), (1, 255, 4, 4), (1, 255, 2, 2)]
+    for ours, theirs in zip(maps, expected, strict=True):
+        assert theirs.std() > 0.1
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "change, match",
+    [
+        (lambda f: f.truncate(PUBLISHED_BYTES - 4), "257717636 bytes.*needs 257717640: truncated"),
+        (lambda f: (f.seek(0, 2), f.write(b"1234")), "257717644 bytes.*: of another network"),
+        (lambda f: f.write(np.array([0, 1, 0], "<i4")), r"version 0\.2 or later \(0\.1\)"),
+        (lambda f: (f.seek(-4, 2), f.write(np.array([np.nan], "<f4"))), "not all.*finite"),
+    ],
+)
+def test_other_files_are_named_in_one_line(yolo, weights_file, change, match):
+    first = np.fromfile(weights_file, "u1", 20)
+    last = np.fromfile(weights_file, "u1", offset=PUBLISHED_BYTES - 4)
+    before = yolo.neck.head32[1].conv.weight.clone()
+    try:
+        with weights_file.open("r+b") as file:
+            change(file)
+        with pytest.raises(ValueError, match=match) as error:
+            yolo.load_darknet_weights(weights_file)
+        assert "\n" not in str(error.value) and str(weights_file) in str(error.value)
+        assert torch.equal(before, yolo.neck.head32[1].conv.weight)
+    finally:
+        with weights_file.open("r+b") as file:
+            file.write(first)
+            file.seek(PUBLISHED_BYTES - 4)
+            file.write(last)
+            file.truncate(PUBLISHED_BYTES)
+
+
+def test_absent_file_and_odd_sizes(yolo, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no weights at .*yolov4\.weights"):
+        yolo.load_darknet_weights(tmp_path / "x.weights")
+    with pytest.raises(ValueError, match="multiple of 32"):
+        create_recognizer("yolov4", test_size=100)
+
+
+# Frozen
+
+
+def test_training_upstream_changes_nothing_here(yolo):
+    before = {name: value.clone() for name, value in yolo.state_dict().items()}
+    upstream = nn.Conv2d(3, 3, 1)
+    whole = nn.ModuleList([upstream, yolo]).train()
+    optimiser = torch.optim.SGD([p for p in whole.parameters() if p.requires_grad], lr=1e-4)
+    target = {"boxes": torch.tensor([[5.0, 5, 40, 30]]), "labels": torch.tensor([7])}
+    first = upstream.weight.clone()
+    for _ in range(2):
+        yolo.loss(upstream(seeded(1, 3, 40, 60)), [target])["total"].backward()
+        optimiser.step()
+    assert not torch.equal(first, upstream.weight)
+    assert all(torch.equal(before[name], value) for name, value in yolo.state_dict().items())
+    assert all(p.grad is None for p in yolo.parameters())
+
+
+def test_unfrozen_it_trains():
+    model = create_recognizer("yolov4", frozen=False, test_size=32, classes=3)
+    mean = model.backbone.stem.norm.running_mean.clone()
+    target = {"boxes": torch.tensor([[5.0, 5, 40, 30]]), "labels": torch.tensor([2])}
+    model.loss(seeded(2, 3, 40, 60), [target, NONE])["total"].backward()
+    assert all(p.grad is not None for p in model.parameters())
+    assert not torch.equal(mean, model.backbone.stem.norm.running_mean)
+
+
+# Boxes from cells
+
+
+def test_a_known_cell_and_anchor(yolo, monkeypatch):
+    """Column 3, row 1 at stride 16, anchor 76×55; the image is 30×60, so it lies at y 16 … 48."""
+    maps = [torch.full((1, 255, SIZE // s, SIZE // s), -20.0) for s in (8, 16, 32)]
+    cell = maps[1][0, 85:170, 1, 3]  # the second anchor's 4 + 1 + 80 numbers
+    cell[:5] = torch.tensor([0.0, math.log(3), math.log(0.25), math.log(0.4), 20.0])
+    cell[5 + 17] = 20.0
+    monkeypatch.setattr(yolo, "forward", lambda x: maps)
+    (found,) = yolo.predict(torch.zeros(1, 3, 30, 60))
+    x = 16 * (3 + 0.5)
+    y = 16 * (1 + 1.1 * 0.75 - 0.05)
+    box = torch.tensor([[x - 9.5, y - 11.0, x + 9.5, y + 11.0]])
+    image_box = (box - torch.tensor([0.0, 16, 0, 16])) / torch.tensor([64 / 60, 32 / 30] * 2)
+    limit = torch.tensor([60.0, 30.0, 60.0, 30.0])
+    torch.testing.assert_close(found["boxes"], torch.minimum(image_box, limit))
+    assert found["labels"].tolist() == [17] and found["scores"].item() == pytest.approx(1)
+
+
+def test_letterbox_keeps_the_ratio_and_tells_where_things_are():
+    images = seeded(2, 3, 30, 61)
+    x, scale, offset = module.letterbox(images, 64)
+    assert x.shape == (2, 3, 64, 64) and offset.tolist() == [0, 16, 0, 16]
+    torch.testing.assert_close(scale, torch.tensor([64 / 61, 31 / 30] * 2))
+    assert (x[:, :, :16] == 0.5).all() and (x[:, :, 47:] == 0.5).all()
+    torch.testing.assert_close(x[:, :, 16:47].mean(), images.mean(), atol=0.01, rtol=0)
+    tall, _, offset = module.letterbox(images.transpose(2, 3), 32)
+    assert (tall[..., :8] == 0.5).all() and offset.tolist() == [8, 0, 8, 0]
+
+
+def test_boxes_grow_only_so_far():
+    maps = [torch.full((1, 255, 2, 2), 200.0), torch.zeros(1, 255, 1, 1), torch.zeros(1, 255, 1, 1)]
+    model = module.YOLOv4.__new__(module.YOLOv4)
+    nn.Module.__init__(model)
+    model.anchors = torch.tensor(module.ANCHORS)
+    boxes, _, _ = model.decode(maps)
+    torch.testing.assert_close(
+        (boxes[0, 0, 2:] - boxes[0, 0, :2]) / 62.5, ANCHORS[0], rtol=1e-3, atol=0
+    )
+
+
+# Loss
+
+
+def test_an_empty_image_costs_ln_2_a_prediction():
+    terms = yolov4_loss(flat_predictions(2), [objects([], []), objects([], [])], ANCHORS, SIZE)
+    assert terms["objectness"].item() == pytest.approx(ROWS * math.log(2), rel=1e-5)
+    assert terms["box"] == 0 and terms["class"] == 0
+    assert terms["total"].item() == terms["objectness"].item()
+
+
+def test_anchors_are_asked_by_shape():
+    """12×16 is the first anchor, IoU 0.28 with the second, below 0.213 with all others."""
+    found = objects([[14.0, 4, 26, 20], [0, 0, 64, 64], [70, 0, 90, 20]], [0, 1, 2])
+    image, row, source = assign([objects([], []), found], ANCHORS, SIZE)
+    pairs = set(zip(row.tolist(), source.tolist(), strict=True))
+    assert set(image.tolist()) == {1}
+    assert {r for r, s in pairs if s == 0} == {10, 64 + 10}  # column 2, row 1 of 8
+    shapes = [
+        min(64, w) * min(64, h) / (w * h + 4096 - min(64, w) * min(64, h)) for w, h in ANCHORS
+    ]
+    starts = [0, 64, 128, 192, 208, 224, 240, 244, 248]
+    centre = [4 * 8 + 4] * 3 + [2 * 4 + 2] * 3 + [1 * 2 + 1] * 3
+    asked = {i for i, iou in enumerate(shapes) if iou > 0.213}
+    assert 4 in asked and {r for r, s in pairs if s == 1} == {starts[i] + centre[i] for i in asked}
+    assert not {r for r, s in pairs if s == 2}  # outside the square
+
+
+def test_a_perfect_box_costs_nothing_and_a_wrong_one_its_ciou():
+    boxes, objectness, classes = flat_predictions()
+    wanted = [14.0, 4, 26, 20]
+    boxes = boxes.clone()
+    boxes[0, 10], boxes[0, 74] = torch.tensor(wanted), torch.tensor([14.0, 4, 26, 28])
+    boxes[0, 11] = torch.tensor(wanted)  # not asked, but no background
+    terms = yolov4_loss((boxes, objectness, classes), [objects([wanted], [2])], ANCHORS, SIZE)
+    iou, distance, diagonal = 192 / 288, 4**2, 12**2 + 24**2
+    v = 4 / math.pi**2 * (math.atan(12 / 16) - math.atan(12 / 24)) ** 2
+    ciou = iou - distance / diagonal - v * v / (1 - iou + v)
+    assert terms["box"].item() == pytest.approx(0.07 * (1 - ciou), rel=1e-4)
+    counted = ROWS - 1  # all but number 11
+    assert terms["objectness"].item() == pytest.approx(counted * math.log(2), rel=1e-5)
+    assert terms["class"].item() == pytest.approx(2 * 4 * math.log(2), rel=1e-5)
+    assert terms["total"].item() == pytest.approx(sum(list(terms.values())[1:]).item())
+
+
+def test_two_classes_at_one_prediction_are_both_right():
+    boxes, objectness, classes = flat_predictions()
+    classes = torch.full_like(classes, -30.0)
+    classes[0, 10, [1, 3]], classes[0, 74, [1, 3]] = 30.0, 30.0
+    both = objects([[14.0, 4, 26, 20]] * 2, [1, 3])
+    terms = yolov4_loss((boxes, objectness, classes), [both], ANCHORS, SIZE)
+    assert terms["class"].item() == pytest.approx(0, abs=1e-6)
+    one = objects([[14.0, 4, 26, 20]], [1])
+    twice = yolov4_loss((boxes, objectness, classes), [one], ANCHORS, SIZE)
+    assert twice["class"].item() == pytest.approx(60, rel=1e-5)  # class 3 is wrong at both
+    assert terms["box"].item() == pytest.approx(2 * twice["box"].item(), rel=1e-5)
+
+
+def test_ignored_regions_are_no_background():
+    boxes = torch.tensor([[[0.0, 0, 10, 10], [0, 0, 10, 20], [8, 8, 18, 18], [0, 0, 10, 12]]])
+    region = objects([], [], [[0.0, 0, 12, 12]])
+    torch.testing.assert_close(
+        share_within(boxes[0], region.ignored)[:, 0], torch.tensor([1.0, 0.6, 0.16, 1.0])
+    )
+    assert background(boxes, [region]).tolist() == [[False, True, True, False]]
+    seen = objects([[0.0, 0, 10, 12]], [0])
+    assert background(boxes, [seen]).tolist() == [[False, True, True, False]]
+
+
+def test_a_batch_is_the_mean_of_its_images(yolo):
+    images = seeded(2, 3, 40, 60)
+    targets = [{"boxes": torch.tensor([[5.0, 5, 40, 30]]), "labels": torch.tensor([7])}, NONE]
+    together = yolo.loss(images, targets)
+    alone = [yolo.loss(x[None], [t]) for x, t in zip(images, targets, strict=True)]
+    for name, value in together.items():
+        torch.testing.assert_close(value, (alone[0][name] + alone[1][name]) / 2, rtol=1e-4, atol=0)
+
+
+def test_loss_leads_to_the_images(yolo):
+    images = torch.stack([torch.zeros(3, 41, 63), torch.ones(3, 41, 63), seeded(3, 41, 63)])
+    images.requires_grad_()
+    boxes = torch.tensor([[5.0, 5, 40, 30], [9, 9, 9, 30], [0, 0, 63, 41]])
+    target = {
+        "boxes": boxes, "labels": torch.tensor([7, 1, 400]),
+        "ignore": torch.tensor([False, False, True]),
+    }  # fmt: skip
+    terms = yolo.loss(images, [target, NONE, target])
+    assert all(value.shape == () and torch.isfinite(value) for value in terms.values())
+    assert terms["box"] > 0 and terms["class"] > 0
+    terms["total"].backward()
+    assert torch.isfinite(images.grad).all()
+    assert (images.grad.abs().amax((1, 2, 3)) > 0).all()
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"labels": torch.tensor([80])}, "label 80.*classes 0 to 79"),
+        ({"labels": torch.tensor([1, 2])}, r"`labels` must be \(1,\)"),
+        ({"boxes": torch.zeros(1, 5)}, r"\(N, 4\)"),
+        ({"boxes": torch.full((1, 4), torch.inf)}, "finite"),
+        ({"ignore": torch.zeros(3)}, r"`ignore` must be \(1,\)"),
+    ],
+)
+def test_bad_targets_are_named(change, match):
+    target = {"boxes": torch.tensor([[0.0, 0, 9, 9]]), "labels": torch.tensor([1]), **change}
+    with pytest.raises(ValueError, match=match):
+        checked_objects([target], torch.zeros(1, 3, 20, 20), 80)
+    with pytest.raises(ValueError, match="2 images need as many targets, got 1"):
+        checked_objects([NONE], torch.zeros(2, 3, 20, 20), 80)
+
+
+# Detections
+
+
+def test_suppression_is_by_class():
+    boxes = torch.tensor([[0.0, 0, 10, 10], [1, 0, 11, 10], [-5, -5, 30, 4], [7, 7, 7, 9]])
+    scores = torch.tensor([[0.9, 0.0, 0.4], [0.8, 0.7, 0.0], [0.0, 0.0, 0.3], [1.0, 1.0, 1.0]])
+    found = best_detections(boxes, scores, (10, 20), 0.05, 0.5, 10)
+    torch.testing.assert_close(found["scores"], torch.tensor([0.9, 0.7, 0.4, 0.3]))
+    assert found["labels"].tolist() == [0, 1, 2, 2]
+    assert found["boxes"].tolist() == [
+        [0, 0, 10, 10],
+        [1, 0, 11, 10],
+        [0, 0, 10, 10],
+        [0, 0, 20, 4],
+    ]
+    assert best_detections(boxes, scores, (10, 20), 0.05, 0.5, 2)["labels"].tolist() == [0, 1]
+    assert best_detections(boxes, scores, (10, 20), 0.95, 0.5, 2)["boxes"].shape == (0, 4)
+
+
+def test_predictions_lie_within_the_image(yolo):
+    for found in yolo.predict(seeded(2, 3, 37, 50).requires_grad_()):
+        assert 0 < len(found["scores"]) <= 100 and (found["scores"].diff() <= 0).all()
+        assert found["boxes"].shape == (len(found["scores"]), 4)
+        assert (found["boxes"] >= 0).all()
+        assert (found["boxes"] <= torch.tensor([50, 37, 50, 37])).all()
+        assert found["labels"].max() < 80 and not found["scores"].requires_grad
+    for found in yolo.predict(torch.zeros(1, 3, 1, 1), score_threshold=2.0):
+        assert found["boxes"].shape == (0, 4) and found["labels"].shape == (0,)
