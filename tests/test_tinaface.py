@@ -362,7 +362,7 @@ def test_faces_are_cut_or_ignored_at_the_edge():
     images = torch.zeros(1, 3, 50, 80)
     boxes = torch.tensor([[-4.0, 10, 20, 30], [70, 10, 100, 40], [60, 30, 90, 60], [5, 5, 9, 9]])
     ignore = torch.tensor([False, False, False, True])
-    (faces,) = module.visible_faces([{"boxes": boxes, "ignore": ignore}], images)
+    (faces,) = head.visible_faces([{"boxes": boxes, "ignore": ignore}], images)
     assert faces.boxes.tolist() == [[0, 10, 20, 30]]
     assert faces.ignored.tolist() == [[5, 5, 9, 9], [70, 10, 100, 40], [60, 30, 90, 60]]
 
@@ -476,7 +476,7 @@ def test_boxes_come_back_to_the_image_as_given():
     ],
 )
 def test_test_size(size, test_size, expected):
-    assert module.scaled_size(size, test_size) == expected
+    assert head.scaled_size(size, test_size) == expected
 
 
 def test_own_test_sizes():
