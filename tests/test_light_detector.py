@@ -1,5 +1,6 @@
 """The light detector: its size, loss, training, ignored objects and predictions."""
 
+import copy
 import math
 
 import pytest
@@ -133,7 +134,7 @@ def test_loss_leads_to_black_white_and_grey_images(detector, size):
 
 
 def test_bad_targets_are_named(detector):
-    with pytest.raises(ValueError, match="label 8.*classes 0 to 7"):
+    with pytest.raises(ValueError, match=r"label 8.*classes 0 to 7"):
         detector.loss(
             seeded(1, 3, 32, 32),
             [{"boxes": torch.tensor([[0.0, 0, 9, 9]]), "labels": torch.tensor([8])}],
@@ -174,7 +175,7 @@ def test_it_learns_one_batch():
     assert all(p.grad is not None for p in detector.parameters())
     detector.freeze()
     assert detector.loss(images, targets)["total"] < 0.5 * first
-    for found, target in zip(detector.predict(images, 0.3), targets, strict=True):
+    for found, target in zip(detector.predict(images, 0.3, 0.4), targets, strict=True):
         assert len(found["boxes"]) == len(target["boxes"])
         overlap, which = box_iou(found["boxes"], target["boxes"]).max(1)
         assert overlap.min() > 0.5 and len(set(which.tolist())) == len(which)
@@ -204,11 +205,21 @@ def test_a_known_place(detector, monkeypatch):
     assert found["scores"].item() == pytest.approx(math.sqrt(0.5), rel=1e-4)
 
 
-@pytest.mark.parametrize("size", [(1, 1), (40, 33)])
-def test_predictions_lie_within_the_image(detector, size):
-    for found in detector.predict(seeded(2, 3, *size).requires_grad_(), 0.0, detections=7):
-        assert 0 < len(found["boxes"]) <= 7 and not found["scores"].requires_grad
-        assert (found["scores"].diff() <= 0).all() and found["labels"].max() < 8
+def test_predictions_lie_within_the_image(detector):
+    images = seeded(2, 3, 40, 33).requires_grad_()
+    for found in detector.predict(images, 0.0, nms_iou=1.0, detections=7):
+        assert len(found["boxes"]) == 7 and not found["scores"].requires_grad
+        assert (found["scores"].diff() <= 0).all() and (found["labels"] < 8).all()
         assert (found["boxes"] >= 0).all()
-        assert (found["boxes"] <= torch.tensor([*size[::-1], *size[::-1]])).all()
-    assert detector.predict(torch.zeros(1, 3, *size), 0.9)[0]["boxes"].shape == (0, 4)
+        assert (found["boxes"] <= torch.tensor([33, 40, 33, 40])).all()
+    for nothing in detector.predict(torch.zeros(2, 3, 1, 1), 0.9):
+        assert nothing["boxes"].shape == (0, 4) and nothing["labels"].shape == (0,)
+
+
+@pytest.mark.gpu
+def test_same_loss_on_the_gpu(detector):
+    images, targets = rectangles()
+    device = copy.deepcopy(detector).cuda()
+    here, there = detector.loss(images, targets), device.loss(images.cuda(), targets)
+    torch.testing.assert_close(there["total"].cpu(), here["total"], rtol=1e-2, atol=0)
+    assert device.predict(images.cuda())[0]["boxes"].is_cuda

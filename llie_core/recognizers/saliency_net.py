@@ -1,0 +1,117 @@
+r"""A small saliency network, for machines without a GPU and sets that VST never saw.
+
+It follows O. Ronneberger, P. Fischer, T. Brox, "U-Net: Convolutional Networks for Biomedical Image
+Segmentation", MICCAI 2015, with the IoU loss beside cross-entropy of X. Qin et al., "BASNet:
+Boundary-Aware Salient Object Detection", CVPR 2019. It is no paper's model: paper 3 measures
+saliency with VST (vst.py), and figures of the two are not to be compared.
+
+Differs from the papers: padded convolutions with batch normalisation, 16 to 96 channels, the first
+level at half the size (the logits are interpolated back), no SSIM term.
+"""
+
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from llie_core.recognizers.base import Recognizer, check_images
+from llie_core.recognizers.targets import checked_masks
+
+WIDTHS = (16, 32, 48, 64, 96)  # channels at strides 2, 4, 8, 16, 32
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet
+
+
+class SaliencyNet(Recognizer):
+    """U-net of 423,521 parameters, to be trained (`frozen=False`) before it is of use.
+
+    Args:
+        frozen: see `Recognizer`.
+        size: the network sees images whose longer side is at most this, in pixels; larger ones
+            are made smaller, and both sides are brought to multiples of 32.
+    """
+
+    def __init__(self, frozen: bool = True, size: int = 192):
+        super().__init__()
+        self.size = size
+        self.stem = _convolution(3, WIDTHS[0], stride=2)
+        self.down = nn.ModuleList(
+            [
+                nn.Sequential(_convolution(i, o, stride=2), _convolution(o, o))
+                for i, o in pairwise(WIDTHS)
+            ]
+        )
+        self.up = nn.ModuleList([_convolution(i + o, o) for i, o in pairwise(reversed(WIDTHS))])
+        self.head = nn.Conv2d(WIDTHS[0], 1, 3, padding=1)
+        self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(STD).view(3, 1, 1), persistent=False)
+        if frozen:
+            self.freeze()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits (B, 1, H / 2, W / 2) of images (B, 3, H, W) in [0, 1]; H, W multiples of 32."""
+        x = self.stem((x - self.mean) / self.std)  # (B, 16, H / 2, W / 2)
+        skips = []
+        for down in self.down:
+            skips.append(x)
+            x = down(x)
+        for up in self.up:
+            skip = skips.pop()
+            x = F.interpolate(x, skip.shape[2:], mode="bilinear")
+            x = up(torch.cat([x, skip], 1))
+        return self.head(x)
+
+    def loss(self, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        r"""Binary cross-entropy and soft IoU.
+
+        .. math:: L = \mathrm{BCE}(s, m) + \frac{1}{B} \sum_b
+                  \Big( 1 - \frac{1 + \sum p\,m}{1 + \sum (p + m - p\,m)} \Big),
+                  \quad p = \sigma(s)
+
+        The BCE is a mean over pixels and images, the IoU is taken over the pixels of an image; one
+        pixel is added to each side of it, so that an empty mask asks for an empty map.
+
+        Args:
+            images: (B, 3, H, W) RGB in [0, 1].
+            targets: masks (B, 1, H, W), float in [0, 1] or bool.
+
+        Returns:
+            `total` and its two parts `bce` and `iou`, scalars.
+        """
+        check_images(images)
+        masks = checked_masks(targets, images)
+        logits = self._logits(images)
+        terms = {
+            "bce": F.binary_cross_entropy_with_logits(logits, masks),
+            "iou": soft_iou_loss(logits.sigmoid(), masks),
+        }
+        return {"total": terms["bce"] + terms["iou"], **terms}
+
+    @torch.no_grad()
+    def predict(self, images: Tensor) -> Tensor:
+        """Saliency (B, 1, H, W) in [0, 1] of images (B, 3, H, W)."""
+        check_images(images)
+        return self._logits(images).sigmoid()
+
+    def _logits(self, images: Tensor) -> Tensor:
+        """Logits (B, 1, H, W), at the images' own size."""
+        height, width = images.shape[2:]
+        scale = min(1.0, self.size / max(height, width))
+        size = [max(32, 32 * round(side * scale / 32)) for side in (height, width)]
+        x = F.interpolate(images.to(self.mean.dtype), size, mode="bilinear", antialias=True)
+        return F.interpolate(self(x), (height, width), mode="bilinear", antialias=True)
+
+
+def soft_iou_loss(probability: Tensor, mask: Tensor) -> Tensor:
+    """1 − soft IoU of each image, one pixel added to both areas; mean over (B, 1, H, W)."""
+    both = (probability * mask).sum((1, 2, 3))
+    either = probability.sum((1, 2, 3)) + mask.sum((1, 2, 3)) - both
+    return (1 - (1 + both) / (1 + either)).mean()
+
+
+def _convolution(in_channels: int, out_channels: int, stride: int = 1) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(in_channels, out_channels, 3, stride, padding=1, bias=False),
+        nn.BatchNorm2d(out_channels),
+        nn.ReLU(inplace=True),
+    )
