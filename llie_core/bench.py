@@ -7,7 +7,8 @@ import torch
 
 from llie_core.data import collate, face_targets
 from llie_core.data.builtin import BuiltinFaces
-from llie_core.losses.task_driven import JointLoss, weights_of_ratio
+from llie_core.data.streets import BuiltinStreets
+from llie_core.losses.task_driven import JointLoss, TaskLoss, weights_of_ratio
 from llie_core.losses.zero_reference import upstream_loss
 from llie_core.metrics.cost import latency
 from llie_core.models import create_enhancer, list_enhancers
@@ -23,8 +24,9 @@ def run_benchmarks(device: str | None = None) -> None:
     """Print the tables of enhancer latencies and of training steps."""
     device = torch.device(device or default_device())
     print(enhancer_table(device))
-    print()
-    print(step_table(device))
+    for table in (task_table, step_table):
+        print()
+        print(table(device))
 
 
 def enhancer_table(device: torch.device) -> Table:
@@ -39,6 +41,21 @@ def enhancer_table(device: torch.device) -> Table:
     return Table("Enhancers: milliseconds a picture", header, rows, note)
 
 
+def task_table(device: torch.device, batch_size: int = 8) -> Table:
+    """Seconds of one training step of paper 1: enhancer by the frozen recognizer's loss."""
+    data = BuiltinStreets("train", count=batch_size)
+    batch = collate([data[i] for i in range(batch_size)])
+    image, mask = batch["image"].to(device), batch["mask"].to(device)
+    batch = {"image": image.contiguous(memory_format=torch.channels_last), "mask": mask}
+    loss = TaskLoss(create_recognizer("deeplabv3plus").to(device), lambda batch: batch["mask"])
+    rows = []
+    for name in ("ialm", "gem_pam"):
+        model = create_enhancer(name).to(device, memory_format=torch.channels_last).train()
+        rows.append([name, f"{_seconds_a_step(model, loss, batch, device):.3f}"])
+    note = f"batch {batch_size} of 128×256, DeepLabV3+, float32, {device_name(device)}"
+    return Table("Training steps of paper 1: seconds", ["enhancer", "s"], rows, note)
+
+
 def step_table(device: torch.device, size: int = 160, batch_size: int = 4) -> Table:
     """Seconds of one training step of paper 2, by W_up : W_down."""
     data = BuiltinFaces("train", size=size, count=batch_size)
@@ -51,7 +68,7 @@ def step_table(device: torch.device, size: int = 160, batch_size: int = 4) -> Ta
         loss = JointLoss(upstream_loss, recognizer, face_targets, *weights_of_ratio(ratio))
         rows.append([ratio, f"{_seconds_a_step(model, loss, batch, device):.3f}"])
     note = f"batch {batch_size} of {size}×{size}, float32, {device_name(device)}"
-    return Table("Training steps: seconds", ["W_up : W_down", "s"], rows, note)
+    return Table("Training steps of paper 2: seconds", ["W_up : W_down", "s"], rows, note)
 
 
 def _seconds_a_step(model, loss, batch: dict, device: torch.device, steps: int = 5) -> float:
