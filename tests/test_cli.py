@@ -14,10 +14,22 @@ from PIL import Image
 from llie_core import cli
 from llie_core.cli import main
 from llie_core.data.images import read_image
+from llie_core.recognizers import list_recognizers
 
 TINY = ["--set", "steps=1", "--set", "size=32", "--set", "batch_size=1", "--set", "train_count=2"]
 TINY += ["--set", "test_size=128", "--set", "test_count=4", "--device", "cpu"]
-COMMANDS = "fit", "enhance", "darken", "models", "datasets", "score", "weights", "report", "bench"
+COMMANDS = (
+    "fit",
+    "keep",
+    "enhance",
+    "darken",
+    "models",
+    "datasets",
+    "score",
+    "weights",
+    "report",
+    "bench",
+)
 
 
 @pytest.fixture(autouse=True)
@@ -93,7 +105,8 @@ def test_models_are_listed_with_their_parameters(capsys):
     assert parts["zero_dce_pp"][0] == "10,561" and "GMAC" in parts["zero_dce_pp"]
     assert parts["clahe"] == ["0", "not", "counted"] and "ec_zero_dce" in parts
     assert list(parts).index("enhancers") < list(parts).index("darkeners")
-    assert lines[lines.index("recognizers") + 1] == "  mtcnn"
+    listed = [line.strip() for line in lines[lines.index("recognizers") + 1 :]]
+    assert listed == list_recognizers() and "deeplabv3plus" in listed
 
 
 def test_datasets_are_listed_with_source_and_terms(capsys):
@@ -106,6 +119,12 @@ def test_datasets_are_listed_with_source_and_terms(capsys):
 
 
 # Training -------------------------------------------------------------------------------------
+
+
+def test_keep_needs_finished_runs(capsys):
+    assert main(["keep", "recognition", "--profile", "smoke"]) == 2
+    line = capsys.readouterr().err.strip()
+    assert line.startswith("llie: ") and "scores.csv" in line and "\n" not in line
 
 
 def test_fit_trains_scores_and_says_where_the_weights_are(capsys, results):
