@@ -101,8 +101,8 @@ PRESETS: dict[str, dict[str, RecognitionSettings]] = {
         "smoke": replace(_STREETS, **_SMOKE),
         "quick": _STREETS,
         "reference": replace(
-            _STREETS, profile="reference", seeds=(0, 1, 2), size=(96, 192), train_count=512,
-            test_count=96, steps=100, zero_dce_steps=80, recognizer_steps=500,
+            _STREETS, profile="reference", seeds=(0, 1, 2), size=(96, 192), train_count=384,
+            test_count=64, steps=100, zero_dce_steps=80, recognizer_steps=500,
         ),
     },
     "camvid": {

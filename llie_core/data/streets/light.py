@@ -109,7 +109,8 @@ def _own_beam(buffers: Buffers, strength: float) -> np.ndarray:
     x, y, z = buffers.place
     square = x * x + (y - 0.7) ** 2 + z * z
     across, up = x / z, (y - 0.7) / z
-    beam = np.exp(-((across / 0.45) ** 2)) / (1 + np.exp((up - 0.01) / 0.02))
+    falloff = 1 + np.exp(np.minimum((up - 0.01) / 0.02, 80))  # beyond, float32 overflows
+    beam = np.exp(-((across / 0.45) ** 2)) / falloff
     # Seen from just below the camera: grazing on the ground, straight on what faces it.
     distance = np.sqrt(square)
     facing = -(buffers.normal[0] * x + buffers.normal[1] * (y - 0.7) + buffers.normal[2] * z)
