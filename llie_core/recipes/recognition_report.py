@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from llie_core.data import dataset_spec
 from llie_core.data.streets import STREET_PALETTE
 from llie_core.metrics.cost import count_macs, count_parameters
 from llie_core.models import create_enhancer
@@ -176,7 +177,8 @@ def subset_table(recipe: RecognitionRecipe, settings: RecognitionSettings) -> Ta
         bright = sum(i["image"].mean().item() for i in chosen) / len(chosen)
         rows.append([subset or "all", str(len(chosen)), f"{bright:.4f}", f"{255 * bright:.1f}"])
     header = ["subset", "items", "mean intensity", "of 255"]
-    return Table(f"Test set of {settings.dataset}", header, rows)
+    note = dataset_spec(settings.dataset).note
+    return Table(f"Test set of {settings.dataset}", header, rows, note)
 
 
 # Measured claims -------------------------------------------------------------------------------
