@@ -120,6 +120,9 @@ class TestCLAHE(ValueMethod):
             create_enhancer("clahe", clip_limit=0)
 
 
-@pytest.mark.parametrize("name", ["identity", "gamma", "he", "clahe"])
+CLASSICAL = "identity gamma he clahe ldr lrs jed sdd lime msr npe bimef crm dong mf"
+
+
+@pytest.mark.parametrize("name", CLASSICAL.split())
 def test_there_are_no_parameters(name):
     assert count_parameters(create_enhancer(name)) == 0

@@ -69,6 +69,11 @@ class ExternalOutputs(Dataset):
         """Names of the items that have a picture."""
         return [name for _, name, _ in self._chosen]
 
+    def describe(self) -> dict:
+        """What identifies the items, for hashes and records: the source and the pictures' files."""
+        files = [[file, (self.folder / file).stat().st_size] for _, _, file in self._chosen]
+        return {"source": self.source.describe(), "external": files}
+
     def output(self, index: int):
         """The picture (3, H, W) in [0, 1] alone; the source is not read."""
         return read_image(self.folder / self._chosen[index][2])

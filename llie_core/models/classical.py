@@ -1,14 +1,17 @@
 """Enhancers without parameters: the input itself, a gamma curve, histogram equalisation, CLAHE.
 
 Global histogram equalisation (HE) follows R. C. Gonzalez, R. E. Woods, "Digital Image
-Processing"; CLAHE is K. Zuiderveld, "Contrast Limited Adaptive Histogram Equalization", Graphics
-Gems IV, 1994, as scikit-image implements it.
+Processing", on scikit-image's cumulative distribution; CLAHE is K. Zuiderveld, "Contrast Limited
+Adaptive Histogram Equalization", Graphics Gems IV, 1994, as scikit-image implements it. The
+methods without learning that the papers compare with beside these stand in histogram.py,
+retinex.py, variational.py and fusion.py, on the two bases here.
 
 The papers compare with HE and CLAHE but do not say on which channel or with which settings. Both
 work on the HSV value V = max(R, G, B) here (scikit-image's choice for colour images): RGB is
 scaled by V'/V, so hue and saturation stay and the result stays in [0, 1].
 """
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -57,6 +60,19 @@ class ValueEnhancer(Enhancer):
         return colour * mapped[:, None]
 
 
+def levels_of(value: Tensor) -> np.ndarray:
+    """The nearest of the 256 levels of 8-bit images: (H, W) in [0, 1] → (H, W) uint8."""
+    return (value * 255).round().byte().cpu().numpy()
+
+
+def through_curve(value: Tensor, curve: np.ndarray) -> Tensor:
+    """Map (H, W) in [0, 1] by a curve given at the 256 levels, linear between them."""
+    points = torch.from_numpy(curve).to(value)  # (256,)
+    level = value * 255
+    below = level.floor().clamp(max=254).long()
+    return torch.lerp(points[below], points[below + 1], level - below)
+
+
 class HistogramEqualization(ValueEnhancer):
     """Global histogram equalisation of the HSV value over 256 levels.
 
@@ -66,15 +82,13 @@ class HistogramEqualization(ValueEnhancer):
     """
 
     def map_value(self, value: Tensor) -> Tensor:
-        level = value * 255
-        counts = torch.bincount(level.round().long().flatten(), minlength=256)
-        cdf = counts.cumsum(0).to(value) / value.numel()  # (256,)
-        darkest = cdf[cdf > 0][0]
-        if darkest == 1:  # all pixels on one level
+        from skimage.exposure import cumulative_distribution
+
+        cdf, levels = cumulative_distribution(levels_of(value))  # from the darkest to the brightest
+        if cdf[0] == 1:  # all pixels on one level
             return value
-        curve = ((cdf - darkest) / (1 - darkest)).clamp(min=0)
-        below = level.floor().clamp(max=254).long()
-        return torch.lerp(curve[below], curve[below + 1], level - below)
+        curve = np.interp(np.arange(256), levels, (cdf - cdf[0]) / (1 - cdf[0]))
+        return through_curve(value, curve)
 
 
 class CLAHE(ValueEnhancer):
@@ -98,3 +112,17 @@ class CLAHE(ValueEnhancer):
 
         mapped = equalize_adapthist(value.double().cpu().numpy(), clip_limit=self.clip_limit)
         return torch.from_numpy(mapped).to(value)
+
+
+class ArrayEnhancer(Enhancer):
+    """Base of methods that NumPy and SciPy compute, one image at a time, in float64; no gradients.
+
+    Subclasses define `enhance_array(image)`: (H, W, 3) in [0, 1] → the same shape, finite; values
+    outside [0, 1] are for `enhance` to clamp.
+    """
+
+    @torch.no_grad()
+    def forward(self, x: Tensor) -> Tensor:
+        images = x.clamp(0, 1).cpu().double().permute(0, 2, 3, 1).numpy()  # (B, H, W, 3)
+        enhanced = np.stack([self.enhance_array(image) for image in images])
+        return torch.from_numpy(enhanced).permute(0, 3, 1, 2).to(x)
