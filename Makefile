@@ -4,7 +4,7 @@
 #   SETTINGS='{ratios: ["1:0", "3:1"]}'   any setting of the recipe, as YAML
 #   LAUNCH="srun -n1 --gpus=1 -c8"        a prefix for each notebook's command
 
-PAPERS  := recognition joint
+PAPERS  := recognition joint jcrnet drgn neid
 PAPER   ?= $(PAPERS)
 PROFILE ?= quick
 SEEDS   ?= 0
@@ -16,6 +16,12 @@ DATASETS_recognition := builtin-streets builtin-streets-pose
 DATASETS_recognition_paper := nightcity exlpose
 DATASETS_joint := builtin-faces
 DATASETS_joint_paper := wider-face
+DATASETS_jcrnet := builtin-photos
+DATASETS_jcrnet_paper := lol
+DATASETS_drgn := builtin-photos
+DATASETS_drgn_paper := lol
+DATASETS_neid := builtin-photos
+DATASETS_neid_paper := lol
 
 # An active conda environment named llie is used as it is; otherwise .venv is made.
 ifeq ($(notdir $(CONDA_PREFIX)),llie)
