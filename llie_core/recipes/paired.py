@@ -8,7 +8,8 @@ program's pictures from an external folder. A subclass names its networks, loss 
 """
 
 from abc import abstractmethod
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import torch
@@ -16,16 +17,26 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from llie_core.data import collate, open_dataset
-from llie_core.data.wrappers import Augmented, Cached
+from llie_core.data.external import ExternalOutputs
+from llie_core.data.registry import Absent
+from llie_core.data.wrappers import Augmented, Cached, Wrapped
+from llie_core.files import locked, project_root, write_rows
 from llie_core.metrics import psnr
 from llie_core.metrics.cost import count_macs, count_parameters, latency
 from llie_core.metrics.protocols import evaluate, load_protocols
 from llie_core.recipes.base import Measured, Recipe
 from llie_core.recipes.settings import Settings
-from llie_core.reporting.scores import Score, select, summarise
-from llie_core.runs import RunKey
-from llie_core.training import Experiment, TrainSettings
-from llie_core.weights import WeightsNotAvailable
+from llie_core.reporting.scores import Score, read_scores, select, summarise, write_scores
+from llie_core.runs import (
+    Run,
+    RunKey,
+    code_fingerprint,
+    content_hash,
+    folder_fingerprint,
+    read_json,
+)
+from llie_core.training import Experiment, TrainSettings, default_device
+from llie_core.weights import WeightsNotAvailable, find
 
 # The protocol under which each metric stands in the tables; any other bears its own id as metric.
 MAIN = {
@@ -36,6 +47,14 @@ MAIN = {
     "niqe": "niqe-live",
     "brisque": "brisque-live",
     "sseq": "sseq-live",
+}
+# What of the weights folder a protocol needs.
+NEEDED_WEIGHTS = {
+    "niqe-live": ("niqe",),
+    "brisque-live": ("brisque", "brisque-range"),
+    "sseq-live": ("sseq",),
+    "lpips-alex": ("lpips-alex",),
+    "lpips-vgg": ("lpips-vgg",),
 }
 QUICK_PROTOCOLS = (*(MAIN[m] for m in ("psnr", "ssim")), "psnr-rgb-float-gtmean-grey-8bit")
 BASELINES = ("identity", "gamma", "clahe")
@@ -50,7 +69,9 @@ class PairedSettings(Settings):
     the training crops; train_count, val_count, test_count, test_size: of the built-in pairs (of
     other sets, val_count pairs are held out of train); protocols: ids of protocols.toml, () for
     all that images allow; milestones, decay: of the schedule "step"; validate_every: steps between
-    two looks at the validation pairs; cost_size: (H, W) at which MACs and latency are taken.
+    two looks at the validation pairs; cost_size: (H, W) at which MACs and latency are taken;
+    no_reference: folder of pictures without ground truth (DICM, LIME, …), scored besides;
+    no_reference_count: how many of each set, evenly over it, 0 for all.
     """
 
     models: tuple[str, ...] = ()
@@ -74,6 +95,8 @@ class PairedSettings(Settings):
     precision: str = "float32"
     protocols: tuple[str, ...] = QUICK_PROTOCOLS
     cost_size: tuple[int, ...] = (256, 256)
+    no_reference: str = ""
+    no_reference_count: int = 0
 
     def __post_init__(self):
         super().__post_init__()
@@ -85,11 +108,19 @@ class PairedSettings(Settings):
 
 
 class PairedRecipe(Recipe):
-    """A paper whose enhancer is trained on pairs. `trained_rows` are all that can be asked for."""
+    """A paper whose enhancer is trained on pairs.
+
+    trained_rows: all that can be asked for, the paper's own network first; stands_for: the data
+    set of the paper's tables whose columns built-in pairs may fill; no_reference_sets: further
+    test sets of the paper, without ground truth, and their protocols.
+    """
 
     datasets = PAIRED_SETS
     trained_rows: tuple[str, ...]
     loss_code: tuple[str, ...]
+    stands_for = "lol"
+    no_reference_sets: tuple[str, ...] = ()
+    no_reference_protocols: tuple[str, ...] = ("niqe-live", "brisque-live")
     score_code = (
         "llie_core.recipes.paired",
         "llie_core.metrics.protocols",
@@ -168,6 +199,7 @@ class PairedRecipe(Recipe):
 
     def experiment(self, key: RunKey, settings: PairedSettings) -> Experiment:
         data = self.train_data(settings)
+        chosen_by = self.pairs(settings, "val").describe() if settings.validate_every else {}
         return Experiment(
             key=key,
             model=self.build(key, settings),
@@ -175,7 +207,11 @@ class PairedRecipe(Recipe):
             data=data,
             collate=collate,
             settings=self.train_settings(key, settings),
-            identity={"data": data.describe(), **self.loss_identity(key, settings)},
+            identity={
+                "data": data.describe(),
+                "validation": chosen_by,
+                **self.loss_identity(key, settings),
+            },
             code=(type(self.build(key, settings)).__module__, *self.loss_code,
                   "llie_core.data.transforms"),
             planned_steps=settings.planned_steps,
@@ -192,9 +228,9 @@ class PairedRecipe(Recipe):
         """What of the loss the code alone does not decide."""
         return {}
 
-    def validator(self, settings: PairedSettings):
-        """validate(model): mean PSNR over the validation pairs."""
-        data = self.pairs(settings, "val")
+    def validator(self, settings: PairedSettings, data: Dataset | None = None):
+        """validate(model): mean PSNR over the validation pairs, or over other pairs."""
+        data = self.pairs(settings, "val") if data is None else data
 
         def validate(model: nn.Module) -> float:
             device = next(model.parameters()).device
@@ -209,37 +245,102 @@ class PairedRecipe(Recipe):
     # Scores ------------------------------------------------------------------------------------
 
     def test_identity(self, settings: PairedSettings) -> dict:
-        return {"protocols": list(self.protocols(settings)), "cost_size": list(settings.cost_size)}
+        return {
+            "protocols": list(self.protocols(settings)),
+            "cost_size": list(settings.cost_size),
+            "cost_seed": settings.seeds[0],
+        }
 
     def protocols(self, settings: PairedSettings) -> tuple[str, ...]:
-        """The protocols to score under: those asked for, or all that pictures allow."""
-        if settings.protocols:
-            return settings.protocols
+        """The protocols to score under: those asked for, or all that pictures allow, less those
+        whose weights are not at hand."""
         known = load_protocols().values()
-        return tuple(
+        possible = settings.protocols or tuple(
             p.id for p in known
             if p.inputs in ("pair", "image") and p.gt_mean != "illumination-ratio"
         )  # fmt: skip
+        return tuple(name for name in possible if not lacking_weights(name))
 
     def measure(self, key: RunKey, settings: PairedSettings, model, device):
-        values: dict[str, list[float]] = {}
-        names: list[str] = []
-        for batch in _loader(self.row_data(key, settings)[0], settings):
-            names += batch["name"]
-            output, target = model.enhance(batch["image"].to(device)), batch["target"].to(device)
-            for protocol in self.protocols(settings):
-                found = scored(protocol, output, target)
-                if found is not None:
-                    values.setdefault(protocol, []).extend(found.tolist())
-        scores = [measured(protocol, found) for protocol, found in values.items()]
-        if key.seed == settings.seeds[0] and key.model not in self.external_folders(settings):
+        data = self.row_data(key, settings)[0]
+        scores, images = scored(model, _loader(data, settings), self.protocols(settings), device)
+        once = key.seed == settings.seeds[0] or not self.is_trained(key)
+        if once and key.model not in self.external_folders(settings):
             scores += cost(model, tuple(settings.cost_size), device)
-        rows = zip(*([f"{v:.5f}" for v in found] for found in values.values()), strict=True)
-        images = [
-            {"name": name, **dict(zip(values, row, strict=True))}
-            for name, row in zip(names, rows, strict=True)
-        ]
         return scores, images
+
+    # Test sets besides the own one ------------------------------------------------------------
+
+    def no_reference_data(
+        self, settings: PairedSettings
+    ) -> tuple[dict[str, Dataset], dict[str, str]]:
+        """Sets without ground truth: those found in the folder, and why the others are not."""
+        found, lacking = {}, {}
+        for name in self.no_reference_sets:
+            if not settings.no_reference:
+                lacking[name] = "no folder given (setting no_reference)"
+                continue
+            try:
+                data = open_dataset(name, "test", project_root() / settings.no_reference)
+            except Absent as error:
+                lacking[name] = str(error)
+                continue
+            count = settings.no_reference_count
+            found[name] = Chosen(data, count) if 0 < count < len(data) else data
+        return found, lacking
+
+    def no_reference_scores(self, settings: PairedSettings, device=None) -> list[Score]:
+        """Every row on every set without ground truth; each score names its set."""
+        protocols = [p for p in self.no_reference_protocols if not lacking_weights(p)]
+        sets = self.no_reference_data(settings)[0] if protocols else {}
+        return [
+            score
+            for name, data in sets.items()
+            for key in self.rows(settings)
+            for score in self.evaluate_on(key, settings, name, data, protocols, device)
+        ]
+
+    def evaluate_on(
+        self, key: RunKey, settings: PairedSettings, name: str, data: Dataset,
+        protocols: Iterable[str], device=None,
+    ) -> list[Score]:  # fmt: skip
+        """Scores of one row on a further test set, read back if nothing changed.
+
+        Another program's row has those pictures that lie in METHOD/`name`/, or no score.
+        """
+        device, run = torch.device(device or default_device()), Run(key)
+        data = self.further_row_data(key, settings, name, data)
+        if data is None:
+            return []
+        stamp = run.read_stamp() if self.is_trained(key) else {}
+        model_code = type(self.build(key, settings)).__module__
+        eval_hash = content_hash(
+            {
+                "train": stamp.get("train_hash", f"{key.method}, not trained"),
+                "data": data.describe(),
+                "protocols": list(protocols),
+                "code": code_fingerprint(__name__, *self.score_code, model_code),
+            }
+        )
+        path = run.directory / f"scores-{name}.csv"
+        with locked(run.lock_path, str(key)):
+            if path.exists() and read_json(path.with_suffix(".json")).get("eval_hash") == eval_hash:
+                return read_scores(path)
+            model = self.load(key, settings, device)
+            found, images = scored(model, _one_by_one(data, settings), protocols, device)
+            made = [self._score(m, key, settings, stamp, device) for m in found]
+            scores = [replace(score, dataset=name, split="test") for score in made]
+            write_scores(path, scores)
+            write_rows(run.directory / f"per_image-{name}.csv", images)
+            run.write_json(path.with_suffix(".json").name, {"eval_hash": eval_hash})
+        return scores
+
+    def further_row_data(self, key: RunKey, settings, name: str, data: Dataset) -> Dataset | None:
+        """A further test set as a row sees it; None for a program that was not run on it."""
+        if key.model not in self.external_folders(settings):
+            return data
+        folder = project_root() / settings.external / key.model / name
+        return Foreign(folder, data, missing="skip") if folder.is_dir() else None
 
     def headline(self, scores: list[Score]) -> str:
         parts = []
@@ -256,13 +357,47 @@ def split_row(row: str) -> tuple[str, str]:
     return model, variant
 
 
-def scored(protocol: str, output: torch.Tensor, target: torch.Tensor) -> torch.Tensor | None:
-    """Values (B,) under a protocol, or None where its weights are not at hand."""
-    single = load_protocols()[protocol].inputs == "image"
+def lacking_weights(protocol: str) -> str:
+    """Why a protocol cannot be used here ("not available: llie weights fetch niqe"), or nothing."""
+    for name in NEEDED_WEIGHTS.get(protocol, ()):
+        try:
+            find(name)
+        except WeightsNotAvailable:
+            return f"not available: llie weights fetch {name}"
+    return ""
+
+
+def scored(
+    model, batches: Iterable[dict], protocols: Iterable[str], device
+) -> tuple[list[Measured], list[dict]]:
+    """An enhancer's means over test batches under each protocol, and the values by picture.
+
+    A picture that a protocol cannot take, such as one too small for NIQE, has no value under it
+    and does not count in its mean; `n` says how many do.
+    """
+    values: dict[str, list[float | None]] = {name: [] for name in protocols}
+    names: list[str] = []
+    for batch in batches:
+        names += batch["name"]
+        output = model.enhance(batch["image"].to(device))
+        target = batch["target"].to(device) if "target" in batch else None
+        for protocol, found in values.items():
+            found += _values(protocol, output, target)
+    images = [
+        {"name": name, **{p: "" if v[i] is None else f"{v[i]:.5f}" for p, v in values.items()}}
+        for i, name in enumerate(names)
+    ]
+    kept = {p: [v for v in found if v is not None] for p, found in values.items()}
+    return [measured(protocol, found) for protocol, found in kept.items() if found], images
+
+
+def _values(protocol: str, output: torch.Tensor, target: torch.Tensor | None) -> list:
+    if load_protocols()[protocol].inputs == "pair":
+        return evaluate(protocol, output, target).tolist()
     try:
-        return evaluate(protocol, output, None if single else target)
-    except WeightsNotAvailable:
-        return None
+        return evaluate(protocol, output).tolist()
+    except ValueError:
+        return [None] * len(output)
 
 
 def measured(protocol: str, values: list[float]) -> Measured:
@@ -287,10 +422,49 @@ def cost(model: nn.Module, size: tuple[int, int], device) -> list[Measured]:
     return found
 
 
+class Foreign(ExternalOutputs):
+    """Another program's pictures of a further test set."""
+
+    def describe(self) -> dict:
+        """What identifies the items, for hashes and records."""
+        files = [str(p.relative_to(self.folder)) for p in self.folder.rglob("*") if p.is_file()]
+        pictures = folder_fingerprint(self.folder, files)
+        return {"source": self.source.describe(), "external": pictures}
+
+
+class Chosen(Wrapped):
+    """`count` items of a data set, evenly over it."""
+
+    def __init__(self, source: Dataset, count: int):
+        super().__init__(source, count=count)
+        self.indices = spread(len(source), count)
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the items."""
+        return [self.source.names[index] for index in self.indices]
+
+    def __getitem__(self, index: int) -> dict:
+        return self.source[self.indices[index]]
+
+
+def spread(length: int, count: int) -> list[int]:
+    """`count` indices, evenly over a set of that length."""
+    return torch.linspace(0, length - 1, min(count, length)).round().long().unique().tolist()
+
+
 def _loader(data: Dataset, settings: PairedSettings) -> DataLoader:
-    # Pictures of a set on disk may differ in size, so they go one at a time.
-    size = 8 if settings.dataset == "builtin-photos" else 1
-    return DataLoader(data, batch_size=size, collate_fn=collate, num_workers=settings.workers)
+    if settings.dataset != "builtin-photos":
+        return _one_by_one(data, settings)
+    return DataLoader(data, batch_size=8, collate_fn=collate, num_workers=settings.workers)
+
+
+def _one_by_one(data: Dataset, settings: PairedSettings) -> DataLoader:
+    # Pictures of a set on disk may differ in size.
+    return DataLoader(data, batch_size=1, collate_fn=collate, num_workers=settings.workers)
 
 
 @lru_cache(maxsize=6)

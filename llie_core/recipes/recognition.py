@@ -54,14 +54,14 @@ class RecognitionSettings(Settings):
     size: tuple[int, ...] = (64, 128)
     models: tuple[str, ...] = TRAINED_ROWS
     day_data: str = ""
-    train_count: int = 256
-    test_count: int = 48
+    train_count: int = 192
+    test_count: int = 32
     steps: int = 60
     batch_size: int = 8
     lr: float = 5e-4
     zero_dce_steps: int = 60
     zero_dce_lr: float = 1e-3
-    recognizer_steps: int = 200
+    recognizer_steps: int = 180
     recognizer_batch: int = 8
     recognizer_lr: float = 1e-3
     planned_steps: int = 18_750
@@ -84,7 +84,7 @@ class RecognitionSettings(Settings):
 _STREETS = RecognitionSettings("builtin-streets", "quick")
 _POSE = replace(
     _STREETS, dataset="builtin-streets-pose", recognizer="cpn", backbone="tiny", size=(128, 96),
-    cost_size=(256, 192),
+    recognizer_steps=220, recognizer_lr=5e-3, train_count=128, cost_size=(256, 192),
 )  # fmt: skip
 _CAMVID = replace(_STREETS, dataset="camvid", size=(176, 240))
 _SMOKE = {
@@ -345,7 +345,7 @@ def own_losses(outputs: dict, batch: dict) -> dict[str, torch.Tensor]:
 
 def cost(model: nn.Module, recognizer: Recognizer, size: tuple[int, int], device) -> list[Measured]:
     """Parameters of enhancer and recognizer together, and the time of both on one picture."""
-    time = latency(Pipeline(model, recognizer), size, device, runs=5, seconds=0.5)
+    time = latency(Pipeline(model, recognizer), size, device, warm_up=1, runs=4, seconds=0.3)
     count = count_parameters(model) + count_parameters(recognizer)
     return [
         Measured("parameters", "all", count, "count", "lower", 1, "cost-parameters"),

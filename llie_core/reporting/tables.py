@@ -3,7 +3,7 @@
 import html
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from llie_core.published import PublishedValue, table
 from llie_core.reporting.scores import Score, select, summarise
@@ -57,13 +57,27 @@ class Table:
 
 
 def published_beside_measured(
-    paper: str, number: str, scores: Iterable[Score], caption: str, decimals: int = 4
+    paper: str,
+    number: str,
+    scores: Iterable[Score],
+    caption: str,
+    decimals: int | None = 4,
+    stands_for: str | None = None,
+    flip: bool = False,
 ) -> Table:
     """One of the paper's tables: each column twice, as published and as measured here.
 
     A measured cell is the mean over seeds (± standard deviation); "not run" where no score is.
+
+    Args:
+        decimals: of measured cells; None: as the metric's unit has it.
+        stands_for: given, a cell takes scores of its own data set only, or, where that is this
+            one, of a built-in set; not given, the scores' data set stands for all of the table's.
+        flip: rows as columns, for a table that is printed with a column a method.
     """
     cells, scores = table(paper, number), list(scores)
+    if flip:
+        cells = [_flipped(cell) for cell in cells]
     columns = sorted({cell.column for cell in cells})
     headers = {cell.column: cell.header for cell in cells}
     header = ["", *[f"{headers[c]}, {kind}" for c in columns for kind in ("published", "here")]]
@@ -71,9 +85,9 @@ def published_beside_measured(
     for row in sorted({cell.row for cell in cells}):
         line = {cell.column: cell for cell in cells if cell.row == row}
         label = next(iter(line.values())).label
-        values = [v for c in columns for v in _pair(line.get(c), scores, decimals)]
+        values = [v for c in columns for v in _pair(line.get(c), scores, decimals, stands_for)]
         rows.append([label, *values])
-    return Table(caption, header, rows, _note(cells, scores))
+    return Table(caption, header, rows, _note(cells, scores, stands_for))
 
 
 def score_table(scores: Iterable[Score], metrics: Sequence[tuple[str, str]], caption: str) -> Table:
@@ -101,7 +115,9 @@ def conditions(scores: Iterable[Score]) -> str:
     def all_of(name: str) -> str:
         return ", ".join(dict.fromkeys(str(getattr(s, name)) for s in scores if getattr(s, name)))
 
-    counts = dict.fromkeys(f"n = {s.n} ({s.metric} {s.subset})" for s in scores)
+    counts: dict[str, set[int]] = {}
+    for s in scores:
+        counts.setdefault(f"{s.metric} {s.subset}", set()).add(s.n)
     seeds = ", ".join(map(str, sorted({s.seed for s in scores})))
     trained = [s for s in scores if s.steps_planned]
     steps = dict.fromkeys(f"{s.steps_done} of {s.steps_planned} steps" for s in trained)
@@ -109,7 +125,7 @@ def conditions(scores: Iterable[Score]) -> str:
         f"{all_of('dataset')} ({all_of('split')} split)",
         f"profile {all_of('profile')}",
         f"recognizer {all_of('recognizer')}" if all_of("recognizer") else "",
-        "; ".join(counts),
+        "; ".join(f"n = {_span(found)} ({what})" for what, found in counts.items()),
         f"seed {seeds}",
         ", ".join(steps),
         f"protocol {all_of('protocol')}",
@@ -118,13 +134,32 @@ def conditions(scores: Iterable[Score]) -> str:
     return "; ".join(part for part in parts if part) + "."
 
 
+def _span(numbers: set[int]) -> str:
+    least, most = min(numbers), max(numbers)
+    return str(least) if least == most else f"{least} to {most}"
+
+
 def _is_number_column(values: Sequence[object]) -> bool:
     """True where every cell is a number, perhaps with a unit or a mark, or says there is none."""
     texts = [str(value) for value in values]
     return all(text in _NO_NUMBER or re.match(r"[-+−<]?\.?\d", text) for text in texts)
 
 
-def _pair(cell: PublishedValue | None, scores: list[Score], decimals: int) -> tuple[str, str]:
+def _flipped(cell: PublishedValue) -> PublishedValue:
+    place = {"row": cell.column, "column": cell.row}
+    return replace(cell, **place, label=cell.header, header=cell.label)
+
+
+def _belongs(score: Score, cell: PublishedValue, stands_for: str | None) -> bool:
+    """Whether a score may stand in a cell of this data set; costs are printed under none."""
+    if stands_for is None or cell.dataset in ("", score.dataset):
+        return True
+    return score.dataset.startswith("builtin-") and cell.dataset == stands_for
+
+
+def _pair(
+    cell: PublishedValue | None, scores: list[Score], decimals: int | None, stands_for: str | None
+) -> tuple[str, str]:
     if cell is None:
         return "–", "–"
     printed = "not legible" if cell.status == "not_legible" else cell.printed
@@ -133,6 +168,7 @@ def _pair(cell: PublishedValue | None, scores: list[Score], decimals: int) -> tu
     found = select(
         scores, method=cell.method, variant=cell.variant, metric=cell.metric, subset=cell.subset
     )
+    found = [score for score in found if _belongs(score, cell, stands_for)]
     return printed, _mean(found, decimals, times=_UNITS.get((cell.unit, *_unit(found)), 1))
 
 
@@ -149,14 +185,23 @@ def _unit(scores: list[Score]) -> tuple[str]:
     return (scores[0].unit if scores else "",)
 
 
-def _note(cells: list[PublishedValue], scores: list[Score]) -> str:
-    metrics = {(cell.metric, cell.subset) for cell in cells}
-    used = [s for s in scores if (s.metric, s.subset) in metrics]
-    places = ", ".join(dict.fromkeys(f"{c.dataset} with {c.recognizer}" for c in cells))
+def _note(cells: list[PublishedValue], scores: list[Score], stands_for: str | None) -> str:
+    used = [
+        score
+        for score in scores
+        if any(
+            (score.metric, score.subset) == (cell.metric, cell.subset)
+            and _belongs(score, cell, stands_for)
+            for cell in cells
+        )
+    ]
+    places = dict.fromkeys(" with ".join(filter(None, (c.dataset, c.recognizer))) for c in cells)
+    named = ", ".join(filter(None, places)) or "no data set is named"
     notes = [
         f"* {c.label}, {c.header}: {c.note}" for c in cells if c.status == "misprint" and c.note
     ]
-    return f"Published: {places}. Here: {conditions(used)} {' '.join(notes)}".strip()
+    words = f"Published: {named}. Here: {conditions(used)}"
+    return " ".join([words, *notes])
 
 
 def claims_table(verdicts: Iterable, caption: str = "Claims") -> Table:
