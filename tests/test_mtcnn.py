@@ -314,7 +314,8 @@ def test_finds_the_two_real_faces(mtcnn, astronaut):
         assert found["boxes"].shape == (1, 4) and found["scores"][0] > 0.99
         assert box_iou(found["boxes"], face).item() > 0.9
         (more,) = mtcnn.predict(image)
-        assert torch.equal(more["boxes"][0], found["boxes"][0])
+        # Low thresholds only add boxes. Sums in a larger batch may differ in their last bits.
+        torch.testing.assert_close(more["boxes"][0], found["boxes"][0], rtol=0, atol=1e-3)
         assert (more["scores"].diff() <= 0).all()
 
 

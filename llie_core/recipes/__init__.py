@@ -6,6 +6,8 @@ import importlib
 _RECIPES = {
     "recognition": "llie_core.recipes.recognition:RecognitionRecipe",
     "joint": "llie_core.recipes.joint:JointRecipe",
+    "jcrnet": "llie_core.recipes.jcrnet:JcrnetRecipe",
+    "drgn": "llie_core.recipes.drgn:DrgnRecipe",
     "neid": "llie_core.recipes.neid:NeidRecipe",
 }
 
