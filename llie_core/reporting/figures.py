@@ -51,8 +51,9 @@ def pictures(rows: Sequence[Sequence[Panel]], title: str = "", alt: str = "") ->
     columns = max(map(len, rows))
     tall = [max(p.image.shape[1] / p.image.shape[2] for p in panels) for panels in rows]
     heights = [WIDTH / columns * each + 0.3 for each in tall]
+    whole = sum(heights) + 0.4 * bool(title)
     figure, axes = plt.subplots(
-        len(rows), columns, figsize=(WIDTH, sum(heights) + 0.4 * bool(title)), squeeze=False, dpi=110,
+        len(rows), columns, figsize=(WIDTH, whole), squeeze=False, dpi=110,
         gridspec_kw={"height_ratios": heights},
     )  # fmt: skip
     for line, panels in zip(axes, rows, strict=True):
