@@ -84,7 +84,8 @@ class RecognitionSettings(Settings):
 _STREETS = RecognitionSettings("builtin-streets", "quick")
 _POSE = replace(
     _STREETS, dataset="builtin-streets-pose", recognizer="cpn", backbone="tiny", size=(128, 96),
-    recognizer_steps=220, recognizer_lr=5e-3, train_count=128, cost_size=(256, 192),
+    recognizer_steps=160, recognizer_lr=5e-3, train_count=96, test_count=24, steps=45,
+    cost_size=(256, 192),
 )  # fmt: skip
 _CAMVID = replace(_STREETS, dataset="camvid", size=(176, 240))
 _SMOKE = {
