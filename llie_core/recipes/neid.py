@@ -73,8 +73,8 @@ PROFILES = {
         _QUICK, train_count=256, steps=360, schedule="step", milestones=(300,), validate_every=60
     ),
     "reference": replace(
-        _QUICK, dataset="lol", profile="reference", size=96, val_count=15, steps=1500, lr=5e-4,
-        validate_every=250, protocols=(), time_4k=True,
+        _QUICK, dataset="lol", profile="reference", size=96, val_count=15, steps=5000,
+        schedule="step", milestones=(4000, 4700), validate_every=500, protocols=(), time_4k=True,
     ),
     "paper": replace(
         _QUICK, dataset="lol", profile="paper", models=("neid", *ABLATIONS), size=256,
