@@ -1,5 +1,8 @@
 """Parameters, FLOPs and MACs in closed form; latency by what must hold of any timing."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch import nn
@@ -110,6 +113,13 @@ def test_latency_tells_slow_from_fast():
     slow = latency(lambda x: time.sleep(0.02), (4, 4), seconds=0.01, runs=3)
     assert slow.median_ms >= 20
     assert latency(lambda x: x, (4, 4), seconds=0.01).median_ms < slow.median_ms
+
+
+def test_timing_says_nothing():
+    """(Importing torch.utils.benchmark warns where there is a CUDA compiler but no device.)"""
+    code = "from llie_core.metrics import latency; latency(lambda x: x, (4, 4), seconds=0)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == done.stderr == ""
 
 
 def test_unknown_precision():

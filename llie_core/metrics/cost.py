@@ -6,6 +6,7 @@ convolutions, matrix products and attention; element-wise work is not counted. P
 """
 
 import copy
+import logging
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -109,8 +110,6 @@ def latency(
     if precision not in PRECISIONS:
         known = ", ".join(PRECISIONS)
         raise ValueError(f"latency: no precision {precision!r}; choose one of {known}")
-    from torch.utils.benchmark import Timer
-
     from llie_core.runs import device_name
 
     device, dtype = torch.device(device), PRECISIONS[precision]
@@ -121,9 +120,22 @@ def latency(
         for _ in range(warm_up):
             model(images)
         names = {"model": model, "images": images}
-        timer = Timer("model(images)", globals=names, num_threads=torch.get_num_threads())
+        timer = _timer()("model(images)", globals=names, num_threads=torch.get_num_threads())
         one_call = timer.timeit(1).mean
         measured = timer.blocked_autorange(min_run_time=max(seconds, runs * one_call))
     median, count = measured.median, len(measured.raw_times) * measured.number_per_run
     times = (median * 1e3, measured.iqr * 1e3, batch / median)
     return Latency(*times, device_name(device), precision, size, batch, count)
+
+
+def _timer() -> type:
+    """torch.utils.benchmark.Timer. Its import looks for a CUDA compiler and, where there is a
+    compiler but no GPU, says so: nothing that matters to a timing on the CPU."""
+    log = logging.getLogger("torch.utils.cpp_extension")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        from torch.utils.benchmark import Timer
+    finally:
+        log.setLevel(level)
+    return Timer
