@@ -14,7 +14,15 @@ from llie_core.data.images import read_image, write_image
 from llie_core.data.synthesis import write_pairs
 from llie_core.data.wrappers import Augmented, Darkened, WithReference
 from llie_core.models.drgn import TwoStep
-from llie_core.recipes import drgn, drgn_detection, drgn_report, get_recipe
+from llie_core.recipes import (
+    drgn,
+    drgn_claims,
+    drgn_degradation,
+    drgn_detection,
+    drgn_detection_report,
+    drgn_report,
+    get_recipe,
+)
 from llie_core.recognizers import create_recognizer
 from llie_core.reporting.scores import select
 from llie_core.runs import Run, RunKey, file_hash
@@ -214,7 +222,7 @@ def test_the_second_training_keeps_the_learned_degradation(recipe, folder):
 
 
 def test_both_trainings_log_their_terms(recipe, folder):
-    first = drgn_report.first_log(recipe, settings_of(), "lw_drgn+anchored")[-1]
+    first = drgn_degradation.first_log(recipe, settings_of(), "lw_drgn+anchored")[-1]
     assert {"kl", "anchor", "degradation_std", "collapsed", "adversary_low"} < set(first)
     logs = recipe.logs(settings_of())
     assert {"charbonnier", "charbonnier_ref", "ssim_ref"} < set(logs["drgn"][-1])
@@ -356,6 +364,16 @@ def test_a_copy_of_a_set_of_table_2_is_scored_and_judged(
     assert covers["builtin-photos"] == {"lol1000", "voc144"}
 
 
+def test_a_folder_of_pairs_is_not_taken_for_every_set(recipe, tmp_path):
+    for side in ("low", "high"):
+        write_image(tmp_path / side / "1.png", torch.full((3, 32, 32), 0.2))
+    found, lacking = recipe.further_sets(settings_of(no_reference=str(tmp_path)))
+    assert not found and set(lacking) == {"dicm", "mef", "test148", "lol1000", "voc144"}
+    assert lacking["voc144"].startswith("no folder VOC144 in") and "MBLLEN" in lacking["voc144"]
+    found, lacking = recipe.further_sets(settings_of())
+    assert not found and set(lacking.values()) == {"no folder given (setting no_reference)"}
+
+
 @pytest.mark.parametrize("best", [0.4, 0.04])
 def test_detection_is_judged_where_the_detector_finds_something(
     recipe, folder, done, monkeypatch, best
@@ -368,7 +386,7 @@ def test_detection_is_judged_where_the_detector_finds_something(
     ]
     scores = dataclasses.replace(done[1], detection=found)
     verdicts = {v.claim.id: v for v in drgn_report.verdicts(recipe, settings_of(), scores)}
-    if best < drgn_report.LEAST_MAP50:
+    if best < drgn_detection_report.LEAST_MAP50:
         words = "no copy of exdark was given; in its stand-in the detector finds too little"
         assert verdicts["4.42"].verdict == f"not run ({words})"
     else:
@@ -395,9 +413,11 @@ def test_tables_are_whole(recipe, folder, done):
     settings, scores = settings_of(), done[1]
     tables = [
         drgn_report.table_1(scores), drgn_report.table_2(scores), drgn_report.table_3(scores),
-        drgn_report.cost_table(settings, scores.main), *drgn_report.detection_tables(scores),
-        *drgn_report.table_4(recipe, settings, scores), drgn_report.audit(),
-        drgn_report.degradation_table(recipe, settings), drgn_report.provenance(recipe, settings),
+        drgn_report.cost_table(settings, scores.main), drgn_report.audit(),
+        *drgn_detection_report.detection_tables(scores.detection),
+        *drgn_detection_report.table_4(settings, scores.detection),
+        drgn_degradation.degradation_table(recipe, settings),
+        drgn_report.provenance(recipe, settings),
     ]  # fmt: skip
     for table in tables:
         assert table.rows and all(len(row) == len(table.header) for row in table.rows)
@@ -414,14 +434,14 @@ def test_tables_are_whole(recipe, folder, done):
 
 def test_pictures_of_the_degradation_and_of_what_is_found(recipe, folder):
     settings = settings_of()
-    assert list(drgn_report.learned(recipe, settings)) == MODELS
-    lines = drgn_report.degradation_panels(recipe, settings)
+    assert list(drgn_degradation.learned(recipe, settings)) == MODELS
+    lines = drgn_degradation.degradation_panels(recipe, settings)
     assert [line[0].label.removesuffix(": I_L") for line in lines] == MODELS
     taken, left = -lines[0][1].image, lines[0][2].image
     torch.testing.assert_close(left, lines[0][0].image - taken)
-    strengths = drgn_report.strength_panels(recipe, settings)[0]
+    strengths = drgn_degradation.strength_panels(recipe, settings)[0]
     assert torch.equal(strengths[0].image, lines[0][4].image)  # strength 0 leaves the picture
-    found = drgn_report.detections(recipe, settings)
+    found = drgn_detection_report.detections(recipe, settings)
     assert [p.label for p in found[1]][-1] == "original" and len(found) == 4
     shares, truth = drgn_report.luma_shares(recipe, settings)
     assert set(shares) == {"identity", "gamma", "clahe", *MODELS} and truth.shape[0] == 1
@@ -457,46 +477,46 @@ def seen():
     """Dark pictures of a fifth of the brightness, and normal ones of other scenes."""
     target = torch.rand(4, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     target = target * torch.linspace(0.6, 0.9, 4).view(4, 1, 1, 1)
-    return drgn_report.Samples(target / 5, target, target.roll(1, dims=0))
+    return drgn_degradation.Samples(target / 5, target, target.roll(1, dims=0))
 
 
 def test_a_collapsed_degradation_makes_no_pairs(seen):
     nothing = degrading(0.0, -0.01)
-    assert drgn_report.pairs_made(nothing, seen)[0] is False
-    assert drgn_report.pairs_without_limit(nothing, seen)[0] is False
-    assert drgn_report.degradation_controlled(nothing, seen)[0] is False
-    assert drgn_report.degradations_alike(nothing, seen)[0] is False
+    assert drgn_claims.pairs_made(nothing, seen)[0] is False
+    assert drgn_claims.pairs_without_limit(nothing, seen)[0] is False
+    assert drgn_claims.degradation_controlled(nothing, seen)[0] is False
+    assert drgn_claims.degradations_alike(nothing, seen)[0] is False
 
 
 def test_the_true_degradation_makes_pairs_and_can_be_set(seen):
     true = degrading(-4.0)  # I_D = I_L − I, as I = 5 · I_L
-    assert drgn_report.pairs_made(true, seen)[0] is True
-    holds, words = drgn_report.pairs_without_limit(true, seen)
+    assert drgn_claims.pairs_made(true, seen)[0] is True
+    holds, words = drgn_claims.pairs_without_limit(true, seen)
     assert holds is True and words.startswith("4 pairs of one picture")
-    assert drgn_report.degradation_controlled(true, seen)[0] is True
+    assert drgn_claims.degradation_controlled(true, seen)[0] is True
 
 
 def test_equal_degradations_of_equal_pictures_are_alike(seen):
-    same = drgn_report.Samples(seen.low, seen.target, seen.low)
-    holds, words = drgn_report.degradations_alike(degrading(0.0), same)
+    same = drgn_degradation.Samples(seen.low, seen.target, seen.low)
+    holds, words = drgn_claims.degradations_alike(degrading(0.0), same)
     assert holds is True and "pictures 100%, degradations 100%" in words
 
 
 def test_claims_about_rows_that_were_not_run_say_so(seen):
-    holds, words = drgn_report._of_drgn({}, seen, drgn_report.pairs_made)
+    holds, words = drgn_claims._of_drgn({}, seen, drgn_claims.pairs_made)
     assert holds is None and words == "needs the row drgn"
     both = {"drgn": degrading(0.0), "drgn+anchored": degrading(-4.0)}
-    holds, words = drgn_report._of_drgn(both, seen, drgn_report.pairs_made)
+    holds, words = drgn_claims._of_drgn(both, seen, drgn_claims.pairs_made)
     assert holds is False and "drgn+anchored: mean of I_ref" in words
 
 
 @pytest.mark.parametrize("after, nearer", [((0.40, 0.35), True), ((0.60, 0.30), False)])
 def test_levelling_is_judged_by_what_is_left_of_the_difference(after, nearer):
     levels = {"identity": ((0.2, 0.1), 0.5), "gamma": (after, 0.5), "drgn": (after, 0.5)}
-    assert drgn_report._levels(levels, ("gamma", "clahe"), alike=True)[0] is not nearer
-    holds, words = drgn_report._levels(levels, ("drgn",), alike=False)
+    assert drgn_claims._levels(levels, ("gamma", "clahe"), alike=True)[0] is not nearer
+    holds, words = drgn_claims._levels(levels, ("drgn",), alike=False)
     assert holds is nearer and "before 0.200 and 0.100" in words
-    assert drgn_report._levels({}, ("drgn",), alike=False)[0] is None
+    assert drgn_claims._levels({}, ("drgn",), alike=False)[0] is None
 
 
 # The generator as a tool -----------------------------------------------------------------------

@@ -13,8 +13,9 @@ from llie_core.data.darkening import linear_to_srgb, srgb_to_linear
 from llie_core.data.wrappers import Augmented
 from llie_core.models.jcrnet import ABLATIONS
 from llie_core.published import load
-from llie_core.recipes import get_recipe, jcrnet, jcrnet_report, paired
+from llie_core.recipes import get_recipe, jcrnet, jcrnet_charts, jcrnet_report, paired
 from llie_core.recipes.jcrnet import CAST, PHONES, UNPAIRED, VIDEO, Cast, JcrnetRecipe, phone_means
+from llie_core.recipes.jcrnet_saliency import saliency_sets
 from llie_core.recipes.paired_report import TRUTH, Example, examples, shown_keys
 from llie_core.reporting import figures
 from llie_core.reporting.scores import Score, read_scores, select
@@ -169,10 +170,18 @@ def test_further_sets_are_found_by_their_names_and_brought_to_one_size(recipe, s
     assert torch.equal((dicm[0]["image"] * 255).round() / 255, dicm[0]["image"])
 
 
+def test_phones_that_are_there_are_found_without_the_others(recipe, sets, tmp_path):
+    shutil.copytree(sets / "LLIV-Phone", tmp_path / "LLIV-Phone")
+    shutil.rmtree(tmp_path / "LLIV-Phone" / PHONES[0])
+    found, lacking = recipe.further_sets(settings_of(no_reference=str(tmp_path)))
+    assert [one.subset for one in found if one.name == VIDEO] == list(PHONES[1:])
+    assert lacking[VIDEO].startswith(f"no folder of frames for {PHONES[0]} in")
+
+
 def test_a_folder_of_another_set_is_not_taken_for_a_set(recipe, sets):
     settings = settings_of(no_reference=str(sets / "LIME"))
     assert list(recipe.no_reference_data(settings)[0]) == ["lime"]
-    found, lacking = recipe.saliency_sets(settings)
+    found, lacking = saliency_sets(settings)
     assert list(found) == ["builtin-streets"] and lacking["ecssd"].startswith("no folder ECSSD")
 
 
@@ -233,7 +242,7 @@ def done(recipe, sets, tmp_path_factory):
     for name, data in (
         ("builtin-photos", recipe.test_data(settings)[0]),
         ("coco-low-light", recipe.further_sets(settings)[0][4].data),
-        ("builtin-streets", recipe.saliency_sets(settings)[0]["builtin-streets"]),
+        ("builtin-streets", saliency_sets(settings)[0]["builtin-streets"]),
     ):
         for index in range(len(data)):
             image = data[index]["target"]  # this program gets everything right
@@ -347,7 +356,7 @@ def test_the_saliency_network_is_frozen_and_only_seen_by_day_in_training(recipe,
     assert weights == file_hash(Run(key).weights_path)
     described = recipe.experiment(key, done[1]).data.describe()
     assert described["source"]["light"] == "day" and described["source"]["split"] == "train"
-    dark = recipe.saliency_sets(done[1])[0]["ecssd"][0]
+    dark = saliency_sets(done[1])[0]["ecssd"][0]
     assert dark["image"].mean() < 0.5 * dark["target"].mean()
 
 
@@ -514,9 +523,9 @@ def test_bias_is_what_is_found_salient_less_what_is(recipe, tmp_path, monkeypatc
 
 def test_charts_say_in_words_who_is_best(done, monkeypatch):
     said = []
-    monkeypatch.setattr(jcrnet_report, "show", lambda figure, alt: said.append((figure, alt)))
-    jcrnet_report.metric_chart(done[2])
-    jcrnet_report.mean_chart(done[2])
+    monkeypatch.setattr(jcrnet_charts, "show", lambda figure, alt: said.append((figure, alt)))
+    jcrnet_charts.metric_chart(done[2].main)
+    jcrnet_charts.mean_chart(done[2].main + done[2].further)
     (lines, first), (_, second) = said
     assert "best psnr: published jcrnet, here snr" in first and "niqe: published ddnet" in first
     assert len(lines.axes) == 5
@@ -527,8 +536,8 @@ def test_charts_say_in_words_who_is_best(done, monkeypatch):
 
 def test_means_are_of_rows_that_are_on_every_set():
     values = [("a", "x", 1.0), ("a", "y", 2.0), ("a", "y", 4.0), ("b", "x", 9.0)]
-    assert jcrnet_report._over_sets(values) == ({"a": 2.0}, 2)
-    assert jcrnet_report._over_sets([]) == ({}, 0)
+    assert jcrnet_charts._over_sets(values) == ({"a": 2.0}, 2)
+    assert jcrnet_charts._over_sets([]) == ({}, 0)
 
 
 def test_pictures_of_ablations_are_those_that_were_run(recipe, done, folder):

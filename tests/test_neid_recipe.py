@@ -8,7 +8,7 @@ from dataset_trees import lol, picture, save
 from torch import Tensor
 
 from llie_core.published import table as published_table
-from llie_core.recipes import get_recipe, neid, neid_report, paired, paired_report
+from llie_core.recipes import get_recipe, neid, neid_report, paired_report, paired_scores
 from llie_core.recipes.neid import SEQUENCE, UNET, BrightenThenEnlarge
 from llie_core.reporting.claims import judge, load_claims
 from llie_core.reporting.scores import select
@@ -203,7 +203,7 @@ def test_protocols_without_weights_are_left_out_and_told(recipe, folder, tmp_pat
     everything = recipe.protocols(settings_of(protocols=[]))
     assert "ssim-3d" in everything and "lpips-alex" not in everything
     assert not any("illumination-ratio" in name for name in everything)
-    assert paired.lacking_weights("niqe-live") == "not available: llie weights fetch niqe"
+    assert paired_scores.lacking_weights("niqe-live") == "not available: llie weights fetch niqe"
     table = paired_report.protocol_table(recipe, asked, recipe.key(asked, "gamma"))
     values = {row[0]: row[2] for row in table.rows}
     assert float(values["psnr-rgb-float"]) > 0
@@ -236,6 +236,15 @@ def test_sets_without_ground_truth_are_found_or_told(recipe, unpaired):
     assert table.rows[0] == ["lime", "not run", "no folder given (setting no_reference)"]
 
 
+def test_a_flat_folder_of_pictures_is_not_taken_for_every_set(recipe, unpaired):
+    save(unpaired / "a.png", picture(0, (40, 30)))
+    found, lacking = recipe.no_reference_data(settings_of(no_reference=str(unpaired)))
+    assert list(found) == ["lime", "dicm"] and lacking["npe"].startswith("no folder NPE in")
+    # The folder of one set alone is that set and no other.
+    found, lacking = recipe.no_reference_data(settings_of(no_reference=str(unpaired / "LIME")))
+    assert list(found) == ["lime"] and set(lacking) == {"npe", "dicm"}
+
+
 def test_rows_are_scored_on_them(recipe, folder, unpaired, shared_data, monkeypatch):
     monkeypatch.setenv("LLIE_WEIGHTS", str(shared_data / "metric_weights"))
     settings = settings_of(
@@ -248,7 +257,7 @@ def test_rows_are_scored_on_them(recipe, folder, unpaired, shared_data, monkeypa
         ("niqe", "niqe-live"), ("brisque", "brisque-live"),
     }  # fmt: skip
     with monkeypatch.context() as patch:
-        patch.setattr(paired, "evaluate", lambda *_: 1 / 0)
+        patch.setattr(paired_scores, "evaluate", lambda *_: 1 / 0)
         assert recipe.no_reference_scores(settings, "cpu") == scores  # read back
     table = paired_report.no_reference_table(recipe, settings, scores)
     assert table.header == ["", "lime, niqe", "lime, brisque", "dicm, niqe", "dicm, brisque"]

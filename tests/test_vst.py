@@ -92,105 +92,120 @@ def test_released_tensors_go_where_they_belong(vst, released):
         assert torch.equal(state[own], released[name])
 
 
-def released_forward(w, x):
-    """VST on normalised images (B, 3, 224, 224) by the released names."""
+class Released:
+    """VST by the released names; `w` holds the tensors of the file."""
 
-    def linear(x, name):
-        return F.linear(x, w[f"{name}.weight"], w.get(f"{name}.bias"))
+    def __init__(self, w):
+        self.w = w
 
-    def norm(x, name):
-        return F.layer_norm(x, x.shape[-1:], w[f"{name}.weight"], w[f"{name}.bias"])
+    def linear(self, x, name):
+        return F.linear(x, self.w[f"{name}.weight"], self.w.get(f"{name}.bias"))
 
-    def mlp(x, name, first="0", second="2"):
-        return linear(F.gelu(linear(x, f"{name}.{first}")), f"{name}.{second}")
+    def norm(self, x, name):
+        return F.layer_norm(x, x.shape[-1:], self.w[f"{name}.weight"], self.w[f"{name}.bias"])
 
-    def attention(x, name, heads):
-        width = w[f"{name}.qkv.weight"].shape[0] // 3
-        q, k, v = linear(x, f"{name}.qkv").split(width, dim=2)
+    def mlp(self, x, name, first="0", second="2"):
+        return self.linear(F.gelu(self.linear(x, f"{name}.{first}")), f"{name}.{second}")
+
+    def attention(self, x, name, heads):
+        width = self.w[f"{name}.qkv.weight"].shape[0] // 3
+        q, k, v = self.linear(x, f"{name}.qkv").split(width, dim=2)
         parts = [t.reshape(len(x), -1, heads, width // heads).transpose(1, 2) for t in (q, k, v)]
         scale = (x.shape[2] // heads) ** -0.5
         y = (parts[0] @ parts[1].mT * scale).softmax(-1) @ parts[2]
-        return linear(y.transpose(1, 2).reshape(len(x), -1, width), f"{name}.proj"), v
+        return self.linear(y.transpose(1, 2).reshape(len(x), -1, width), f"{name}.proj"), v
 
-    def blocks(x, name, depth, heads):
+    def blocks(self, x, name, depth, heads):
         for k in range(depth):
             b = f"{name}.blocks.{k}"
-            x = x + attention(norm(x, f"{b}.norm1"), f"{b}.attn", heads)[0]
-            x = x + mlp(norm(x, f"{b}.norm2"), f"{b}.mlp", "fc1", "fc2")
+            x = x + self.attention(self.norm(x, f"{b}.norm1"), f"{b}.attn", heads)[0]
+            x = x + self.mlp(self.norm(x, f"{b}.norm2"), f"{b}.mlp", "fc1", "fc2")
         return x
 
-    def t2t(x, name):
-        y, v = attention(norm(x, f"{name}.norm1"), f"{name}.attn", 1)
+    def t2t(self, x, name):
+        y, v = self.attention(self.norm(x, f"{name}.norm1"), f"{name}.attn", 1)
         y = y + v
-        return y + mlp(norm(y, f"{name}.norm2"), f"{name}.mlp", "fc1", "fc2")
+        return y + self.mlp(self.norm(y, f"{name}.norm2"), f"{name}.mlp", "fc1", "fc2")
 
-    def square(x):
-        return x.mT.reshape(len(x), x.shape[2], math.isqrt(x.shape[1]), -1)
+    def task(self, x, name, place):
+        y = self.norm(x, f"{name}.norm")
+        q, t = self.linear(y[:, 1:-1], f"{name}.q"), y[:, place][:, None]
+        weight = torch.sigmoid(q @ self.linear(t, f"{name}.k").mT / math.sqrt(384))
+        return x[:, 1:-1] + self.linear(weight @ self.linear(t, f"{name}.v"), f"{name}.proj")
 
-    def task(x, name, place):
-        y = norm(x, f"{name}.norm")
-        q, t = linear(y[:, 1:-1], f"{name}.q"), y[:, place][:, None]
-        weight = torch.sigmoid(q @ linear(t, f"{name}.k").mT / math.sqrt(384))
-        return x[:, 1:-1] + linear(weight @ linear(t, f"{name}.v"), f"{name}.proj")
+    def both_tasks(self, x, name, depth, heads):
+        x = self.blocks(x, f"{name}.encoderlayer", depth, heads)
+        x = self.norm(x, f"{name}.encoderlayer.norm")
+        saliency = self.task(x, f"{name}.saliency_token_pre", 0)
+        return x, saliency, self.task(x, f"{name}.contour_token_pre", -1)
 
-    def both_tasks(x, name, depth, heads):
-        x = norm(blocks(x, f"{name}.encoderlayer", depth, heads), f"{name}.encoderlayer.norm")
-        return x, task(x, f"{name}.saliency_token_pre", 0), task(x, f"{name}.contour_token_pre", -1)
-
-    def performer(x, name):
-        k, q, v = linear(norm(x, f"{name}.norm1"), f"{name}.kqv").split(64, dim=2)
-        k, q = (
-            torch.exp(t @ w[f"{name}.w"].T - (t * t).sum(2, keepdim=True) / 2) / math.sqrt(32)
-            for t in (k, q)
-        )
+    def performer(self, x, name):
+        k, q, v = self.linear(self.norm(x, f"{name}.norm1"), f"{name}.kqv").split(64, dim=2)
+        w = self.w[f"{name}.w"].T
+        k, q = (torch.exp(t @ w - (t * t).sum(2, keepdim=True) / 2) / math.sqrt(32) for t in (k, q))
         weight = q @ k.mT  # all pairs, where the linear form never writes them out
         y = weight @ v / (weight.sum(2, keepdim=True) + 1e-8)
-        x = x + linear(y, f"{name}.proj")
-        return x + mlp(norm(x, f"{name}.norm2"), f"{name}.mlp")
+        x = x + self.linear(y, f"{name}.proj")
+        return x + self.mlp(self.norm(x, f"{name}.norm2"), f"{name}.mlp")
 
-    def up(x, name, side, kernel, stride, padding):
-        y = linear(x, f"{name}.project").mT
+    def up(self, x, name, side, kernel, stride, padding):
+        y = self.linear(x, f"{name}.project").mT
         return F.fold(y, side, kernel, stride=stride, padding=padding).flatten(2).mT
 
-    def step(tokens, encoded, k, name, side):
+    def step(self, tokens, encoded, k, name, side):
         d, p = f"decoder.decoder{k}", f"decoder.token_pre_{name}"
-        x = up(mlp(norm(tokens[:, 1:-1], f"{d}.norm"), f"{d}.mlp"), d, side, 3, 2, 1)
-        x = performer(mlp(torch.cat([x, encoded], 2), f"{d}.concatFuse"), f"{d}.att")
-        x = mlp(norm(x, f"{p}.norm"), f"{p}.mlp")
-        x, s, c = both_tasks(torch.cat([tokens[:, :1], x, tokens[:, -1:]], 1), p, 2, 1)
-        s = mlp(norm(s, f"{p}.norm2"), f"{p}.mlp2")
-        return x, s, mlp(norm(c, f"{p}.norm2_c"), f"{p}.mlp2_c")
+        x = self.mlp(self.norm(tokens[:, 1:-1], f"{d}.norm"), f"{d}.mlp")
+        x = torch.cat([self.up(x, d, side, 3, 2, 1), encoded], 2)
+        x = self.performer(self.mlp(x, f"{d}.concatFuse"), f"{d}.att")
+        x = self.mlp(self.norm(x, f"{p}.norm"), f"{p}.mlp")
+        x, s, c = self.both_tasks(torch.cat([tokens[:, :1], x, tokens[:, -1:]], 1), p, 2, 1)
+        s = self.mlp(self.norm(s, f"{p}.norm2"), f"{p}.mlp2")
+        return x, s, self.mlp(self.norm(c, f"{p}.norm2_c"), f"{p}.mlp2_c")
 
-    t = "rgb_backbone.tokens_to_token"
-    x4 = t2t(F.unfold(x, 7, padding=2, stride=4).mT, f"{t}.attention1")
-    x8 = t2t(F.unfold(square(x4), 3, padding=1, stride=2).mT, f"{t}.attention2")
-    y = linear(F.unfold(square(x8), 3, padding=1, stride=2).mT, f"{t}.project")
-    y = torch.cat([w["rgb_backbone.cls_token"].expand(len(x), -1, -1), y], 1)
-    y = blocks(y + w["rgb_backbone.pos_embed"], "rgb_backbone", 14, 6)
-    y = norm(y, "rgb_backbone.norm")[:, 1:]
-    y = norm(blocks(y, "transformer.encoderlayer", 4, 6), "transformer.encoderlayer.rgb_norm")
-    y = mlp(norm(y, "token_trans.norm"), "token_trans.mlp_s")
-    tokens = (
-        w[f"token_trans.{name}_token"].expand(len(x), -1, -1) for name in ("saliency", "contour")
-    )
-    first, last = tokens
-    y, s16, c16 = both_tasks(torch.cat([first, y, last], 1), "token_trans", 4, 6)
-    s16 = mlp(norm(s16, "decoder.norm"), "decoder.mlp")
-    c16 = mlp(norm(c16, "decoder.norm_c"), "decoder.mlp_c")
-    y, s8, c8 = step(y, x8, 1, "1_8", 28)
-    y, s4, c4 = step(y, x4, 2, "1_4", 56)
-    s1, c1 = up(s4, "decoder.decoder3", 224, 7, 4, 2), up(c4, "decoder.decoder3_c", 224, 7, 4, 2)
-    sizes = ("1_16", "1_8", "1_4", "1_1")
-    return (
-        [
-            square(linear(s, f"decoder.pre_{n}"))
-            for n, s in zip(sizes, (s16, s8, s4, s1), strict=True)
-        ],
-        [
-            square(linear(c, f"decoder.pre_{n}_c"))
-            for n, c in zip(sizes, (c16, c8, c4, c1), strict=True)
-        ],
-    )
+    def encode(self, x):
+        """Tokens at 1/4, 1/8 and 1/16 of normalised images (B, 3, 224, 224)."""
+        t = "rgb_backbone.tokens_to_token"
+        x4 = self.t2t(F.unfold(x, 7, padding=2, stride=4).mT, f"{t}.attention1")
+        x8 = self.t2t(F.unfold(square(x4), 3, padding=1, stride=2).mT, f"{t}.attention2")
+        y = self.linear(F.unfold(square(x8), 3, padding=1, stride=2).mT, f"{t}.project")
+        y = torch.cat([self.w["rgb_backbone.cls_token"].expand(len(x), -1, -1), y], 1)
+        y = self.blocks(y + self.w["rgb_backbone.pos_embed"], "rgb_backbone", 14, 6)
+        return x4, x8, self.norm(y, "rgb_backbone.norm")[:, 1:]
+
+    def convert(self, y):
+        """The tokens of both tasks around those of the image."""
+        name = "transformer.encoderlayer"
+        y = self.norm(self.blocks(y, name, 4, 6), f"{name}.rgb_norm")
+        y = self.mlp(self.norm(y, "token_trans.norm"), "token_trans.mlp_s")
+        first, last = (
+            self.w[f"token_trans.{name}_token"].expand(len(y), -1, -1)
+            for name in ("saliency", "contour")
+        )
+        return torch.cat([first, y, last], 1)
+
+    def forward(self, x):
+        """Logits of saliency and of contours at 1/16, 1/8, 1/4 and 1/1."""
+        x4, x8, y = self.encode(x)
+        y, s16, c16 = self.both_tasks(self.convert(y), "token_trans", 4, 6)
+        s16 = self.mlp(self.norm(s16, "decoder.norm"), "decoder.mlp")
+        c16 = self.mlp(self.norm(c16, "decoder.norm_c"), "decoder.mlp_c")
+        y, s8, c8 = self.step(y, x8, 1, "1_8", 28)
+        y, s4, c4 = self.step(y, x4, 2, "1_4", 56)
+        s1 = self.up(s4, "decoder.decoder3", 224, 7, 4, 2)
+        c1 = self.up(c4, "decoder.decoder3_c", 224, 7, 4, 2)
+        return self.heads((s16, s8, s4, s1), ""), self.heads((c16, c8, c4, c1), "_c")
+
+    def heads(self, tokens, end):
+        sizes = ("1_16", "1_8", "1_4", "1_1")
+        return [
+            square(self.linear(t, f"decoder.pre_{size}{end}"))
+            for size, t in zip(sizes, tokens, strict=True)
+        ]
+
+
+def square(x):
+    """Tokens (B, N, C) as maps (B, C, √N, √N)."""
+    return x.mT.reshape(len(x), x.shape[2], math.isqrt(x.shape[1]), -1)
 
 
 def test_the_network_is_the_released_one(vst, released):
@@ -198,7 +213,7 @@ def test_the_network_is_the_released_one(vst, released):
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
     with torch.no_grad():
         ours = vst(x)
-        theirs = released_forward(released, (x - mean[:, None, None]) / std[:, None, None])
+        theirs = Released(released).forward((x - mean[:, None, None]) / std[:, None, None])
     for mine, other in zip(ours[0] + ours[1], theirs[0] + theirs[1], strict=True):
         assert other.std() > 0.02
         torch.testing.assert_close(mine, other, rtol=1e-3, atol=1e-4)

@@ -27,56 +27,54 @@ PUBLISHED_BYTES = 257_717_640  # of the public yolov4.weights
 
 def layers():
     """yolov4.cfg: ("conv", filters, size, stride, activation), ("add", from), ("route", …), …"""
-    rows = []
+    return [*backbone_layers(), *neck_layers(), *head_layers()]
 
-    def conv(filters, size, stride=1, activation="mish"):
-        rows.append(("conv", filters, size, stride, activation))
 
-    def leaky(*filters_and_sizes):
-        for filters, size in filters_and_sizes:
-            conv(filters, size, 1, "leaky")
+def conv(filters, size, stride=1, activation="mish"):
+    return ("conv", filters, size, stride, activation)
 
-    def yolo(filters):
-        conv(filters, 3, 1, "leaky")
-        conv(255, 1, 1, "linear")
-        rows.append(("yolo",))
 
-    conv(32, 3)
+def leaky(*filters_and_sizes):
+    return [conv(filters, size, 1, "leaky") for filters, size in filters_and_sizes]
+
+
+def backbone_layers():
+    rows = [conv(32, 3)]
     for channels, split, hidden, blocks, back in (
         (64, 64, 32, 1, -7), (128, 64, 64, 2, -10), (256, 128, 128, 8, -28),
         (512, 256, 256, 8, -28), (1024, 512, 512, 4, -16),
     ):  # fmt: skip
-        conv(channels, 3, 2)
-        conv(split, 1)
-        rows.append(("route", -2))
-        conv(split, 1)
-        for _ in range(blocks):
-            conv(hidden, 1)
-            conv(split, 3)
-            rows.append(("add", -3))
-        conv(split, 1)
-        rows.append(("route", -1, back))
-        conv(channels, 1)
-    leaky((512, 1), (1024, 3), (512, 1))
-    rows += [("pool", 5), ("route", -2), ("pool", 9), ("route", -4), ("pool", 13)]
-    rows.append(("route", -1, -3, -5, -6))
-    leaky((512, 1), (1024, 3), (512, 1), (256, 1))
-    rows += [("up",), ("route", 85)]
-    leaky((256, 1))
-    rows.append(("route", -1, -3))
-    leaky((256, 1), (512, 3), (256, 1), (512, 3), (256, 1), (128, 1))
-    rows += [("up",), ("route", 54)]
-    leaky((128, 1))
-    rows.append(("route", -1, -3))
-    leaky((128, 1), (256, 3), (128, 1), (256, 3), (128, 1))
-    yolo(256)
-    for c, back in ((256, -16), (512, -37)):
-        rows.append(("route", -4))
-        conv(c, 3, 2, "leaky")
-        rows.append(("route", -1, back))
-        leaky((c, 1), (2 * c, 3), (c, 1), (2 * c, 3), (c, 1))
-        yolo(2 * c)
+        rows += [conv(channels, 3, 2), conv(split, 1), ("route", -2), conv(split, 1)]
+        rows += [conv(hidden, 1), conv(split, 3), ("add", -3)] * blocks
+        rows += [conv(split, 1), ("route", -1, back), conv(channels, 1)]
     return rows
+
+
+def neck_layers():
+    """Pyramid pooling, then up to 1/8."""
+    return [
+        *leaky((512, 1), (1024, 3), (512, 1)),
+        ("pool", 5), ("route", -2), ("pool", 9), ("route", -4), ("pool", 13),
+        ("route", -1, -3, -5, -6),
+        *leaky((512, 1), (1024, 3), (512, 1), (256, 1)),
+        ("up",), ("route", 85), *leaky((256, 1)), ("route", -1, -3),
+        *leaky((256, 1), (512, 3), (256, 1), (512, 3), (256, 1), (128, 1)),
+        ("up",), ("route", 54), *leaky((128, 1)), ("route", -1, -3),
+        *leaky((128, 1), (256, 3), (128, 1), (256, 3), (128, 1)),
+    ]  # fmt: skip
+
+
+def head_layers():
+    """The heads at 1/8, 1/16 and 1/32, and the way down between them."""
+    rows = head(256)
+    for c, back in ((256, -16), (512, -37)):
+        rows += [("route", -4), conv(c, 3, 2, "leaky"), ("route", -1, back)]
+        rows += leaky((c, 1), (2 * c, 3), (c, 1), (2 * c, 3), (c, 1)) + head(2 * c)
+    return rows
+
+
+def head(filters):
+    return [conv(filters, 3, 1, "leaky"), conv(255, 1, 1, "linear"), ("yolo",)]
 
 
 def darknet_forward(values, x):

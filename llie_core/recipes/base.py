@@ -3,7 +3,8 @@
 import shutil
 import sys
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -40,7 +41,10 @@ KEPT_FILES = ("settings.json", "stamp.json", "log.csv", "validation.csv", "score
 
 @dataclass(frozen=True)
 class Measured:
-    """One number that a recipe measured; the base class adds what the run knows."""
+    """One number that a recipe measured; the base class adds what the run knows.
+
+    recognizer: who read the pictures, where it is not the setting `recognizer`.
+    """
 
     metric: str
     subset: str
@@ -49,6 +53,25 @@ class Measured:
     direction: str
     n: int
     protocol: str
+    recognizer: str = ""
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """How a row is scored on one test set, and what decides the scores besides its weights.
+
+    measure: (model, device) → what `Recipe.measure` returns; data: what identifies the set; test:
+    settings that decide; file: ends the names of the files beside the run ("" for the own test
+    set); code: modules that decide, besides the recipe's; about: fields of the scores that are not
+    those of the settings.
+    """
+
+    measure: Callable[[nn.Module, torch.device], tuple[list[Measured], list[dict]]]
+    data: dict
+    test: dict
+    file: str = ""
+    code: tuple[str, ...] = ()
+    about: dict = field(default_factory=dict)
 
 
 class Recipe(ABC):
@@ -175,6 +198,17 @@ class Recipe(ABC):
         return model.to(device or default_device()).eval()
 
     def evaluate(self, key: RunKey, settings: Settings, device=None) -> list[Score]:
+        """Scores of one row on the recipe's test set, measured or read back."""
+        scoring = Scoring(
+            lambda model, device: self.measure(key, settings, model, device),
+            data=self.row_data(key, settings)[1],
+            test=self.test_identity(settings),
+        )
+        return self.scored_once(key, settings, scoring, device)
+
+    def scored_once(
+        self, key: RunKey, settings: Settings, scoring: Scoring, device=None
+    ) -> list[Score]:
         """Scores of one row: read back if neither weights, test set nor metrics changed."""
         run, device = Run(key), torch.device(device or default_device())
         stamp = run.read_stamp() if self.is_trained(key) else {}
@@ -183,22 +217,25 @@ class Recipe(ABC):
         eval_hash = content_hash(
             {
                 "train": stamp.get("train_hash", f"{key.method}, not trained"),
-                "test": self.test_identity(settings),
-                "data": self.row_data(key, settings)[1],
-                "code": code_fingerprint(__name__, *self.score_code, *own_code),
+                "test": scoring.test,
+                "data": scoring.data,
+                "code": code_fingerprint(__name__, *self.score_code, *scoring.code, *own_code),
             }
         )
-        scores_path = run.directory / "scores.csv"
+        scores_path, images_path = (
+            run.directory / f"{'-'.join(filter(None, (stem, scoring.file)))}.csv"
+            for stem in ("scores", "per_image")
+        )
+        record = scores_path.with_suffix(".json")
         with locked(run.lock_path, str(key)):
-            known = read_json(run.directory / "scores.json").get("eval_hash")
-            if known == eval_hash and scores_path.exists():
+            if scores_path.exists() and read_json(record).get("eval_hash") == eval_hash:
                 return read_scores(scores_path)
-            model = self.load(key, settings, device)
-            measured, images = self.measure(key, settings, model, device)
-            scores = [self._score(m, key, settings, stamp, device) for m in measured]
+            measured, images = scoring.measure(self.load(key, settings, device), device)
+            made = [self._score(m, key, settings, stamp, device) for m in measured]
+            scores = [replace(score, **scoring.about) for score in made]
             write_scores(scores_path, scores)
-            write_rows(run.directory / "per_image.csv", images)
-            run.write_json("scores.json", {"eval_hash": eval_hash, **self.test_identity(settings)})
+            write_rows(images_path, images)
+            run.write_json(record.name, {"eval_hash": eval_hash, **scoring.test})
         return scores
 
     def reproduce(self, settings: Settings, device=None) -> list[Score]:
@@ -287,7 +324,6 @@ class Recipe(ABC):
             run=str(key),
             method=key.model,
             variant=key.variant,
-            recognizer=getattr(settings, "recognizer", ""),
             dataset=settings.dataset,
             split=self.test_split(settings),
             seed=key.seed,
@@ -297,7 +333,8 @@ class Recipe(ABC):
             steps_done=stamp.get("steps_done", 0),
             steps_planned=stamp.get("steps_planned", 0),
             weights=self._weights_source(key, settings, stamp),
-            **vars(measured),
+            **vars(measured)
+            | {"recognizer": measured.recognizer or getattr(settings, "recognizer", "")},
         )
 
 

@@ -22,7 +22,7 @@ Differs from the paper:
 """
 
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 import torch
@@ -32,47 +32,32 @@ from torch.utils.data import Dataset
 from llie_core.data import collate, open_dataset
 from llie_core.data.dark_faces import Darkener
 from llie_core.data.darkening import quantise
-from llie_core.data.external import ExternalOutputs
 from llie_core.data.flat import Pictures
-from llie_core.data.registry import Absent
 from llie_core.data.wrappers import Augmented, Cached, WithReference
-from llie_core.files import locked, project_root, write_rows
+from llie_core.files import project_root
 from llie_core.losses.degradation import (
     SSIM_WEIGHT,
     DegradationObjective,
     RefinementObjective,
 )
 from llie_core.losses.paired import structural_similarity
-from llie_core.losses.task_driven import TaskLoss
 from llie_core.models import create_enhancer
 from llie_core.models.drgn import VARIANTS, Discriminators, TwoStep
+from llie_core.recipes.base import Scoring
 from llie_core.recipes.drgn_detection import (
     DETECTOR,
     DetectionSet,
     detect,
     detection_sets,
+    detector_experiment,
     detector_of,
-    object_targets,
-    streets_by_day,
 )
-from llie_core.recipes.paired import (
-    MAIN,
-    QUICK_PROTOCOLS,
-    Chosen,
-    PairedRecipe,
-    PairedSettings,
-)
-from llie_core.reporting.scores import Score, read_scores, select, summarise, write_scores
-from llie_core.runs import (
-    Run,
-    RunKey,
-    code_fingerprint,
-    content_hash,
-    file_hash,
-    folder_fingerprint,
-    read_json,
-)
-from llie_core.training import Experiment, TrainSettings, default_device, load_weights
+from llie_core.recipes.further import open_further, opened
+from llie_core.recipes.paired import QUICK_PROTOCOLS, PairedRecipe, PairedSettings
+from llie_core.recipes.paired_scores import MAIN
+from llie_core.reporting.scores import Score, select, summarise
+from llie_core.runs import Run, RunKey, file_hash
+from llie_core.training import Experiment, load_weights
 
 DEGRADATION = "_degradation"  # ends the model's name in the key of a first training
 ANCHORED, ANCHOR_WEIGHT = "anchored", 1.0
@@ -146,7 +131,7 @@ PROFILES = {
     ),
     "quick": _QUICK,
     "reference": replace(
-        _LOL, profile="reference", models=("drgn", "lw_drgn", "drgn+anchored"), size=64,
+        _LOL, profile="reference", size=64,
         degradation_steps=300, steps=600, lr=5e-4, validate_every=100, val_size=128,
     ),
     "paper": replace(
@@ -245,7 +230,7 @@ class DrgnRecipe(PairedRecipe):
 
     def experiment(self, key: RunKey, settings: DrgnSettings) -> Experiment:
         if key.model == DETECTOR:
-            return self._detector_experiment(key, settings)
+            return detector_experiment(key, self.build(key, settings), settings)
         if key.model.endswith(DEGRADATION):
             return self._degradation_experiment(key, settings)
         experiment = replace(super().experiment(key, settings), collate=collate_references)
@@ -294,44 +279,13 @@ class DrgnRecipe(PairedRecipe):
             planned_steps=DEGRADATION_STEPS,
         )
 
-    def _detector_experiment(self, key: RunKey, settings: DrgnSettings) -> Experiment:
-        detector = self.build(key, settings)
-        data = Augmented(streets_by_day(settings, "train"), turns="horizontal")
-        return Experiment(
-            key=key,
-            model=detector,
-            objective=TaskLoss(detector, object_targets),
-            data=data,
-            collate=collate,
-            settings=TrainSettings(
-                steps=settings.detector_steps,
-                batch_size=settings.detector_batch,
-                lr=settings.detector_lr,
-                schedule="cosine",
-                workers=settings.workers,
-            ),
-            identity={"data": data.describe()},
-            code=(f"llie_core.recognizers.{DETECTOR}", "llie_core.losses.task_driven",
-                  "llie_core.data.streets", "llie_core.data.transforms"),
-        )  # fmt: skip
-
     # Further test sets -------------------------------------------------------------------------
 
     def further_sets(self, settings: DrgnSettings) -> tuple[dict[str, Dataset], dict[str, str]]:
         """The sets of Tables 2 and 3 that the folder holds, and why the others are not there."""
         found, lacking = self.no_reference_data(settings)
-        for name in PAIRS:
-            if not settings.no_reference:
-                lacking[name] = "no folder given (setting no_reference)"
-                continue
-            try:
-                data = open_dataset(name, "test", project_root() / settings.no_reference)
-            except Absent as error:
-                lacking[name] = str(error)
-                continue
-            count = settings.no_reference_count
-            found[name] = Chosen(data, count) if 0 < count < len(data) else data
-        return found, lacking
+        pairs, absent = opened(PAIRS, partial(open_further, settings))
+        return found | pairs, lacking | absent
 
     def further_scores(self, settings: DrgnSettings, device=None) -> list[Score]:
         """Every row on every further set; each score names its set, DICM and MEF also as one."""
@@ -375,34 +329,16 @@ class DrgnRecipe(PairedRecipe):
         data = self.further_row_data(key, settings, one.name, one.data)
         if data is None:
             return []
-        run, device = Run(key), torch.device(device or default_device())
-        stamp = run.read_stamp() if self.is_trained(key) else {}
-        eval_hash = content_hash(
-            {
-                "train": stamp.get("train_hash", f"{key.method}, not trained"),
-                "data": one.data.describe(),
-                "external": "" if data is one.data else _pictures_of(data),
-                "detector": weights,
-                "protocols": list(one.protocols),
-                "code": code_fingerprint(__name__, "llie_core.recipes.drgn_detection",
-                                         "llie_core.metrics.detection", *self.score_code,
-                                         type(self.build(key, settings)).__module__),
-            }
-        )  # fmt: skip
-        path = run.directory / f"detection-{one.name}.csv"
-        with locked(run.lock_path, str(key)):
-            if path.exists() and read_json(path.with_suffix(".json")).get("eval_hash") == eval_hash:
-                return read_scores(path)
-            model = self.load(key, settings, device)
-            found, images = detect(model, detector, data, one.protocols, device,
-                                   by_day=key.model == "original")  # fmt: skip
-            made = [self._score(m, key, settings, stamp, device) for m in found]
-            about = {"dataset": one.name, "split": "test", "recognizer": one.detector}
-            scores = [replace(score, **about) for score in made]
-            write_scores(path, scores)
-            write_rows(run.directory / f"per_image-detection-{one.name}.csv", images)
-            run.write_json(path.with_suffix(".json").name, {"eval_hash": eval_hash})
-        return scores
+        by_day = key.model == "original"
+        scoring = Scoring(
+            lambda model, device: detect(model, detector, data, one.protocols, device, by_day),
+            data=data.describe(),
+            test={"detector": weights, "protocols": list(one.protocols)},
+            file=f"detection-{one.name}",
+            code=(__name__, "llie_core.recipes.drgn_detection", "llie_core.metrics.detection"),
+            about={"dataset": one.name, "split": "test", "recognizer": one.detector},
+        )
+        return self.scored_once(key, settings, scoring, device)
 
     def headline(self, scores: list[Score]) -> str:
         parts = []
@@ -446,12 +382,6 @@ def collate_references(items: list[dict]) -> dict[str, Tensor]:
     """`collate`, with the reference pictures stacked too."""
     batch = collate(items)
     return batch | {"reference": torch.stack(batch["reference"])}
-
-
-def _pictures_of(data: ExternalOutputs) -> str:
-    """What identifies the pictures of another program."""
-    names = [str(path.relative_to(data.folder)) for path in data.folder.rglob("*.*")]
-    return folder_fingerprint(data.folder, names)
 
 
 def _pooled(scores: list[Score]) -> list[Score]:

@@ -15,6 +15,7 @@ weights.
 
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -24,13 +25,17 @@ from llie_core.data import collate, open_dataset
 from llie_core.data.registry import Absent
 from llie_core.data.streets import STREET_OBJECTS
 from llie_core.data.synthesis import COCO_STYLE
-from llie_core.data.wrappers import Cached, Darkened, Resized, Wrapped
+from llie_core.data.wrappers import Augmented, Cached, Darkened, Resized, Wrapped
 from llie_core.files import project_root
+from llie_core.losses.task_driven import TaskLoss
 from llie_core.metrics.detection import DetectionScores
 from llie_core.metrics.protocols import evaluate, load_protocols
 from llie_core.recipes.base import Measured
-from llie_core.recipes.paired import MAIN, Chosen, lacking_weights, measured
+from llie_core.recipes.further import at_most, opened
+from llie_core.recipes.paired_scores import MAIN, lacking_weights, measured
 from llie_core.recognizers import Recognizer, create_recognizer
+from llie_core.runs import RunKey
+from llie_core.training import Experiment, TrainSettings
 
 DETECTOR = "light_detector"
 # What the light detector finds; of STREET_OBJECTS, all but these are vehicles.
@@ -68,20 +73,13 @@ def detection_sets(settings) -> tuple[list[DetectionSet], dict[str, str]]:
         _set(name, data, DETECTOR, paired=True)
         for name, data in zip((DARKENED, STREETS), light, strict=True)
     ]
-    lacking = {}
-    for name, opened in ((COCO, _coco), (EXDARK, _exdark)):
-        if not settings.detection_data:
-            lacking[name] = "no folder given (setting detection_data)"
-            continue
-        try:
-            data = opened(settings)
-        except Absent as error:
-            lacking[name] = str(error)
-            continue
-        detector = "yolov4" if settings.yolov4_weights else ""
-        sets.append(_set(name, data, detector, paired=name == COCO))
-        if not detector:
-            lacking[f"{name}, detection"] = "no weights given (setting yolov4_weights)"
+    openers = {COCO: _coco, EXDARK: _exdark}
+    copies, lacking = opened(openers, lambda name: openers[name](settings))
+    detector = "yolov4" if settings.yolov4_weights else ""
+    sets += [_set(name, data, detector, paired=name == COCO) for name, data in copies.items()]
+    if not detector:
+        why = "no weights given (setting yolov4_weights)"
+        lacking |= {f"{name}, detection": why for name in copies}
     return sets, lacking
 
 
@@ -95,6 +93,28 @@ def detector_of(settings, frozen: bool = True, name: str = DETECTOR) -> Recogniz
     """An untrained detector: the light one of persons and vehicles, or YOLOv4."""
     options = {"classes": len(KINDS)} if name == DETECTOR else {}
     return create_recognizer(name, frozen=frozen, **options)
+
+
+def detector_experiment(key: RunKey, detector: Recognizer, settings) -> Experiment:
+    """The training of the light detector on drawn streets by day."""
+    data = Augmented(streets_by_day(settings, "train"), turns="horizontal")
+    return Experiment(
+        key=key,
+        model=detector,
+        objective=TaskLoss(detector, object_targets),
+        data=data,
+        collate=collate,
+        settings=TrainSettings(
+            steps=settings.detector_steps,
+            batch_size=settings.detector_batch,
+            lr=settings.detector_lr,
+            schedule="cosine",
+            workers=settings.workers,
+        ),
+        identity={"data": data.describe()},
+        code=(f"llie_core.recognizers.{DETECTOR}", "llie_core.losses.task_driven",
+              "llie_core.data.streets", "llie_core.data.transforms"),
+    )  # fmt: skip
 
 
 def object_targets(batch: dict) -> list[dict[str, Tensor]]:
@@ -158,18 +178,23 @@ def _streets(settings, light: str) -> Dataset:
 
 
 def _coco(settings) -> Dataset:
-    data = open_dataset("coco", "val", project_root() / settings.detection_data)
+    data = open_dataset("coco", "val", _root(settings))
     return Darkened(_prepared(settings, data), COCO_STYLE)
 
 
 def _exdark(settings) -> Dataset:
-    root = project_root() / settings.detection_data
-    return _prepared(settings, open_dataset("exdark", "all", root, label_space="coco"))
+    data = open_dataset("exdark", "all", _root(settings), label_space="coco")
+    return _prepared(settings, data)
+
+
+def _root(settings) -> Path:
+    if not settings.detection_data:
+        raise Absent("no folder given (setting detection_data)")
+    return project_root() / settings.detection_data
 
 
 def _prepared(settings, data: Dataset) -> Dataset:
-    count = settings.detection_count
-    data = Chosen(data, count) if 0 < count < len(data) else data
+    data = at_most(data, settings.detection_count)
     return Resized(data, settings.detection_size, quantised=True)
 
 

@@ -13,49 +13,37 @@ video (VIII). Two things that nobody can have get a stand-in, which says so:
 """
 
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import partial
 
 import numpy as np
 import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from llie_core.data import collate, dataset_spec, open_dataset
-from llie_core.data.darkening import DarkeningRange, linear_to_srgb, quantise, srgb_to_linear
-from llie_core.data.external import ExternalOutputs
+from llie_core.data import collate, open_dataset
+from llie_core.data.darkening import linear_to_srgb, quantise, srgb_to_linear
 from llie_core.data.flat import PHONES
-from llie_core.data.registry import Absent, locate, open_at
-from llie_core.data.wrappers import Augmented, Cached, Darkened, Joined, Resized, Wrapped
-from llie_core.files import locked, project_root, write_rows
+from llie_core.data.wrappers import Augmented, Joined, Resized, Wrapped
+from llie_core.files import project_root
 from llie_core.losses.paired import jcrnet_loss
-from llie_core.losses.task_driven import TaskLoss
-from llie_core.metrics import psnr
-from llie_core.metrics.protocols import load_protocols
-from llie_core.metrics.saliency import SaliencyScores
 from llie_core.models import create_enhancer
 from llie_core.models.jcrnet import ABLATIONS, FORMS
-from llie_core.recipes.base import Measured
-from llie_core.recipes.paired import (
-    BASELINES,
-    MAIN,
-    QUICK_PROTOCOLS,
-    Chosen,
-    PairedRecipe,
-    PairedSettings,
-    lacking_weights,
+from llie_core.recipes.base import Scoring
+from llie_core.recipes.further import open_further, opened
+from llie_core.recipes.jcrnet_saliency import (
+    SALIENCY,
+    SALIENCY_NET,
+    SALIENCY_ROWS,
+    read_saliency,
+    saliency_experiment,
+    saliency_sets,
 )
+from llie_core.recipes.paired import BASELINES, QUICK_PROTOCOLS, PairedRecipe, PairedSettings
+from llie_core.recipes.paired_scores import MAIN, lacking_weights
 from llie_core.recognizers import Recognizer, create_recognizer
-from llie_core.reporting.scores import Score, read_scores, summarise, write_scores
-from llie_core.runs import (
-    Run,
-    RunKey,
-    code_fingerprint,
-    content_hash,
-    file_hash,
-    folder_fingerprint,
-    read_json,
-)
-from llie_core.training import Experiment, TrainSettings, default_device, load_weights
+from llie_core.reporting.scores import Score, summarise
+from llie_core.runs import RunKey, file_hash
+from llie_core.training import Experiment, load_weights
 
 CLASSICAL = (
     "he", "ldr", "lrs", "jed", "sdd", "lime", "msr", "npe", "bimef", "crm", "dong", "mf",
@@ -63,20 +51,6 @@ CLASSICAL = (
 PAIRS = ("coco-low-light", "mit-adobe-fivek")  # of Table I, besides LOL
 UNPAIRED = ("exdark", "dicm", "lime", "mef", "npe", "vv")  # of Tables II and III
 VIDEO = "phone-video"  # of Table VIII
-SALIENCY = (
-    "builtin-streets", "ecssd", "saliency-rgb-low-light", "saliency-rgbd-low-light",
-    "saliency-rgbt-low-light",
-)  # fmt: skip
-SALIENCY_NET, SALIENCY_ROWS = "saliency_net", ("identity", "gamma", "clahe", "jcrnet")
-# Measure of Table IX → protocol; which E-measure is meant the paper does not say.
-MEASURES = {
-    "mae": "sal-mae",
-    "max_f": "sal-max-f",
-    "avg_f": "sal-avg-f",
-    "weighted_f": "sal-weighted-f",
-    "s_measure": "sal-s",
-    "e_measure": "sal-max-e",
-}
 CAST = (0.6, 1.0, 0.7)  # gains of R, G, B in linear light: a green cast
 CAST_ROWS = ("identity", "gamma")  # besides what is trained
 # The paper prints no number of epochs; its parent work has 250, here of 1,400 pairs in tens (and
@@ -155,7 +129,7 @@ PROFILES = {
     ),
     "quick": _QUICK,
     "reference": replace(
-        _LOL, profile="reference", size=64, steps=1500, validate_every=250, val_size=128,
+        _LOL, profile="reference", size=64, steps=1600, validate_every=200, val_size=128,
     ),
     "paper": replace(
         _LOL, profile="paper", models=("jcrnet", *(f"jcrnet+{a}" for a in ABLATIONS if a)),
@@ -215,36 +189,25 @@ class JcrnetRecipe(PairedRecipe):
 
     # Further test sets -------------------------------------------------------------------------
 
-    def no_reference_data(self, settings: JcrnetSettings):
-        found, lacking = {}, {}
-        for name in self.no_reference_sets:
-            try:
-                # The paper takes all of ExDark, not its official test part.
-                data = self._open(settings, name, "all" if name == "exdark" else "test")
-                found[name] = self._resized(settings, data)
-            except Absent as error:
-                lacking[name] = str(error).removeprefix(f"{name}: ")
-        return found, lacking
+    def no_reference_set(self, settings: JcrnetSettings, name: str) -> Dataset:
+        # The paper takes all of ExDark, not its official test part.
+        return _resized(settings, name, "all" if name == "exdark" else "test")
 
     def further_sets(self, settings: JcrnetSettings) -> tuple[list[FurtherSet], dict[str, str]]:
         """What there is of the paper's other test sets, and why the rest is not."""
-        unpaired, lacking = self.no_reference_data(settings)
         single = tuple(p for p in self.no_reference_protocols if not lacking_weights(p))
         both = self.protocols(settings)
         cast = f"{settings.dataset}-cast"
         rows = (*CAST_ROWS, *self.trained_rows)
         sets = [FurtherSet(cast, "all", cast, Cast(self.pairs(settings, "test")), both, rows)]
+        unpaired, lacking = self.no_reference_data(settings)
         sets += [FurtherSet(name, "all", name, data, single) for name, data in unpaired.items()]
-        for name in (*PAIRS, VIDEO):
-            try:
-                for subset in PHONES if name == VIDEO else ("all",):
-                    options = {"subset": subset} if name == VIDEO else {}
-                    data = self._resized(settings, self._open(settings, name, "test", **options))
-                    file, protocols = (subset, single) if name == VIDEO else (name, both)
-                    sets.append(FurtherSet(name, subset, file, data, protocols))
-            except Absent as error:
-                lacking[name] = str(error).removeprefix(f"{name}: ")
-        return sets, lacking
+        paired, absent = opened(PAIRS, partial(_resized, settings))
+        sets += [FurtherSet(name, "all", name, data, both) for name, data in paired.items()]
+        phones, why = opened(PHONES, lambda phone: _resized(settings, VIDEO, subset=phone))
+        sets += [FurtherSet(VIDEO, phone, phone, data, single) for phone, data in phones.items()]
+        told = {VIDEO: next(iter(why.values())).removeprefix(f"{VIDEO}: ")} if why else {}
+        return sets, lacking | absent | told
 
     def further_scores(self, settings: JcrnetSettings, device=None) -> list[Score]:
         """Every row on every further set; each score names its set."""
@@ -255,25 +218,6 @@ class JcrnetRecipe(PairedRecipe):
                 found = self.evaluate_on(key, settings, one.file, one.data, one.protocols, device)
                 scores += [replace(s, dataset=one.name, subset=one.subset) for s in found]
         return scores + phone_means(scores)
-
-    def _open(self, settings: JcrnetSettings, name: str, split: str, **options) -> Dataset:
-        """A further set, from a folder of its usual name: any other may hold another set."""
-        spec, root = dataset_spec(name), settings.no_reference
-        if not root:
-            raise Absent("no folder given (setting no_reference)")
-        folder = locate(spec, project_root() / root)
-        if folder is None:
-            raise Absent(f"no folder {spec.folder} in {root}; {spec.where()}")
-        data = open_at(spec, split, folder, **options)
-        count = settings.no_reference_count if split in ("test", "all") else 0
-        return Chosen(data, count) if 0 < count < len(data) else data
-
-    def _resized(self, settings: JcrnetSettings, data: Dataset) -> Dataset:
-        return Resized(data, settings.further_size, quantised=True)
-
-    def further_row_data(self, key: RunKey, settings, name: str, data: Dataset) -> Dataset | None:
-        found = super().further_row_data(key, settings, name, data)
-        return found if found is data or found is None else Others(found.folder, data, "skip")
 
     # Saliency ----------------------------------------------------------------------------------
 
@@ -303,48 +247,7 @@ class JcrnetRecipe(PairedRecipe):
     def experiment(self, key: RunKey, settings: JcrnetSettings) -> Experiment:
         if key.model != SALIENCY_NET:
             return super().experiment(key, settings)
-        data = Augmented(self._by_day(settings, key.dataset), turns="horizontal")
-        recognizer = self.build(key, settings)
-        return Experiment(
-            key=key,
-            model=recognizer,
-            objective=TaskLoss(recognizer, saliency_masks),
-            data=data,
-            collate=collate,
-            settings=TrainSettings(
-                steps=settings.saliency_steps,
-                batch_size=settings.saliency_batch,
-                lr=settings.saliency_lr,
-                schedule="cosine",
-                workers=settings.workers,
-            ),
-            identity={"data": data.describe()},
-            code=("llie_core.recognizers.saliency_net", "llie_core.losses.task_driven",
-                  "llie_core.data.streets", "llie_core.data.transforms"),
-        )  # fmt: skip
-
-    def _by_day(self, settings: JcrnetSettings, name: str) -> Dataset:
-        if name == SALIENCY[0]:
-            return _streets("train", "day", settings.saliency_size, settings.saliency_train)
-        return Resized(self._open(settings, name, "train"), settings.saliency_size, quantised=True)
-
-    def saliency_sets(self, settings: JcrnetSettings) -> tuple[dict[str, Dataset], dict[str, str]]:
-        """The dark test sets of Table IX that there are, and why the others are not."""
-        found, lacking = {}, {}
-        for name in settings.saliency:
-            try:
-                found[name] = self._saliency_set(settings, name)
-            except Absent as error:
-                lacking[name] = str(error).removeprefix(f"{name}: ")
-        return found, lacking
-
-    def _saliency_set(self, settings: JcrnetSettings, name: str) -> Dataset:
-        if name == SALIENCY[0]:
-            return _streets("test", "night", settings.saliency_size, settings.saliency_test)
-        if settings.saliency_model == SALIENCY_NET:
-            self._open(settings, "ecssd", "train")  # what the network is trained on
-        data = Resized(self._open(settings, name, "test"), settings.saliency_size, quantised=True)
-        return Darkened(data, DarkeningRange()) if name == "ecssd" else data
+        return saliency_experiment(key, self.build(key, settings), settings)
 
     def saliency_recognizer(self, settings: JcrnetSettings, name: str) -> tuple[Recognizer, str]:
         """The frozen network that reads a saliency set, and the hash of its weights."""
@@ -368,7 +271,7 @@ class JcrnetRecipe(PairedRecipe):
     def saliency_scores(self, settings: JcrnetSettings, device=None) -> list[Score]:
         """The six measures of Table IX, of every saliency set and row; each score names its set."""
         scores = []
-        for name, data in self.saliency_sets(settings)[0].items():
+        for name, data in saliency_sets(settings)[0].items():
             recognizer, weights = self.saliency_recognizer(settings, name)
             for key in self.saliency_rows(settings):
                 scores += self._saliency_of(key, settings, name, data, recognizer, weights, device)
@@ -379,41 +282,25 @@ class JcrnetRecipe(PairedRecipe):
         data = self.further_row_data(key, settings, name, data)
         if data is None or (key.model == "original" and "target" not in data[0]):
             return []
-        run, device = Run(key), torch.device(device or default_device())
-        stamp = run.read_stamp() if self.is_trained(key) else {}
-        eval_hash = content_hash(
-            {
-                "train": stamp.get("train_hash", f"{key.method}, not trained"),
-                "data": data.describe(),
-                "recognizer": weights,
-                "code": code_fingerprint(*self.score_code, "llie_core.metrics.saliency",
-                                         type(self.build(key, settings)).__module__),
-            }
-        )  # fmt: skip
-        path = run.directory / f"saliency-{name}.csv"
-        with locked(run.lock_path, str(key)):
-            if path.exists() and read_json(path.with_suffix(".json")).get("eval_hash") == eval_hash:
-                return read_scores(path)
-            model = self.load(key, settings, device)
-            batches = DataLoader(data, batch_size=4, collate_fn=collate)
-            bright = key.model == "original"
-            found, images = read_saliency(recognizer.to(device), model, batches, device, bright)
-            made = [self._score(m, key, settings, stamp, device) for m in found]
-            about = {"dataset": name, "split": "test", "recognizer": settings.saliency_model}
-            scores = [replace(score, **about) for score in made]
-            write_scores(path, scores)
-            write_rows(run.directory / f"per_image-saliency-{name}.csv", images)
-            run.write_json(path.with_suffix(".json").name, {"eval_hash": eval_hash})
-        return scores
+        batches = DataLoader(data, batch_size=4, collate_fn=collate)
+        bright = key.model == "original"
+        scoring = Scoring(
+            lambda model, device: read_saliency(
+                recognizer.to(device), model, batches, device, bright
+            ),
+            data=data.describe(),
+            test={"recognizer": weights},
+            file=f"saliency-{name}",
+            code=("llie_core.recipes.jcrnet_saliency", "llie_core.metrics.saliency"),
+            about={"dataset": name, "split": "test", "recognizer": settings.saliency_model},
+        )
+        return self.scored_once(key, settings, scoring, device)
 
 
-class Others(ExternalOutputs):
-    """Another program's pictures of a further set, with what identifies them."""
-
-    def describe(self) -> dict:
-        """What identifies the items, for hashes and records."""
-        files = folder_fingerprint(self.folder, [path for _, _, path in self._chosen])
-        return {"source": self.source.describe(), "external": files}
+def _resized(settings: JcrnetSettings, name: str, split: str = "test", **options) -> Dataset:
+    """A further set at one size; raises Absent."""
+    data = open_further(settings, name, split, **options)
+    return Resized(data, settings.further_size, quantised=True)
 
 
 class Cast(Wrapped):
@@ -429,40 +316,6 @@ class Cast(Wrapped):
         return item | {"image": torch.from_numpy(quantise(cast))}
 
 
-def saliency_masks(batch: dict) -> torch.Tensor:
-    """The targets of a saliency network."""
-    return batch["mask"]
-
-
-def read_saliency(recognizer, model, batches, device, bright: bool):
-    """The six measures of what a network finds in enhanced pictures, and each picture's own.
-
-    bright: the scene by day is read in place of the dark picture.
-    """
-    whole, quality, images = SaliencyScores(), [], []
-    for batch in batches:
-        source = batch["target" if bright else "image"]
-        output = model.enhance(source.to(device))
-        found, masks = recognizer.predict(output), batch["mask"].to(device)
-        whole.update(found, masks)
-        if "target" in batch and not bright:
-            quality += psnr(output, batch["target"].to(device)).tolist()
-        images += [
-            {"name": name, "salient": f"{f.mean():.5f}", "mask": f"{m.mean():.5f}"}
-            for name, f, m in zip(batch["name"], found, masks, strict=True)
-        ]
-    computed, n = whole.compute(), len(images)
-    errors = whole.per_image()["mae"].tolist()
-    images = [{**row, "mae": f"{e:.5f}"} for row, e in zip(images, errors, strict=True)]
-    scores = []
-    for metric, protocol in MEASURES.items():
-        p = load_protocols()[protocol]
-        scores.append(Measured(metric, "all", computed[p.metric], p.unit, p.direction, n, protocol))
-    if quality:
-        scores.append(Measured("psnr", "all", sum(quality) / n, "dB", "higher", n, MAIN["psnr"]))
-    return scores, images
-
-
 def phone_means(scores: list[Score]) -> list[Score]:
     """Table VIII's last columns: the mean over the phones, where all four were scored."""
     groups: dict[tuple, list[Score]] = {}
@@ -474,10 +327,3 @@ def phone_means(scores: list[Score]) -> list[Score]:
                 n=sum(s.n for s in of))
         for of in groups.values() if len(of) == len(PHONES)
     ]  # fmt: skip
-
-
-# A report reads the same streets for every row, so they stay in memory.
-@lru_cache(maxsize=2)
-def _streets(split: str, light: str, size: tuple[int, int], count: int) -> Dataset:
-    about = {"size": size, "count": count, "light": light, "task": "saliency"}
-    return Cached(open_dataset(SALIENCY[0], split, **about))

@@ -1,15 +1,11 @@
 """What the report of paper 3 shows besides what papers 3 to 5 share (paired_report.py): its tables
-set by set, the line chart of Fig. 1, means over sets (12), ablations (13, 14, 16), perceptual
-distances (15), failures (17), saliency (IX, 18), audit, verdicts.
+set by set, ablations (Figs. 13, 14, 16), perceptual distances (15), failures (17), saliency (IX,
+18), audit, verdicts. Its charts are in jcrnet_charts.py.
 """
 
 import csv
-import math
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-import matplotlib.pyplot as plt
-import seaborn as sns
 import torch
 from torch import Tensor
 from torch.utils.data import Subset
@@ -19,19 +15,13 @@ from llie_core.metrics.cost import count_macs, count_parameters
 from llie_core.metrics.quality import lpips_network
 from llie_core.models import create_enhancer
 from llie_core.models.jcrnet import ABLATIONS
-from llie_core.published import PublishedValue, load
+from llie_core.published import PublishedValue
 from llie_core.published import table as published_table
-from llie_core.recipes.jcrnet import (
-    MEASURES,
-    PAIRS,
-    SALIENCY,
-    SALIENCY_NET,
-    UNPAIRED,
-    VIDEO,
-    JcrnetRecipe,
-    JcrnetSettings,
-)
-from llie_core.recipes.paired import MAIN, QUICK_PROTOCOLS, lacking_weights, spread
+from llie_core.recipes.further import spread
+from llie_core.recipes.jcrnet import PAIRS, UNPAIRED, VIDEO, JcrnetRecipe, JcrnetSettings
+from llie_core.recipes.jcrnet_charts import METRICS
+from llie_core.recipes.jcrnet_saliency import MEASURES, SALIENCY, SALIENCY_NET, saliency_sets
+from llie_core.recipes.paired import QUICK_PROTOCOLS
 from llie_core.recipes.paired_report import (
     Example,
     Source,
@@ -39,16 +29,16 @@ from llie_core.recipes.paired_report import (
     shown_keys,
     verdicts_by,
 )
+from llie_core.recipes.paired_scores import MAIN, lacking_weights
 from llie_core.recognizers import create_recognizer
 from llie_core.reporting.claims import Context, Verdict
-from llie_core.reporting.figures import WIDTH, Map, Panel, show
+from llie_core.reporting.figures import Map, Panel
 from llie_core.reporting.scores import Score, select, summarise, write_scores
 from llie_core.reporting.tables import Table, conditions, published_beside_measured, score_table
 from llie_core.runs import Run
 from llie_core.weights import find
 
 COST_SIZE = (384, 384)  # at which the paper states its cost
-METRICS = ("psnr", "ssim", "brisque", "niqe", "lpips")  # of Table I
 # Of the first table of the report; GT-mean PSNR last.
 COLUMNS = [(m, "all") for m in ("psnr", "ssim", "lpips", "niqe", "brisque", QUICK_PROTOCOLS[-1])]
 FES_PARTS = ("jcrnet+w/o E-D", "jcrnet+w/o CAB", "jcrnet+w/o SSB")
@@ -179,7 +169,7 @@ def lacking_table(recipe: JcrnetRecipe, settings: JcrnetSettings) -> Table:
     absent = {metric: lacking_weights(MAIN[metric]) for metric in METRICS}
     rows = [[metric, why] for metric, why in absent.items() if why]
     rows += [[name, why] for name, why in recipe.further_sets(settings)[1].items()]
-    rows += [[name, why] for name, why in recipe.saliency_sets(settings)[1].items()]
+    rows += [[name, why] for name, why in saliency_sets(settings)[1].items()]
     others = [row for row in recipe.trained_rows if row not in settings.models]
     rows += [[", ".join(others), ASK]] if others else []
     rows += [
@@ -212,93 +202,6 @@ def audit() -> Table:
         "printed are switches (settings modulation, retinex, rgb)."
     )
     return Table("Audit", header, rows, note)
-
-
-# Charts of scores ------------------------------------------------------------------------------
-
-
-def metric_chart(scores: Scores) -> None:
-    """Fig. 1: lines over the methods for each metric of Table I, as printed for LOL and as here."""
-    printed = [cell for cell in published_table("jcrnet", "I") if cell.dataset == "lol"]
-    labels = [_label(c) for c in printed] + [s.label for s in scores.main]
-    names = list(dict.fromkeys(labels))
-    figure, axes = plt.subplots(
-        len(METRICS), figsize=(WIDTH, 1.3 * len(METRICS) + 1), sharex=True, constrained_layout=True
-    )
-    words = []
-    for axis, metric in zip(axes, METRICS, strict=True):
-        lines = {
-            "published, LOL": {_label(c): c.value for c in printed if c.metric == metric},
-            f"here, {scores.main[0].dataset}": _means(select(scores.main, metric=metric)),
-        }
-        for label, values in lines.items():
-            heights = [values.get(name, math.nan) for name in names]  # a gap where there is none
-            axis.plot(range(len(names)), heights, marker="o", markersize=4, label=label)
-        axis.set(ylabel=metric)
-        words.append(_best(metric, printed, lines[f"here, {scores.main[0].dataset}"]))
-    axes[0].legend(fontsize=8)
-    axes[-1].set_xticks(range(len(names)), names, rotation=90)
-    figure.suptitle("Fig. 1: metrics by method")
-    sns.despine(figure)
-    show(figure, f"Fig. 1: metrics by method. {'; '.join(words)}")
-
-
-def mean_chart(scores: Scores) -> None:
-    """Fig. 12 (a, b): mean BRISQUE and NIQE over the data sets, as printed and as measured."""
-    figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 4.5), sharey=True, constrained_layout=True)
-    words = []
-    for axis, metric in zip(axes, ("brisque", "niqe"), strict=True):
-        cells = [c for c in load("jcrnet") if c.table in ("I", "II") and c.metric == metric]
-        printed, sets = _over_sets((_label(c), c.dataset, c.value) for c in cells)
-        lines = {f"published, {sets} sets": printed}
-        found = [s for s in scores.main + scores.further if s.metric == metric]
-        found = [s for s in found if not s.dataset.endswith("-cast") and s.subset == "all"]
-        here, count = _over_sets((s.label, s.dataset, s.value) for s in found)
-        if here:
-            lines[f"here, {count} set{'s' * (count != 1)}"] = here
-        names = sorted({*printed, *here}, key=lambda name: printed.get(name, here.get(name)))
-        for label, values in lines.items():
-            shown = [name for name in names if name in values]
-            sns.scatterplot(x=[values[n] for n in shown], y=shown, ax=axis, label=label)
-        axis.set(xlabel=f"mean {metric}, lower is better", ylabel="")
-        axis.legend(fontsize=8)
-        words += [f"{label}: lowest {metric} {min(v, key=v.get)}" for label, v in lines.items()]
-    figure.suptitle("Fig. 12 (a), (b): means over data sets")
-    sns.despine(figure)
-    show(figure, f"Fig. 12 (a), (b): means over data sets. {'; '.join(words)}")
-
-
-def _over_sets(values: Iterable[tuple[str, str, float]]) -> tuple[dict[str, float], int]:
-    """Row → mean over its data sets, of the rows that are on as many as any, and how many."""
-    by_row: dict[str, dict[str, list[float]]] = {}
-    for row, dataset, value in values:
-        by_row.setdefault(row, {}).setdefault(dataset, []).append(value)
-    count = max((len(sets) for sets in by_row.values()), default=0)
-    means = {
-        row: summarise(summarise(of).mean for of in sets.values()).mean
-        for row, sets in by_row.items()
-        if len(sets) == count
-    }
-    return means, count
-
-
-def _means(scores: list[Score]) -> dict[str, float]:
-    """Row → mean over seeds."""
-    labels = dict.fromkeys(score.label for score in scores)
-    return {x: summarise(s.value for s in select(scores, label=x)).mean for x in labels}
-
-
-def _label(cell: PublishedValue) -> str:
-    """Row of a cell; the authors' MindSpore version is a row of its own."""
-    return f"{cell.method}+{cell.variant}" if cell.variant else cell.method
-
-
-def _best(metric: str, printed: list, here: dict[str, float]) -> str:
-    """The best row of each line, for the alternative text."""
-    cells = {_label(cell): cell for cell in printed if cell.metric == metric}
-    pick = max if next(iter(cells.values())).direction == "higher" else min
-    words = f"best {metric}: published {pick(cells, key=lambda name: cells[name].value)}"
-    return f"{words}, here {pick(here, key=here.get)}" if here else f"{words}, here not run"
 
 
 # Pictures --------------------------------------------------------------------------------------
@@ -425,7 +328,7 @@ def saliency_panels(
 ) -> list[list[Panel]]:
     """Fig. 18: a line of pictures as each row gives them, and below what is found salient."""
     lines = []
-    for name, data in recipe.saliency_sets(settings)[0].items():
+    for name, data in saliency_sets(settings)[0].items():
         recognizer, _ = recipe.saliency_recognizer(settings, name)
         rows = [key.method for key in recipe.saliency_rows(settings)]
         keys = shown_keys(recipe, settings, rows)

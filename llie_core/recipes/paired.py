@@ -9,8 +9,8 @@ program's pictures from an external folder. A subclass names its networks, loss 
 
 from abc import abstractmethod
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from dataclasses import dataclass
+from functools import lru_cache, partial
 
 import torch
 from torch import nn
@@ -18,44 +18,18 @@ from torch.utils.data import DataLoader, Dataset
 
 from llie_core.data import collate, open_dataset
 from llie_core.data.external import ExternalOutputs
-from llie_core.data.registry import Absent
-from llie_core.data.wrappers import Augmented, Cached, Wrapped
-from llie_core.files import locked, project_root, write_rows
+from llie_core.data.wrappers import Augmented, Cached
+from llie_core.files import project_root
 from llie_core.metrics import psnr
-from llie_core.metrics.cost import count_macs, count_parameters, latency
-from llie_core.metrics.protocols import evaluate, load_protocols
-from llie_core.recipes.base import Measured, Recipe
+from llie_core.metrics.protocols import load_protocols
+from llie_core.recipes.base import Recipe, Scoring
+from llie_core.recipes.further import open_further, opened
+from llie_core.recipes.paired_scores import MAIN, cost, lacking_weights, scored
 from llie_core.recipes.settings import Settings
-from llie_core.reporting.scores import Score, read_scores, select, summarise, write_scores
-from llie_core.runs import (
-    Run,
-    RunKey,
-    code_fingerprint,
-    content_hash,
-    folder_fingerprint,
-    read_json,
-)
-from llie_core.training import Experiment, TrainSettings, default_device
-from llie_core.weights import WeightsNotAvailable, find
+from llie_core.reporting.scores import Score, select, summarise
+from llie_core.runs import RunKey
+from llie_core.training import Experiment, TrainSettings
 
-# The protocol under which each metric stands in the tables; any other bears its own id as metric.
-MAIN = {
-    "psnr": "psnr-rgb-float",
-    "ssim": "ssim-valid-gaussian",
-    "fsim": "fsim-yiq-luma",
-    "lpips": "lpips-alex",
-    "niqe": "niqe-live",
-    "brisque": "brisque-live",
-    "sseq": "sseq-live",
-}
-# What of the weights folder a protocol needs.
-NEEDED_WEIGHTS = {
-    "niqe-live": ("niqe",),
-    "brisque-live": ("brisque", "brisque-range"),
-    "sseq-live": ("sseq",),
-    "lpips-alex": ("lpips-alex",),
-    "lpips-vgg": ("lpips-vgg",),
-}
 QUICK_PROTOCOLS = (*(MAIN[m] for m in ("psnr", "ssim")), "psnr-rgb-float-gtmean-grey-8bit")
 BASELINES = ("identity", "gamma", "clahe")
 PAIRED_SETS = ("builtin-photos", "lol", "mit-adobe-fivek")
@@ -123,6 +97,8 @@ class PairedRecipe(Recipe):
     no_reference_protocols: tuple[str, ...] = ("niqe-live", "brisque-live")
     score_code = (
         "llie_core.recipes.paired",
+        "llie_core.recipes.paired_scores",
+        "llie_core.recipes.further",
         "llie_core.metrics.protocols",
         "llie_core.metrics.quality",
         "llie_core.metrics.naturalness",
@@ -275,19 +251,11 @@ class PairedRecipe(Recipe):
         self, settings: PairedSettings
     ) -> tuple[dict[str, Dataset], dict[str, str]]:
         """Sets without ground truth: those found in the folder, and why the others are not."""
-        found, lacking = {}, {}
-        for name in self.no_reference_sets:
-            if not settings.no_reference:
-                lacking[name] = "no folder given (setting no_reference)"
-                continue
-            try:
-                data = open_dataset(name, "test", project_root() / settings.no_reference)
-            except Absent as error:
-                lacking[name] = str(error)
-                continue
-            count = settings.no_reference_count
-            found[name] = Chosen(data, count) if 0 < count < len(data) else data
-        return found, lacking
+        return opened(self.no_reference_sets, partial(self.no_reference_set, settings))
+
+    def no_reference_set(self, settings: PairedSettings, name: str) -> Dataset:
+        """One set without ground truth; raises Absent."""
+        return open_further(settings, name)
 
     def no_reference_scores(self, settings: PairedSettings, device=None) -> list[Score]:
         """Every row on every set without ground truth; each score names its set."""
@@ -308,39 +276,25 @@ class PairedRecipe(Recipe):
 
         Another program's row has those pictures that lie in METHOD/`name`/, or no score.
         """
-        device, run = torch.device(device or default_device()), Run(key)
         data = self.further_row_data(key, settings, name, data)
         if data is None:
             return []
-        stamp = run.read_stamp() if self.is_trained(key) else {}
-        model_code = type(self.build(key, settings)).__module__
-        eval_hash = content_hash(
-            {
-                "train": stamp.get("train_hash", f"{key.method}, not trained"),
-                "data": data.describe(),
-                "protocols": list(protocols),
-                "code": code_fingerprint(__name__, *self.score_code, model_code),
-            }
+        batches = _one_by_one(data, settings)
+        scoring = Scoring(
+            lambda model, device: scored(model, batches, protocols, device),
+            data=data.describe(),
+            test={"protocols": list(protocols)},
+            file=name,
+            about={"dataset": name, "split": "test"},
         )
-        path = run.directory / f"scores-{name}.csv"
-        with locked(run.lock_path, str(key)):
-            if path.exists() and read_json(path.with_suffix(".json")).get("eval_hash") == eval_hash:
-                return read_scores(path)
-            model = self.load(key, settings, device)
-            found, images = scored(model, _one_by_one(data, settings), protocols, device)
-            made = [self._score(m, key, settings, stamp, device) for m in found]
-            scores = [replace(score, dataset=name, split="test") for score in made]
-            write_scores(path, scores)
-            write_rows(run.directory / f"per_image-{name}.csv", images)
-            run.write_json(path.with_suffix(".json").name, {"eval_hash": eval_hash})
-        return scores
+        return self.scored_once(key, settings, scoring, device)
 
     def further_row_data(self, key: RunKey, settings, name: str, data: Dataset) -> Dataset | None:
         """A further test set as a row sees it; None for a program that was not run on it."""
         if key.model not in self.external_folders(settings):
             return data
         folder = project_root() / settings.external / key.model / name
-        return Foreign(folder, data, missing="skip") if folder.is_dir() else None
+        return ExternalOutputs(folder, data, missing="skip") if folder.is_dir() else None
 
     def headline(self, scores: list[Score]) -> str:
         parts = []
@@ -355,105 +309,6 @@ def split_row(row: str) -> tuple[str, str]:
     """ "model+variant" as model and variant; the variant may be empty."""
     model, _, variant = row.partition("+")
     return model, variant
-
-
-def lacking_weights(protocol: str) -> str:
-    """Why a protocol cannot be used here ("not available: llie weights fetch niqe"), or nothing."""
-    for name in NEEDED_WEIGHTS.get(protocol, ()):
-        try:
-            find(name)
-        except WeightsNotAvailable:
-            return f"not available: llie weights fetch {name}"
-    return ""
-
-
-def scored(
-    model, batches: Iterable[dict], protocols: Iterable[str], device
-) -> tuple[list[Measured], list[dict]]:
-    """An enhancer's means over test batches under each protocol, and the values by picture.
-
-    A picture that a protocol cannot take, such as one too small for NIQE, has no value under it
-    and does not count in its mean; `n` says how many do.
-    """
-    values: dict[str, list[float | None]] = {name: [] for name in protocols}
-    names: list[str] = []
-    for batch in batches:
-        names += batch["name"]
-        output = model.enhance(batch["image"].to(device))
-        target = batch["target"].to(device) if "target" in batch else None
-        for protocol, found in values.items():
-            found += _values(protocol, output, target)
-    images = [
-        {"name": name, **{p: "" if v[i] is None else f"{v[i]:.5f}" for p, v in values.items()}}
-        for i, name in enumerate(names)
-    ]
-    kept = {p: [v for v in found if v is not None] for p, found in values.items()}
-    return [measured(protocol, found) for protocol, found in kept.items() if found], images
-
-
-def _values(protocol: str, output: torch.Tensor, target: torch.Tensor | None) -> list:
-    if load_protocols()[protocol].inputs == "pair":
-        return evaluate(protocol, output, target).tolist()
-    try:
-        return evaluate(protocol, output).tolist()
-    except ValueError:
-        return [None] * len(output)
-
-
-def measured(protocol: str, values: list[float]) -> Measured:
-    """The mean over pictures, under the metric's name if the protocol is the metric's main one."""
-    known = load_protocols()[protocol]
-    name = known.metric if MAIN.get(known.metric) == protocol else protocol
-    mean = sum(values) / len(values)
-    return Measured(name, "all", mean, known.unit, known.direction, len(values), protocol)
-
-
-def cost(model: nn.Module, size: tuple[int, int], device) -> list[Measured]:
-    """Parameters, MACs (where they can be counted) and latency of an enhancer."""
-    time = latency(model, size, device, runs=5, seconds=0.5)
-    found = [
-        Measured("parameters", "all", count_parameters(model), "count", "lower", 1,
-                 "cost-parameters"),
-        Measured("latency", "all", time.median_ms, "ms", "lower", time.runs, "cost-latency"),
-    ]  # fmt: skip
-    macs = count_macs(model, size).macs
-    if macs is not None:
-        found.append(Measured("macs", "all", macs, "MAC", "lower", 1, "cost-macs"))
-    return found
-
-
-class Foreign(ExternalOutputs):
-    """Another program's pictures of a further test set."""
-
-    def describe(self) -> dict:
-        """What identifies the items, for hashes and records."""
-        files = [str(p.relative_to(self.folder)) for p in self.folder.rglob("*") if p.is_file()]
-        pictures = folder_fingerprint(self.folder, files)
-        return {"source": self.source.describe(), "external": pictures}
-
-
-class Chosen(Wrapped):
-    """`count` items of a data set, evenly over it."""
-
-    def __init__(self, source: Dataset, count: int):
-        super().__init__(source, count=count)
-        self.indices = spread(len(source), count)
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    @property
-    def names(self) -> list[str]:
-        """Names of the items."""
-        return [self.source.names[index] for index in self.indices]
-
-    def __getitem__(self, index: int) -> dict:
-        return self.source[self.indices[index]]
-
-
-def spread(length: int, count: int) -> list[int]:
-    """`count` indices, evenly over a set of that length."""
-    return torch.linspace(0, length - 1, min(count, length)).round().long().unique().tolist()
 
 
 def _loader(data: Dataset, settings: PairedSettings) -> DataLoader:

@@ -9,7 +9,7 @@ histograms, one output under every protocol, cost, verdicts by more than one dat
     figures.histograms(colour_shares(found[0]), colour_share(found[0].target), "Fig. 11")
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -21,7 +21,9 @@ from llie_core.data.external import ExternalOutputs
 from llie_core.metrics.cost import count_macs, count_parameters, latency
 from llie_core.metrics.memory import peak_memory
 from llie_core.metrics.protocols import evaluate, load_protocols
-from llie_core.recipes.paired import PairedRecipe, PairedSettings, lacking_weights, spread
+from llie_core.recipes.further import spread
+from llie_core.recipes.paired import PairedRecipe, PairedSettings
+from llie_core.recipes.paired_scores import lacking_weights
 from llie_core.reporting.claims import Claim, Context, Verdict, judge
 from llie_core.reporting.figures import Map, Panel
 from llie_core.reporting.scores import Score, select, summarise
@@ -250,10 +252,18 @@ class Source:
     measured: Mapping[str, tuple[bool | None, str]] = field(default_factory=dict)
 
 
-def verdicts_by(paper: str, sources: Sequence[Source]) -> list[Verdict]:
+def no_copy(sets: Sequence[str]) -> str:
+    """Why there is no verdict by any of the paper's sets."""
+    return f"no copy of {', '.join(sets)} was given"
+
+
+def verdicts_by(
+    paper: str, sources: Sequence[Source], why_not: Callable[[Sequence[str]], str] = no_copy
+) -> list[Verdict]:
     """The verdict on every claim, by each of the sources that is of its data sets.
 
     Claims of no data set are the first source's; measured ones are judged where they were measured.
+    why_not: says of a claim's sets why none of the sources is of them.
     """
     judged = [judge(paper, s.scores, s.context, s.measured) for s in sources]
     merged: dict[str, Verdict] = {}
@@ -264,7 +274,7 @@ def verdicts_by(paper: str, sources: Sequence[Source]) -> list[Verdict]:
             continue
         found = [of[position] for s, of in zip(sources, judged, strict=True) if _is_of(s, claim)]
         found = found or ([] if claim_sets(claim) else [first])
-        merged[claim.id] = _joined(first, found)
+        merged[claim.id] = _joined(first, found, why_not)
     return list(merged.values())
 
 
@@ -281,13 +291,13 @@ def _is_of(source: Source, claim: Claim) -> bool:
     return bool(claim_sets(claim) & source.covers)
 
 
-def _joined(first: Verdict, found: Sequence[Verdict]) -> Verdict:
+def _joined(first: Verdict, found: Sequence[Verdict], why_not: Callable) -> Verdict:
     """What the sources found, or why nothing was."""
     if first.verdict.startswith(("contradicted", "cannot")):
         return first
     if not found:
-        sets = ", ".join(sorted(claim_sets(first.claim)))
-        return replace(first, verdict=f"not run (no copy of {sets} was given)", evidence="")
+        why = why_not(sorted(claim_sets(first.claim)))
+        return replace(first, verdict=f"not run ({why})", evidence="")
     decided = [v for v in found if not v.verdict.startswith("not run")] or found[:1]
     words, evidence = (
         "; ".join(dict.fromkeys(filter(None, (getattr(v, name) for v in decided))))
