@@ -6,6 +6,8 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+from llie_core import darken
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one subcommand; returns the exit code (0 done, 1 failed, 2 wrong usage or input)."""
@@ -130,7 +132,7 @@ def _overrides(pairs: list[str]) -> dict[str, object]:
 def _add_enhance(commands) -> None:
     for name, help_text in (
         ("enhance", "enhance pictures with a method, or with a run's weights"),
-        ("darken", "darken pictures by the physical model, or by a trained darkener"),
+        ("darken", "darken pictures: physically, to an exposure, or as others are degraded"),
     ):
         command = commands.add_parser(name, help=help_text)
         command.add_argument("source", type=Path, help="a picture, or a folder of pictures")
@@ -143,54 +145,18 @@ def _add_enhance(commands) -> None:
         command.add_argument("--released", type=Path, help="the authors' released checkpoint")
         command.add_argument("--device", default=None)
         if name == "darken":
-            meaning = "target exposure of a darkener, or linear gain of the physical model"
-            command.add_argument("--exposure", type=float, default=0.1, help=meaning)
-            command.add_argument("--seed", type=int, default=0, help="of noise and white balance")
+            darken.add_options(command)
         command.set_defaults(run=_enhance if name == "enhance" else _darken)
 
 
 def _enhance(options) -> int:
     model, device = _load_model(options)
-    return _each_picture(options, lambda image, _: model.enhance(image[None].to(device))[0].cpu())
+    return _each_picture(options, lambda image: model.enhance(image[None].to(device))[0].cpu())
 
 
 def _darken(options) -> int:
-    if options.model == "physical":
-        return _darken_physically(options)
-    from llie_core.models import list_darkeners
-
-    if options.model not in list_darkeners():
-        known = ", ".join(["physical", *list_darkeners()])
-        raise ValueError(f"{options.model!r} does not darken (known: {known})")
-    model, device = _load_model(options)
-    exposure = options.exposure
-    return _each_picture(
-        options, lambda image, _: model.enhance(image[None].to(device), exposure=exposure)[0].cpu()
-    )
-
-
-def _darken_physically(options) -> int:
-    import json
-
-    import numpy as np
-    import torch
-
-    from llie_core.data.darkening import Darkening, DarkeningRange, darken
-    from llie_core.files import write_text
-
-    Darkening(options.exposure)  # refuses what is no exposure, before any picture is read
-    ranges = DarkeningRange(exposure=(options.exposure, options.exposure))
-    record = {}
-
-    def apply(image, number):
-        parameters = ranges.draw(np.random.default_rng([options.seed, number]))
-        record[number] = parameters.as_dict()
-        return torch.from_numpy(darken(image.numpy(), parameters))
-
-    code = _each_picture(options, apply)
-    names = [path.name for path in _pictures(options.source)]
-    named = {names[number]: parameters for number, parameters in record.items()}
-    write_text(options.target / "darkening.json", json.dumps(named, indent=2) + "\n")
+    said, code = darken.run(options, _load_model)
+    print(said)
     return code
 
 
@@ -232,9 +198,10 @@ def _each_picture(options, apply) -> int:
     pictures, failed = _pictures(options.source), 0
     targets = _targets(pictures, options.target)
     hidden = not sys.stderr.isatty()
-    for number, path in enumerate(tqdm(pictures, disable=hidden, unit="picture")):
+    progress = tqdm(pictures, disable=hidden, unit="picture")
+    for path, target in zip(progress, targets, strict=True):
         try:
-            write_image(targets[number], apply(read_image(path), number))
+            write_image(target, apply(read_image(path)))
         except ValueError as error:
             failed += 1
             print(f"llie: {error}", file=sys.stderr)

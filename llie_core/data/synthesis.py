@@ -117,7 +117,7 @@ def write_pairs(
     with locked(target / ".lock", f"{target}"):
         _claim(target / SETTINGS, asked)
         done = {record["name"] for record in read_records(target / RECORDS)}
-        _drop_torn_line(target / RECORDS)
+        drop_torn_line(target / RECORDS)
         left = [(names[name], name) for name in chosen if name not in done]
         job = _Job(source, darkener, target, seed, size)
         with ThreadPoolExecutor(threads) as pool:
@@ -190,7 +190,7 @@ def _claim(path: Path, asked: dict) -> None:
     write_text(path, json.dumps(asked, indent=2, sort_keys=True) + "\n")
 
 
-def _drop_torn_line(path: Path) -> None:
+def drop_torn_line(path: Path) -> None:
     """Cut off a last line that a kill left unfinished, so that the next one starts afresh."""
     if path.is_file() and not (text := path.read_text(encoding="utf-8")).endswith("\n"):
         write_text(path, text[: text.rfind("\n") + 1])

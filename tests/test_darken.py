@@ -1,0 +1,195 @@
+"""`llie darken`: what it writes, records and refuses; and the noise that it adds by name."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from llie_core.cli import main
+from llie_core.darken import RECORD
+from llie_core.data.darkening import Darkening, darken
+from llie_core.data.images import read_image
+from llie_core.data.noise import add_noise
+from llie_core.data.paired import read_records
+from llie_core.models import create_enhancer
+from llie_core.models.ec_zero_dce import SATURATED, lightness
+
+
+def records(folder):
+    return {record["name"]: record["darkening"] for record in read_records(folder / RECORD)}
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Three readable pictures, one of them in a folder below, and a damaged one."""
+    rng, folder = np.random.default_rng(0), tmp_path / "photos"
+    (folder / "event").mkdir(parents=True)
+    for name, size in (("a.png", (20, 24)), ("event/b.jpg", (33, 17)), ("grey.png", (9, 8))):
+        values = rng.integers(60, 256, (*size, 3), dtype=np.uint8)
+        picture = Image.fromarray(values)
+        (picture.convert("L") if name == "grey.png" else picture).save(folder / name)
+    (folder / "torn.jpg").write_bytes((folder / "event/b.jpg").read_bytes()[:400])
+    return folder
+
+
+@pytest.fixture
+def weights(tmp_path):
+    """Weights files of untrained darkeners, by name."""
+
+    def of(name):
+        torch.manual_seed(0)
+        path = tmp_path / f"{name}.safetensors"
+        save_file(create_enhancer(name).state_dict(), path)
+        return str(path)
+
+    return of
+
+
+def test_the_tree_is_kept_and_every_picture_is_on_record(photos, tmp_path, capsys):
+    out = tmp_path / "dark"
+    assert main(["darken", str(photos), str(out), "--exposure", "0.05", "--seed", "3"]) == 1
+    said = capsys.readouterr()
+    assert f"{photos / 'torn.jpg'}" in said.err and said.err.count("\n") == 1
+    assert "3 of 4 pictures" in said.out
+    found = records(out)
+    assert set(found) == {"a.png", "event/b.jpg", "grey.png"}
+    for name, about in found.items():
+        assert about["exposure"] == 0.05
+        again = darken(read_image(photos / name).numpy(), Darkening(**about))
+        written = read_image((out / name).with_suffix(".png"))
+        assert torch.equal(torch.from_numpy(again), written)
+
+
+def test_a_picture_goes_by_seed_and_name_alone(photos, tmp_path):
+    (photos / "torn.jpg").unlink()
+    for out, seed in (("one", "0"), ("other", "1")):
+        assert main(["darken", str(photos), str(tmp_path / out), "--seed", seed]) == 0
+    assert main(["darken", str(photos / "a.png"), str(tmp_path / "alone")]) == 0
+    one, other, alone = (records(tmp_path / name) for name in ("one", "other", "alone"))
+    assert alone["a.png"] == one["a.png"] != other["a.png"]
+
+
+def test_a_stopped_call_goes_on_and_another_request_starts_anew(photos, tmp_path):
+    (photos / "torn.jpg").unlink()
+    out = tmp_path / "dark"
+    arguments = ["darken", str(photos), str(out), "--exposure", "0.05", "0.2"]
+    assert main(arguments) == 0
+    lines = (out / RECORD).read_text().splitlines(keepends=True)
+    (out / RECORD).write_text("".join(lines[:-1]) + lines[-1][:20])  # killed while writing
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*.png")}
+    assert main(arguments) == 0
+    assert (out / RECORD).read_text() == "".join(lines)
+    after = {path: path.stat().st_mtime_ns for path in out.rglob("*.png")}
+    assert sum(after[path] != before[path] for path in before) == 1
+    assert main([*arguments, "--seed", "1"]) == 0
+    assert len(read_records(out / RECORD)) == 6
+
+
+def test_exposures_are_drawn_from_the_range_and_lamps_stay(photos, tmp_path, weights):
+    (photos / "torn.jpg").unlink()
+    lamp = np.full((16, 16, 3), 120, np.uint8)
+    lamp[4:8, 4:8] = 255
+    Image.fromarray(lamp).save(photos / "lamp.png")
+    out = tmp_path / "dark"
+    model = ["--model", "ec_zero_dce", "--weights", weights("ec_zero_dce")]
+    assert main(["darken", str(photos), str(out), *model]) == 0
+    found = records(out)
+    targets = [about["exposure_target"] for about in found.values()]
+    assert len(set(targets)) == 4 and all(0.05 <= target <= 0.30 for target in targets)
+    dark = read_image(out / "lamp.png")
+    bright = lightness(read_image(photos / "lamp.png")[None])[0, 0] > SATURATED
+    assert bright.sum() == 16 and (dark[:, bright] == 1).all() and dark[:, ~bright].max() < 0.4
+    for about in found.values():
+        assert about["noise"] == "none" and 0 < about["mean"] < 1
+    assert main(["darken", str(photos), str(out), *model, "--exposure", "0.2"]) == 0
+    assert {about["exposure_target"] for about in records(out).values()} == {0.2}
+
+
+@pytest.mark.parametrize("noise", ["gaussian", "poisson"])
+def test_noise_comes_by_name(photos, tmp_path, weights, noise):
+    (photos / "torn.jpg").unlink()
+    model = ["--model", "ec_zero_dce", "--weights", weights("ec_zero_dce"), "--exposure", "0.2"]
+    for out, more in (("plain", []), ("noisy", ["--noise", noise]), ("again", ["--noise", noise])):
+        assert main(["darken", str(photos), str(tmp_path / out), *model, *more]) == 0
+    plain, noisy, again = (read_image(tmp_path / o / "a.png") for o in ("plain", "noisy", "again"))
+    assert torch.equal(noisy, again) and not torch.equal(noisy, plain)
+    assert (noisy - plain).abs().mean() < 0.03
+    assert records(tmp_path / "noisy")["a.png"]["noise"] == noise
+
+
+def test_pairs_by_a_learned_degradation(photos, tmp_path, weights):
+    (photos / "torn.jpg").unlink()
+    low = tmp_path / "low"
+    low.mkdir()
+    Image.new("RGB", (16, 16), (20, 10, 5)).save(low / "night.png")
+    out = tmp_path / "pairs"
+    arguments = ["darken", str(photos), str(out), "--model", "lw_drgn", "--low", str(low)]
+    arguments += ["--weights", weights("lw_drgn"), "--strength", "0.5", "1.5"]
+    assert main(arguments) == 0
+    pairs = [json.loads(line) for line in (out / "pairs.jsonl").read_text().splitlines()]
+    assert len(pairs) == 3 and {p["darkening"]["degradation_of"] for p in pairs} == {"night.png"}
+    assert all(0.5 <= pair["darkening"]["strength"] <= 1.5 for pair in pairs)
+    for pair in pairs:
+        high = read_image(out / "high" / f"{pair['file']}.png")
+        assert torch.equal(high, read_image(photos / pair["name"]))
+        assert read_image(out / "low" / f"{pair['file']}.png").shape == high.shape
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--noise", "gaussian"], "--noise belongs to ec_zero_dce, not to physical"),
+        (["--strength", "1"], "--strength belongs to drgn, lw_drgn, not to physical"),
+        (["--exposure", "0.3", "0.2"], "--exposure: give one number, or a rising range"),
+        (["--exposure", ".1", ".2", ".3"], "--exposure: give one number, or a rising range"),
+        (["--model", "ec_zero_dce"], "ec_zero_dce needs --weights"),
+        (["--model", "ec_zero_dce", "--noise", "salt"], "noise 'salt': choose one of none, ga"),
+        (["--model", "ec_zero_dce", "--noise", "poisson", "--noise-level", "0"], "noise level 0"),
+        (["--model", "ec_zero_dce", "--exposure", "0.5"], "knows (0.05, 0.3) only"),
+        (["--model", "drgn", "--exposure", "0.1"], "--exposure belongs to physical, ec_zero_dce"),
+        (["--model", "drgn"], "drgn needs --low, a folder of low-light pictures"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_one_line(photos, tmp_path, capsys, arguments, expected):
+    assert main(["darken", str(photos), str(tmp_path / "out"), *arguments]) == 2
+    said = capsys.readouterr().err
+    assert expected in said and said.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+# Noise -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "level", "variance"),
+    [
+        ("gaussian", 0.02, lambda x: np.full_like(x, 0.02**2)),
+        ("poisson", 500.0, lambda x: x / 500.0),
+    ],
+)
+def test_noise_keeps_the_mean_and_has_the_variance_it_says(name, level, variance):
+    values = np.array([0.2, 0.5, 0.7], np.float32)
+    image = np.broadcast_to(values[:, None, None], (3, 200, 200)).copy()
+    noisy = add_noise(image, name, level, np.random.default_rng(0)).astype(np.float64)
+    assert noisy.mean((1, 2)) == pytest.approx(values, abs=1e-3)
+    assert noisy.var((1, 2)) == pytest.approx(variance(values.astype(np.float64)), rel=0.03)
+
+
+@pytest.mark.parametrize("name", ["none", "gaussian", "poisson"])
+@pytest.mark.parametrize("value", [0.0, 0.5, 1.0])
+def test_noise_of_even_pictures_stays_in_range(name, value):
+    image = np.full((3, 8, 9), value, np.float32)
+    noisy = add_noise(image, name, 100.0 if name == "poisson" else 0.05, np.random.default_rng(1))
+    assert noisy.dtype == np.float32 and noisy.shape == image.shape
+    assert noisy.min() >= 0 and noisy.max() <= 1
+    if name == "none" or (name, value) == ("poisson", 0.0):
+        assert np.array_equal(noisy, image)
+
+
+@pytest.mark.parametrize(("name", "level"), [("gaussian", -1.0), ("poisson", float("nan"))])
+def test_a_level_that_is_none_is_refused(name, level):
+    with pytest.raises(ValueError, match="it must be a positive number"):
+        add_noise(np.zeros((3, 2, 2), np.float32), name, level, np.random.default_rng(0))
