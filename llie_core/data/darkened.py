@@ -1,0 +1,49 @@
+"""Darkened pictures, made once and read back afterwards.
+
+A trained darkener takes seconds for a picture of WIDER FACE, and every row of a table needs the
+same ones. Item i lies in the folder as i.png (lossless: a darkened picture is on the 8-bit grid)
+with the parameters of its darkening beside it.
+"""
+
+import json
+from pathlib import Path
+
+from torch.utils.data import Dataset
+
+from llie_core.data.dark_faces import DarkFaces
+from llie_core.data.images import read_image, write_image
+from llie_core.files import write_text
+
+
+class CachedDark(Dataset):
+    """The items of `source`, equal bit by bit, darkened at the first reading.
+
+    Args:
+        source: of whole pictures; their normal-light side is read from the source itself.
+        folder: under it, `key` names the folder of these pictures.
+        key: hash of all that decides them: source, darkener and its weights, seed.
+
+    Raises:
+        ValueError: the source draws crops, which differ from reading to reading.
+    """
+
+    def __init__(self, source: DarkFaces, folder: Path, key: str):
+        if source.size is not None:
+            raise ValueError("only whole pictures can be kept, not random crops")
+        self.source, self.folder = source, Path(folder) / key
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: int) -> dict:
+        picture = self.folder / f"{index}.png"
+        record = picture.with_suffix(".json")
+        if record.exists():
+            bright = self.source.source[index]
+            dark = {"image": read_image(picture), "target": bright["image"]}
+            return {**bright, **dark, "darkening": json.loads(record.read_text(encoding="utf-8"))}
+        item = self.source[index]
+        write_image(picture, item["image"])
+        # The record comes last: where it is, the picture is whole.
+        write_text(record, json.dumps(item["darkening"]))
+        return item

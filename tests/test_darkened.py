@@ -1,0 +1,68 @@
+"""Darkened pictures that are kept: equal to the ones made, and made once."""
+
+import numpy as np
+import pytest
+import torch
+
+from llie_core.data.dark_faces import DarkFaces, physical_darkener
+from llie_core.data.darkened import CachedDark
+
+
+class Faces(torch.utils.data.Dataset):
+    def __len__(self):
+        return 3
+
+    def __getitem__(self, index):
+        image = torch.rand(3, 9, 12 + index, generator=torch.Generator().manual_seed(index))
+        boxes = torch.tensor([[1.0, 2.0, 5.0, 8.0]])
+        ignore = torch.zeros(1, dtype=torch.bool)
+        return {"image": image, "boxes": boxes, "ignore": ignore, "name": f"event/{index}.jpg"}
+
+
+class Counting:
+    def __init__(self):
+        self.darken, self.calls = physical_darkener(), 0
+
+    def __call__(self, image: np.ndarray, rng: np.random.Generator):
+        self.calls += 1
+        return self.darken(image, rng)
+
+
+def test_what_is_read_back_equals_what_was_made(tmp_path):
+    darkener = Counting()
+    plain, kept = (
+        DarkFaces(Faces(), darkener),
+        CachedDark(DarkFaces(Faces(), darkener), tmp_path, "a"),
+    )
+    assert len(kept) == 3
+    expected = [plain[i] for i in range(3)]
+    first, calls = [kept[i] for i in range(3)], darkener.calls
+    second = [kept[i] for i in range(3)]
+    assert darkener.calls == calls == 6
+    for item, *others in zip(expected, first, second, strict=True):
+        for other in others:
+            assert other.keys() == item.keys()
+            for name in ("image", "target", "boxes", "ignore"):
+                assert torch.equal(other[name], item[name]), name
+            assert other["darkening"] == item["darkening"] and other["name"] == item["name"]
+
+
+def test_another_key_is_another_folder(tmp_path):
+    darkener = Counting()
+    for key in ("a", "b", "a"):
+        CachedDark(DarkFaces(Faces(), darkener), tmp_path, key)[1]
+    assert darkener.calls == 2
+
+
+def test_a_picture_without_its_record_is_made_anew(tmp_path):
+    darkener = Counting()
+    kept = CachedDark(DarkFaces(Faces(), darkener), tmp_path, "a")
+    item = kept[0]
+    (tmp_path / "a" / "0.json").unlink()
+    (tmp_path / "a" / "0.png").write_bytes(b"torn")
+    assert torch.equal(kept[0]["image"], item["image"]) and darkener.calls == 2
+
+
+def test_crops_cannot_be_kept(tmp_path):
+    with pytest.raises(ValueError, match="only whole pictures"):
+        CachedDark(DarkFaces(Faces(), Counting(), size=8), tmp_path, "a")
