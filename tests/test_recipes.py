@@ -14,10 +14,12 @@ from llie_core import runs
 from llie_core.data.images import write_image
 from llie_core.recipes import get_recipe, joint, list_recipes
 from llie_core.recipes.base import Recipe
+from llie_core.recipes.face_scores import SUBSETS
 from llie_core.reporting.scores import read_scores, select
 from llie_core.runs import Run, RunKey
 
 TINY = {"size": 48, "train_count": 4, "test_size": 128, "test_count": 4, "steps": 2}
+TRAINED = ("1:0", "2:1", "2:1@tinaface")
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +68,51 @@ def test_paper_profile_trains_the_eight_ratios_of_table_4_2(recipe):
 
     variants = {cell.variant for cell in table("joint", "4.2")}
     assert set(recipe.profiles["paper"].ratios) == variants and len(variants) == 8
-    assert recipe.profiles["quick"].ratios == ("1:0", "2:1", "0:1")
+    assert recipe.profiles["quick"].ratios == ("1:0", "2:1", "0:1", "2:1@tinaface")
+
+
+@pytest.mark.parametrize(
+    ("row", "recognizer", "variant"),
+    [
+        ("2:1", "mtcnn", "2:1"),
+        ("2:1@mtcnn", "tinaface", "2:1"),
+        ("2:1", "tinaface", "2:1@tinaface"),
+        ("2:1@tinaface", "mtcnn", "2:1@tinaface"),
+        ("1:0@tinaface", "mtcnn", "1:0"),
+        ("1:0", "tinaface", "1:0"),
+        ("0:1@tinaface", "mtcnn", "0:1@tinaface"),
+    ],
+)
+def test_a_row_is_named_by_its_ratio_and_by_who_trains_it(row, recognizer, variant):
+    assert joint.variant_of(row, recognizer) == variant
+
+
+def test_a_row_asked_for_twice_is_one(recipe):
+    settings = settings_of(ratios=["2:1", "2:1@mtcnn", "1:0", "1:0@tinaface"])
+    assert [k.variant for k in recipe.rows(settings) if k.variant] == ["2:1", "1:0"]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"ratios": ["2:1@yolo"]}, "ratio '2:1@yolo': behind @ stands one of mtcnn, tinaface"),
+        ({"recognizer": "yolo"}, "'yolo' is none of mtcnn, tinaface"),
+        ({"readers": ["tinaface"]}, "readers: mtcnn trains and has to read too"),
+        ({"tinaface": "large"}, "tinaface: choose small or resnet50"),
+    ],
+)
+def test_unknown_recognizers_are_refused_with_the_settings(recipe, given, message):
+    with pytest.raises(ValueError, match=message):
+        recipe.settings("smoke", **given)
+
+
+def test_the_whole_tinaface_needs_its_authors_file(recipe, tmp_path):
+    settings = settings_of(tinaface="resnet50")
+    with pytest.raises(ValueError, match=r"checkpoint is needed \(setting tinaface_weights\)"):
+        recipe.reader(settings, "tinaface")
+    settings = settings_of(tinaface="resnet50", tinaface_weights=str(tmp_path / "none.pth"))
+    with pytest.raises(FileNotFoundError):
+        recipe.reader(settings, "tinaface")
 
 
 def test_rows_are_the_baselines_the_original_and_every_ratio_and_seed(recipe):
@@ -91,7 +137,9 @@ def test_keys_as_the_command_line_names_them(recipe):
     darkener = recipe.parse_key(settings, "ec_zero_dce", "", 0)
     assert darkener == recipe.darkener_key(settings)
     assert (darkener.dataset, darkener.model) == ("builtin-photos", "ec_zero_dce")
-    with pytest.raises(ValueError, match="joint trains zero_dce_pp and ec_zero_dce, not 'jcrnet'"):
+    recognizer = recipe.parse_key(settings, "tinaface", "", 0)
+    assert recipe.is_trained(recognizer) and not recipe.is_scored(recognizer)
+    with pytest.raises(ValueError, match="trains zero_dce_pp, ec_zero_dce and tinaface, not 'jc"):
         recipe.parse_key(settings, "jcrnet", "", 0)
     with pytest.raises(ValueError, match="'two': write W_up:W_down"):
         recipe.parse_key(settings, "", "two", 0)
@@ -117,8 +165,11 @@ def test_context_says_whose_data_it_is(recipe):
     assert dataclasses.astuple(recipe.context(settings_of(seeds=[0, 1]))) == (
         "builtin-faces", "smoke", 2, False,
     )  # fmt: skip
-    # The thesis's detector is not MTCNN: its numbers cannot be called reproduced.
-    assert not recipe.context(recipe.settings("paper")).papers_own
+    assert recipe.context(recipe.settings("paper")).papers_own
+    # The thesis's detector is the whole TinaFace, its data all of WIDER FACE: nothing else can
+    # be called reproduced.
+    for given in ({"recognizer": "mtcnn"}, {"tinaface": "small"}, {"missing": "skip"}):
+        assert not recipe.context(recipe.settings("paper", **given)).papers_own
 
 
 # What retrains, what only scores anew, what does neither --------------------------------------
@@ -151,6 +202,7 @@ def eval_hash(tmp_path, monkeypatch):
         {"steps": 3}, {"batch_size": 4}, {"lr": 2e-3}, {"schedule": "constant"},
         {"weight_decay": 0.0}, {"grad_clip": 0.2}, {"precision": "mixed"}, {"size": 64},
         {"train_count": 8}, {"ratio": "3:1"}, {"ratio": "1:0"}, {"seed": 1},
+        {"ratio": "2:1@tinaface"}, {"recognizer": "tinaface"}, {"face_windows": 5},
     ],
     ids=str,
 )  # fmt: skip
@@ -163,6 +215,7 @@ def test_what_decides_the_weights_trains_anew(change):
     [
         {"workers": 1}, {"test_count": 5}, {"test_size": 160}, {"score_threshold": 0.8},
         {"ratios": ["2:1"]}, {"seeds": [0, 1]}, {"darkener_steps": 9},
+        {"readers": ["mtcnn"]}, {"recognizer_steps": 3},
     ],
     ids=str,
 )  # fmt: skip
@@ -178,8 +231,13 @@ def test_equal_ratios_are_one_training_and_the_number_of_processes_is_another():
 
 
 @pytest.mark.parametrize(
-    "change", [{"test_count": 5}, {"test_size": 160}, {"score_threshold": 0.8}], ids=str
-)
+    "change",
+    [
+        {"test_count": 5}, {"test_size": 160}, {"score_threshold": 0.8}, {"readers": ["mtcnn"]},
+        {"recognizer_steps": 3},
+    ],
+    ids=str,
+)  # fmt: skip
 def test_what_decides_the_test_scores_anew(change, eval_hash):
     assert eval_hash(**change) != eval_hash()
 
@@ -288,20 +346,34 @@ METRICS = [
     ("ap", "hard", "fraction", "higher", "face-ap-height"),
     ("recall", "all", "fraction", "higher", "face-recall"),
     ("fp_per_image", "all", "per image", "lower", "face-fp-per-image"),
-    ("psnr", "all", "dB", "higher", "psnr-rgb-float"),
 ]
+QUALITY = ("psnr", "all", "dB", "higher", "psnr-rgb-float")
 
 
-def test_every_row_is_scored_by_every_metric(results):
+def test_every_row_is_scored_by_every_metric_and_reader(results):
     measured = [
-        (s.label, s.metric, s.subset, s.unit, s.direction, s.protocol) for s in results.scores
+        (s.label, s.recognizer, s.metric, s.subset, s.unit, s.direction, s.protocol)
+        for s in results.scores
+        if not s.subset.endswith("px")
     ]
     labels = [key.method for key in results.recipe.rows(results.settings)]
-    assert labels[-2:] == ["zero_dce_pp+1:0", "zero_dce_pp+2:1"]
-    expected = [(label, *metric) for label in labels for metric in METRICS]
-    # The originals are what PSNR compares with.
-    expected.remove(("original", *METRICS[-1]))
+    assert labels[-3:] == [f"zero_dce_pp+{variant}" for variant in TRAINED]
+    expected = []
+    for label in labels:
+        expected += [(label, who, *m) for who in ("mtcnn", "tinaface") for m in METRICS]
+        # The originals are what PSNR compares with.
+        expected += [(label, "mtcnn", *QUALITY)] * (label != "original")
     assert measured == expected
+
+
+def test_ranges_of_height_split_the_faces(results):
+    for label in ("identity", "zero_dce_pp+2:1"):
+        for reader in ("mtcnn", "tinaface"):
+            own = select(results.scores, label=label, metric="ap", recognizer=reader)
+            parts = [s for s in own if s.subset.endswith("px")]
+            (hard,) = select(own, subset="hard")
+            assert sum(s.n for s in parts) == hard.n and len(parts) > 1
+            assert {s.protocol for s in parts} == {"face-ap-height"}
 
 
 def test_every_field_of_a_score_says_what_it_is(results):
@@ -311,7 +383,7 @@ def test_every_field_of_a_score_says_what_it_is(results):
         key = RunKey("joint", "builtin-faces", "smoke", score.method, score.variant, score.seed)
         assert score.run == str(key) and key in results.recipe.rows(results.settings)
         assert (score.dataset, score.split, score.profile) == ("builtin-faces", "test", "smoke")
-        assert (score.recognizer, score.precision) == ("mtcnn", "float32")
+        assert score.recognizer in ("mtcnn", "tinaface") and score.precision == "float32"
         assert score.device.startswith("CPU") and math.isfinite(score.value) and score.n > 0
         protocol = load_protocols()[score.protocol]
         assert (protocol.unit, protocol.direction) == (score.unit, score.direction)
@@ -322,8 +394,10 @@ def test_every_field_of_a_score_says_what_it_is(results):
 
 def test_counts_are_those_of_the_test_set(results):
     data, _ = results.recipe.test_data(results.settings)
-    faces = {s: sum(int(item["keep"][s].sum()) for item in data) for s in joint.SUBSETS}
+    faces = {s: sum(int(item["keep"][s].sum()) for item in data) for s in SUBSETS}
     for score in results.scores:
+        if score.subset.endswith("px"):
+            continue
         by_metric = {"ap": faces.get(score.subset), "recall": faces["hard"]}
         assert score.n == by_metric.get(score.metric, 4), (score.metric, score.subset)
     for score in select(results.scores, unit="fraction"):
@@ -331,7 +405,8 @@ def test_counts_are_those_of_the_test_set(results):
 
 
 def test_normal_light_is_recognized_better_than_the_dark(results):
-    recall = {s.label: s.value for s in select(results.scores, metric="recall")}
+    found = select(results.scores, metric="recall", recognizer="mtcnn")
+    recall = {s.label: s.value for s in found}
     assert recall["original"] > recall["identity"]
 
 
@@ -350,19 +425,23 @@ def test_what_stands_behind_each_score_is_kept_image_by_image(results):
         assert [row["name"] for row in rows] == [item["name"] for item in data]
         assert [json.loads(row["darkening"]) for row in rows] == [i["darkening"] for i in data]
         assert [int(row["faces"]) for row in rows] == [len(item["boxes"]) for item in data]
-        scores = {s.metric: s.value for s in select(results.scores, run=str(key))}
-        found = sum(float(r["recall"]) * int(r["faces"]) for r in rows if int(r["faces"]))
-        # Recall is written with four decimals.
-        assert found / sum(int(r["faces"]) for r in rows) == pytest.approx(
-            scores["recall"], abs=1e-4
-        )
-        false = sum(int(row["false_positives"]) for row in rows) / len(rows)
-        assert false == pytest.approx(scores["fp_per_image"])
+        for reader in ("mtcnn", "tinaface"):
+            own = select(results.scores, run=str(key), recognizer=reader)
+            scores = {s.metric: s.value for s in own}
+            recalls = [(float(r[f"recall_{reader}"]), int(r["faces"])) for r in rows]
+            found = sum(recall * faces for recall, faces in recalls if faces)
+            # Recall is written with four decimals.
+            assert found / sum(faces for _, faces in recalls) == pytest.approx(
+                scores["recall"], abs=1e-4
+            )
+            false = sum(int(row[f"false_positives_{reader}"]) for row in rows) / len(rows)
+            assert false == pytest.approx(scores["fp_per_image"])
         if key.model == "original":
             assert {row["psnr"] for row in rows} == {""}
         else:
             mean = sum(float(row["psnr"]) for row in rows) / len(rows)
-            assert mean == pytest.approx(scores["psnr"], abs=1e-4)
+            (score,) = select(results.scores, run=str(key), metric="psnr")
+            assert mean == pytest.approx(score.value, abs=1e-4)
 
 
 def test_a_trained_row_leaves_log_stamp_and_weights(results):
@@ -395,8 +474,13 @@ def test_another_threshold_scores_the_same_weights_anew(results, monkeypatch, tm
     weights = Run(trained).weights_path.read_bytes()
     results.recipe.fit(trained, settings, "cpu")
     for key in (trained, results.recipe.key(settings, "original")):
-        anew = {s.metric: s.value for s in results.recipe.evaluate(key, settings, "cpu")}
-        before = {s.metric: s.value for s in select(results.scores, run=str(key))}
+        anew = {
+            s.metric: s.value
+            for s in select(results.recipe.evaluate(key, settings, "cpu"), recognizer="mtcnn")
+        }
+        before = {
+            s.metric: s.value for s in select(results.scores, run=str(key), recognizer="mtcnn")
+        }
         assert anew["recall"] == anew["fp_per_image"] == 0
         assert anew["ap"] == before["ap"] and anew.get("psnr") == before.get("psnr")
     assert before["recall"] > 0  # of the originals
@@ -428,10 +512,10 @@ def test_headline_compares_alone_with_joint(results, tmp_path, monkeypatch):
 def test_provenance_and_logs_cover_the_trained_rows(results):
     table = results.recipe.provenance(results.settings)
     assert [row[:2] for row in table.rows] == [
-        ["zero_dce_pp+1:0, seed 0", "2 of 322000"], ["zero_dce_pp+2:1, seed 0", "2 of 322000"],
-    ]  # fmt: skip
+        [f"zero_dce_pp+{variant}, seed 0", "2 of 322000"] for variant in TRAINED
+    ]
     logs = results.recipe.logs(results.settings)
-    assert list(logs) == ["1:0", "2:1"] and all(len(log) == 2 for log in logs.values())
+    assert tuple(logs) == TRAINED and all(len(log) == 2 for log in logs.values())
     assert "down" in logs["2:1"][0] and "down" not in logs["1:0"][0]
 
 
@@ -458,7 +542,8 @@ def test_tables_about_data_and_first_losses(results):
     assert cells[:2] == ["builtin-faces", "4"]
     assert int(cells[3]) <= int(cells[4]) <= int(cells[5]) and float(cells[6]) < float(cells[7])
     losses = joint_report.first_losses(results.recipe, results.settings)
-    alone, both = losses.rows
+    alone, both, tinaface = losses.rows
+    assert tinaface[0] == "2:1@tinaface" and float(tinaface[4]) > 0
     assert alone[0] == "1:0" and alone[3:5] == ["–", "–"] and both[0] == "2:1"
     total = float(both[2]) + 0.5 * float(both[4])  # Eq. (3.14)
     assert float(both[5]) == pytest.approx(total, abs=0.011)
@@ -466,16 +551,18 @@ def test_tables_about_data_and_first_losses(results):
 
 def test_measurements_answer_every_measured_claim(results):
     from llie_core.recipes import joint_report
-    from llie_core.reporting.claims import judge
 
     answers = joint_report.measurements(results.recipe, results.settings, results.scores)
     assert answers["curve_monotone"][0] is True
     assert all(why for holds, why in answers.values() if holds is None)
-    context = results.recipe.context(results.settings)
-    verdicts = judge("joint", results.scores, context, answers)
-    assert len(verdicts) == 44
-    assert not [v for v in verdicts if v.verdict.startswith("reproduced")]  # on built-in data
-    assert all(v.verdict for v in verdicts)
+    found = joint_report.verdicts(results.recipe, results.settings, results.scores)
+    assert list(found) == ["mtcnn", "tinaface"]
+    for verdicts in found.values():
+        assert len(verdicts) == 44
+        assert not [v for v in verdicts if v.verdict.startswith("reproduced")]  # on built-in data
+        assert all(v.verdict for v in verdicts)
+    rows = joint_report.verdicts_side_by_side(found).rows
+    assert {"2.01", "2.15", "2.39"} <= {row[0] for row in rows} and len(rows[0]) == 4
 
 
 def test_every_abstract_method_is_answered():
@@ -515,8 +602,9 @@ def test_the_recipe_runs_on_the_official_layout(wider):
     darkener = Run(recipe.darkener_key(settings))
     assert content["data"]["darkener"] == runs.file_hash(darkener.weights_path)
     scores = recipe.evaluate(recipe.key(settings, "identity"), settings, "cpu")
-    assert [(s.metric, s.subset) for s in scores] == [metric[:2] for metric in METRICS]
-    assert {s.protocol for s in select(scores, metric="ap")} == {"face-ap-wider"}
+    official = [s for s in scores if not s.subset.endswith("px")]
+    assert [(s.metric, s.subset) for s in official] == [m[:2] for m in (*METRICS * 2, QUALITY)]
+    assert {s.protocol for s in select(official, metric="ap")} == {"face-ap-wider"}
     (psnr,) = select(scores, metric="psnr")
     assert psnr.n == 1 and psnr.value > 0
 

@@ -3,55 +3,106 @@
 Wang Jingchao, "Task-Oriented Low Light Enhancement", MSAI master project, Nanyang Technological
 University, 2024.
 
-Differs from the paper: the recognizer is MTCNN with its public weights (TinaFace follows); s_up and
-s_down bring the two losses to one range (see losses/task_driven.py); on built-in faces the pictures
-are darkened by a physical model, and easy/medium/hard go by the height of the face.
+Two detectors read every row: MTCNN with its public weights, and TinaFace, the thesis's own, either
+small and trained here by day, or whole with its authors' file. A row is named by its ratio
+W_up:W_down, with "@tinaface" or "@mtcnn" behind it where another detector's loss trains it than the
+one of the setting `recognizer`.
+
+Differs from the paper: s_up and s_down bring the two losses to one range (see
+losses/task_driven.py); on built-in faces the pictures are darkened by a physical model, and
+easy/medium/hard go by the height of the face.
 """
 
-import json
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
+from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from llie_core.data import collate, face_targets, open_dataset
 from llie_core.data.builtin import FACE_HEIGHTS
 from llie_core.data.dark_faces import DarkFaces, NormalLight, exposure_darkener
+from llie_core.data.darkened import CachedDark
+from llie_core.files import project_root, results_dir
 from llie_core.losses.task_driven import JointLoss, weights_of_ratio
 from llie_core.losses.zero_reference import WEIGHTS, darkening_loss, upstream_loss
-from llie_core.metrics import psnr
-from llie_core.metrics.faces import detection_rates, wider_ap
-from llie_core.recipes.base import Measured, Recipe
+from llie_core.recipes.base import Measured, Recipe, Scoring
+from llie_core.recipes.face_recognizers import TINAFACE, recognizer_experiment, recognizer_key
+from llie_core.recipes.face_scores import (
+    HEIGHTS,
+    face_scores,
+    image_rows,
+    look,
+    quality_scores,
+    through_files,
+)
 from llie_core.recipes.settings import Settings
 from llie_core.recognizers import create_recognizer
 from llie_core.reporting.scores import Score, select, summarise
-from llie_core.runs import Run, RunKey, file_hash
-from llie_core.training import Experiment, TrainSettings
+from llie_core.runs import Run, RunKey, content_hash, file_hash
+from llie_core.training import Experiment, TrainSettings, load_weights
 
 RATIOS = ("1:0", "1:1", "3:2", "2:1", "3:1", "2:3", "1:3", "0:1")  # rows of Table 4.2
 ALONE, JOINT = "1:0", "2:1"  # Zero-DCE++ by itself; the thesis's choice
-SUBSETS = ("easy", "medium", "hard")
 FIXED_ROWS = ("identity", "gamma", "clahe")
-# Least face probability after P-, R- and O-Net at test: the usual ones for the first two, and a
-# low one for the last, so that curves over the score are nearly whole.
-MTCNN_THRESHOLDS = (0.6, 0.7, 0.05)
+RECOGNIZERS = ("mtcnn", TINAFACE)
+WIDER = "wider-face"
+
+
+def split_variant(variant: str) -> tuple[str, str]:
+    """Ratio and the recognizer whose loss trains: "2:1@tinaface", or "2:1" for MTCNN."""
+    ratio, _, trainer = variant.partition("@")
+    return ratio, trainer or RECOGNIZERS[0]
+
+
+def variant_of(ratio: str, recognizer: str) -> str:
+    """The variant of a row: the ratio, and the recognizer where it matters and is not MTCNN.
+
+    recognizer: the one whose loss trains where `ratio` names none.
+    """
+    weights, _, trainer = ratio.partition("@")
+    trainer = trainer or recognizer
+    needed = weights_of_ratio(weights)[1] and trainer != RECOGNIZERS[0]
+    return f"{weights}@{trainer}" if needed else weights
+
+
+def check_ratio(ratio: str) -> None:
+    """ValueError where `ratio` is not W_up:W_down, perhaps with @recognizer."""
+    weights, at, trainer = ratio.partition("@")
+    if at and trainer not in RECOGNIZERS:
+        raise ValueError(f"ratio {ratio!r}: behind @ stands one of {', '.join(RECOGNIZERS)}")
+    weights_of_ratio(weights)
 
 
 @dataclass(frozen=True)
 class JointSettings(Settings):
     """Settings of the joint training. Sizes in pixels, counts in images.
 
+    recognizer: whose loss trains a row that names no other; readers: which detectors read every
+    row; tinaface: "small", trained here (recognizer_*: steps, pictures a step, rate, size of
+    pictures), or "resnet50" with its authors' file tinaface_weights.
     face_windows, image_windows: windows that MTCNN's loss draws around each face and over each
-    picture; ratios: W_up:W_down of the runs trained; size: training crop; score_threshold: of the
-    operating point at which recall and false positives are counted; missing: "skip" runs on a
-    partial copy of WIDER FACE, of which the records then say so; planned_steps: of the published
-    schedule (epochs are not stated there: Zero-DCE++'s 100 on 12,880 images).
+    picture; ratios: W_up:W_down of the runs trained, perhaps with @recognizer; size: training
+    crop; score_threshold, tinaface_threshold: least score at which a detection of MTCNN's or
+    TinaFace's counts for recall and false positives;
+    missing: "skip" runs on a partial copy of WIDER FACE, of which the records then say so;
+    wider_face: folder of a WIDER FACE copy, whole or in part, as a further test set; planned_steps:
+    of the published schedule (epochs are not stated there: Zero-DCE++'s 100 on 12,880 images).
     """
 
     recognizer: str = "mtcnn"
+    readers: tuple[str, ...] = RECOGNIZERS
+    tinaface: str = "small"
+    tinaface_weights: str = ""
+    recognizer_steps: int = 500
+    recognizer_batch: int = 8
+    recognizer_lr: float = 3e-3
+    recognizer_size: int = 128
     face_windows: int = 4
     image_windows: int = 16
-    ratios: tuple[str, ...] = (ALONE, JOINT, "0:1")
+    ratios: tuple[str, ...] = (ALONE, JOINT, "0:1", f"{JOINT}@{TINAFACE}")
     size: int = 128
     train_count: int = 512
     test_size: int = 256
@@ -66,26 +117,39 @@ class JointSettings(Settings):
     precision: str = "float32"
     darkener_steps: int = 120
     score_threshold: float = 0.9
+    tinaface_threshold: float = 0.5
     missing: str = "error"
+    wider_face: str = ""
 
     def __post_init__(self):
         super().__post_init__()
+        for name in (self.recognizer, *self.readers):
+            if name not in RECOGNIZERS:
+                known = ", ".join(RECOGNIZERS)
+                raise ValueError(f"recognizer, readers: {name!r} is none of {known}")
+        if self.recognizer not in self.readers:
+            raise ValueError(f"readers: {self.recognizer} trains and has to read too")
+        if self.tinaface not in ("small", "resnet50"):
+            raise ValueError("tinaface: choose small or resnet50")
         for ratio in self.ratios:
-            weights_of_ratio(ratio)
+            check_ratio(ratio)
 
 
 PROFILES = {
     "smoke": JointSettings(
-        "builtin-faces", "smoke", ratios=(ALONE, JOINT), size=64, train_count=8, test_size=128,
+        "builtin-faces", "smoke", ratios=(ALONE, JOINT, f"{JOINT}@{TINAFACE}"), size=64,
+        recognizer_steps=2, recognizer_batch=2, recognizer_size=64, train_count=8, test_size=128,
         test_count=6, steps=4, batch_size=2, darkener_steps=4,
     ),
     "quick": JointSettings("builtin-faces", "quick"),
     "reference": JointSettings(
         "builtin-faces", "reference", seeds=(0, 1, 2), face_windows=8, image_windows=48, size=160,
-        train_count=2048, test_count=192, steps=400, darkener_steps=400,
+        ratios=(ALONE, "3:1", JOINT, "1:1", "0:1", f"{JOINT}@{TINAFACE}"), train_count=2048,
+        test_count=192, steps=400, darkener_steps=400, recognizer_steps=1500,
     ),
     "paper": JointSettings(
-        "wider-face", "paper", face_windows=8, image_windows=48, ratios=RATIOS, size=512,
+        WIDER, "paper", recognizer=TINAFACE, tinaface="resnet50", face_windows=8,
+        image_windows=48, ratios=RATIOS, size=512,
         steps=322_000, lr=1e-4, schedule="constant", precision="mixed", workers=8,
         darkener_steps=20_000,
     ),
@@ -96,12 +160,14 @@ class JointRecipe(Recipe):
     name = "joint"
     title = "Zero-DCE++ trained jointly with a frozen face detector"
     profiles = PROFILES
-    datasets = ("builtin-faces", "wider-face")
+    datasets = ("builtin-faces", WIDER)
     score_code = (
         __name__,
+        "llie_core.recipes.face_scores",
         "llie_core.metrics.faces",
         "llie_core.metrics.quality",
         "llie_core.recognizers.mtcnn",
+        "llie_core.recognizers.tinaface",
     )
 
     def rows(self, settings: JointSettings) -> list[RunKey]:
@@ -112,23 +178,26 @@ class JointRecipe(Recipe):
             for ratio in settings.ratios
             for seed in settings.seeds
         ]
-        return fixed + trained
+        return fixed + list(dict.fromkeys(trained))
 
     def key(self, settings: JointSettings, model: str, ratio: str = "", seed: int = 0) -> RunKey:
         """The key of a row; `model` "original" stands for the normal-light pictures."""
-        return RunKey(self.name, settings.dataset, settings.profile, model, ratio, seed)
+        variant = variant_of(ratio, settings.recognizer) if ratio else ""
+        return RunKey(self.name, settings.dataset, settings.profile, model, variant, seed)
 
     def data_options(self, settings: JointSettings) -> dict:
-        return {"missing": settings.missing} if settings.dataset == "wider-face" else {}
+        return {"missing": settings.missing} if settings.dataset == WIDER else {}
 
     def parse_key(self, settings: JointSettings, model: str, variant: str, seed: int) -> RunKey:
         """The key of a run as the command line names it; default: the joint training at 2:1."""
         model = model or "zero_dce_pp"
         if model == "ec_zero_dce":
             return self.darkener_key(settings)
+        if model == TINAFACE:
+            return recognizer_key(settings)
         if model != "zero_dce_pp":
-            raise ValueError(f"joint trains zero_dce_pp and ec_zero_dce, not {model!r}")
-        weights_of_ratio(variant or JOINT)
+            raise ValueError(f"joint trains zero_dce_pp, ec_zero_dce and tinaface, not {model!r}")
+        check_ratio(variant or JOINT)
         return self.key(settings, model, variant or JOINT, seed)
 
     def darkener_key(self, settings: JointSettings) -> RunKey:
@@ -136,24 +205,33 @@ class JointRecipe(Recipe):
         return RunKey(self.name, "builtin-photos", settings.profile, "ec_zero_dce")
 
     def is_trained(self, key: RunKey) -> bool:
-        return key.model in ("zero_dce_pp", "ec_zero_dce")
+        return key.model in ("zero_dce_pp", "ec_zero_dce", TINAFACE)
 
     def is_scored(self, key: RunKey) -> bool:
-        return key.model != "ec_zero_dce"
+        return key.model == "zero_dce_pp" or not self.is_trained(key)
+
+    def build(self, key: RunKey, settings: JointSettings) -> nn.Module:
+        if key.model != TINAFACE:
+            return super().build(key, settings)
+        torch.manual_seed(key.seed)
+        return create_recognizer(TINAFACE, frozen=False, backbone=settings.tinaface)
 
     def test_split(self, settings: JointSettings) -> str:
-        return "val" if settings.dataset == "wider-face" else "test"
+        return "val" if settings.dataset == WIDER else "test"
 
     def experiment(self, key: RunKey, settings: JointSettings) -> Experiment:
         if key.model == "ec_zero_dce":
             return self._darkener_experiment(key, settings)
-        w_up, w_down = weights_of_ratio(key.variant)
-        recognizer = self.trained_on(settings) if w_down else None
+        if key.model == TINAFACE:
+            return recognizer_experiment(key, settings)
+        ratio, trainer = split_variant(key.variant)
+        w_up, w_down = weights_of_ratio(ratio)
+        recognizer, known = self.trained_on(settings, trainer) if w_down else (None, {})
         data, source = self.train_data(settings)
         code = ["llie_core.models.zero_dce", "llie_core.losses.task_driven"]
         code += ["llie_core.losses.zero_reference", "llie_core.data.darkening"]
         if w_down:
-            code.append(f"llie_core.recognizers.{settings.recognizer}")
+            code.append(f"llie_core.recognizers.{trainer}")
         return Experiment(
             key=key,
             model=self.build(key, settings),
@@ -174,55 +252,115 @@ class JointRecipe(Recipe):
                 "loss_weights": WEIGHTS["thesis"],
                 "w_up": w_up,
                 "w_down": w_down,
-                "recognizer": settings.recognizer if w_down else "",
-                "windows": [settings.face_windows, settings.image_windows] if w_down else [],
+                "recognizer": trainer if w_down else "",
+                **known,
                 "data": source,
             },
             code=(*code, "llie_core.data.builtin", "llie_core.data.dark_faces"),
             planned_steps=settings.planned_steps,
         )
 
-    def trained_on(self, settings: JointSettings) -> torch.nn.Module:
-        """The frozen recognizer whose loss trains the enhancer."""
-        return create_recognizer(
-            settings.recognizer,
-            windows_per_face=settings.face_windows,
-            windows_per_image=settings.image_windows,
-        )
+    def trained_on(self, settings: JointSettings, name: str) -> tuple[nn.Module, dict]:
+        """The frozen recognizer whose loss trains the enhancer, and what identifies it."""
+        if name == TINAFACE:
+            recognizer, weights = self.reader(settings, name)
+            return recognizer, {"weights": weights}
+        windows = {
+            "windows_per_face": settings.face_windows,
+            "windows_per_image": settings.image_windows,
+        }
+        return create_recognizer(name, **windows), {"windows": list(windows.values())}
+
+    def reader(self, settings: JointSettings, name: str) -> tuple[nn.Module, str]:
+        """A frozen detector with its weights, and their hash ("" for MTCNN's own).
+
+        Raises:
+            ValueError: TinaFace whole, without its authors' file.
+        """
+        if name != TINAFACE:
+            return create_recognizer(name), ""
+        recognizer = create_recognizer(TINAFACE, backbone=settings.tinaface)
+        if settings.tinaface == "small":
+            path = self.fit(recognizer_key(settings), settings, quiet=True).weights_path
+            load_weights(recognizer, path)
+        elif settings.tinaface_weights:
+            path = project_root() / settings.tinaface_weights
+            recognizer.load_released_weights(path)
+        else:
+            raise ValueError(
+                "tinaface: its authors' checkpoint is needed (setting tinaface_weights), or the "
+                "small one that is trained here (tinaface=small)"
+            )
+        return recognizer.eval(), file_hash(path)
 
     def test_identity(self, settings: JointSettings) -> dict:
         return {
             "recognizer": settings.recognizer,
-            "score_threshold": settings.score_threshold,
+            "readers": {name: self.reader(settings, name)[1] for name in settings.readers},
+            "score_thresholds": [settings.score_threshold, settings.tinaface_threshold],
             "subsets": FACE_HEIGHTS,
+            "heights": [list(span) for span in HEIGHTS],
         }
 
     def measure(
         self, key: RunKey, settings: JointSettings, model, device
     ) -> tuple[list[Measured], list[dict]]:
-        recognizer = create_recognizer(settings.recognizer).to(device)
-        data, _ = self.row_data(key, settings)
-        seen: list[Seen] = []
-        for batch in _test_loader(data, settings):
-            image, target = batch["image"].to(device), batch["target"].to(device)
-            output = target if key.model == "original" else model.enhance(image)
-            found = recognizer.predict(output, MTCNN_THRESHOLDS)
-            quality = [None] * len(found) if key.model == "original" else psnr(output, target)
-            if "keep" not in batch:
-                raise FileNotFoundError(
-                    "wider-face: the easy, medium and hard lists are needed for the scores "
-                    "(eval_tools/ground_truth/wider_{easy,medium,hard}_val.mat)"
-                )
-            fields = ("name", "darkening", "boxes", "ignore", "keep")
-            parts = zip(found, quality, *(batch[field] for field in fields), strict=True)
-            seen += [Seen(*part) for part in parts]
-        scores = face_scores(seen, settings) + quality_scores(seen)
-        return scores, [image_row(image, settings.score_threshold) for image in seen]
+        data = self.row_data(key, settings)[0]
+        return self.read(key, settings, model, data, settings.dataset, device)
+
+    def read(
+        self, key: RunKey, settings: JointSettings, model, data: Dataset, name: str, device
+    ) -> tuple[list[Measured], list[dict]]:
+        """What every reader makes of a row on a data set: scores, and what stands behind them.
+
+        On WIDER FACE detections go through files in the official text format, which are kept.
+        """
+        names = sorted(settings.readers, key=lambda name: name != settings.recognizer)
+        readers = {name: self.reader(settings, name)[0].to(device) for name in names}
+        batches = _test_loader(data, name, settings.workers)
+        seen = look(model, readers, batches, device, bright=key.model == "original")
+        if name == WIDER:
+            folder = Run(key).directory / "detections"
+            seen = {reader: through_files(folder / reader, one) for reader, one in seen.items()}
+        protocol = "face-ap-wider" if name == WIDER else "face-ap-height"
+        least = {"mtcnn": settings.score_threshold, TINAFACE: settings.tinaface_threshold}
+        scores = [s for n, one in seen.items() for s in face_scores(one, n, protocol, least[n])]
+        return scores + quality_scores(seen[names[0]]), image_rows(seen, least)
+
+    def wider_scores(self, settings: JointSettings, device=None) -> list[Score]:
+        """The four groups of Table 4.1 on WIDER FACE, of the first seed; none without a folder."""
+        if not settings.wider_face:
+            return []
+        root = project_root() / settings.wider_face
+        data, identity = self.darkened(settings, open_dataset(WIDER, "val", root, missing="skip"))
+        scores = []
+        for key in self.group_rows(settings):
+            scoring = Scoring(
+                partial(self._on_wider, key, settings, data),
+                data=identity,
+                test=self.test_identity(settings),
+                file=WIDER,
+                about={"dataset": WIDER, "split": "val"},
+            )
+            scores += self.scored_once(key, settings, scoring, device)
+        return scores
+
+    def _on_wider(self, key: RunKey, settings: JointSettings, data: Dataset, model, device):
+        return self.read(key, settings, model, data, WIDER, device)
+
+    def group_rows(self, settings: JointSettings) -> list[RunKey]:
+        """The rows of Table 4.1, once for every detector that trains, of the first seed."""
+        ratios = [r for r in settings.ratios if r.partition("@")[0] in (ALONE, JOINT)]
+        trained = [self.key(settings, "zero_dce_pp", r, settings.seeds[0]) for r in ratios]
+        rows = [self.key(settings, "identity"), *trained, self.key(settings, "original")]
+        return list(dict.fromkeys(rows))
 
     def is_papers_own(self, settings: JointSettings) -> bool:
-        return settings.dataset == "wider-face" and settings.recognizer == "tinaface"
+        own_detector = settings.recognizer == TINAFACE and settings.tinaface == "resnet50"
+        return settings.dataset == WIDER and settings.missing == "error" and own_detector
 
     def headline(self, scores: list[Score]) -> str:
+        scores = read_by(scores, scores[0].recognizer) if scores else []
         parts = []
         for words, metric, subset in (
             ("AP on hard faces", "ap", "hard"),
@@ -246,7 +384,7 @@ class JointRecipe(Recipe):
                 "builtin-faces", "train", size=settings.size, count=settings.train_count
             )
             return data, data.describe()
-        source = open_dataset("wider-face", "train", settings.data, **self.data_options(settings))
+        source = open_dataset(WIDER, "train", settings.data, **self.data_options(settings))
         darkener, weights = self._trained_darkener(settings)
         data = DarkFaces(source, darkener, settings.size)
         return data, {**source.describe(), "size": settings.size, "darkener": weights}
@@ -258,9 +396,15 @@ class JointRecipe(Recipe):
                 "builtin-faces", "test", size=settings.test_size, count=settings.test_count
             )
             return data, data.describe()
-        source = open_dataset("wider-face", "val", settings.data, **self.data_options(settings))
+        source = open_dataset(WIDER, "val", settings.data, **self.data_options(settings))
+        return self.darkened(settings, source)
+
+    def darkened(self, settings: JointSettings, source: Dataset) -> tuple[Dataset, dict]:
+        """Whole pictures with faces, darkened once for all rows, and what identifies them."""
         darkener, weights = self._trained_darkener(settings)
-        return DarkFaces(source, darkener), {**source.describe(), "darkener": weights}
+        identity = {**source.describe(), "darkener": weights}
+        folder = results_dir() / "darkened"
+        return CachedDark(DarkFaces(source, darkener), folder, content_hash(identity)), identity
 
     def _trained_darkener(self, settings: JointSettings):
         key = self.darkener_key(settings)
@@ -295,64 +439,21 @@ class JointRecipe(Recipe):
         )
 
 
-@dataclass(frozen=True)
-class Seen:
-    """One test picture and what the detector found: boxes (N, 4), ignore (N,), keep by subset."""
+def read_by(scores: Iterable[Score], reader: str) -> list[Score]:
+    """The thesis's rows for one detector, which reads what its own loss has trained.
 
-    found: dict[str, torch.Tensor]
-    psnr: torch.Tensor | None
-    name: str
-    darkening: dict
-    boxes: torch.Tensor
-    ignore: torch.Tensor
-    keep: dict[str, torch.Tensor]
-
-
-def face_scores(seen: list[Seen], settings: JointSettings) -> list[Measured]:
-    """AP by subset, and recall and false positives at the operating point."""
-    protocol = "face-ap-wider" if settings.dataset == "wider-face" else "face-ap-height"
-    found, truth = [image.found for image in seen], [image.boxes for image in seen]
-    scores = []
-    for subset in SUBSETS:
-        kept = [image.keep[subset] for image in seen]
-        n = int(sum(k.sum() for k in kept))
-        if n:  # a subset without a face has no AP
-            ap = wider_ap(found, truth, kept)
-            scores.append(Measured("ap", subset, ap, "fraction", "higher", n, protocol))
-    valid = [~image.ignore for image in seen]
-    rates = detection_rates(found, truth, valid, score=settings.score_threshold)
-    recall, false = rates["recall"], rates["false_positives_per_image"]
-    n, pictures = int(sum(v.sum() for v in valid)), len(seen)
-    return [
-        *scores,
-        Measured("recall", "all", recall, "fraction", "higher", n, "face-recall"),
-        Measured("fp_per_image", "all", false, "per image", "lower", pictures, "face-fp-per-image"),
-    ]
+    Rows without a detector's loss are there too; variants are plain ratios, as the tables have it.
+    """
+    own = []
+    for score in scores:
+        ratio, trainer = split_variant(score.variant)
+        trained = bool(ratio) and bool(weights_of_ratio(ratio)[1])
+        if score.recognizer == reader and (not trained or trainer == reader):
+            own.append(replace(score, variant=ratio))
+    return own
 
 
-def quality_scores(seen: list[Seen]) -> list[Measured]:
-    """Mean PSNR against the normal-light pictures; nothing for those pictures themselves."""
-    values = [float(image.psnr) for image in seen if image.psnr is not None]
-    if not values:
-        return []
-    mean = sum(values) / len(values)
-    return [Measured("psnr", "all", mean, "dB", "higher", len(values), "psnr-rgb-float")]
-
-
-def image_row(image: Seen, score: float) -> dict:
-    """One picture's line of per_image.csv: how it was darkened, what was found in it."""
-    rates = detection_rates([image.found], [image.boxes], [~image.ignore], score=score)
-    return {
-        "name": image.name,
-        "faces": int((~image.ignore).sum()),
-        "recall": f"{rates['recall']:.4f}",
-        "false_positives": round(rates["false_positives_per_image"]),
-        "psnr": "" if image.psnr is None else f"{float(image.psnr):.4f}",
-        "darkening": json.dumps(image.darkening),
-    }
-
-
-def _test_loader(data, settings: JointSettings) -> DataLoader:
+def _test_loader(data: Dataset, name: str, workers: int) -> DataLoader:
     # Pictures of WIDER FACE differ in size, so they go one at a time.
-    size = 8 if settings.dataset == "builtin-faces" else 1
-    return DataLoader(data, batch_size=size, collate_fn=collate, num_workers=settings.workers)
+    size = 1 if name == WIDER else 8
+    return DataLoader(data, batch_size=size, collate_fn=collate, num_workers=workers)

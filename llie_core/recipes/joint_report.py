@@ -1,5 +1,8 @@
 """What the report of paper 2 shows beside its scores: pictures, audit, measured claims."""
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import torch
 from torch import nn
 
@@ -7,20 +10,174 @@ from llie_core.data import open_dataset
 from llie_core.metrics.cost import count_macs, count_parameters
 from llie_core.models import create_enhancer
 from llie_core.models.zero_dce import light_curve
-from llie_core.recipes.joint import ALONE, JOINT, JointRecipe, JointSettings
+from llie_core.published import PublishedValue
+from llie_core.published import table as published
+from llie_core.recipes.face_scores import HEIGHTS, SUBSETS, height_name
+from llie_core.recipes.joint import ALONE, JOINT, JointRecipe, JointSettings, read_by, variant_of
 from llie_core.recognizers import create_recognizer
+from llie_core.reporting.claims import NUMBERS, Verdict, judge
 from llie_core.reporting.figures import Panel
 from llie_core.reporting.scores import Score, select, summarise
-from llie_core.reporting.tables import Table
+from llie_core.reporting.tables import Table, conditions, published_beside_measured
 from llie_core.runs import Run, RunKey
+
+# The four groups of Table 4.1, as scores name them.
+GROUPS = ("identity", f"zero_dce_pp+{ALONE}", f"zero_dce_pp+{JOINT}", "original")
+SMALL = 32  # px; faces lower than this are small ones here
+
+
+def thesis_tables(scores: Sequence[Score], readers: Sequence[str]) -> list[Table]:
+    """Tables 4.1 and 4.2, published beside measured, for each detector."""
+    titles = {"4.1": "AP of four groups of test images", "4.2": "AP by the ratio W_up : W_down"}
+    return [
+        published_beside_measured(
+            "joint", number, read_by(scores, reader), f"Table {number}: {title}, read by {reader}"
+        )
+        for number, title in titles.items()
+        for reader in readers
+    ]
+
+
+def side_by_side(scores: Sequence[Score], readers: Sequence[str], caption: str) -> Table:
+    """The four groups: AP as printed (TinaFace, WIDER FACE) and as each detector has it here."""
+    rows = []
+    for label in GROUPS:
+        printed = [c for c in published("joint", "4.1") if label in _names(c)]
+        cells = [next(c.printed for c in printed if c.subset == subset) for subset in SUBSETS]
+        for reader in readers:
+            own = select(read_by(scores, reader), label=label, metric="ap")
+            cells += [_mean(select(own, subset=subset)) for subset in SUBSETS]
+        rows.append([label, *cells])
+    header = ["", *[f"{s}, {who}" for who in ("published", *readers) for s in SUBSETS]]
+    measured = [s for s in scores if s.metric == "ap" and s.subset in SUBSETS]
+    return Table(caption, header, rows, "Measured: " + conditions(measured))
+
+
+def wider_tables(scores: Sequence[Score], readers: Sequence[str]) -> list[Table]:
+    """The four groups before each detector on WIDER FACE, beside the printed Table 4.1."""
+    if not scores:
+        rows = [["wider-face", "no folder given (setting wider_face)"]]
+        return [Table("WIDER FACE: not run", ["data set", "why"], rows)]
+    caption = "Table 4.1 on WIDER FACE: AP by the official protocol"
+    return [side_by_side(scores, readers, caption), crossed(scores, readers)]
+
+
+def crossed(scores: Sequence[Score], readers: Sequence[str]) -> Table:
+    """Every row before every detector, those too that another detector's loss has trained."""
+    rows = []
+    for label in dict.fromkeys(s.label for s in scores):
+        of_row = [select(scores, label=label, recognizer=reader) for reader in readers]
+        cells = [
+            _mean(select(of, metric=metric, subset=subset))
+            for of in of_row
+            for metric, subset in (("ap", "hard"), ("recall", "all"), ("fp_per_image", "all"))
+        ]
+        rows.append([label, *cells, _mean(select(scores, label=label, metric="psnr"), ".2f")])
+    words = ("AP, hard", "recall", "false positives a picture")
+    header = ["", *[f"{what}, {reader}" for reader in readers for what in words], "PSNR, dB"]
+    shown = [s for s in scores if s.subset in ("hard", "all")]
+    note = "“2:1@tinaface” is trained by TinaFace's loss, “2:1” by MTCNN's. Measured: "
+    return Table("Every row before every detector", header, rows, note + conditions(shown))
+
+
+def gains_by_height(
+    scores: Sequence[Score], readers: Sequence[str]
+) -> dict[str, list[tuple[float, float]]]:
+    """Row and detector → (face height in pixels, AP gained over the dark picture)."""
+    lines = {}
+    for reader in readers:
+        own = read_by(scores, reader)
+        for label in GROUPS[1:]:
+            gains = [(_middle(span), _gain(own, label, span)) for span in HEIGHTS]
+            lines[f"{label}, {reader}"] = [(x, gain) for x, gain in gains if gain is not None]
+    return lines
+
+
+def small_faces_gain(scores: Sequence[Score], readers: Sequence[str]) -> Table:
+    """Claim 2.15 by face height: does joint training gain more AP on small faces than on large?"""
+    rows = []
+    for reader in readers:
+        own = read_by(scores, reader)
+        small, large = (
+            _mean_gain(own, [span for span in HEIGHTS if (span[1] <= SMALL) == low])
+            for low in (True, False)
+        )
+        known = small is not None and large is not None
+        verdict = ("holds here" if small > large else "contradicted here") if known else "not run"
+        rows.append([reader, *(f"{g:+.3f}" if known else "–" for g in (small, large)), verdict])
+    header = ["read by", f"faces under {SMALL} px", "others", "small faces gain more"]
+    note = "Joint training less the dark picture; mean over ranges of height, weighted by faces."
+    return Table("AP gained by joint training, by face height (claim 2.15)", header, rows, note)
+
+
+def verdicts(
+    recipe: JointRecipe, settings: JointSettings, scores: Sequence[Score]
+) -> dict[str, list[Verdict]]:
+    """Detector → the verdict on every claim; the measured ones are of the main detector."""
+    main = settings.recognizer
+    measured = measurements(recipe, settings, read_by(scores, main))
+    context = recipe.context(settings)
+    found = {main: judge("joint", read_by(scores, main), context, measured)}
+    for reader in settings.readers:
+        if reader != main:  # the thesis has one detector only
+            other = replace(context, papers_own=False)
+            found[reader] = judge("joint", read_by(scores, reader), other)
+    return found
+
+
+def verdicts_side_by_side(found: dict[str, list[Verdict]]) -> Table:
+    """The claims that AP decides, and what each detector's numbers say of them."""
+    rows = [
+        [same[0].claim.id, same[0].claim.says, *(v.verdict for v in same)]
+        for same in zip(*found.values(), strict=True)
+        if same[0].claim.kind in NUMBERS
+    ]
+    return Table("Claims decided by AP, by detector", ["claim", "says", *found], rows)
+
+
+def _gain(scores: Sequence[Score], label: str, span: tuple[int, int]) -> float | None:
+    both = [
+        select(scores, label=row, metric="ap", subset=height_name(*span))
+        for row in (label, GROUPS[0])
+    ]
+    if not all(both):
+        return None
+    after, before = (summarise(s.value for s in of).mean for of in both)
+    return after - before
+
+
+def _mean_gain(scores: Sequence[Score], spans: Sequence[tuple[int, int]]) -> float | None:
+    """Mean gain of joint training over ranges of height, weighted by their faces."""
+    gains = {span: _gain(scores, GROUPS[2], span) for span in spans}
+    faces = {
+        span: select(scores, label=GROUPS[0], metric="ap", subset=height_name(*span))[0].n
+        for span, gain in gains.items()
+        if gain is not None
+    }
+    if not faces:
+        return None
+    return sum(gains[span] * n for span, n in faces.items()) / sum(faces.values())
+
+
+def _names(cell: PublishedValue) -> tuple[str, str]:
+    """A printed row's label, as scores name it, with a variant and without."""
+    return f"{cell.method}+{cell.variant}", cell.method
+
+
+def _middle(span: tuple[int, int]) -> float:
+    """Where a range of heights stands on the axis."""
+    least, most = span
+    return (least + most) / 2 if most < HEIGHTS[-1][1] else 1.25 * least
+
+
+def _mean(scores: Sequence[Score], form: str = ".3f") -> str:
+    return format(summarise(s.value for s in scores), form) if scores else "not run"
 
 
 def group_keys(recipe: JointRecipe, settings: JointSettings) -> list[RunKey]:
-    """The four groups of Table 4.1: dark, Zero-DCE++ alone, joint, normal light."""
-    seed = settings.seeds[0]
-    ratios = [ratio for ratio in (ALONE, JOINT) if ratio in settings.ratios]
-    trained = [recipe.key(settings, "zero_dce_pp", ratio, seed) for ratio in ratios]
-    return [recipe.key(settings, "identity"), *trained, recipe.key(settings, "original")]
+    """The four groups of Table 4.1 for the main detector: dark, alone, joint, normal light."""
+    own = (ALONE, variant_of(JOINT, settings.recognizer))
+    return [key for key in recipe.group_rows(settings) if not key.variant or key.variant in own]
 
 
 def ratio_keys(recipe: JointRecipe, settings: JointSettings) -> list[RunKey]:
@@ -34,7 +191,7 @@ def detections(
     recipe: JointRecipe, settings: JointSettings, keys: list[RunKey], pictures: int
 ) -> list[list[Panel]]:
     """For each of the first test pictures with faces, one panel a row, detections ≥ 0.5."""
-    recognizer = create_recognizer(settings.recognizer)
+    recognizer, _ = recipe.reader(settings, settings.recognizer)
     models = {key: recipe.load(key, settings, "cpu") for key in keys}
     data, _ = recipe.test_data(settings)
     return [
@@ -100,8 +257,14 @@ def audit() -> Table:
         scale = options.get("scale_factor", 1)
         rows.append([label, f"1/{scale}", parameters, f"{count_parameters(model):,}", macs,
                      f"{giga_macs:.3g}"])  # fmt: skip
-    count = f"{count_parameters(create_enhancer('ec_zero_dce')):,}"
-    rows.append(["ec_zero_dce", "1/1", "not published", count, "not published", "not counted"])
+    for label, printed, model in (
+        ("ec_zero_dce", "not published", create_enhancer("ec_zero_dce")),
+        ("tinaface (ResNet-50)", "37.98 M", create_recognizer("tinaface")),
+        ("tinaface, small", "ours", create_recognizer("tinaface", backbone="small")),
+        ("mtcnn", "not published", create_recognizer("mtcnn")),
+    ):
+        count = f"{count_parameters(model):,}"
+        rows.append([label, "–", printed, count, "not published", "not counted"])
     header = ["model", "curve map", "parameters, published", "here", "GMAC, published", "here"]
     note = (
         "One multiply-add counts 1; convolutions only. The released code crops to multiples of 12 "
