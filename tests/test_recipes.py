@@ -465,6 +465,26 @@ def test_a_second_call_does_no_work(results, monkeypatch):
     assert results.recipe.reproduce(results.settings, "cpu") == results.scores
 
 
+def test_what_is_worth_keeping_is_kept_with_the_detector(results, tmp_path, monkeypatch):
+    from llie_core.recipes import base
+
+    monkeypatch.setattr(base, "project_root", lambda: tmp_path)
+    further = results.recipe.key(results.settings, "identity").directory / "scores-wider-face.csv"
+    shutil.copy(further.with_name("scores.csv"), further)
+    try:
+        target = results.recipe.keep(results.settings)
+    finally:
+        further.unlink()
+    assert target == tmp_path / "results" / "reference" / "joint" / "builtin-faces"
+    assert read_scores(target / "scores.csv") == results.scores
+    own = select(results.scores, label="identity")
+    assert read_scores(target / "scores-wider-face.csv") == own
+    for name in ("tinaface+small", "zero_dce_pp+2-1@tinaface"):
+        kept = {path.name for path in (target / name / "seed0").iterdir()}
+        assert {"weights.safetensors", "stamp.json", "log.csv", "settings.json"} <= kept
+        assert "checkpoint.pt" not in kept
+
+
 def test_another_threshold_scores_the_same_weights_anew(results, monkeypatch, tmp_path):
     shutil.copytree(results.folder, tmp_path, dirs_exist_ok=True)
     monkeypatch.setenv("LLIE_RESULTS", str(tmp_path))

@@ -34,9 +34,9 @@ from llie_core.runs import (
 )
 from llie_core.training import Experiment, default_device, fit, launch, load_weights
 
-# What of a run is worth keeping, its weights aside.
-KEPT_FILES = ("settings.json", "stamp.json", "log.csv", "validation.csv", "scores.csv",
-              "scores.json", "per_image.csv")  # fmt: skip
+# What of a run is worth keeping, its weights aside; further test sets have scores-SET.csv.
+KEPT_FILES = ("settings.json", "stamp.json", "log.csv", "validation.csv", "scores*.csv",
+              "scores*.json", "per_image*.csv")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -256,17 +256,16 @@ class Recipe(ABC):
         """
         target = project_root() / "results" / "reference" / self.name / settings.dataset
         keys = rows or self.rows(settings)
-        scores = [score for key in keys for score in read_scores(key.directory / "scores.csv")]
+        found: dict[str, list[Score]] = {}
+        for key in keys:
+            own = key.directory / "scores.csv"
+            for path in {own, *sorted(key.directory.glob("scores-*.csv"))}:
+                found.setdefault(path.name, []).extend(read_scores(path))
         shutil.rmtree(target, ignore_errors=True)
         for key in keys:
-            home = target / key.directory.parent.name / key.directory.name
-            home.mkdir(parents=True)
-            for name in KEPT_FILES:
-                if (key.directory / name).exists():
-                    shutil.copy(key.directory / name, home / name)
-            if Run(key).weights_path.exists():
-                save_half(Run(key).weights_path, home / Run(key).weights_path.name)
-        write_scores(target / "scores.csv", scores)
+            keep_run(Run(key), target)
+        for name, scores in found.items():
+            write_scores(target / name, scores)
         return target
 
     # What a report says of the runs behind it --------------------------------------------------
@@ -336,6 +335,16 @@ class Recipe(ABC):
             **vars(measured)
             | {"recognizer": measured.recognizer or getattr(settings, "recognizer", "")},
         )
+
+
+def keep_run(run: Run, target: Path) -> None:
+    """Copy what is worth keeping of a run into MODEL+VARIANT/seedK of a folder."""
+    home = target / run.directory.parent.name / run.directory.name
+    home.mkdir(parents=True)
+    for path in (path for pattern in KEPT_FILES for path in run.directory.glob(pattern)):
+        shutil.copy(path, home / path.name)
+    if run.weights_path.exists():
+        save_half(run.weights_path, home / run.weights_path.name)
 
 
 def save_half(source: Path, target: Path) -> None:

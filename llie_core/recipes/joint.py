@@ -16,6 +16,7 @@ easy/medium/hard go by the height of the face.
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -28,7 +29,7 @@ from llie_core.data.darkened import CachedDark
 from llie_core.files import project_root, results_dir
 from llie_core.losses.task_driven import JointLoss, weights_of_ratio
 from llie_core.losses.zero_reference import WEIGHTS, darkening_loss, upstream_loss
-from llie_core.recipes.base import Measured, Recipe, Scoring
+from llie_core.recipes.base import Measured, Recipe, Scoring, keep_run
 from llie_core.recipes.face_recognizers import TINAFACE, recognizer_experiment, recognizer_key
 from llie_core.recipes.face_scores import (
     HEIGHTS,
@@ -354,6 +355,13 @@ class JointRecipe(Recipe):
         trained = [self.key(settings, "zero_dce_pp", r, settings.seeds[0]) for r in ratios]
         rows = [self.key(settings, "identity"), *trained, self.key(settings, "original")]
         return list(dict.fromkeys(rows))
+
+    def keep(self, settings: JointSettings, rows: list[RunKey] | None = None) -> Path:
+        target = super().keep(settings, rows)
+        for key in (recognizer_key(settings), self.darkener_key(settings)):
+            if Run(key).weights_path.exists():
+                keep_run(Run(key), target)
+        return target
 
     def is_papers_own(self, settings: JointSettings) -> bool:
         own_detector = settings.recognizer == TINAFACE and settings.tinaface == "resnet50"

@@ -95,7 +95,11 @@ def select(scores: Iterable[Score], **wanted: object) -> list[Score]:
     return [s for s in scores if all(getattr(s, key) == value for key, value in wanted.items())]
 
 
-def reference_scores(paper: str, dataset: str) -> list[Score]:
-    """Scores of the committed reference run of a paper on a data set; empty where there is none."""
-    path = project_root() / "results" / "reference" / paper / dataset / "scores.csv"
+def reference_scores(paper: str, dataset: str, further: str = "") -> list[Score]:
+    """Scores of the committed reference run of a paper on a data set; empty where there is none.
+
+    further: another test set that the same rows were scored on.
+    """
+    name = f"scores-{further}.csv" if further else "scores.csv"
+    path = project_root() / "results" / "reference" / paper / dataset / name
     return read_scores(path) if path.exists() else []

@@ -90,9 +90,12 @@ def _main_numbers(scores: list[Score]) -> str:
     parts = []
     for metric, subset in _MAIN:
         found = select(scores, metric=metric, subset=subset)
-        if found:
+        readers = list(dict.fromkeys(s.recognizer for s in found))
+        for reader in readers:
             where = "" if subset == "all" else f" {subset}"
-            parts.append(f"{metric}{where} {summarise(s.value for s in found):.3f}")
+            who = f" ({reader})" if len(readers) > 1 else ""
+            own = select(found, recognizer=reader)
+            parts.append(f"{metric}{where}{who} {summarise(s.value for s in own):.3f}")
     return "; ".join(parts) or "–"
 
 
