@@ -3,7 +3,6 @@
 import argparse
 import os
 import sys
-from collections import Counter
 from pathlib import Path
 
 from llie_core import darken
@@ -130,96 +129,44 @@ def _overrides(pairs: list[str]) -> dict[str, object]:
 
 
 def _add_enhance(commands) -> None:
-    for name, help_text in (
-        ("enhance", "enhance pictures with a method, or with a run's weights"),
-        ("darken", "darken pictures: physically, to an exposure, or as others are degraded"),
-    ):
-        command = commands.add_parser(name, help=help_text)
-        command.add_argument("source", type=Path, help="a picture, or a folder of pictures")
+    enhance = commands.add_parser(
+        "enhance", help="enhance pictures with a method, or with a run's weights"
+    )
+    enhance.add_argument("--model", default="clahe", help="default: clahe; see llie models")
+    enhance.add_argument("--weights", type=Path, help="weights.safetensors of a run")
+    enhance.add_argument("--released", type=Path, help="the authors' released checkpoint")
+    enhance.add_argument("--device", default=None)
+    enhance.set_defaults(run=_enhance)
+    dark = commands.add_parser(
+        "darken", help="darken pictures: physically, to an exposure, or as others are degraded"
+    )
+    darken.add_options(dark)
+    dark.set_defaults(run=_darken)
+    for command in (enhance, dark):
+        command.add_argument("source", type=Path, help="a picture, or a folder with its subfolders")
         command.add_argument("target", type=Path, help="folder for the results (PNG)")
-        default = "clahe" if name == "enhance" else "physical"
-        command.add_argument(
-            "--model", default=default, help=f"default: {default}; see llie models"
-        )
-        command.add_argument("--weights", type=Path, help="weights.safetensors of a run")
-        command.add_argument("--released", type=Path, help="the authors' released checkpoint")
-        command.add_argument("--device", default=None)
-        if name == "darken":
-            darken.add_options(command)
-        command.set_defaults(run=_enhance if name == "enhance" else _darken)
 
 
 def _enhance(options) -> int:
-    model, device = _load_model(options)
-    return _each_picture(options, lambda image: model.enhance(image[None].to(device))[0].cpu())
-
-
-def _darken(options) -> int:
-    said, code = darken.run(options, _load_model)
-    print(said)
-    return code
-
-
-def _load_model(options):
-    from llie_core.models import create_enhancer
-    from llie_core.training import default_device, load_weights
-
-    model = create_enhancer(options.model)
-    if options.released:
-        if not hasattr(model, "load_released_weights"):
-            raise ValueError(f"{options.model} has no released checkpoint to load")
-        model.load_released_weights(options.released)
-    elif options.weights:
-        load_weights(model, options.weights)
-    elif any(True for _ in model.parameters()):
-        raise ValueError(f"{options.model} needs --weights (of a run; train one with llie fit)")
-    device = options.device or default_device()
-    return model.to(device).eval(), device
-
-
-def _pictures(source: Path) -> list[Path]:
-    kinds = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
-    if source.is_file():
-        return [source]
-    if not source.is_dir():
-        raise FileNotFoundError(f"{source}: no such picture or folder")
-    found = sorted(path for path in source.iterdir() if path.suffix.lower() in kinds)
-    if not found:
-        raise FileNotFoundError(f"{source}: holds no picture ({', '.join(sorted(kinds))})")
-    return found
-
-
-def _each_picture(options, apply) -> int:
-    """Apply a function to every picture; unreadable ones are named, the others go on."""
-    from tqdm import tqdm
-
     from llie_core.data.images import read_image, write_image
+    from llie_core.pictures import each_picture, find_pictures, trained_model
 
-    pictures, failed = _pictures(options.source), 0
-    targets = _targets(pictures, options.target)
-    hidden = not sys.stderr.isatty()
-    progress = tqdm(pictures, disable=hidden, unit="picture")
-    for path, target in zip(progress, targets, strict=True):
-        try:
-            write_image(target, apply(read_image(path)))
-        except ValueError as error:
-            failed += 1
-            print(f"llie: {error}", file=sys.stderr)
+    model, device = trained_model(options.model, options.weights, options.released, options.device)
+
+    def write(picture) -> None:
+        image = read_image(picture.path)[None].to(device)
+        write_image(picture.target, model.enhance(image)[0].cpu())
+
+    pictures = find_pictures(options.source, options.target)
+    failed = each_picture(pictures, write)
     print(f"{len(pictures) - failed} of {len(pictures)} pictures written to {options.target}")
     return 1 if failed else 0
 
 
-def _targets(pictures: list[Path], folder: Path) -> list[Path]:
-    """One PNG a picture; it keeps the picture's suffix where another picture has the same stem."""
-    stems = Counter(path.stem for path in pictures)
-    targets = [
-        folder / f"{path.stem if stems[path.stem] == 1 else path.name}.png" for path in pictures
-    ]
-    own = {path.resolve() for path in pictures}
-    for target in targets:
-        if target.resolve() in own:
-            raise ValueError(f"{target}: the result would replace a picture; name another folder")
-    return targets
+def _darken(options) -> int:
+    said, code = darken.run(options)
+    print(said)
+    return code
 
 
 def _add_listings(commands) -> None:

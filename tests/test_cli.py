@@ -290,6 +290,16 @@ def test_results_never_replace_the_pictures(folder, refused, tmp_path):
     assert (folder / "good.png").read_bytes() == before
 
 
+def test_enhance_keeps_the_tree_of_its_source(tmp_path, capsys):
+    (tmp_path / "in" / "event").mkdir(parents=True)
+    for name in ("a.png", "event/a.jpg"):
+        Image.new("RGB", (4, 4), (50,) * 3).save(tmp_path / "in" / name)
+    out = tmp_path / "out"
+    assert main(["enhance", str(tmp_path / "in"), str(out), "--model", "identity"]) == 0
+    written = {path.relative_to(out).as_posix() for path in out.rglob("*.png")}
+    assert written == {"a.png", "event/a.png"}
+
+
 def test_pictures_of_one_stem_do_not_replace_each_other(tmp_path, capsys):
     out = tmp_path / "out"
     (tmp_path / "in").mkdir()

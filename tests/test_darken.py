@@ -9,10 +9,11 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from llie_core.cli import main
-from llie_core.darken import RECORD
+from llie_core.darken import OWN, RECORD
+from llie_core.data import open_dataset
 from llie_core.data.darkening import Darkening, darken
 from llie_core.data.images import read_image
-from llie_core.data.noise import add_noise
+from llie_core.data.noise import NOISES, add_noise, check_noise
 from llie_core.data.paired import read_records
 from llie_core.models import create_enhancer
 from llie_core.models.ec_zero_dce import SATURATED, lightness
@@ -88,6 +89,46 @@ def test_a_stopped_call_goes_on_and_another_request_starts_anew(photos, tmp_path
     assert len(read_records(out / RECORD)) == 6
 
 
+def test_a_picture_that_was_replaced_is_darkened_anew(photos, tmp_path):
+    out = tmp_path / "dark"
+    assert main(["darken", str(photos), str(out)]) == 1
+    Image.new("RGB", (9, 5), (200, 190, 180)).save(photos / "torn.jpg")
+    Image.new("RGB", (7, 6), (200, 190, 180)).save(photos / "a.png")
+    before = (out / "event" / "b.png").stat().st_mtime_ns
+    assert main(["darken", str(photos), str(out)]) == 0
+    assert read_image(out / "torn.png").shape == (3, 5, 9)
+    assert read_image(out / "a.png").shape == (3, 6, 7)
+    assert (out / "event" / "b.png").stat().st_mtime_ns == before
+
+
+def test_a_target_in_the_source_is_no_source(photos, capsys):
+    (photos / "torn.jpg").unlink()
+    for _ in range(2):
+        assert main(["darken", str(photos), str(photos / "dark")]) == 0
+        assert "3 of 3 pictures are in" in capsys.readouterr().out
+    assert set(records(photos / "dark")) == {"a.png", "event/b.jpg", "grey.png"}
+    assert not (photos / "dark" / "dark").exists()
+
+
+def test_one_stem_in_one_folder_keeps_its_suffix(photos, tmp_path):
+    (photos / "torn.jpg").unlink()
+    Image.new("RGB", (4, 4), (90,) * 3).save(photos / "a.bmp")
+    Image.new("RGB", (4, 4), (90,) * 3).save(photos / "event" / "a.png")
+    Image.new("RGB", (4, 4), (90,) * 3).save(photos / ".a.png")
+    out = tmp_path / "dark"
+    assert main(["darken", str(photos), str(out)]) == 0
+    made = {path.relative_to(out).as_posix() for path in out.rglob("*.png")}
+    assert made == {"a.png.png", "a.bmp.png", "event/a.png", "event/b.png", "grey.png"}
+
+
+def test_a_link_to_nowhere_is_named_and_the_others_go_on(photos, tmp_path, capsys):
+    (photos / "torn.jpg").unlink()
+    (photos / "gone.png").symlink_to(photos / "nowhere.png")
+    assert main(["darken", str(photos), str(tmp_path / "dark")]) == 1
+    said = capsys.readouterr()
+    assert "gone.png" in said.err and "3 of 4 pictures" in said.out
+
+
 def test_exposures_are_drawn_from_the_range_and_lamps_stay(photos, tmp_path, weights):
     (photos / "torn.jpg").unlink()
     lamp = np.full((16, 16, 3), 120, np.uint8)
@@ -138,9 +179,52 @@ def test_pairs_by_a_learned_degradation(photos, tmp_path, weights):
         assert read_image(out / "low" / f"{pair['file']}.png").shape == high.shape
 
 
+def test_what_cannot_be_read_is_left_out_of_the_pairs_and_named(photos, tmp_path, weights, capsys):
+    low, out = tmp_path / "low", tmp_path / "pairs"
+    low.mkdir()
+    Image.new("RGB", (16, 16), (20, 10, 5)).save(low / "night.png")
+    (low / "cut.png").write_bytes(b"no picture")
+    arguments = ["darken", str(photos), str(out), "--model", "lw_drgn", "--low", str(low)]
+    arguments += ["--weights", weights("lw_drgn"), "--device", "cpu"]
+    assert main(arguments) == 1
+    said = capsys.readouterr()
+    assert "torn.jpg" in said.err and "cut.png" in said.err and said.err.count("\n") == 2
+    assert "3 pairs written" in said.out
+    made = (out / "pairs.jsonl").read_bytes()
+    assert main(arguments) == 1 and "0 pairs written" in capsys.readouterr().out
+    assert (out / "pairs.jsonl").read_bytes() == made
+    data = open_dataset("coco1000", "test", tmp_path / "pairs")
+    assert len(data) == 3 and data[0]["darkening"]["degradation_of"] == "night.png"
+
+
+def test_strength_zero_changes_nothing(photos, tmp_path, weights):
+    (photos / "torn.jpg").unlink()
+    arguments = ["darken", str(photos), str(tmp_path / "out"), "--model", "lw_drgn"]
+    arguments += ["--weights", weights("lw_drgn"), "--low", str(photos), "--strength", "0"]
+    assert main(arguments) == 0
+    for path in (tmp_path / "out" / "low").rglob("*.png"):
+        high = tmp_path / "out" / "high" / path.relative_to(tmp_path / "out" / "low")
+        assert torch.equal(read_image(path), read_image(high))
+
+
+def test_help_groups_the_options_by_their_models(capsys):
+    with pytest.raises(SystemExit):
+        main(["darken", "--help"])
+    text = capsys.readouterr().out
+    for option, models in OWN.items():
+        before = text[: text.index(f"\n  --{option.replace('_', '-')}")]
+        titles = [line for line in before.splitlines() if line.endswith(":")]
+        assert titles[-1] == f"{', '.join(models)}:", option
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
+        (["--weights", "w"], "--weights belongs to ec_zero_dce, drgn, lw_drgn, not to physical"),
+        (["--exposure", "0.1", "nan"], "--exposure: give one number, or a rising range"),
+        (["--model", "ec_zero_dce", "--noise-level", ".1"], "--noise-level needs --noise gaussian"),
+        (["--model", "drgn", "--low", "x", "--strength", "-1"], "--strength -1.0: it must not"),
+        (["--model", "drgn", "--low", "x", "--strength", "inf"], "--strength: give one number"),
         (["--noise", "gaussian"], "--noise belongs to ec_zero_dce, not to physical"),
         (["--strength", "1"], "--strength belongs to drgn, lw_drgn, not to physical"),
         (["--exposure", "0.3", "0.2"], "--exposure: give one number, or a rising range"),
@@ -187,6 +271,25 @@ def test_noise_of_even_pictures_stays_in_range(name, value):
     assert noisy.min() >= 0 and noisy.max() <= 1
     if name == "none" or (name, value) == ("poisson", 0.0):
         assert np.array_equal(noisy, image)
+
+
+def test_a_standard_deviation_on_0_to_255_is_refused():
+    with pytest.raises(ValueError, match="standard deviation on the scale 0–1"):
+        check_noise("gaussian", 25.0)
+
+
+def test_clipped_gaussian_noise_lifts_black_by_the_half_normal_mean():
+    black = np.zeros((3, 300, 300), np.float32)
+    noisy = add_noise(black, "gaussian", 0.1, np.random.default_rng(0))
+    # E[max(0, N(0, σ²))] = σ / √(2π)
+    assert noisy.mean() == pytest.approx(0.1 / np.sqrt(2 * np.pi), rel=0.01)
+
+
+def test_noise_names_are_those_of_the_help(capsys):
+    with pytest.raises(SystemExit):
+        main(["darken", "--help"])
+    text = capsys.readouterr().out
+    assert all(name in text for name in NOISES)
 
 
 @pytest.mark.parametrize(("name", "level"), [("gaussian", -1.0), ("poisson", float("nan"))])

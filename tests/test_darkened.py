@@ -6,6 +6,7 @@ import torch
 
 from llie_core.data.dark_faces import DarkFaces, physical_darkener
 from llie_core.data.darkened import CachedDark
+from llie_core.data.darkening import quantise
 
 
 class Faces(torch.utils.data.Dataset):
@@ -61,6 +62,28 @@ def test_a_picture_without_its_record_is_made_anew(tmp_path):
     (tmp_path / "a" / "0.json").unlink()
     (tmp_path / "a" / "0.png").write_bytes(b"torn")
     assert torch.equal(kept[0]["image"], item["image"]) and darkener.calls == 2
+
+
+def test_a_record_without_its_picture_is_made_anew(tmp_path):
+    darkener = Counting()
+    kept = CachedDark(DarkFaces(Faces(), darkener), tmp_path, "a")
+    item = kept[0]
+    (tmp_path / "a" / "0.png").unlink()
+    assert torch.equal(kept[0]["image"], item["image"]) and darkener.calls == 2
+
+
+def test_every_level_survives_and_what_is_off_the_grid_reads_alike_each_time(tmp_path):
+    levels = np.arange(256, dtype=np.float32)
+    for key, values in (("on", levels / 255), ("off", levels[:-1] / 255 + 0.3 / 255)):
+
+        def darkener(image, rng, values=values):
+            return np.broadcast_to(values, (3, 2, len(values))).astype(np.float32), {}
+
+        kept = CachedDark(DarkFaces(Faces(), darkener), tmp_path, key)
+        first, second = kept[0]["image"], kept[0]["image"]
+        assert torch.equal(first, second)
+        on_grid = torch.from_numpy(quantise(values)).expand(3, 2, -1)
+        assert torch.equal(first, on_grid), key
 
 
 def test_crops_cannot_be_kept(tmp_path):

@@ -18,6 +18,8 @@ from llie_core.files import write_text
 class CachedDark(Dataset):
     """The items of `source`, equal bit by bit, darkened at the first reading.
 
+    Processes may share the folder: each file is written whole, and all would write the same.
+
     Args:
         source: of whole pictures; their normal-light side is read from the source itself.
         folder: under it, `key` names the folder of these pictures.
@@ -38,7 +40,7 @@ class CachedDark(Dataset):
     def __getitem__(self, index: int) -> dict:
         picture = self.folder / f"{index}.png"
         record = picture.with_suffix(".json")
-        if record.exists():
+        if record.exists() and picture.exists():
             bright = self.source.source[index]
             dark = {"image": read_image(picture), "target": bright["image"]}
             return {**bright, **dark, "darkening": json.loads(record.read_text(encoding="utf-8"))}
@@ -46,4 +48,5 @@ class CachedDark(Dataset):
         write_image(picture, item["image"])
         # The record comes last: where it is, the picture is whole.
         write_text(record, json.dumps(item["darkening"]))
-        return item
+        # As read back: a darkener that rounds otherwise would else differ from reading to reading.
+        return {**item, "image": read_image(picture)}

@@ -17,7 +17,7 @@ def add_noise(image: np.ndarray, name: str, level: float, rng: np.random.Generat
         level: standard deviation, or counts at full scale.
 
     Raises:
-        ValueError: unknown name, or a level that is no positive number.
+        ValueError: as check_noise.
     """
     check_noise(name, level)
     if name == "none":
@@ -30,8 +30,11 @@ def add_noise(image: np.ndarray, name: str, level: float, rng: np.random.Generat
 
 
 def check_noise(name: str, level: float) -> None:
-    """ValueError for an unknown noise, or a level that is no positive number."""
+    """ValueError for an unknown noise, a level that is no positive number, or a standard deviation
+    above 1, which surely means the scale 0–255."""
     if name not in NOISES:
         raise ValueError(f"noise {name!r}: choose one of {', '.join(NOISES)}")
     if name != "none" and not 0 < level < float("inf"):
         raise ValueError(f"noise level {level}: it must be a positive number")
+    if name == "gaussian" and level > 1:
+        raise ValueError(f"noise level {level}: give a standard deviation on the scale 0–1")
