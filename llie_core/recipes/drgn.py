@@ -131,7 +131,7 @@ PROFILES = {
     ),
     "quick": _QUICK,
     "reference": replace(
-        _LOL, profile="reference", size=64,
+        _LOL, profile="reference", models=("drgn", "lw_drgn"), size=64,
         degradation_steps=300, steps=600, lr=5e-4, validate_every=100, val_size=128,
     ),
     "paper": replace(
