@@ -146,7 +146,7 @@ PROFILES = {
     "reference": JointSettings(
         "builtin-faces", "reference", seeds=(0, 1, 2), face_windows=8, image_windows=48, size=160,
         ratios=(ALONE, "3:1", JOINT, "1:1", "0:1", f"{JOINT}@{TINAFACE}"), train_count=2048,
-        test_count=192, steps=400, darkener_steps=400, recognizer_steps=1500,
+        test_count=192, steps=400, darkener_steps=400, recognizer_steps=700,
     ),
     "paper": JointSettings(
         WIDER, "paper", recognizer=TINAFACE, tinaface="resnet50", face_windows=8,
