@@ -20,6 +20,13 @@ def test_a_file_has_name_number_and_faces_best_first(tmp_path):
     assert text == "0_Parade_marchingband_1_20\n2\n10 20 30.5 40 0.75\n1 2 3 6 0.25\n"
 
 
+def test_names_may_hold_dots(tmp_path):
+    name = "1--Event/a.b.jpg"
+    write_detections(tmp_path, [name], [found((1, 2, 4, 8, 0.25))])
+    assert (tmp_path / "1--Event" / "a.b.txt").is_file()
+    assert len(read_detections(tmp_path, [name])[0]["scores"]) == 1
+
+
 def test_a_picture_without_faces_has_a_file(tmp_path):
     write_detections(tmp_path, [NAME], [found()])
     (read,) = read_detections(tmp_path, [NAME])

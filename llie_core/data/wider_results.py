@@ -47,14 +47,14 @@ def read_detections(folder: Path, names: Sequence[str]) -> list[dict[str, Tensor
 
 
 def _path(folder: Path, name: str) -> Path:
-    return Path(folder) / Path(name).with_suffix(".txt")
+    return Path(folder) / Path(name).parent / f"{Path(name).stem}.txt"
 
 
 def _read(path: Path, name: str) -> dict[str, Tensor]:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no detections of this picture (an empty list has a file)")
     lines = path.read_text(encoding="utf-8").splitlines()
-    if len(lines) < 2 or Path(lines[0].strip()).stem != name:
+    if len(lines) < 2 or lines[0].strip().removesuffix(".jpg") != name:
         raise ValueError(f"{path}: its first line should name the picture, {name}")
     try:
         faces = [[float(value) for value in line.split()] for line in lines[2:] if line.strip()]
