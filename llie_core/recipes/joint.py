@@ -142,7 +142,9 @@ PROFILES = {
         recognizer_steps=2, recognizer_batch=2, recognizer_size=64, train_count=8, test_size=128,
         test_count=6, steps=4, batch_size=2, darkener_steps=4,
     ),
-    "quick": JointSettings("builtin-faces", "quick", test_count=32, steps=100, recognizer_steps=400),
+    "quick": JointSettings(
+        "builtin-faces", "quick", test_count=32, steps=100, recognizer_steps=400
+    ),
     "reference": JointSettings(
         "builtin-faces", "reference", seeds=(0, 1, 2), face_windows=8, image_windows=48, size=160,
         ratios=(ALONE, "3:1", JOINT, "1:1", "0:1", f"{JOINT}@{TINAFACE}"), train_count=2048,
