@@ -10,7 +10,7 @@ from llie_core.data import face_targets, open_dataset
 from llie_core.data.builtin import BACKGROUNDS, FACES
 from llie_core.data.crowd import BACKGROUNDS as CROWD_BACKGROUNDS
 from llie_core.data.crowd import HELD_OUT, PATCH_BOX, PATCHES, BuiltinCrowd, _patches
-from llie_core.recipes.face_recognizers import faces_found, recognizer_experiment, recognizer_key
+from llie_core.recipes.face_recognizers import faces_found, tinaface_experiment, tinaface_key
 from llie_core.recognizers import create_recognizer
 from llie_core.training import fit, load_weights
 
@@ -86,8 +86,8 @@ SETTINGS = SimpleNamespace(
 
 def test_the_small_tinaface_learns_from_it(tmp_path, monkeypatch):
     monkeypatch.setenv("LLIE_RESULTS", str(tmp_path))
-    key = recognizer_key(SETTINGS)
-    run = fit(recognizer_experiment(key, SETTINGS), "cpu", quiet=True)
+    key = tinaface_key(SETTINGS)
+    run = fit(tinaface_experiment(key, SETTINGS), "cpu", quiet=True)
     recognizer = create_recognizer("tinaface", backbone="small")
     data = open_dataset("builtin-crowd", "test", size=64, count=24)
     batch = {name: [data[i][name] for i in range(24)] for name in ("image", "boxes", "ignore")}

@@ -15,6 +15,7 @@ from llie_core.data.images import write_image
 from llie_core.recipes import get_recipe, joint, list_recipes
 from llie_core.recipes.base import Recipe
 from llie_core.recipes.face_scores import SUBSETS
+from llie_core.recipes.joint_rows import variant_of
 from llie_core.reporting.scores import read_scores, select
 from llie_core.runs import Run, RunKey
 
@@ -84,7 +85,7 @@ def test_paper_profile_trains_the_eight_ratios_of_table_4_2(recipe):
     ],
 )
 def test_a_row_is_named_by_its_ratio_and_by_who_trains_it(row, recognizer, variant):
-    assert joint.variant_of(row, recognizer) == variant
+    assert variant_of(row, recognizer) == variant
 
 
 def test_a_row_asked_for_twice_is_one(recipe):

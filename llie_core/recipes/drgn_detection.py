@@ -33,9 +33,10 @@ from llie_core.metrics.protocols import evaluate, load_protocols
 from llie_core.recipes.base import Measured
 from llie_core.recipes.further import at_most, opened
 from llie_core.recipes.paired_scores import MAIN, lacking_weights, measured
+from llie_core.recipes.recognizer_training import recognizer_experiment
 from llie_core.recognizers import Recognizer, create_recognizer
 from llie_core.runs import RunKey
-from llie_core.training import Experiment, TrainSettings
+from llie_core.training import Experiment
 
 DETECTOR = "light_detector"
 # What the light detector finds; of STREET_OBJECTS, all but these are vehicles.
@@ -98,23 +99,10 @@ def detector_of(settings, frozen: bool = True, name: str = DETECTOR) -> Recogniz
 def detector_experiment(key: RunKey, detector: Recognizer, settings) -> Experiment:
     """The training of the light detector on drawn streets by day."""
     data = Augmented(streets_by_day(settings, "train"), turns="horizontal")
-    return Experiment(
-        key=key,
-        model=detector,
-        objective=TaskLoss(detector, object_targets),
-        data=data,
-        collate=collate,
-        settings=TrainSettings(
-            steps=settings.detector_steps,
-            batch_size=settings.detector_batch,
-            lr=settings.detector_lr,
-            schedule="cosine",
-            workers=settings.workers,
-        ),
-        identity={"data": data.describe()},
-        code=(f"llie_core.recognizers.{DETECTOR}", "llie_core.losses.task_driven",
-              "llie_core.data.streets", "llie_core.data.transforms"),
-    )  # fmt: skip
+    code = (f"llie_core.recognizers.{DETECTOR}", "llie_core.losses.task_driven",
+            "llie_core.data.streets", "llie_core.data.transforms")  # fmt: skip
+    objective = TaskLoss(detector, object_targets)
+    return recognizer_experiment(key, detector, objective, data, settings, "detector", code)
 
 
 def object_targets(batch: dict) -> list[dict[str, Tensor]]:

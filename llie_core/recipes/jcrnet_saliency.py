@@ -10,7 +10,7 @@ from functools import lru_cache
 import torch
 from torch.utils.data import Dataset
 
-from llie_core.data import collate, open_dataset
+from llie_core.data import open_dataset
 from llie_core.data.darkening import DarkeningRange
 from llie_core.data.wrappers import Augmented, Cached, Darkened, Resized
 from llie_core.losses.task_driven import TaskLoss
@@ -20,9 +20,10 @@ from llie_core.metrics.saliency import SaliencyScores
 from llie_core.recipes.base import Measured
 from llie_core.recipes.further import open_further, opened
 from llie_core.recipes.paired_scores import MAIN
+from llie_core.recipes.recognizer_training import recognizer_experiment
 from llie_core.recognizers import Recognizer
 from llie_core.runs import RunKey
-from llie_core.training import Experiment, TrainSettings
+from llie_core.training import Experiment
 
 SALIENCY = (
     "builtin-streets", "ecssd", "saliency-rgb-low-light", "saliency-rgbd-low-light",
@@ -43,23 +44,10 @@ MEASURES = {
 def saliency_experiment(key: RunKey, recognizer: Recognizer, settings) -> Experiment:
     """The training of the network that reads, on pictures by day."""
     data = Augmented(_by_day(settings, key.dataset), turns="horizontal")
-    return Experiment(
-        key=key,
-        model=recognizer,
-        objective=TaskLoss(recognizer, saliency_masks),
-        data=data,
-        collate=collate,
-        settings=TrainSettings(
-            steps=settings.saliency_steps,
-            batch_size=settings.saliency_batch,
-            lr=settings.saliency_lr,
-            schedule="cosine",
-            workers=settings.workers,
-        ),
-        identity={"data": data.describe()},
-        code=("llie_core.recognizers.saliency_net", "llie_core.losses.task_driven",
-              "llie_core.data.streets", "llie_core.data.transforms"),
-    )  # fmt: skip
+    code = ("llie_core.recognizers.saliency_net", "llie_core.losses.task_driven",
+            "llie_core.data.streets", "llie_core.data.transforms")  # fmt: skip
+    objective = TaskLoss(recognizer, saliency_masks)
+    return recognizer_experiment(key, recognizer, objective, data, settings, "saliency", code)
 
 
 def _by_day(settings, name: str) -> Dataset:

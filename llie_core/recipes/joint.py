@@ -13,12 +13,10 @@ losses/task_driven.py); on built-in faces the pictures are darkened by a physica
 easy/medium/hard go by the height of the face.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
@@ -30,7 +28,12 @@ from llie_core.files import project_root, results_dir
 from llie_core.losses.task_driven import JointLoss, weights_of_ratio
 from llie_core.losses.zero_reference import WEIGHTS, darkening_loss, upstream_loss
 from llie_core.recipes.base import Measured, Recipe, Scoring, keep_run
-from llie_core.recipes.face_recognizers import TINAFACE, recognizer_experiment, recognizer_key
+from llie_core.recipes.face_recognizers import (
+    TINAFACE,
+    small_tinaface,
+    tinaface_experiment,
+    tinaface_key,
+)
 from llie_core.recipes.face_scores import (
     HEIGHTS,
     face_scores,
@@ -39,42 +42,24 @@ from llie_core.recipes.face_scores import (
     quality_scores,
     through_files,
 )
+from llie_core.recipes.joint_rows import (
+    ALONE,
+    JOINT,
+    RATIOS,
+    RECOGNIZERS,
+    check_ratio,
+    read_by,
+    split_variant,
+    variant_of,
+)
 from llie_core.recipes.settings import Settings
 from llie_core.recognizers import create_recognizer
 from llie_core.reporting.scores import Score, select, summarise
 from llie_core.runs import Run, RunKey, content_hash, file_hash
 from llie_core.training import Experiment, TrainSettings, load_weights
 
-RATIOS = ("1:0", "1:1", "3:2", "2:1", "3:1", "2:3", "1:3", "0:1")  # rows of Table 4.2
-ALONE, JOINT = "1:0", "2:1"  # Zero-DCE++ by itself; the thesis's choice
 FIXED_ROWS = ("identity", "gamma", "clahe")
-RECOGNIZERS = ("mtcnn", TINAFACE)
 WIDER = "wider-face"
-
-
-def split_variant(variant: str) -> tuple[str, str]:
-    """Ratio and the recognizer whose loss trains: "2:1@tinaface", or "2:1" for MTCNN."""
-    ratio, _, trainer = variant.partition("@")
-    return ratio, trainer or RECOGNIZERS[0]
-
-
-def variant_of(ratio: str, recognizer: str) -> str:
-    """The variant of a row: the ratio, and the recognizer where it matters and is not MTCNN.
-
-    recognizer: the one whose loss trains where `ratio` names none.
-    """
-    weights, _, trainer = ratio.partition("@")
-    trainer = trainer or recognizer
-    needed = weights_of_ratio(weights)[1] and trainer != RECOGNIZERS[0]
-    return f"{weights}@{trainer}" if needed else weights
-
-
-def check_ratio(ratio: str) -> None:
-    """ValueError where `ratio` is not W_up:W_down, perhaps with @recognizer."""
-    weights, at, trainer = ratio.partition("@")
-    if at and trainer not in RECOGNIZERS:
-        raise ValueError(f"ratio {ratio!r}: behind @ stands one of {', '.join(RECOGNIZERS)}")
-    weights_of_ratio(weights)
 
 
 @dataclass(frozen=True)
@@ -197,7 +182,7 @@ class JointRecipe(Recipe):
         if model == "ec_zero_dce":
             return self.darkener_key(settings)
         if model == TINAFACE:
-            return recognizer_key(settings)
+            return tinaface_key(settings)
         if model != "zero_dce_pp":
             raise ValueError(f"joint trains zero_dce_pp, ec_zero_dce and tinaface, not {model!r}")
         check_ratio(variant or JOINT)
@@ -214,10 +199,7 @@ class JointRecipe(Recipe):
         return key.model == "zero_dce_pp" or not self.is_trained(key)
 
     def build(self, key: RunKey, settings: JointSettings) -> nn.Module:
-        if key.model != TINAFACE:
-            return super().build(key, settings)
-        torch.manual_seed(key.seed)
-        return create_recognizer(TINAFACE, frozen=False, backbone=settings.tinaface)
+        return small_tinaface(key) if key.model == TINAFACE else super().build(key, settings)
 
     def test_split(self, settings: JointSettings) -> str:
         return "val" if settings.dataset == WIDER else "test"
@@ -226,7 +208,7 @@ class JointRecipe(Recipe):
         if key.model == "ec_zero_dce":
             return self._darkener_experiment(key, settings)
         if key.model == TINAFACE:
-            return recognizer_experiment(key, settings)
+            return tinaface_experiment(key, settings)
         ratio, trainer = split_variant(key.variant)
         w_up, w_down = weights_of_ratio(ratio)
         recognizer, known = self.trained_on(settings, trainer) if w_down else (None, {})
@@ -266,40 +248,48 @@ class JointRecipe(Recipe):
     def trained_on(self, settings: JointSettings, name: str) -> tuple[nn.Module, dict]:
         """The frozen recognizer whose loss trains the enhancer, and what identifies it."""
         if name == TINAFACE:
-            recognizer, weights = self.reader(settings, name)
-            return recognizer, {"weights": weights}
+            return self.reader(settings, name), {"weights": self.weights_of(settings, name)}
         windows = {
             "windows_per_face": settings.face_windows,
             "windows_per_image": settings.image_windows,
         }
         return create_recognizer(name, **windows), {"windows": list(windows.values())}
 
-    def reader(self, settings: JointSettings, name: str) -> tuple[nn.Module, str]:
-        """A frozen detector with its weights, and their hash ("" for MTCNN's own).
+    def reader(self, settings: JointSettings, name: str) -> nn.Module:
+        """A frozen detector with its weights; ValueError as `tinaface_path`."""
+        if name != TINAFACE:
+            return create_recognizer(name)
+        path = self.tinaface_path(settings)
+        recognizer = create_recognizer(TINAFACE, backbone=settings.tinaface)
+        if settings.tinaface == "small":
+            load_weights(recognizer, path)
+        else:
+            recognizer.load_released_weights(path)
+        return recognizer.eval()
+
+    def weights_of(self, settings: JointSettings, name: str) -> str:
+        """Hash of a detector's weights; "" for MTCNN's, which come with its package."""
+        return file_hash(self.tinaface_path(settings)) if name == TINAFACE else ""
+
+    def tinaface_path(self, settings: JointSettings) -> Path:
+        """TinaFace's weights: of the small one, trained if need be, or its authors' file.
 
         Raises:
             ValueError: TinaFace whole, without its authors' file.
         """
-        if name != TINAFACE:
-            return create_recognizer(name), ""
-        recognizer = create_recognizer(TINAFACE, backbone=settings.tinaface)
         if settings.tinaface == "small":
-            path = self.fit(recognizer_key(settings), settings, quiet=True).weights_path
-            load_weights(recognizer, path)
-        elif settings.tinaface_weights:
-            path = project_root() / settings.tinaface_weights
-            recognizer.load_released_weights(path)
-        else:
+            return self.fit(tinaface_key(settings), settings, quiet=True).weights_path
+        if not settings.tinaface_weights:
             raise ValueError(
                 "tinaface: its authors' checkpoint is needed (setting tinaface_weights), or the "
                 "small one that is trained here (tinaface=small)"
             )
-        return recognizer.eval(), file_hash(path)
+        return project_root() / settings.tinaface_weights
 
     def test_identity(self, settings: JointSettings) -> dict:
         return {
             "recognizer": settings.recognizer,
-            "readers": {name: self.reader(settings, name)[1] for name in settings.readers},
+            "readers": {name: self.weights_of(settings, name) for name in settings.readers},
             "score_thresholds": [settings.score_threshold, settings.tinaface_threshold],
             "subsets": FACE_HEIGHTS,
             "heights": [list(span) for span in HEIGHTS],
@@ -319,7 +309,7 @@ class JointRecipe(Recipe):
         On WIDER FACE detections go through files in the official text format, which are kept.
         """
         names = sorted(settings.readers, key=lambda name: name != settings.recognizer)
-        readers = {name: self.reader(settings, name)[0].to(device) for name in names}
+        readers = {name: self.reader(settings, name).to(device) for name in names}
         batches = _test_loader(data, name, settings.workers)
         seen = look(model, readers, batches, device, bright=key.model == "original")
         if name == WIDER:
@@ -360,7 +350,7 @@ class JointRecipe(Recipe):
 
     def keep(self, settings: JointSettings, rows: list[RunKey] | None = None) -> Path:
         target = super().keep(settings, rows)
-        for key in (recognizer_key(settings), self.darkener_key(settings)):
+        for key in (tinaface_key(settings), self.darkener_key(settings)):
             if Run(key).weights_path.exists():
                 keep_run(Run(key), target)
         return target
@@ -447,20 +437,6 @@ class JointRecipe(Recipe):
                 "llie_core.data.dark_faces",
             ),
         )
-
-
-def read_by(scores: Iterable[Score], reader: str) -> list[Score]:
-    """The thesis's rows for one detector, which reads what its own loss has trained.
-
-    Rows without a detector's loss are there too; variants are plain ratios, as the tables have it.
-    """
-    own = []
-    for score in scores:
-        ratio, trainer = split_variant(score.variant)
-        trained = bool(ratio) and bool(weights_of_ratio(ratio)[1])
-        if score.recognizer == reader and (not trained or trainer == reader):
-            own.append(replace(score, variant=ratio))
-    return own
 
 
 def _test_loader(data: Dataset, name: str, workers: int) -> DataLoader:

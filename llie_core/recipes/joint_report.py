@@ -13,7 +13,8 @@ from llie_core.models.zero_dce import light_curve
 from llie_core.published import PublishedValue
 from llie_core.published import table as published
 from llie_core.recipes.face_scores import HEIGHTS, SUBSETS, height_name
-from llie_core.recipes.joint import ALONE, JOINT, JointRecipe, JointSettings, read_by, variant_of
+from llie_core.recipes.joint import JointRecipe, JointSettings
+from llie_core.recipes.joint_rows import ALONE, JOINT, read_by, variant_of
 from llie_core.recognizers import create_recognizer
 from llie_core.reporting.claims import NUMBERS, Verdict, judge
 from llie_core.reporting.figures import Panel
@@ -103,7 +104,7 @@ def small_faces_gain(scores: Sequence[Score], readers: Sequence[str]) -> Table:
             for low in (True, False)
         )
         known = small is not None and large is not None
-        verdict = ("holds here" if small > large else "contradicted here") if known else "not run"
+        verdict = ("holds" if small > large else "does not hold") if known else "not run"
         rows.append([reader, *(f"{g:+.3f}" if known else "–" for g in (small, large)), verdict])
     header = ["read by", f"faces under {SMALL} px", "others", "small faces gain more"]
     note = "Joint training less the dark picture; mean over ranges of height, weighted by faces."
@@ -191,7 +192,7 @@ def detections(
     recipe: JointRecipe, settings: JointSettings, keys: list[RunKey], pictures: int
 ) -> list[list[Panel]]:
     """For each of the first test pictures with faces, one panel a row, detections ≥ 0.5."""
-    recognizer, _ = recipe.reader(settings, settings.recognizer)
+    recognizer = recipe.reader(settings, settings.recognizer)
     models = {key: recipe.load(key, settings, "cpu") for key in keys}
     data, _ = recipe.test_data(settings)
     return [

@@ -25,6 +25,7 @@ from llie_core.metrics.cost import count_parameters, latency
 from llie_core.models import create_enhancer
 from llie_core.recipes.base import Measured, Recipe
 from llie_core.recipes.recognition_tasks import TASKS, Pipeline, Task, test_batches
+from llie_core.recipes.recognizer_training import recognizer_experiment
 from llie_core.recipes.settings import Settings, make_settings
 from llie_core.recognizers import Recognizer
 from llie_core.reporting.scores import Score, select, summarise
@@ -260,22 +261,11 @@ class RecognitionRecipe(Recipe):
     def _recognizer_experiment(self, key: RunKey, settings: RecognitionSettings) -> Experiment:
         task = self.task(settings)
         recognizer, data = self.build(key, settings), task.recognizer_data(settings)
-        return Experiment(
-            key=key,
-            model=recognizer,
-            objective=task.recognizer_objective(recognizer),
-            data=data,
-            collate=collate,
-            settings=TrainSettings(
-                steps=settings.recognizer_steps,
-                batch_size=settings.recognizer_batch,
-                lr=settings.recognizer_lr,
-                schedule="cosine",
-                workers=settings.workers,
-            ),
-            identity={"data": data.describe(), "backbone": settings.backbone},
-            code=(*task.code, "llie_core.losses.task_driven", *self._data_code(settings)),
-        )
+        code = (*task.code, "llie_core.losses.task_driven", *self._data_code(settings))
+        return recognizer_experiment(
+            key, recognizer, task.recognizer_objective(recognizer), data, settings, "recognizer",
+            code, {"backbone": settings.backbone},
+        )  # fmt: skip
 
     def _data_code(self, settings) -> tuple[str, ...]:
         built_in = settings.dataset.startswith("builtin")
