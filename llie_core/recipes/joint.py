@@ -128,7 +128,8 @@ PROFILES = {
         test_count=6, steps=4, batch_size=2, darkener_steps=4,
     ),
     "quick": JointSettings(
-        "builtin-faces", "quick", test_count=32, steps=100, recognizer_steps=400
+        "builtin-faces", "quick", test_count=32, steps=80, recognizer_steps=280, recognizer_batch=6,
+        darkener_steps=80,
     ),
     "reference": JointSettings(
         "builtin-faces", "reference", seeds=(0, 1, 2), face_windows=8, image_windows=48, size=160,
