@@ -114,8 +114,8 @@ class DrgnSettings(PairedSettings):
 
 
 _QUICK = DrgnSettings(
-    "builtin-photos", "quick", size=32, batch_size=4, steps=150, lr=1e-3, lr_final=1e-5,
-    validate_every=50, val_count=4, val_size=96, test_count=12, test_size=128,
+    "builtin-photos", "quick", size=32, batch_size=4, degradation_steps=80, steps=120, lr=1e-3,
+    lr_final=1e-5, validate_every=40, val_count=4, val_size=96, test_count=8, test_size=128,
     protocols=(*QUICK_PROTOCOLS, MAIN["fsim"]),
 )  # fmt: skip
 _LOL = replace(
