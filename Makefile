@@ -31,8 +31,12 @@ else
 BIN := .venv/bin
 STAMP := .venv/.llie-complete
 endif
-# Waiting threads sleep, so that jobs side by side (make -j2, pytest -n 2) do not starve each other.
-export OMP_WAIT_POLICY ?= PASSIVE
+# As in llie_core/cli.py; in notebooks that JupyterLab or a test starts as well.
+export GOMP_SPINCOUNT ?= 20000
+# With -j4, each of four notebooks side by side gets a quarter of the cores; LAUNCH has its own way.
+JOBS = $(patsubst -j%,%,$(filter-out -j -j1,$(filter -j%,$(MAKEFLAGS))))
+CORES = $$(getconf _NPROCESSORS_ONLN)
+SHARE = $(if $(JOBS),$(if $(LAUNCH),,OMP_NUM_THREADS=$$(( ($(CORES) + $(JOBS) - 1) / $(JOBS) )) ))
 PYTHON ?= python3
 FACENET := facenet-pytorch==2.6.0
 
@@ -72,7 +76,7 @@ results/parameters/%.yml: FORCE
 
 .SECONDEXPANSION:
 reports/%.html: results/parameters/%.yml $(SOURCES) notebooks/$$(call paper_of,$$*).ipynb | $(STAMP)
-	$(LAUNCH) $(BIN)/llie report $(call paper_of,$*) --parameters $<
+	$(SHARE)$(LAUNCH) $(BIN)/llie report $(call paper_of,$*) --parameters $<
 
 reports/summary-all-$(PROFILE).html: $(REPORTS)
 

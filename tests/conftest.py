@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
-torch.set_num_threads(1)  # the workers of pytest -n share the cores
+# The workers of pytest -n share the cores, and so do the processes that tests start.
+torch.set_num_threads(1)
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 SHARED_DATA = Path(
     os.environ.get("LLIE_TEST_DATA", Path(__file__).parents[2] / "shared" / "data")

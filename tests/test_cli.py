@@ -34,7 +34,7 @@ COMMANDS = (
 def results(tmp_path, monkeypatch):
     monkeypatch.setenv("LLIE_RESULTS", str(tmp_path / "results"))
     monkeypatch.setenv("LLIE_REPORTS", str(tmp_path / "reports"))
-    monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")  # main sets it, and the test puts it back
+    monkeypatch.setenv("GOMP_SPINCOUNT", "20000")  # main sets it, and the test puts it back
     return tmp_path / "results"
 
 

@@ -1,7 +1,9 @@
 """The project holds together: one list of dependencies, thin notebooks, rooms that keep apart."""
 
 import ast
+import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -81,6 +83,24 @@ def test_facenet_is_installed_by_the_command_that_the_error_quotes():
         quoted.split()
     )
     assert "facenet-pytorch" not in required()
+
+
+def commands(*arguments) -> str:
+    """What make would run for paper 5's report."""
+    make = ["make", "-n", "-B", "reproduce", "PAPER=neid", "DATASET=builtin-photos", *arguments]
+    env = {key: value for key, value in os.environ.items() if key not in ("MAKEFLAGS", "MFLAGS")}
+    done = subprocess.run(make, cwd=ROOT, env=env, capture_output=True, text=True, check=True)
+    (report,) = [line for line in done.stdout.splitlines() if "llie report neid" in line]
+    return report
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+def test_notebooks_side_by_side_share_the_cores():
+    assert "THREADS" not in commands() + commands("-j1") + commands("-j4", "LAUNCH=srun")
+    assert commands("-j4", "LAUNCH=srun").startswith("srun ")
+    threads = commands("-j4").split("OMP_NUM_THREADS=", 1)[1].split("))")[0] + "))"
+    shell = f"getconf() {{ echo 6; }}; echo {threads}"
+    assert subprocess.check_output(["sh", "-c", shell], text=True).strip() == "2"
 
 
 # Notebooks ------------------------------------------------------------------------------------
