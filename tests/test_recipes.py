@@ -630,6 +630,26 @@ def test_the_recipe_runs_on_the_official_layout(wider):
     assert psnr.n == 1 and psnr.value > 0
 
 
+def test_on_wider_face_every_row_is_read_once(wider, tmp_path):
+    recipe = get_recipe("joint")
+    few = {"ratios": ("1:0",), "readers": ("mtcnn",), "steps": 1, "darkener_steps": 1}
+    assert recipe.wider_scores(recipe.settings("smoke", **few), "cpu") == []
+    external = tmp_path / "external" / "llflow" / "builtin-faces"
+    external.mkdir(parents=True)
+    settings = recipe.settings(
+        "smoke", seeds=(0, 1), wider_face=wider["data"], external=str(tmp_path / "external"), **few
+    )
+    trained = recipe.key(settings, "zero_dce_pp", "1:0", 0)
+    recipe.fit(trained, settings, "cpu")
+    scores = recipe.wider_scores(settings, "cpu")
+    hard = select(scores, metric="ap", subset="hard")
+    assert [s.label for s in hard] == ["identity", "gamma", "clahe", "original", "zero_dce_pp+1:0"]
+    assert {(s.dataset, s.split) for s in scores} == {("wider-face", "val")}
+    assert {s.seed for s in hard} == {0}
+    assert list((Run(trained).directory / "detections" / "mtcnn").rglob("*.txt"))
+    assert recipe.wider_scores(settings, "cpu") == scores
+
+
 def test_another_darkener_trains_and_scores_anew(wider):
     recipe = get_recipe("joint")
 

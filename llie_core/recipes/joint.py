@@ -128,8 +128,7 @@ PROFILES = {
         test_count=6, steps=4, batch_size=2, darkener_steps=4,
     ),
     "quick": JointSettings(
-        "builtin-faces", "quick", test_count=32, steps=80, recognizer_steps=280, recognizer_batch=6,
-        darkener_steps=80,
+        "builtin-faces", "quick", test_count=48, recognizer_steps=280, recognizer_batch=6,
     ),
     "reference": JointSettings(
         "builtin-faces", "reference", seeds=(0, 1, 2), face_windows=8, image_windows=48, size=160,
@@ -322,13 +321,13 @@ class JointRecipe(Recipe):
         return scores + quality_scores(seen[names[0]]), image_rows(seen, least)
 
     def wider_scores(self, settings: JointSettings, device=None) -> list[Score]:
-        """The four groups of Table 4.1 on WIDER FACE, of the first seed; none without a folder."""
+        """Every row on WIDER FACE, of the first seed; none without a folder."""
         if not settings.wider_face:
             return []
         root = project_root() / settings.wider_face
         data, identity = self.darkened(settings, open_dataset(WIDER, "val", root, missing="skip"))
         scores = []
-        for key in self.group_rows(settings):
+        for key in self.wider_rows(settings):
             scoring = Scoring(
                 partial(self._on_wider, key, settings, data),
                 data=identity,
@@ -342,12 +341,11 @@ class JointRecipe(Recipe):
     def _on_wider(self, key: RunKey, settings: JointSettings, data: Dataset, model, device):
         return self.read(key, settings, model, data, WIDER, device)
 
-    def group_rows(self, settings: JointSettings) -> list[RunKey]:
-        """The rows of Table 4.1, once for every detector that trains, of the first seed."""
-        ratios = [r for r in settings.ratios if r.partition("@")[0] in (ALONE, JOINT)]
-        trained = [self.key(settings, "zero_dce_pp", r, settings.seeds[0]) for r in ratios]
-        rows = [self.key(settings, "identity"), *trained, self.key(settings, "original")]
-        return list(dict.fromkeys(rows))
+    def wider_rows(self, settings: JointSettings) -> list[RunKey]:
+        """The rows of the first seed, without other programs', which have not seen WIDER FACE."""
+        elsewhere = self.external_folders(settings)
+        rows = [key for key in self.rows(settings) if key.model not in elsewhere]
+        return [key for key in rows if not self.is_trained(key) or key.seed == settings.seeds[0]]
 
     def keep(self, settings: JointSettings, rows: list[RunKey] | None = None) -> Path:
         target = super().keep(settings, rows)

@@ -14,7 +14,7 @@ from llie_core.published import PublishedValue
 from llie_core.published import table as published
 from llie_core.recipes.face_scores import HEIGHTS, SUBSETS, height_name
 from llie_core.recipes.joint import JointRecipe, JointSettings
-from llie_core.recipes.joint_rows import ALONE, JOINT, read_by, variant_of
+from llie_core.recipes.joint_rows import ALONE, JOINT, read_by
 from llie_core.recognizers import create_recognizer
 from llie_core.reporting.claims import NUMBERS, Verdict, judge
 from llie_core.reporting.figures import Panel
@@ -55,7 +55,7 @@ def side_by_side(scores: Sequence[Score], readers: Sequence[str], caption: str) 
 
 
 def wider_tables(scores: Sequence[Score], readers: Sequence[str]) -> list[Table]:
-    """The four groups before each detector on WIDER FACE, beside the printed Table 4.1."""
+    """The four groups, then every row, before each detector on WIDER FACE."""
     if not scores:
         rows = [["wider-face", "no folder given (setting wider_face)"]]
         return [Table("WIDER FACE: not run", ["data set", "why"], rows)]
@@ -177,8 +177,10 @@ def _mean(scores: Sequence[Score], form: str = ".3f") -> str:
 
 def group_keys(recipe: JointRecipe, settings: JointSettings) -> list[RunKey]:
     """The four groups of Table 4.1 for the main detector: dark, alone, joint, normal light."""
-    own = (ALONE, variant_of(JOINT, settings.recognizer))
-    return [key for key in recipe.group_rows(settings) if not key.variant or key.variant in own]
+    seed, rows = settings.seeds[0], recipe.rows(settings)
+    trained = [recipe.key(settings, "zero_dce_pp", ratio, seed) for ratio in (ALONE, JOINT)]
+    dark, bright = (recipe.key(settings, model) for model in ("identity", "original"))
+    return [dark, *(key for key in trained if key in rows), bright]
 
 
 def ratio_keys(recipe: JointRecipe, settings: JointSettings) -> list[RunKey]:
