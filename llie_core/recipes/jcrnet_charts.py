@@ -48,7 +48,7 @@ def mean_chart(scores: Sequence[Score]) -> None:
 
     scores: on all sets.
     """
-    figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 4.5), sharey=True, constrained_layout=True)
+    figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 6.5), sharey=True, constrained_layout=True)
     words = []
     for axis, metric in zip(axes, ("brisque", "niqe"), strict=True):
         cells = [c for c in load("jcrnet") if c.table in ("I", "II") and c.metric == metric]
