@@ -33,10 +33,11 @@ STAMP := .venv/.llie-complete
 endif
 # As in llie_core/cli.py; in notebooks that JupyterLab or a test starts as well.
 export GOMP_SPINCOUNT ?= 20000
-# With -j4, each of four notebooks side by side gets a quarter of the cores; LAUNCH has its own way.
+# With -j4, each of four notebooks side by side gets a quarter of the cores. LAUNCH has its own way,
+# and so has who sets OMP_NUM_THREADS.
 JOBS = $(patsubst -j%,%,$(filter-out -j -j1,$(filter -j%,$(MAKEFLAGS))))
 CORES = $$(getconf _NPROCESSORS_ONLN)
-SHARE = $(if $(JOBS),$(if $(LAUNCH),,OMP_NUM_THREADS=$$(( ($(CORES) + $(JOBS) - 1) / $(JOBS) )) ))
+SHARE = $(if $(JOBS),$(if $(LAUNCH)$(OMP_NUM_THREADS),,OMP_NUM_THREADS=$$(( ($(CORES) + $(JOBS) - 1) / $(JOBS) )) ))
 PYTHON ?= python3
 FACENET := facenet-pytorch==2.6.0
 
