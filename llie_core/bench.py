@@ -6,8 +6,6 @@ from statistics import median
 import torch
 
 from llie_core.data import collate, face_targets
-from llie_core.data.builtin import BuiltinFaces
-from llie_core.data.streets import BuiltinStreets
 from llie_core.losses.task_driven import JointLoss, TaskLoss, weights_of_ratio
 from llie_core.losses.zero_reference import upstream_loss
 from llie_core.metrics.cost import latency
@@ -15,6 +13,8 @@ from llie_core.models import create_enhancer, list_enhancers
 from llie_core.recognizers import create_recognizer
 from llie_core.reporting.tables import Table
 from llie_core.runs import device_name
+from llie_core.synthetic.faces import BuiltinFaces
+from llie_core.synthetic.streets import BuiltinStreets
 from llie_core.training import default_device
 
 SIZES = ((256, 256), (400, 600), (512, 1024))

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from llie_core.data import face_targets, open_dataset
-from llie_core.data.builtin import BACKGROUNDS, FACES
-from llie_core.data.crowd import BACKGROUNDS as CROWD_BACKGROUNDS
-from llie_core.data.crowd import HELD_OUT, PATCH_BOX, PATCHES, BuiltinCrowd, _patches
 from llie_core.recipes.face_recognizers import faces_found, tinaface_experiment, tinaface_key
 from llie_core.recognizers import create_recognizer
+from llie_core.synthetic.crowd import BACKGROUNDS as CROWD_BACKGROUNDS
+from llie_core.synthetic.crowd import HELD_OUT, PATCH_BOX, PATCHES, BuiltinCrowd, _patches
+from llie_core.synthetic.faces import BACKGROUNDS, FACES
 from llie_core.training import fit, load_weights
 
 

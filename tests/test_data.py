@@ -14,15 +14,6 @@ from llie_core.data import (
     list_datasets,
     open_dataset,
 )
-from llie_core.data.builtin import (
-    BACKGROUNDS,
-    FACE_HEIGHTS,
-    FACES,
-    PHOTOS,
-    BuiltinFaces,
-    BuiltinPhotos,
-    photograph,
-)
 from llie_core.data.dark_faces import DarkFaces, crop_faces, exposure_darkener, physical_darkener
 from llie_core.data.darkening import (
     Darkening,
@@ -32,6 +23,8 @@ from llie_core.data.darkening import (
     quantise,
     srgb_to_linear,
 )
+from llie_core.synthetic.faces import BACKGROUNDS, FACE_HEIGHTS, FACES, BuiltinFaces
+from llie_core.synthetic.photos import PHOTOS, BuiltinPhotos, photograph
 
 BUILTIN = (BuiltinPhotos, BuiltinFaces)
 

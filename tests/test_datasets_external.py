@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from llie_core.data import open_dataset
-from llie_core.data.builtin import BuiltinPhotos
 from llie_core.data.external import ExternalOutputs, external_methods
 from llie_core.data.images import read_image, write_image
 from llie_core.data.wrappers import Resized
+from llie_core.synthetic.photos import BuiltinPhotos
 
 
 @pytest.fixture

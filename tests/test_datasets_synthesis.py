@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from llie_core.data import open_dataset
-from llie_core.data.builtin import BuiltinPhotos
 from llie_core.data.dark_faces import physical_darkener
 from llie_core.data.darkening import Darkening, darken
 from llie_core.data.flat import Pictures
@@ -21,6 +20,7 @@ from llie_core.data.synthesis import (
     write_pairs,
     write_preset,
 )
+from llie_core.synthetic.photos import BuiltinPhotos
 
 
 def halve(image, rng):

@@ -11,12 +11,12 @@ from llie_core.data import collate, list_datasets, open_dataset
 from llie_core.data.darkening import linear_to_srgb, srgb_to_linear
 from llie_core.data.exlpose import EXLPOSE_JOINTS
 from llie_core.data.pose import to_picture
-from llie_core.data.streets.bodies import SHANK, STREET_JOINTS, THIGH, UPPER_ARM, draw_body
-from llie_core.data.streets.canvas import INSTANCE, SKY, Camera, Canvas, Light, Look
-from llie_core.data.streets.light import day_light, develop, irradiance, night_light
-from llie_core.data.streets.paint import paint_scene
-from llie_core.data.streets.scene import PERSON, ROAD, VEHICLES, Thing, draw_scene
-from llie_core.data.streets.sets import (
+from llie_core.synthetic.streets.bodies import SHANK, STREET_JOINTS, THIGH, UPPER_ARM, draw_body
+from llie_core.synthetic.streets.canvas import INSTANCE, SKY, Camera, Canvas, Light, Look
+from llie_core.synthetic.streets.light import day_light, develop, irradiance, night_light
+from llie_core.synthetic.streets.paint import paint_scene
+from llie_core.synthetic.streets.scene import PERSON, ROAD, VEHICLES, Thing, draw_scene
+from llie_core.synthetic.streets.sets import (
     EXTREME_BELOW,
     LEAST_HEIGHT,
     LEAST_JOINTS,
@@ -32,8 +32,8 @@ from llie_core.data.streets.sets import (
     subset_of,
     worth_a_crop,
 )
-from llie_core.data.streets.textures import Buffers, trace
-from llie_core.data.streets.vehicles import Frame
+from llie_core.synthetic.streets.textures import Buffers, trace
+from llie_core.synthetic.streets.vehicles import Frame
 
 SMALL = (64, 128)
 

@@ -23,7 +23,6 @@ from torch.utils.data import DataLoader, Dataset
 
 from llie_core.data import collate, open_dataset
 from llie_core.data.registry import Absent
-from llie_core.data.streets import STREET_OBJECTS
 from llie_core.data.synthesis import COCO_STYLE
 from llie_core.data.wrappers import Augmented, Cached, Darkened, Resized, Wrapped
 from llie_core.files import project_root
@@ -36,6 +35,7 @@ from llie_core.recipes.paired_scores import MAIN, lacking_weights, measured
 from llie_core.recipes.recognizer_training import recognizer_experiment
 from llie_core.recognizers import Recognizer, create_recognizer
 from llie_core.runs import RunKey
+from llie_core.synthetic.streets import STREET_OBJECTS
 from llie_core.training import Experiment
 
 DETECTOR = "light_detector"
@@ -100,7 +100,7 @@ def detector_experiment(key: RunKey, detector: Recognizer, settings) -> Experime
     """The training of the light detector on drawn streets by day."""
     data = Augmented(streets_by_day(settings, "train"), turns="horizontal")
     code = (f"llie_core.recognizers.{DETECTOR}", "llie_core.losses.task_driven",
-            "llie_core.data.streets", "llie_core.data.transforms")  # fmt: skip
+            "llie_core.synthetic.streets", "llie_core.data.transforms")  # fmt: skip
     objective = TaskLoss(detector, object_targets)
     return recognizer_experiment(key, detector, objective, data, settings, "detector", code)
 

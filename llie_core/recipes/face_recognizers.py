@@ -38,7 +38,7 @@ def tinaface_experiment(key: RunKey, settings) -> Experiment:
     data = open_dataset(CROWD, "train", size=settings.recognizer_size, count=count)
     recognizer = small_tinaface(key)
     code = ("llie_core.recognizers.tinaface", "llie_core.losses.task_driven",
-            "llie_core.data.crowd")  # fmt: skip
+            "llie_core.synthetic.crowd")  # fmt: skip
     objective = TaskLoss(recognizer, face_targets)
     return recognizer_experiment(
         key, recognizer, objective, data, settings, "recognizer", code, grad_clip=5.0

@@ -45,7 +45,7 @@ def saliency_experiment(key: RunKey, recognizer: Recognizer, settings) -> Experi
     """The training of the network that reads, on pictures by day."""
     data = Augmented(_by_day(settings, key.dataset), turns="horizontal")
     code = ("llie_core.recognizers.saliency_net", "llie_core.losses.task_driven",
-            "llie_core.data.streets", "llie_core.data.transforms")  # fmt: skip
+            "llie_core.synthetic.streets", "llie_core.data.transforms")  # fmt: skip
     objective = TaskLoss(recognizer, saliency_masks)
     return recognizer_experiment(key, recognizer, objective, data, settings, "saliency", code)
 

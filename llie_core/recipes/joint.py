@@ -21,7 +21,6 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from llie_core.data import collate, face_targets, open_dataset
-from llie_core.data.builtin import FACE_HEIGHTS
 from llie_core.data.dark_faces import DarkFaces, NormalLight, exposure_darkener
 from llie_core.data.darkened import CachedDark
 from llie_core.files import project_root, results_dir
@@ -56,6 +55,7 @@ from llie_core.recipes.settings import Settings
 from llie_core.recognizers import create_recognizer
 from llie_core.reporting.scores import Score, select, summarise
 from llie_core.runs import Run, RunKey, content_hash, file_hash
+from llie_core.synthetic.faces import FACE_HEIGHTS
 from llie_core.training import Experiment, TrainSettings, load_weights
 
 FIXED_ROWS = ("identity", "gamma", "clahe")
@@ -241,7 +241,12 @@ class JointRecipe(Recipe):
                 **known,
                 "data": source,
             },
-            code=(*code, "llie_core.data.builtin", "llie_core.data.dark_faces"),
+            code=(
+                *code,
+                "llie_core.synthetic.photos",
+                "llie_core.synthetic.faces",
+                "llie_core.data.dark_faces",
+            ),
             planned_steps=settings.planned_steps,
         )
 
@@ -432,7 +437,8 @@ class JointRecipe(Recipe):
             code=(
                 "llie_core.models.ec_zero_dce",
                 "llie_core.losses.zero_reference",
-                "llie_core.data.builtin",
+                "llie_core.synthetic.photos",
+                "llie_core.synthetic.faces",
                 "llie_core.data.dark_faces",
             ),
         )

@@ -269,7 +269,7 @@ class RecognitionRecipe(Recipe):
 
     def _data_code(self, settings) -> tuple[str, ...]:
         built_in = settings.dataset.startswith("builtin")
-        return ("llie_core.data.streets",) if built_in else ("llie_core.data.transforms",)
+        return ("llie_core.synthetic.streets",) if built_in else ("llie_core.data.transforms",)
 
     # Scores ------------------------------------------------------------------------------------
 

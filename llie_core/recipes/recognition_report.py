@@ -4,7 +4,6 @@ import torch
 from torch import Tensor, nn
 
 from llie_core.data import dataset_spec
-from llie_core.data.streets import STREET_PALETTE
 from llie_core.metrics.cost import count_macs, count_parameters
 from llie_core.models import create_enhancer
 from llie_core.published import table as published_table
@@ -15,6 +14,7 @@ from llie_core.reporting.figures import Panel
 from llie_core.reporting.scores import Score, select, summarise
 from llie_core.reporting.tables import Table
 from llie_core.runs import Run, RunKey
+from llie_core.synthetic.streets import STREET_PALETTE
 
 # Pairs of joints that a skeleton joins, in ExLPose's order of joints.
 LIMBS = (

@@ -8,7 +8,7 @@ from math import cos, pi, sin
 
 import numpy as np
 
-from llie_core.data.streets.canvas import PANEL, Canvas, Halo, Light, Look, Point
+from llie_core.synthetic.streets.canvas import PANEL, Canvas, Halo, Light, Look, Point
 
 # Room that a vehicle takes in metres: length (the longest drawn), half the width, height.
 SIZES = {

@@ -9,7 +9,7 @@ from math import cos, sin
 
 import numpy as np
 
-from llie_core.data.streets.canvas import Camera, Canvas, Look, Point
+from llie_core.synthetic.streets.canvas import Camera, Canvas, Look, Point
 
 # The order of ExLPose's 14 joints.
 STREET_JOINTS = (

@@ -9,9 +9,9 @@ from math import cos, pi
 
 import numpy as np
 
-from llie_core.data.streets.bodies import Body, draw_body, draw_rider
-from llie_core.data.streets.canvas import Camera
-from llie_core.data.streets.vehicles import SIZES, Frame
+from llie_core.synthetic.streets.bodies import Body, draw_body, draw_rider
+from llie_core.synthetic.streets.canvas import Camera
+from llie_core.synthetic.streets.vehicles import SIZES, Frame
 
 ROAD, SIDEWALK, BUILDING, WALL, FENCE, VEGETATION, TERRAIN, PERSON, RIDER = (
     0, 1, 2, 3, 4, 8, 9, 11, 12,

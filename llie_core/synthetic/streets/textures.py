@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from llie_core.data.darkening import srgb_to_linear
-from llie_core.data.streets.canvas import (
+from llie_core.synthetic.streets.canvas import (
     ASPHALT,
     BRICK,
     FACADE,

@@ -15,16 +15,16 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from llie_core.data.builtin import SPLIT_SEEDS
 from llie_core.data.folders import require
 from llie_core.data.pose import crop_region, crop_resized, to_crop
 from llie_core.data.segmentation import CITYSCAPES_CLASSES
-from llie_core.data.streets.bodies import Body
-from llie_core.data.streets.canvas import INSTANCE, Camera
-from llie_core.data.streets.light import day_light, develop, night_light
-from llie_core.data.streets.paint import paint_scene
-from llie_core.data.streets.scene import PERSON, Scene, draw_scene
-from llie_core.data.streets.textures import trace
+from llie_core.synthetic.photos import SPLIT_SEEDS
+from llie_core.synthetic.streets.bodies import Body
+from llie_core.synthetic.streets.canvas import INSTANCE, Camera
+from llie_core.synthetic.streets.light import day_light, develop, night_light
+from llie_core.synthetic.streets.paint import paint_scene
+from llie_core.synthetic.streets.scene import PERSON, Scene, draw_scene
+from llie_core.synthetic.streets.textures import trace
 
 STREET_CLASSES = CITYSCAPES_CLASSES
 # Cityscapes' colours of its 19 classes, RGB.

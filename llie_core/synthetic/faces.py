@@ -1,33 +1,20 @@
-"""Data sets that need no download, made from photographs that the dependencies ship.
+"""`builtin-faces`: one real face of a photograph composited on others, darkened; no download."""
 
-They let everything be tried end to end; results on them say nothing about the papers' own sets.
-Sources: scikit-image's astronaut, chelsea, coffee, rocket and stereo motorcycle pictures, and
-matplotlib's portrait of Grace Hopper (public domain or CC0; see those packages).
-"""
-
-from dataclasses import asdict, dataclass
-from functools import cache
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFilter
-from torch.utils.data import Dataset
 
-from llie_core.data.darkening import DarkeningRange, darken, quantise
+from llie_core.data.darkening import DarkeningRange
+from llie_core.synthetic.photos import DarkenedPhotos, photograph, random_crop
 
-# Split by photograph; the stereo pair is one scene, so both of its pictures stay together.
-PHOTOS = {
-    "train": ("astronaut", "coffee", "motorcycle_left", "motorcycle_right"),
-    "val": ("chelsea",),
-    "test": ("rocket", "grace_hopper"),
-}
 # Face-free backgrounds of the composites; the test's are photographs that training never shows.
 BACKGROUNDS = {
     "train": ("coffee", "motorcycle_left"),
     "val": ("coffee", "motorcycle_left"),
     "test": ("chelsea", "rocket"),
 }
-SPLIT_SEEDS = {"train": 0, "val": 1, "test": 2}
 # Lower bounds on the face's height in pixels; each subset contains the ones before it.
 FACE_HEIGHTS = {"easy": 48, "medium": 28, "hard": 0}
 
@@ -47,77 +34,7 @@ FACES = {
 }
 
 
-@cache
-def photograph(name: str) -> Image.Image:
-    """One of the photographs in PHOTOS as an 8-bit RGB picture."""
-    if name == "grace_hopper":
-        from matplotlib import cbook
-
-        path = cbook.get_sample_data("grace_hopper.jpg", asfileobj=False)
-        return Image.open(path).convert("RGB")
-    from skimage import data
-
-    if name.startswith("motorcycle"):
-        left, right, _ = data.stereo_motorcycle()
-        return Image.fromarray(left if name.endswith("left") else right)
-    return Image.fromarray(getattr(data, name)()).convert("RGB")
-
-
-class _Builtin(Dataset):
-    """Shared by the built-in sets: item i is a pure function of split, seed, size and i."""
-
-    name: str
-    darkness: DarkeningRange
-
-    def __init__(self, split="train", size=256, count=256, seed=0, darkness=None):
-        if split not in SPLIT_SEEDS:
-            raise ValueError(f"split {split!r}: the built-in sets have {', '.join(SPLIT_SEEDS)}")
-        self.split, self.size, self.count, self.seed = split, size, count, seed
-        self.darkness = darkness or type(self).darkness
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __getitem__(self, index: int) -> dict:
-        if not 0 <= index < self.count:
-            raise IndexError(
-                f"{self.name} {self.split} holds {self.count} items, asked for {index}"
-            )
-        return self._make(index, np.random.default_rng([SPLIT_SEEDS[self.split], self.seed, index]))
-
-    def describe(self) -> dict:
-        """What identifies the items, for hashes and records."""
-        fields = {key: getattr(self, key) for key in ("name", "split", "size", "count", "seed")}
-        return {**fields, "darkness": asdict(self.darkness)}
-
-    def _pair(self, picture: Image.Image, rng: np.random.Generator) -> dict:
-        target = quantise(np.asarray(picture, dtype=np.float32).transpose(2, 0, 1) / 255)
-        parameters = self.darkness.draw(rng)
-        return {
-            "image": torch.from_numpy(darken(target, parameters)),  # (3, size, size)
-            "target": torch.from_numpy(target),  # (3, size, size)
-            "darkening": parameters.as_dict(),
-        }
-
-
-class BuiltinPhotos(_Builtin):
-    """`builtin-photos`: pairs of crops, darkened and normal.
-
-    Item: image (3, size, size) low-light, target (3, size, size), name, darkening (dict).
-    The same index always gives the same pair; `seed` moves to another set of pairs.
-    """
-
-    name = "builtin-photos"
-    darkness = DarkeningRange()
-
-    def _make(self, index: int, rng: np.random.Generator) -> dict:
-        names = PHOTOS[self.split]
-        name = names[index % len(names)]
-        pair = self._pair(_random_crop(photograph(name), self.size, rng), rng)
-        return {**pair, "name": f"{name}-{index:05d}"}
-
-
-class BuiltinFaces(_Builtin):
+class BuiltinFaces(DarkenedPhotos):
     """`builtin-faces`: one real face composited at many scales and poses on real backgrounds.
 
     Item: image (3, size, size) darkened composite, target the normal-light one, boxes (N, 4) xyxy
@@ -136,7 +53,7 @@ class BuiltinFaces(_Builtin):
         picture, boxes = self._compose(rng)
         height = boxes[:, 3] - boxes[:, 1]
         return {
-            **self._pair(picture, rng),
+            **self.pair(picture, rng),
             "boxes": boxes,
             "ignore": torch.zeros(len(boxes), dtype=torch.bool),
             "keep": {subset: height >= least for subset, least in FACE_HEIGHTS.items()},
@@ -145,7 +62,7 @@ class BuiltinFaces(_Builtin):
 
     def _compose(self, rng: np.random.Generator) -> tuple[Image.Image, torch.Tensor]:
         name = BACKGROUNDS[self.split][rng.integers(len(BACKGROUNDS[self.split]))]
-        picture = _random_crop(photograph(name), self.size, rng)
+        picture = random_crop(photograph(name), self.size, rng)
         source = FACES[self.split]
         wanted = 0 if rng.random() < 0.3 else int(rng.integers(1, 5))
         boxes: list[tuple[float, float, float, float]] = []
@@ -160,15 +77,6 @@ class BuiltinFaces(_Builtin):
                 picture.paste(head.convert("RGB"), corner, head.getchannel("A"))
                 boxes.append(box)
         return picture, torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4)
-
-
-def _random_crop(picture: Image.Image, size: int, rng: np.random.Generator) -> Image.Image:
-    """A square of random place and extent, resized to `size`, flipped half of the time."""
-    side = int(min(picture.size) * rng.uniform(0.5, 1.0))
-    x = int(rng.integers(picture.width - side + 1))
-    y = int(rng.integers(picture.height - side + 1))
-    crop = picture.resize((size, size), Image.Resampling.BICUBIC, (x, y, x + side, y + side))
-    return crop.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if rng.random() < 0.5 else crop
 
 
 def _head(source, height, squeeze, rng) -> tuple[Image.Image, float]:

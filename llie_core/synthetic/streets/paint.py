@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from llie_core.data.streets import things, vehicles
-from llie_core.data.streets.bodies import paint_body
-from llie_core.data.streets.canvas import (
+from llie_core.synthetic.streets import roadside, vehicles
+from llie_core.synthetic.streets.bodies import paint_body
+from llie_core.synthetic.streets.canvas import (
     ASPHALT,
     BRICK,
     FACADE,
@@ -15,7 +15,7 @@ from llie_core.data.streets.canvas import (
     Canvas,
     Look,
 )
-from llie_core.data.streets.scene import (
+from llie_core.synthetic.streets.scene import (
     BUILDING,
     FAR,
     FENCE,
@@ -47,7 +47,7 @@ def paint_scene(scene: Scene) -> Canvas:
         low, wide = scene.camera.height, scene.camera.width
         arch = [(-1.0, low), (0.1 * wide, 0.955 * low), (0.5 * wide, 0.925 * low),
                 (0.9 * wide, 0.955 * low), (wide + 1.0, low)]  # fmt: skip
-        canvas.fill(arch, canvas.facing(Look((30, 34, 40), wrap=0.2), 1.2), things.VOID)
+        canvas.fill(arch, canvas.facing(Look((30, 34, 40), wrap=0.2), 1.2), roadside.VOID)
     return canvas
 
 
@@ -122,7 +122,7 @@ def _paint_skyline(canvas: Canvas, scene: Scene) -> None:
         else:
             green = Look((72, 92, 60), FOLIAGE, (1, 1), int(rng.integers(1 << 16)), 1.0)
             middle, radius = np.array([(x, 0.3 * tall)]), np.array([0.6 * wide])
-            things.paint_clumps(canvas, rng, middle, radius, z, [canvas.facing(green, z)])
+            roadside.paint_clumps(canvas, rng, middle, radius, z, [canvas.facing(green, z)])
 
 
 _WALLS = (
@@ -148,7 +148,7 @@ def _paint_plot(canvas: Canvas, plot: Plot) -> None:
         x = plot.side * (plot.edge + float(rng.uniform(2.5, 12)))
         z = float(rng.uniform(plot.z0, plot.z1))
         if z > 4:
-            things.paint_tree(canvas, x, z, float(rng.uniform(4, 10)), int(rng.integers(2**31)))
+            roadside.paint_tree(canvas, x, z, float(rng.uniform(4, 10)), int(rng.integers(2**31)))
     x, (z0, z1) = plot.side * plot.edge, (plot.z0, plot.z1)
     panel = [(x, 0, z0), (x, 0, z1), (x, plot.height, z1), (x, plot.height, z0)]
     phase = int(rng.integers(1 << 16))
@@ -212,12 +212,12 @@ def _paint_thing(canvas: Canvas, scene: Scene, thing: Thing, instance: int) -> N
             paint(canvas, frame, thing.seed, thing.driving, region)
     elif kind == "lamp":
         height, reach = thing.numbers
-        things.paint_lamp_post(canvas, frame.x, frame.z, height, scene.sky.lamp, reach)
+        roadside.paint_lamp_post(canvas, frame.x, frame.z, height, scene.sky.lamp, reach)
     elif kind == "tree":
-        things.paint_tree(canvas, frame.x, frame.z, *thing.numbers, thing.seed)
+        roadside.paint_tree(canvas, frame.x, frame.z, *thing.numbers, thing.seed)
     elif kind == "signal":
-        things.paint_signal(canvas, frame.x, frame.z, *thing.numbers)
+        roadside.paint_signal(canvas, frame.x, frame.z, *thing.numbers)
     elif kind == "sign":
-        things.paint_sign(canvas, frame.x, frame.z, *thing.numbers)
+        roadside.paint_sign(canvas, frame.x, frame.z, *thing.numbers)
     else:
-        things.paint_bin(canvas, frame.x, frame.z, thing.seed)
+        roadside.paint_bin(canvas, frame.x, frame.z, thing.seed)

@@ -4,7 +4,7 @@ from math import cos, pi, sin
 
 import numpy as np
 
-from llie_core.data.streets.canvas import FOLIAGE, Canvas, Halo, Light, Look
+from llie_core.synthetic.streets.canvas import FOLIAGE, Canvas, Halo, Light, Look
 
 POLE, TRAFFIC_LIGHT, TRAFFIC_SIGN, VEGETATION, VOID = 5, 6, 7, 8, 255
 LAMP_POWER = 220.0  # irradiance at one metre of a lamp of colour 1

@@ -14,7 +14,8 @@ import torch
 from PIL import Image, ImageDraw, ImageFilter
 from torch.utils.data import Dataset
 
-from llie_core.data.builtin import FACES, SPLIT_SEEDS, photograph
+from llie_core.synthetic.faces import FACES
+from llie_core.synthetic.photos import SPLIT_SEEDS, photograph
 
 BACKGROUNDS = ("coffee", "motorcycle_left", "motorcycle_right", "brick", "grass", "gravel",
                "immunohistochemistry", "hubble_deep_field", "text", "moon")  # fmt: skip

@@ -12,9 +12,9 @@ together with the read noise, as in darkening.py.
 import numpy as np
 
 from llie_core.data.darkening import linear_to_srgb, quantise
-from llie_core.data.streets.canvas import CLOUDS, Camera, Canvas, Halo, Light
-from llie_core.data.streets.scene import Scene, Sky
-from llie_core.data.streets.textures import Buffers, cloudy_noise
+from llie_core.synthetic.streets.canvas import CLOUDS, Camera, Canvas, Halo, Light
+from llie_core.synthetic.streets.scene import Scene, Sky
+from llie_core.synthetic.streets.textures import Buffers, cloudy_noise
 
 BRIGHTEST = 12  # lights that shine on things; the others are only seen
 HALO = 5.0  # radiance of a halo's core

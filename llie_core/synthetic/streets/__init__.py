@@ -2,13 +2,13 @@
 
 scene.py      what stands where: the layout, without a pixel
 paint.py      the layout as surfaces: colours, depth, labels (canvas.py, textures.py, bodies.py,
-              vehicles.py, things.py)
+              vehicles.py, roadside.py)
 light.py      the surfaces by day and at night: sun, sky, lamps, noise
 sets.py       the data sets
 """
 
-from llie_core.data.streets.bodies import STREET_JOINTS
-from llie_core.data.streets.sets import (
+from llie_core.synthetic.streets.bodies import STREET_JOINTS
+from llie_core.synthetic.streets.sets import (
     STREET_CLASSES,
     STREET_OBJECTS,
     STREET_PALETTE,
