@@ -1,4 +1,4 @@
-"""Paired crops, turns and sizes, and the wrappers that apply them."""
+"""Paired crops, flips and sizes, and the wrappers that apply them."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import torch
 from torch.utils.data import Dataset
 
 from llie_core.data import collate, open_dataset
-from llie_core.data.transforms import crop, pad, random_crop, resize, turn
+from llie_core.data.transforms import crop, flip, pad, random_crop, resize
 from llie_core.data.wrappers import Augmented, Cached, Joined, Resized
 
 
@@ -30,19 +30,19 @@ def box_of(mask):
 
 
 @pytest.mark.parametrize("kind", range(8))
-def test_turns_take_every_part_along(kind):
-    turned = turn(item(), kind)
-    assert turned["image"].shape == ((3, 12, 17) if kind % 2 == 0 else (3, 17, 12))
-    assert torch.equal(turned["target"], turned["image"] + 1 / 64)
-    assert turned["boxes"][0].tolist() == box_of(turned["mask"])
+def test_flips_take_every_part_along(kind):
+    flipped = flip(item(), kind)
+    assert flipped["image"].shape == ((3, 12, 17) if kind % 2 == 0 else (3, 17, 12))
+    assert torch.equal(flipped["target"], flipped["image"] + 1 / 64)
+    assert flipped["boxes"][0].tolist() == box_of(flipped["mask"])
     expected = item()["image"].flip(-1) if kind >= 4 else item()["image"]
-    assert torch.equal(turned["image"], torch.rot90(expected, kind % 4, (1, 2)))
+    assert torch.equal(flipped["image"], torch.rot90(expected, kind % 4, (1, 2)))
 
 
-def test_the_eight_turns_differ_and_the_first_is_none():
-    seen = {turn(item(9, 9), kind)["image"].numpy().tobytes() for kind in range(8)}
+def test_the_eight_symmetries_differ_and_the_first_is_none():
+    seen = {flip(item(9, 9), kind)["image"].numpy().tobytes() for kind in range(8)}
     assert len(seen) == 8
-    assert torch.equal(turn(item(), 0)["image"], item()["image"])
+    assert torch.equal(flip(item(), 0)["image"], item()["image"])
 
 
 def test_a_crop_cuts_boxes_and_marks_those_half_gone():
@@ -111,20 +111,20 @@ def test_a_draw_decides_the_sample():
     moved = Augmented(Listed([item(40, 50)]), 16, "all", scale=(0.8, 1.2), seed=4)
     assert not torch.equal(moved.sample(0, 7)["image"], first["image"])
     assert data.describe()["Augmented"] == {
-        "size": 16, "turns": "all", "scale": [0.8, 1.2], "seed": 3,
+        "size": 16, "flips": "all", "scale": [0.8, 1.2], "seed": 3,
     }  # fmt: skip
 
 
 def test_without_options_an_item_stays_as_it_is():
     data = Augmented(Listed([item()]))
     assert all(torch.equal(data[0][key], item()[key]) for key in ("image", "target", "mask"))
-    mirrored = Augmented(Listed([item()]), turns="horizontal")
+    mirrored = Augmented(Listed([item()]), flips="horizontal")
     kinds = [torch.equal(mirrored.sample(0, d)["image"], item()["image"]) for d in range(40)]
     assert 8 < sum(kinds) < 32
 
 
 @pytest.mark.parametrize(("options", "message"), [
-    ({"turns": "vertical"}, "turns='vertical' is not one of none, horizontal, all"),
+    ({"flips": "vertical"}, "flips='vertical' is not one of none, horizontal, all"),
     ({"scale": (0.0, 1.0)}, "rising range of positive factors"),
 ])  # fmt: skip
 def test_wrong_options_are_named(options, message):

@@ -163,7 +163,7 @@ def test_references_come_from_the_other_set_and_depend_on_the_draw_alone():
     paired = WithReference(pairs, Pictures([0.3], paired=True))  # of a paired set the targets
     assert paired[0]["reference"].mean().item() == pytest.approx(0.6)
     assert data.describe()["WithReference"]["references"] == {"levels": [0.6, 0.7, 0.8]}
-    with pytest.raises(ValueError, match="turns='sideways'"):
+    with pytest.raises(ValueError, match="flips='sideways'"):
         WithReference(pairs, Pictures([0.3]), "sideways")
 
 

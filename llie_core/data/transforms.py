@@ -90,22 +90,22 @@ def random_crop(item: dict, size: int, rng: np.random.Generator) -> dict:
     return crop(item, x, y, (size, size))
 
 
-def turn(item: dict, kind: int) -> dict:
+def flip(item: dict, kind: int) -> dict:
     """One of the eight symmetries of the square: 0 to 3 quarter turns to the left; from 4 on,
     mirrored left to right first. Odd kinds swap height and width."""
     mirrored, quarters = kind >= 4, kind % 4
     _, height, width = item["image"].shape
-    turned = {}
+    flipped = {}
     for key in PICTURES:
         if key in item:
             picture = item[key].flip(-1) if mirrored else item[key]
-            turned[key] = picture.rot90(quarters, (-2, -1)).contiguous()
+            flipped[key] = picture.rot90(quarters, (-2, -1)).contiguous()
     if "boxes" in item:
-        turned["boxes"] = _turned_boxes(item["boxes"], mirrored, quarters, height, width)
-    return item | turned
+        flipped["boxes"] = _flipped_boxes(item["boxes"], mirrored, quarters, height, width)
+    return item | flipped
 
 
-def _turned_boxes(boxes: Tensor, mirrored: bool, quarters: int, height: int, width: int) -> Tensor:
+def _flipped_boxes(boxes: Tensor, mirrored: bool, quarters: int, height: int, width: int) -> Tensor:
     x1, y1, x2, y2 = boxes.unbind(1)
     if mirrored:
         x1, x2 = width - x2, width - x1

@@ -9,10 +9,10 @@ from torch.utils.data import Dataset
 
 from llie_core.data.darkening import DarkeningRange, darken, quantise
 from llie_core.data.synthesis import generator
-from llie_core.data.transforms import random_crop, resize, turn
+from llie_core.data.transforms import flip, random_crop, resize
 
-# Name of an augmentation → the kinds of `turn` it draws from.
-TURNS = {"none": (0,), "horizontal": (0, 4), "all": tuple(range(8))}
+# Name of an augmentation → the kinds of `flip` it draws from.
+FLIPS = {"none": (0,), "horizontal": (0, 4), "all": tuple(range(8))}
 
 
 class Wrapped(Dataset):
@@ -39,26 +39,26 @@ class Augmented(Wrapped):
 
     Args:
         size: side of the square crop in pixels, None for whole pictures.
-        turns: "none", "horizontal" (mirrored half of the time) or "all" (eight symmetries).
+        flips: "none", "horizontal" (mirrored half of the time) or "all" (eight symmetries).
         scale: range of a random factor on height and width, drawn before the crop.
     """
 
     def __init__(
-        self, source: Dataset, size: int | None = None, turns: str = "none",
+        self, source: Dataset, size: int | None = None, flips: str = "none",
         scale: tuple[float, float] = (1.0, 1.0), seed: int = 0,
     ):  # fmt: skip
-        if turns not in TURNS:
-            raise ValueError(f"turns={turns!r} is not one of {', '.join(TURNS)}")
+        if flips not in FLIPS:
+            raise ValueError(f"flips={flips!r} is not one of {', '.join(FLIPS)}")
         if not 0 < scale[0] <= scale[1]:
             raise ValueError(f"scale {scale} must be a rising range of positive factors")
-        super().__init__(source, size=size, turns=turns, scale=list(scale), seed=seed)
-        self.size, self.turns, self.scale, self.seed = size, turns, scale, seed
+        super().__init__(source, size=size, flips=flips, scale=list(scale), seed=seed)
+        self.size, self.flips, self.scale, self.seed = size, flips, scale, seed
 
     def __getitem__(self, index: int) -> dict:
         return self.sample(index, index)
 
     def sample(self, index: int, draw: int) -> dict:
-        """Item `index` with the scale, crop and turn of `draw`."""
+        """Item `index` with the scale, crop and flip of `draw`."""
         rng = np.random.default_rng([self.seed, draw])
         item = self.source[index]
         if self.scale != (1.0, 1.0):
@@ -66,29 +66,29 @@ class Augmented(Wrapped):
             item = resize(item, tuple(round(n * factor) for n in item["image"].shape[1:]))
         if self.size is not None:
             item = random_crop(item, self.size, rng)
-        kinds = TURNS[self.turns]
-        return turn(item, kinds[int(rng.integers(len(kinds)))])
+        kinds = FLIPS[self.flips]
+        return flip(item, kinds[int(rng.integers(len(kinds)))])
 
 
 class WithReference(Wrapped):
     """Training pairs, each with `reference`: a normal-light crop of another set, as large.
 
-    Which picture, where it is cut and how it is turned depends on seed and draw alone, as in
+    Which picture, where it is cut and how it is flipped depends on seed and draw alone, as in
     `Augmented`, but on a stream of its own.
 
     Args:
         source: square crops, such as those of `Augmented`; of a set without `sample` the items.
         references: a set of normal-light pictures; of a paired one the targets are taken.
-        turns: see `Augmented`.
+        flips: see `Augmented`.
     """
 
     _stream = 1  # apart from the draws of `Augmented`
 
-    def __init__(self, source: Dataset, references: Dataset, turns: str = "none", seed: int = 0):
-        if turns not in TURNS:
-            raise ValueError(f"turns={turns!r} is not one of {', '.join(TURNS)}")
-        super().__init__(source, references=references.describe(), turns=turns, seed=seed)
-        self.references, self.turns, self.seed = references, turns, seed
+    def __init__(self, source: Dataset, references: Dataset, flips: str = "none", seed: int = 0):
+        if flips not in FLIPS:
+            raise ValueError(f"flips={flips!r} is not one of {', '.join(FLIPS)}")
+        super().__init__(source, references=references.describe(), flips=flips, seed=seed)
+        self.references, self.flips, self.seed = references, flips, seed
 
     def __getitem__(self, index: int) -> dict:
         return self.sample(index, index)
@@ -101,8 +101,8 @@ class WithReference(Wrapped):
         other = self.references[int(rng.integers(len(self.references)))]
         picture = {"image": other.get("target", other["image"])}
         picture = random_crop(picture, item["image"].shape[-1], rng)
-        kinds = TURNS[self.turns]
-        reference = turn(picture, kinds[int(rng.integers(len(kinds)))])["image"]
+        kinds = FLIPS[self.flips]
+        reference = flip(picture, kinds[int(rng.integers(len(kinds)))])["image"]
         return item | {"reference": reference}
 
 

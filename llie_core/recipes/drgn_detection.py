@@ -98,7 +98,7 @@ def detector_of(settings, frozen: bool = True, name: str = DETECTOR) -> Recogniz
 
 def detector_experiment(key: RunKey, detector: Recognizer, settings) -> Experiment:
     """The training of the light detector on drawn streets by day."""
-    data = Augmented(streets_by_day(settings, "train"), turns="horizontal")
+    data = Augmented(streets_by_day(settings, "train"), flips="horizontal")
     code = (f"llie_core.recognizers.{DETECTOR}", "llie_core.losses.task_driven",
             "llie_core.synthetic.streets", "llie_core.data.transforms")  # fmt: skip
     objective = TaskLoss(detector, object_targets)

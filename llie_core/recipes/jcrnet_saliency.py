@@ -43,7 +43,7 @@ MEASURES = {
 
 def saliency_experiment(key: RunKey, recognizer: Recognizer, settings) -> Experiment:
     """The training of the network that reads, on pictures by day."""
-    data = Augmented(_by_day(settings, key.dataset), turns="horizontal")
+    data = Augmented(_by_day(settings, key.dataset), flips="horizontal")
     code = ("llie_core.recognizers.saliency_net", "llie_core.losses.task_driven",
             "llie_core.synthetic.streets", "llie_core.data.transforms")  # fmt: skip
     objective = TaskLoss(recognizer, saliency_masks)

@@ -81,7 +81,7 @@ class Segmentation(Task):
         return self.augmented(self.data(settings, "train", "day"))
 
     def augmented(self, data: Dataset) -> Dataset:
-        return Augmented(data, turns="horizontal")
+        return Augmented(data, flips="horizontal")
 
     def targets(self, batch: dict) -> Tensor:
         return batch["mask"]
