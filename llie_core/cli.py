@@ -232,10 +232,10 @@ def _doctor(options) -> int:
 
 
 def _make_dataset(options) -> int:
-    from llie_core.data.flat import Pictures
     from llie_core.data.synthesis import write_preset
+    from llie_core.data.unpaired import ImageFolder
 
-    source = Pictures(options.data)
+    source = ImageFolder(options.data)
     print(write_preset(options.name, source, options.out, options.seed, options.count))
     return 0
 

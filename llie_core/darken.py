@@ -226,11 +226,11 @@ def _readable(folder: Path, target: Path) -> tuple:
     """
     from concurrent.futures import ThreadPoolExecutor
 
-    from llie_core.data.flat import Pictures
     from llie_core.data.folders import FileSet
+    from llie_core.data.unpaired import ImageFolder
     from llie_core.pictures import lies_in
 
-    found = Pictures(folder)
+    found = ImageFolder(folder)
     inside = lies_in(target, folder)
     places = [i for i in range(len(found)) if not (inside and lies_in(found.path(i), target))]
     with ThreadPoolExecutor() as pool:

@@ -14,10 +14,10 @@ from llie_core.data import (
     listing_text,
     open_dataset,
 )
-from llie_core.data.flat import FlatFolder
 from llie_core.data.folders import images_in, match
 from llie_core.data.registry import Absent, candidates, find_folder
 from llie_core.data.splits import same_content, split_names
+from llie_core.data.unpaired import UnpairedFolder
 from llie_core.published import PAPERS, load
 
 
@@ -88,8 +88,8 @@ def test_a_folder_of_the_sets_own_name_inside_it_does_not_mislead(tmp_path):
 def test_flat_folders_count_and_hold_out(tmp_path):
     for i in range(10):
         trees.save(tmp_path / f"{i}.png", trees.picture(i))
-    whole = FlatFolder(tmp_path, "test", "dicm")
-    parts = {s: FlatFolder(tmp_path, s, "zero-dce-train", val=3) for s in ("train", "val")}
+    whole = UnpairedFolder(tmp_path, "test", "dicm")
+    parts = {s: UnpairedFolder(tmp_path, s, "zero-dce-train", val=3) for s in ("train", "val")}
     assert len(whole) == whole.describe()["count"] == 10
     assert sorted(parts["train"].names + parts["val"].names) == whole.names
     assert len(parts["val"]) == 3 and parts["train"].found == 10
@@ -98,18 +98,18 @@ def test_flat_folders_count_and_hold_out(tmp_path):
     expected = torch.from_numpy(trees.picture(4)).permute(2, 0, 1).float() / 255
     assert torch.equal(item["image"], expected)
     with pytest.raises(ValueError, match="pass val=N"):
-        FlatFolder(tmp_path, "val", "zero-dce-train")
+        UnpairedFolder(tmp_path, "val", "zero-dce-train")
     with pytest.raises(ValueError, match=r"cannot hold 10 \+ 0 items out of 10"):
-        FlatFolder(tmp_path, "val", "zero-dce-train", val=10)
+        UnpairedFolder(tmp_path, "val", "zero-dce-train", val=10)
 
 
 def test_the_identity_follows_the_files(tmp_path):
     for i in range(3):
         trees.save(tmp_path / f"{i}.png", trees.picture(i))
-    before = FlatFolder(tmp_path, "test", "vv").describe()
-    assert before == FlatFolder(tmp_path, "test", "vv").describe()
+    before = UnpairedFolder(tmp_path, "test", "vv").describe()
+    assert before == UnpairedFolder(tmp_path, "test", "vv").describe()
     trees.save(tmp_path / "1.png", trees.picture(1, (25, 16)))
-    assert FlatFolder(tmp_path, "test", "vv").describe()["files"] != before["files"]
+    assert UnpairedFolder(tmp_path, "test", "vv").describe()["files"] != before["files"]
 
 
 def test_two_files_of_one_name_are_named(tmp_path):

@@ -10,7 +10,6 @@ import torch
 from llie_core.data import open_dataset
 from llie_core.data.dark_faces import physical_darkener
 from llie_core.data.darkening import Darkening, darken
-from llie_core.data.flat import Pictures
 from llie_core.data.images import read_image
 from llie_core.data.synthesis import (
     COCO_STYLE,
@@ -20,6 +19,7 @@ from llie_core.data.synthesis import (
     write_pairs,
     write_preset,
 )
+from llie_core.data.unpaired import ImageFolder
 from llie_core.synthetic.photos import BuiltinPhotos
 
 
@@ -118,7 +118,7 @@ def test_presets_are_the_registrys_synthetic_sets(coco, tmp_path):
 def test_any_folder_and_built_in_pictures_can_be_darkened(tmp_path):
     trees.save(tmp_path / "in" / "a.png", trees.picture(0, (50, 20)))
     trees.save(tmp_path / "in" / "sub" / "a.jpg", trees.picture(1, (20, 50)))
-    pictures = Pictures(tmp_path / "in")
+    pictures = ImageFolder(tmp_path / "in")
     assert pictures.names == ["a.png", "sub/a.jpg"]
     write_preset("lol-style", pictures, tmp_path / "out")
     data = open_dataset("lol-style", "train", tmp_path / "out")
@@ -126,13 +126,13 @@ def test_any_folder_and_built_in_pictures_can_be_darkened(tmp_path):
     photos = BuiltinPhotos("train", size=32, count=3)
     assert write_pairs(photos, halve, tmp_path / "photos", {}) == 3
     with pytest.raises(FileNotFoundError, match="no picture"):
-        Pictures(tmp_path / "none")
+        ImageFolder(tmp_path / "none")
 
 
 def test_two_pictures_of_one_name_are_refused(tmp_path):
     for name in ("a.png", "b/a.png"):
         trees.save(tmp_path / name, trees.picture(0))
-    source = Pictures(tmp_path)
+    source = ImageFolder(tmp_path)
     source.entries[1]["name"] = "a.jpg"
     with pytest.raises(ValueError, match="go by one name"):
         write_pairs(source, halve, tmp_path / "out", {})

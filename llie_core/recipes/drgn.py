@@ -32,7 +32,7 @@ from torch.utils.data import Dataset
 from llie_core.data import collate, open_dataset
 from llie_core.data.dark_faces import Darkener
 from llie_core.data.darkening import quantise
-from llie_core.data.flat import Pictures
+from llie_core.data.unpaired import ImageFolder
 from llie_core.data.wrappers import Augmented, Cached, WithReference
 from llie_core.files import project_root
 from llie_core.losses.degradation import (
@@ -215,7 +215,7 @@ class DrgnRecipe(PairedRecipe):
     def references(self, settings: DrgnSettings) -> Dataset:
         """Normal-light pictures I_ref, of none of the training pairs."""
         if settings.reference != "builtin-photos":
-            return Pictures(project_root() / settings.reference)
+            return ImageFolder(project_root() / settings.reference)
         # As large as the built-in pairs, which show half a photograph; larger beside real ones.
         size = settings.size if settings.dataset == "builtin-photos" else 256
         return _references(size, settings.train_count)

@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from llie_core.data import collate, open_dataset
 from llie_core.data.darkening import linear_to_srgb, quantise, srgb_to_linear
-from llie_core.data.flat import PHONES
+from llie_core.data.unpaired import PHONES
 from llie_core.data.wrappers import Augmented, Joined, Resized, Wrapped
 from llie_core.files import project_root
 from llie_core.losses.paired import jcrnet_loss

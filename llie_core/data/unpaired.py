@@ -7,7 +7,7 @@ from llie_core.data.registry import find_folder
 from llie_core.data.splits import held_out, split_names
 
 
-class FlatFolder(FileSet):
+class UnpairedFolder(FileSet):
     """Pictures without reference, all in one folder.
 
     Splits: test: every picture; train and val: all but, and only, the `val` pictures held out.
@@ -27,7 +27,7 @@ class FlatFolder(FileSet):
         super().__init__(name, folder, split, entries, {"val": val, "seed": seed}, (), len(found))
 
 
-class Pictures(FileSet):
+class ImageFolder(FileSet):
     """Any folder of pictures, subfolders too, under no registered name: for darkening, say."""
 
     def __init__(self, root):
