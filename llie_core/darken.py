@@ -240,7 +240,7 @@ def _readable(folder: Path, target: Path) -> tuple:
     whole = [found.entries[i] for i, said in zip(places, problems, strict=True) if not said]
     if not whole:
         raise ValueError(f"{folder}: holds no picture that can be read")
-    return FileSet("pictures", folder, "", whole), len(places) - len(whole)
+    return FileSet("images", folder, "", whole), len(places) - len(whole)
 
 
 def _problem(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""Tiny made-up pictures and folders in official layouts, for the data-set tests."""
+"""Tiny made-up images and folders in official layouts, for the data-set tests."""
 
 import json
 from pathlib import Path
@@ -7,8 +7,8 @@ import numpy as np
 from PIL import Image
 
 
-def picture(seed, size=(24, 16)):
-    """A noise picture (H, W, 3) uint8; size is (W, H)."""
+def noise_image(seed, size=(24, 16)):
+    """A noise image (H, W, 3) uint8; size is (W, H)."""
     return np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
 
 
@@ -23,8 +23,8 @@ def save(path, pixels):
 def pairs(folder, names, start=0, size=(24, 16)):
     """low/NAME and high/NAME, all different."""
     for i, name in enumerate(names):
-        save(folder / "low" / name, picture(start + 2 * i, size))
-        save(folder / "high" / name, picture(start + 2 * i + 1, size))
+        save(folder / "low" / name, noise_image(start + 2 * i, size))
+        save(folder / "high" / name, noise_image(start + 2 * i + 1, size))
     return folder
 
 
@@ -34,12 +34,12 @@ def lol(root, train=12, test=4):
     return root
 
 
-def coco(root, split="val", pictures=3):
-    """COCO 2017 with two categories (ids 1 and 18), one crowd box, one picture without boxes."""
+def coco(root, split="val", count=3):
+    """COCO 2017 with two categories (ids 1 and 18), one crowd box, one image without boxes."""
     images, annotations = [], []
-    for i in range(pictures):
+    for i in range(count):
         name = f"{i:012d}.png"
-        save(root / f"{split}2017" / name, picture(i, (40, 30)))
+        save(root / f"{split}2017" / name, noise_image(i, (40, 30)))
         images.append({"id": i, "file_name": name, "height": 30, "width": 40})
     rows = [(0, [2, 3, 10, 12], 18, 0), (0, [0, 0, 30, 20], 1, 1), (1, [5.5, 6, 7, 8.25], 1, 0)]
     for number, (image, box, category, crowd) in enumerate(rows):
@@ -59,7 +59,7 @@ def exlpose(root):
     for i, exposure in enumerate((417, 1250)):
         for light, gain in (("bright", "10.52"), ("dark", "3.40")):
             name = f"imgs_0212_x_vid1_exp{i}_{light}_000052__gain_{gain}_exposure_{exposure}.png"
-            pixels = picture(i, (60, 50)) // (1 if light == "bright" else 20)
+            pixels = noise_image(i, (60, 50)) // (1 if light == "bright" else 20)
             save(root / "ExLPose" / light / name, pixels)
             if light == "bright":
                 images.append({"id": i, "file_name": f"bright/{name}", "height": 50, "width": 60})
@@ -83,9 +83,12 @@ def street_pair(root, split, names, size=(64, 32)):
     label[: size[1] // 2], label[-8:, 10:30] = 23, 26
     for i, name in enumerate(names):
         day = root / "cityscapes"
-        save(day / f"leftImg8bit/{split}/x/{name}_leftImg8bit.png", picture(i, size))
+        save(day / f"leftImg8bit/{split}/x/{name}_leftImg8bit.png", noise_image(i, size))
         save(day / f"gtFine/{split}/x/{name}_gtFine_labelIds.png", label)
-        save(root / f"nightcity/NightCity-images/images/{split}/{name}.png", picture(i, size) // 9)
+        save(
+            root / f"nightcity/NightCity-images/images/{split}/{name}.png",
+            noise_image(i, size) // 9,
+        )
         save(root / f"nightcity/NightCity-label/label/{split}/{name}_labelIds.png", label)
     return root
 

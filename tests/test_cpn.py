@@ -436,7 +436,7 @@ def test_scores_are_the_mean_over_joints():
 def test_annotated_persons_come_back_from_their_maps(shared_data):
     """Real ExLPose crops: targets, decoded and put back into the picture, are the annotations."""
     from llie_core.data import open_dataset
-    from llie_core.data.pose import to_picture
+    from llie_core.data.pose import to_image
     from llie_core.metrics.pose import KeypointAP
 
     data = open_dataset("exlpose", "test", shared_data)
@@ -445,8 +445,8 @@ def test_annotated_persons_come_back_from_their_maps(shared_data):
         torch.stack([item[key] for item in items]) for key in ("joints", "region", "boxes")
     )
     maps = heatmaps.target_maps(joints[..., :2], (64, 48), heatmaps.REFINED_KERNEL)
-    found = to_picture(heatmaps.decode(maps), regions, (256, 192))
-    true = to_picture(joints, regions, (256, 192))
+    found = to_image(heatmaps.decode(maps), regions, (256, 192))
+    true = to_image(joints, regions, (256, 192))
     ids = [item["image_id"] for item in items]
     score = KeypointAP("exlpose")
     score.update(

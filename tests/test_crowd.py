@@ -29,7 +29,7 @@ def test_items_are_functions_of_their_index():
         BuiltinCrowd("val")
 
 
-def test_pictures_hold_what_the_contract_says():
+def test_images_hold_what_the_contract_says():
     data = open_dataset("builtin-crowd", "train", size=96, count=60)
     counts = []
     for index in range(len(data)):

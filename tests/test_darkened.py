@@ -1,4 +1,4 @@
-"""Darkened pictures that are kept: equal to the ones made, and made once."""
+"""Darkened images that are kept: equal to the ones made, and made once."""
 
 import numpy as np
 import pytest
@@ -55,7 +55,7 @@ def test_another_key_is_another_folder(tmp_path):
     assert darkener.calls == 2
 
 
-def test_a_picture_without_its_record_is_made_anew(tmp_path):
+def test_an_image_without_its_record_is_made_anew(tmp_path):
     darkener = Counting()
     kept = CachedDark(DarkFaces(Faces(), darkener), tmp_path, "a")
     item = kept[0]
@@ -64,7 +64,7 @@ def test_a_picture_without_its_record_is_made_anew(tmp_path):
     assert torch.equal(kept[0]["image"], item["image"]) and darkener.calls == 2
 
 
-def test_a_record_without_its_picture_is_made_anew(tmp_path):
+def test_a_record_without_its_image_is_made_anew(tmp_path):
     darkener = Counting()
     kept = CachedDark(DarkFaces(Faces(), darkener), tmp_path, "a")
     item = kept[0]
@@ -87,5 +87,5 @@ def test_every_level_survives_and_what_is_off_the_grid_reads_alike_each_time(tmp
 
 
 def test_crops_cannot_be_kept(tmp_path):
-    with pytest.raises(ValueError, match="only whole pictures"):
+    with pytest.raises(ValueError, match="only whole images"):
         CachedDark(DarkFaces(Faces(), Counting(), size=8), tmp_path, "a")

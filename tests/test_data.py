@@ -1,4 +1,4 @@
-"""Built-in pictures, physical darkening, darkened faces, and the registry of data sets."""
+"""Built-in images, physical darkening, darkened faces, and the registry of data sets."""
 
 import importlib
 from dataclasses import replace
@@ -62,7 +62,7 @@ def test_exposure_scales_linear_light():
     assert np.unique(dark * 255).round(4).tolist() == [round(float(expected) * 255)] == [65]
 
 
-def test_gamma_is_a_power_of_the_encoded_picture():
+def test_gamma_is_a_power_of_the_encoded_image():
     plain = linear_to_srgb(0.25 * srgb_to_linear(np.array(0.5)))
     dark = darken(grey(0.5), Darkening(exposure=0.25, gamma=2.0))
     assert dark.max() * 255 == pytest.approx(round(float(plain) ** 2 * 255), abs=1e-3)
@@ -162,8 +162,8 @@ def test_test_faces_and_backgrounds_are_new_to_training():
 
 @pytest.mark.parametrize("name", sorted({n for names in PHOTOS.values() for n in names}))
 def test_every_photograph_is_there_without_a_download(name):
-    picture = photograph(name)
-    assert picture.mode == "RGB" and min(picture.size) >= 300
+    image = photograph(name)
+    assert image.mode == "RGB" and min(image.size) >= 300
 
 
 @pytest.mark.parametrize("kind", BUILTIN)
@@ -183,7 +183,7 @@ def test_items_are_darkened_pairs_that_can_be_made_again(kind, split):
 
 
 @pytest.mark.parametrize("kind", BUILTIN)
-def test_index_seed_and_split_each_make_another_picture(kind):
+def test_index_seed_and_split_each_make_another_image(kind):
     data = kind("train", size=32, count=4)
     others = [data[1], kind("train", 32, 4, seed=1)[0], kind("val", 32, 4)[0]]
     assert not any(equal_items(data[0], other) for other in others)
@@ -219,7 +219,7 @@ def faces():
     return list(BuiltinFaces("test", size=128, count=40))
 
 
-def test_face_boxes_lie_inside_the_picture_and_apart(faces):
+def test_face_boxes_lie_inside_the_image_and_apart(faces):
     for item in faces:
         boxes = item["boxes"]
         assert boxes.shape == (len(boxes), 4) and boxes.dtype == torch.float32
@@ -243,7 +243,7 @@ def test_subsets_of_faces_go_by_height(faces):
     assert 0 < totals[0] < totals[1] < totals[2]
 
 
-def test_about_three_pictures_in_ten_hold_no_face(faces):
+def test_about_three_images_in_ten_hold_no_face(faces):
     # 40 draws of probability 0.3: three standard deviations are ± 0.22.
     empty = sum(len(item["boxes"]) == 0 for item in faces) / len(faces)
     assert 0.08 < empty < 0.52
@@ -267,7 +267,7 @@ def test_the_faces_are_where_the_boxes_say(faces):
 
 
 class Ramp(torch.utils.data.Dataset):
-    """Pictures whose red and green hold each pixel's x and y, so that a crop shows its place."""
+    """Images whose red and green hold each pixel's x and y, so that a crop shows its place."""
 
     def __init__(self, height, width, boxes, ignore=None):
         self.height, self.width = height, width
@@ -313,7 +313,7 @@ def test_boxes_move_with_the_crop(draw):
     assert crop["ignore"].tolist() == ignore
 
 
-def test_small_pictures_are_padded_with_black_and_keep_their_boxes():
+def test_small_images_are_padded_with_black_and_keep_their_boxes():
     crop = crop_faces(Ramp(20, 100, [(50, 0, 60, 20)])[1], 40, np.random.default_rng(0))
     assert crop["image"].shape == (3, 40, 40)
     assert (crop["image"][2, :20] == 1).all() and (crop["image"][:, 20:] == 0).all()
@@ -322,7 +322,7 @@ def test_small_pictures_are_padded_with_black_and_keep_their_boxes():
 
 
 def test_half_of_the_crops_go_to_a_face_that_counts():
-    # A random 32-crop of a 250×250 picture holds the far corner's face in about 1 of 50 draws.
+    # A random 32-crop of a 250×250 image holds the far corner's face in about 1 of 50 draws.
     def share(ignore):
         item = Ramp(250, 250, [(200, 200, 212, 215)], ignore=[ignore])[0]
         crops = [crop_faces(item, 32, np.random.default_rng(i)) for i in range(300)]
@@ -333,7 +333,7 @@ def test_half_of_the_crops_go_to_a_face_that_counts():
 
 
 @pytest.mark.parametrize("boxes", [[], [(0, 0, 0, 0)]])
-def test_crop_of_a_picture_without_faces(boxes):
+def test_crop_of_an_image_without_faces(boxes):
     crop = crop_faces(Ramp(50, 50, boxes)[0], 16, np.random.default_rng(0))
     assert crop["boxes"].shape == (0, 4) and crop["ignore"].shape == (0,)
 
@@ -449,7 +449,7 @@ def test_root_may_be_the_set_or_the_folder_that_holds_it(tmp_path):
         assert item["boxes"].tolist() == [[1, 2, 11, 8]]
 
 
-def test_collate_stacks_pictures_and_lists_the_rest():
+def test_collate_stacks_images_and_lists_the_rest():
     items = [
         {"image": torch.full((3, 4, 5), float(i)), "boxes": torch.zeros(i, 4), "name": str(i)}
         for i in range(3)
@@ -462,7 +462,7 @@ def test_collate_stacks_pictures_and_lists_the_rest():
     assert torch.equal(paired["target"], paired["image"])
 
 
-def test_collate_refuses_pictures_of_several_sizes():
+def test_collate_refuses_images_of_several_sizes():
     items = [{"image": torch.zeros(3, 4, 4)}, {"image": torch.zeros(3, 4, 5)}]
     with pytest.raises(ValueError, match=r"one size, got \[\(3, 4, 4\), \(3, 4, 5\)\]"):
         collate(items)

@@ -8,7 +8,7 @@ import torch
 
 from llie_core.data import collate, face_targets, open_dataset
 from llie_core.data.detection import EXDARK_CLASSES, EXDARK_IN_COCO
-from llie_core.data.pose import crop_region, crop_resized, to_crop, to_picture
+from llie_core.data.pose import crop_region, crop_resized, to_crop, to_image
 from llie_core.metrics.pose import KeypointAP
 
 
@@ -22,10 +22,10 @@ def test_coco_boxes_labels_and_crowds(tmp_path):
     assert data[2]["boxes"].shape == (0, 4) and data[2]["labels"].shape == (0,)
 
 
-def test_coco_pictures_that_are_not_there_are_named(tmp_path):
+def test_coco_images_that_are_not_there_are_named(tmp_path):
     trees.coco(tmp_path)
     (tmp_path / "val2017" / "000000000001.png").unlink()
-    with pytest.raises(FileNotFoundError, match=r"1 of 3 pictures .*first: 000000000001\.png"):
+    with pytest.raises(FileNotFoundError, match=r"1 of 3 images .*first: 000000000001\.png"):
         open_dataset("coco", "val", tmp_path)
     assert len(open_dataset("coco", "val", tmp_path, missing="skip")) == 2
     path = tmp_path / "annotations/instances_val2017.json"
@@ -59,7 +59,7 @@ def test_exdark_classes_stand_for_cocos(shared_data):
 
 def exdark(root):
     for name in ("Bus", "Car"):
-        trees.save(root / name / f"2015_0000{len(name)}_{name}.png", trees.picture(1, (40, 30)))
+        trees.save(root / name / f"2015_0000{len(name)}_{name}.png", trees.noise_image(1, (40, 30)))
     text = "% bbGt version=3\nBus 2 3 10 12 0 0 0 0 0 0 0\nPeople 1 1 4 5 0 0 0 0 0 0 0\n"
     for name in ("Bus", "Car"):
         path = root / "ExDark_Annno" / name / f"2015_0000{len(name)}_{name}.png.txt"
@@ -111,7 +111,7 @@ def test_real_exdark_in_voc_form(shared_data):
 
 def test_dark_face(tmp_path):
     for i in range(4):
-        trees.save(tmp_path / "image" / f"{i}.png", trees.picture(i))
+        trees.save(tmp_path / "image" / f"{i}.png", trees.noise_image(i))
         (tmp_path / "label").mkdir(exist_ok=True)
         (tmp_path / "label" / f"{i}.txt").write_text("2\n1 2 5 8\n3 3 3 9\n")
     train, val = (open_dataset("dark-face", s, tmp_path, val=1) for s in ("train", "val"))
@@ -145,7 +145,7 @@ def test_a_crop_keeps_the_inputs_shape_about_the_box():
     assert (x2 - x1, y2 - y1) == (360, 480)  # 300 · 1.2 wide, 4 : 3
 
 
-def test_crops_sample_the_picture_where_their_region_says():
+def test_crops_sample_the_image_where_their_region_says():
     height, width = 300, 400
     ramp = torch.stack(
         [
@@ -171,7 +171,7 @@ def test_joints_go_into_the_crop_and_back():
     regions = torch.tensor([[10.0, 20, 106, 148]]).repeat(5, 1) + torch.arange(5)[:, None]
     there = to_crop(joints, regions, (256, 192))
     assert torch.allclose(there[..., 0], (joints[..., 0] - regions[:, :1]) * 2)
-    assert torch.allclose(to_picture(there, regions, (256, 192)), joints, atol=1e-3)
+    assert torch.allclose(to_image(there, regions, (256, 192)), joints, atol=1e-3)
     assert torch.equal(there[..., 2], joints[..., 2])
 
 
@@ -181,7 +181,7 @@ def test_real_exlpose_persons_give_a_perfect_ap(shared_data):
     batch = collate([data[i] for i in range(6)])
     assert batch["image"].shape == (6, 3, 256, 192) and batch["joints"].shape == (6, 14, 3)
     assert (batch["image"].amax((1, 2, 3)) < 0.3).all()
-    joints = to_picture(batch["joints"], batch["region"], (256, 192))
+    joints = to_image(batch["joints"], batch["region"], (256, 192))
     first = json.loads((shared_data / "pose_samples/exlpose/test_exlpose.json").read_text())
     known = torch.tensor(first["annotations"][0]["keypoints"]).view(14, 3)
     assert torch.allclose(joints[0], known, atol=1e-2)
@@ -209,10 +209,10 @@ def test_exlpose_in_its_official_layout(tmp_path):
         open_dataset("exlpose", "test", tmp_path, subset="LL-H")
 
 
-def test_exlpose_names_scenes_that_lack_a_picture(tmp_path):
+def test_exlpose_names_scenes_that_lack_an_image(tmp_path):
     trees.exlpose(tmp_path)
     next((tmp_path / "ExLPose/dark").glob("*exposure_417.png")).unlink()
-    with pytest.raises(FileNotFoundError, match="1 of 2 scenes lack their dark picture"):
+    with pytest.raises(FileNotFoundError, match="1 of 2 scenes lack their dark image"):
         open_dataset("exlpose", "test", tmp_path)
     assert len(open_dataset("exlpose", "test", tmp_path, missing="skip")) == 1
     assert len(open_dataset("exlpose", "test", tmp_path, light="well")) == 2

@@ -40,28 +40,28 @@ def test_missing_partners_and_damaged_files_are_problems(tmp_path):
     assert "102.png" not in quick and "headers only" in quick
 
 
-def test_quick_sees_files_that_are_no_pictures(tmp_path):
-    trees.save(tmp_path / "VV/1.png", trees.picture(0))
+def test_quick_sees_files_that_are_no_images(tmp_path):
+    trees.save(tmp_path / "VV/1.png", trees.noise_image(0))
     (tmp_path / "VV/2.png").write_bytes(b"nothing")
     text, code = doctor_text("vv", tmp_path, quick=True)
     assert code == 1 and "2.png" in line(text, "PROBLEM")
 
 
-def test_pictures_in_two_splits_are_a_leak(tmp_path):
+def test_images_in_two_splits_are_a_leak(tmp_path):
     trees.lol(tmp_path, train=30)
-    trees.save(tmp_path / "eval15/low/101.png", trees.picture(8))  # train's 5.png
+    trees.save(tmp_path / "eval15/low/101.png", trees.noise_image(8))  # train's 5.png
     text, code = doctor_text("lol", tmp_path)
     leak = line(text, "PROBLEM leak")
-    assert code == 1 and re.search(r"(train|val) and test share 1 pictures: 5.png = 101.png", leak)
+    assert code == 1 and re.search(r"(train|val) and test share 1 images: 5.png = 101.png", leak)
 
 
-def test_lol_v2s_test_pictures_in_lols_train_are_noted(tmp_path):
+def test_lol_v2s_test_images_in_lols_train_are_noted(tmp_path):
     trees.lol(tmp_path / "LOL", train=30)
     v2 = tmp_path / "LOL-v2/Real_captured/Test"
-    trees.save(v2 / "Normal/normal00690.png", trees.picture(1000))  # eval15, no leak
-    assert "share no picture" in doctor_text(None, tmp_path)[0]
-    trees.save(v2 / "Low/low00690.png", trees.picture(4))
-    trees.save(v2 / "Normal/normal00691.png", trees.picture(5))
+    trees.save(v2 / "Normal/normal00690.png", trees.noise_image(1000))  # eval15, no leak
+    assert "share no image" in doctor_text(None, tmp_path)[0]
+    trees.save(v2 / "Low/low00690.png", trees.noise_image(4))
+    trees.save(v2 / "Normal/normal00691.png", trees.noise_image(5))
     text, code = doctor_text("lol", tmp_path)
     note = line(text, "note leak: train and LOL-v2's test share")
     assert code == 0 and "3.png = " in note
@@ -75,9 +75,9 @@ def test_known_overlaps_between_sets_are_noted(tmp_path):
     assert "a.png = c.png" in line(text, "note leak: shares with lol1000")
 
 
-def test_nightcitys_stray_picture_is_noted(tmp_path):
+def test_nightcitys_stray_image_is_noted(tmp_path):
     for name in ("Chicago_0004", "Dubai_0016"):
-        trees.save(tmp_path / f"NightCity-images/images/val/{name}.png", trees.picture(1))
+        trees.save(tmp_path / f"NightCity-images/images/val/{name}.png", trees.noise_image(1))
         label = tmp_path / f"NightCity-label/label/val/{name}_labelIds.png"
         trees.save(label, np.full((16, 24), 7))
     text, code = doctor_text("nightcity", tmp_path)
@@ -89,7 +89,7 @@ def test_nightcitys_stray_picture_is_noted(tmp_path):
 
 
 def test_absent_sets_are_listed_with_where_to_get_them(tmp_path):
-    trees.save(tmp_path / "DICM/1.png", trees.picture(0))
+    trees.save(tmp_path / "DICM/1.png", trees.noise_image(0))
     text, code = doctor_text(None, tmp_path)
     assert code == 0 and "1 sets found" in text
     assert "looked for MEF or no_reference/MEF; get it from: Ma et al." in line(text, "mef:")
@@ -98,12 +98,12 @@ def test_absent_sets_are_listed_with_where_to_get_them(tmp_path):
     assert code == 1 and "get it from" in text
     (tmp_path / "DICM/1.png").unlink()
     text, code = doctor_text(None, tmp_path)
-    assert code == 1 and "no picture" in line(text, "PROBLEM")
+    assert code == 1 and "no image" in line(text, "PROBLEM")
 
 
 def test_the_size_mix_shows_common_and_extreme_sizes(tmp_path):
     for i, size in enumerate([(20, 10)] * 3 + [(30, 10)] * 2 + [(10, 10), (40, 30), (5, 4)]):
-        trees.save(tmp_path / f"{i}.png", trees.picture(i, size))
+        trees.save(tmp_path / f"{i}.png", trees.noise_image(i, size))
     text, _ = doctor_text("dicm", tmp_path)
     assert "W×H 20×10 (3), 30×10 (2), 5×4 (1), … from 5×4 to 40×30" in text
 
@@ -120,7 +120,7 @@ def test_sets_without_files_and_wrong_input():
 
 def test_the_sample_of_real_sets(shared_data):
     text, code = doctor_text(None, shared_data, quick=True)
-    assert code == 1, "the WIDER FACE sample lacks most of the pictures that its .mat names"
+    assert code == 1, "the WIDER FACE sample lacks most of the images that its .mat names"
     assert text.count("PROBLEM") == 1
     assert "3130 of 3226 images" in line(text, "PROBLEM")
     for found in ("lol", "dicm", "coco", "exlpose", "camvid", "ecssd", "exdark", "wider-face"):
@@ -130,4 +130,4 @@ def test_the_sample_of_real_sets(shared_data):
 
 def test_real_photographs_are_decoded(shared_data):
     text, code = doctor_text(None, shared_data / "no_reference")
-    assert code == 0 and "4 sets found" in text and "every picture decoded" in text
+    assert code == 0 and "4 sets found" in text and "every image decoded" in text

@@ -1,4 +1,4 @@
-"""Pictures of external methods, matched to a set's items by name."""
+"""Images of external methods, matched to a set's items by name."""
 
 import dataset_trees as trees
 import pytest
@@ -18,7 +18,7 @@ def source(tmp_path):
 
 def outputs(root, names, size=(24, 16)):
     for i, name in enumerate(names):
-        trees.save(root / name, trees.picture(500 + i, size))
+        trees.save(root / name, trees.noise_image(500 + i, size))
     return root
 
 
@@ -31,21 +31,21 @@ def test_outputs_take_the_place_of_the_images(source, tmp_path):
     assert torch.equal(item["target"], source[2]["target"]) and item["name"] == "103.png"
     assert torch.equal(item["input"], source[2]["image"])
     assert torch.equal(data.output(2), item["image"])
-    assert data.report() == "every item has a picture"
+    assert data.report() == "every item has an image"
 
 
-def test_missing_and_superfluous_pictures_are_listed(source, tmp_path):
+def test_missing_and_superfluous_images_are_listed(source, tmp_path):
     folder = outputs(tmp_path / "m", ["101.jpg", "104.png", "7.png", "x_105.png"])
     with pytest.raises(FileNotFoundError) as error:
         ExternalOutputs(folder, source)
-    assert "2 without a picture: 102.png, 103.png" in str(error.value)
-    assert "2 pictures of no item: 7.png, x_105.png" in str(error.value)
+    assert "2 without an image: 102.png, 103.png" in str(error.value)
+    assert "2 images of no item: 7.png, x_105.png" in str(error.value)
     data = ExternalOutputs(folder, source, missing="skip")
     assert data.names == ["101.png", "104.png"] and data.missing == ["102.png", "103.png"]
     assert data.superfluous == ["7.png", "x_105.png"]
 
 
-def test_a_picture_of_another_size_is_named(source, tmp_path):
+def test_an_image_of_another_size_is_named(source, tmp_path):
     folder = outputs(tmp_path / "m", [f"{i}.png" for i in range(101, 105)], size=(12, 8))
     with pytest.raises(ValueError, match=r"m/101\.png is 8 × 12, but 101\.png is 16 × 24"):
         ExternalOutputs(folder, source)[0]
@@ -55,13 +55,13 @@ def test_no_folder_and_no_match_say_what_is_wanted(source, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no folder .*METHOD/DATASET/NAME\.png"):
         ExternalOutputs(tmp_path / "none", source)
     folder = outputs(tmp_path / "m", ["a.png"])
-    with pytest.raises(FileNotFoundError, match="4 without a picture"):
+    with pytest.raises(FileNotFoundError, match="4 without an image"):
         ExternalOutputs(folder, source, missing="skip")
 
 
 def test_names_with_folders_match_by_path_or_by_their_last_part(tmp_path):
     for i, name in enumerate(("Bus/a.jpg", "Bus/b1.jpg", "Car/b2.jpg")):
-        trees.save(tmp_path / "ExDark" / name, trees.picture(i))
+        trees.save(tmp_path / "ExDark" / name, trees.noise_image(i))
         note = tmp_path / "ExDark/ExDark_Annno" / f"{name}.txt"
         note.parent.mkdir(parents=True, exist_ok=True)
         note.write_text("% bbGt version=3\n")
@@ -80,7 +80,7 @@ def test_built_in_sets_work_too(tmp_path):
     assert torch.equal(data[1]["image"], data[1]["target"])
 
 
-def test_outputs_of_resized_pictures_fit_the_resized_set(source, tmp_path):
+def test_outputs_of_resized_images_fit_the_resized_set(source, tmp_path):
     folder = outputs(tmp_path / "m", [f"{i}.png" for i in range(101, 105)], size=(12, 8))
     data = ExternalOutputs(folder, Resized(source, (8, 12)))
     assert data[0]["image"].shape == data[0]["target"].shape == (3, 8, 12)

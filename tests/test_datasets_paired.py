@@ -26,10 +26,10 @@ def test_lol_has_its_official_parts_and_a_validation_part(tmp_path):
 
 
 def test_pairs_are_matched_by_name_even_where_formats_differ(tmp_path):
-    trees.save(tmp_path / "low" / "10.png", trees.picture(0))
-    trees.save(tmp_path / "low" / "9.png", trees.picture(1))
-    trees.save(tmp_path / "high" / "9.bmp", trees.picture(2))
-    trees.save(tmp_path / "high" / "10.PNG", trees.picture(3))
+    trees.save(tmp_path / "low" / "10.png", trees.noise_image(0))
+    trees.save(tmp_path / "low" / "9.png", trees.noise_image(1))
+    trees.save(tmp_path / "high" / "9.bmp", trees.noise_image(2))
+    trees.save(tmp_path / "high" / "10.PNG", trees.noise_image(3))
     data = PairedFolder(tmp_path, "test", "voc144")
     items = {item["name"]: item for item in (data[0], data[1])}
     assert torch.equal(items["9.png"]["target"], read_image(tmp_path / "high/9.bmp"))
@@ -82,9 +82,9 @@ def test_an_absent_part_is_named(tmp_path):
         open_dataset("lol", "test", tmp_path, protocol="485/15")
 
 
-def test_pictures_of_one_pair_must_have_one_size(tmp_path):
+def test_images_of_one_pair_must_have_one_size(tmp_path):
     trees.pairs(tmp_path, ["1.png"])
-    trees.save(tmp_path / "high/1.png", trees.picture(0, (24, 18)))
+    trees.save(tmp_path / "high/1.png", trees.noise_image(0, (24, 18)))
     data = open_dataset("test148", "test", tmp_path)
     with pytest.raises(ValueError, match=r"low/1\.png is 16 × 24, its target .*1\.png is 18 × 24"):
         data[0]
@@ -101,7 +101,7 @@ def test_fivek_splits_by_name_and_records_the_export(tmp_path):
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     for i in range(6):
         for folder in ("input", "expertC"):
-            path = trees.save(tmp_path / folder / f"a{i:04d}.png", trees.picture(i))
+            path = trees.save(tmp_path / folder / f"a{i:04d}.png", trees.noise_image(i))
             if folder == "expertC":
                 Image.open(path).save(path, icc_profile=profile)
     test = open_dataset("mit-adobe-fivek", "test", tmp_path, test=2)
@@ -132,7 +132,7 @@ def test_phone_frames_by_phone(tmp_path):
     folders = {"Huawei Mate 20 Pro": 2, "LG_M322": 1, "video/Oppo R17": 3, "XiaoMi Mi Mix 3": 1}
     for folder, frames in folders.items():
         for i in range(frames):
-            trees.save(tmp_path / folder / f"{i}.png", trees.picture(i))
+            trees.save(tmp_path / folder / f"{i}.png", trees.noise_image(i))
     data = open_dataset("phone-video", "test", tmp_path)
     subsets = [data[i]["subset"] for i in range(len(data))]
     assert subsets.count("oppo-r17") == 3 and len(subsets) == 7

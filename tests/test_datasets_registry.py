@@ -68,7 +68,7 @@ def test_an_absent_set_says_what_where_how_and_on_what_terms(spec, tmp_path):
 
 
 def test_the_root_may_be_the_set_or_hold_it_in_any_case(tmp_path):
-    trees.save(tmp_path / "dicm" / "1.png", trees.picture(0))
+    trees.save(tmp_path / "dicm" / "1.png", trees.noise_image(0))
     for root in (tmp_path, tmp_path / "dicm"):
         assert len(open_dataset("dicm", "test", root)) == 1
     renamed = tmp_path / "dicm"
@@ -87,7 +87,7 @@ def test_a_folder_of_the_sets_own_name_inside_it_does_not_mislead(tmp_path):
 
 def test_flat_folders_count_and_hold_out(tmp_path):
     for i in range(10):
-        trees.save(tmp_path / f"{i}.png", trees.picture(i))
+        trees.save(tmp_path / f"{i}.png", trees.noise_image(i))
     whole = UnpairedFolder(tmp_path, "test", "dicm")
     parts = {s: UnpairedFolder(tmp_path, s, "zero-dce-train", val=3) for s in ("train", "val")}
     assert len(whole) == whole.describe()["count"] == 10
@@ -95,7 +95,7 @@ def test_flat_folders_count_and_hold_out(tmp_path):
     assert len(parts["val"]) == 3 and parts["train"].found == 10
     item = whole[4]
     assert item["name"] == "4.png"
-    expected = torch.from_numpy(trees.picture(4)).permute(2, 0, 1).float() / 255
+    expected = torch.from_numpy(trees.noise_image(4)).permute(2, 0, 1).float() / 255
     assert torch.equal(item["image"], expected)
     with pytest.raises(ValueError, match="pass val=N"):
         UnpairedFolder(tmp_path, "val", "zero-dce-train")
@@ -105,16 +105,16 @@ def test_flat_folders_count_and_hold_out(tmp_path):
 
 def test_the_identity_follows_the_files(tmp_path):
     for i in range(3):
-        trees.save(tmp_path / f"{i}.png", trees.picture(i))
+        trees.save(tmp_path / f"{i}.png", trees.noise_image(i))
     before = UnpairedFolder(tmp_path, "test", "vv").describe()
     assert before == UnpairedFolder(tmp_path, "test", "vv").describe()
-    trees.save(tmp_path / "1.png", trees.picture(1, (25, 16)))
+    trees.save(tmp_path / "1.png", trees.noise_image(1, (25, 16)))
     assert UnpairedFolder(tmp_path, "test", "vv").describe()["files"] != before["files"]
 
 
 def test_two_files_of_one_name_are_named(tmp_path):
-    trees.save(tmp_path / "a.png", trees.picture(0))
-    trees.save(tmp_path / "a.bmp", trees.picture(0))
+    trees.save(tmp_path / "a.png", trees.noise_image(0))
+    trees.save(tmp_path / "a.bmp", trees.noise_image(0))
     with pytest.raises(ValueError, match=r"a\.bmp and a\.png go by one name"):
         images_in(tmp_path)
 

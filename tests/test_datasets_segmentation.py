@@ -19,9 +19,9 @@ def cityscapes(
 ):
     height, width = labels.shape
     image = root / "leftImg8bit" / split / f"{stem}_leftImg8bit.png"
-    trees.save(image, trees.picture(1, (width, height)))
+    trees.save(image, trees.noise_image(1, (width, height)))
     trees.save(root / "gtFine" / split / f"{stem}_gtFine_{ending}.png", labels)
-    trees.save(root / "gtFine" / split / f"{stem}_gtFine_color.png", trees.picture(2))
+    trees.save(root / "gtFine" / split / f"{stem}_gtFine_color.png", trees.noise_image(2))
     return root
 
 
@@ -68,7 +68,7 @@ def nightcity(root, split, names, layout, factor=1):
     stored = ALL_IDS if layout == "official" else TRAIN_IDS
     for name in names:
         height, width = stored.shape
-        trees.save(root / images / f"{name}.png", trees.picture(len(name), (width, height)))
+        trees.save(root / images / f"{name}.png", trees.noise_image(len(name), (width, height)))
         large = stored.repeat(factor, 0).repeat(factor, 1)
         trees.save(root / labels / f"{name}_{ending}.png", large)
     return root
@@ -82,7 +82,7 @@ def test_nightcity_in_both_layouts(tmp_path, layout):
     assert sorted(set(data[0]["mask"].flatten().tolist())) == [*range(19), 255]
 
 
-def test_the_stray_train_picture_is_left_out_of_val(tmp_path):
+def test_the_stray_train_image_is_left_out_of_val(tmp_path):
     nightcity(tmp_path, "val", ["Chicago_0004"], "official")
     stray = tmp_path / "NightCity-label/label/val/Dubai_0016_labelIds.png"
     trees.save(stray, ALL_IDS)
@@ -98,7 +98,7 @@ def test_relabelled_maps_of_twice_the_size_are_thinned_out(tmp_path):
     assert torch.equal(mask, ids_to_train_ids()[torch.from_numpy(ALL_IDS).long()])
 
 
-def test_a_picture_without_its_label_map_is_named(tmp_path):
+def test_an_image_without_its_label_map_is_named(tmp_path):
     nightcity(tmp_path, "val", ["a", "b"], "official")
     (tmp_path / "NightCity-label/label/val/b_labelIds.png").unlink()
     with pytest.raises(FileNotFoundError, match=r"nightcity: 1 of 2 files .* no partner .*: b;"):
@@ -107,7 +107,7 @@ def test_a_picture_without_its_label_map_is_named(tmp_path):
 
 
 def test_a_map_of_another_size_is_named(tmp_path):
-    trees.save(tmp_path / "test" / "Seq05VD_1.png", trees.picture(0, (8, 6)))
+    trees.save(tmp_path / "test" / "Seq05VD_1.png", trees.noise_image(0, (8, 6)))
     trees.save(tmp_path / "testannot" / "Seq05VD_1.png", np.zeros((6, 7)))
     data = open_dataset("camvid", "test", tmp_path)
     with pytest.raises(ValueError, match=r"is 6 × 8, its mask .*is 6 × 7"):
@@ -145,7 +145,7 @@ def test_camvids_validation_frames_end_their_sequences(shared_data):
 def test_an_official_validation_folder_is_used(tmp_path):
     for split in ("train", "val"):
         for i in range(3):
-            trees.save(tmp_path / split / f"0006R0_{split}{i}.png", trees.picture(i))
+            trees.save(tmp_path / split / f"0006R0_{split}{i}.png", trees.noise_image(i))
             trees.save(tmp_path / f"{split}annot" / f"0006R0_{split}{i}.png", np.zeros((16, 24)))
     assert len(open_dataset("camvid", "train", tmp_path)) == 3
     assert len(open_dataset("camvid", "val", tmp_path)) == 3
@@ -156,8 +156,8 @@ def test_palettes_are_read_as_indices_and_colours_refused(tmp_path):
     image.putpalette([i % 256 for i in range(768)])
     image.save(tmp_path / "a.png")
     assert torch.equal(read_ids(tmp_path / "a.png"), torch.from_numpy(ALL_IDS).long())
-    trees.save(tmp_path / "b.png", trees.picture(0))
-    with pytest.raises(ValueError, match=r"b\.png is a RGB picture"):
+    trees.save(tmp_path / "b.png", trees.noise_image(0))
+    with pytest.raises(ValueError, match=r"b\.png is a RGB image"):
         read_ids(tmp_path / "b.png")
     (tmp_path / "c.png").write_bytes((tmp_path / "a.png").read_bytes()[:60])
     with pytest.raises(ValueError, match=r"cannot read mask .*c\.png"):
@@ -171,7 +171,7 @@ def test_saliency_masks_are_true_above_128(tmp_path):
     assert read_saliency(path).tolist() == [[[0.0, 0.0, 1.0, 1.0]]]
 
 
-def test_the_darkest_pictures_are_chosen_and_recorded(tmp_path):
+def test_the_darkest_images_are_chosen_and_recorded(tmp_path):
     for i, level in enumerate((90, 10, 200, 30, 20)):
         base = tmp_path / ("DUTS" if i % 2 else "ECSSD")
         trees.save(base / "images" / f"{i}.png", np.full((4, 5, 3), level))

@@ -40,7 +40,7 @@ def records(folder):
 
 @pytest.fixture
 def coco(tmp_path):
-    return open_dataset("coco", "val", trees.coco(tmp_path / "COCO", pictures=5))
+    return open_dataset("coco", "val", trees.coco(tmp_path / "COCO", count=5))
 
 
 def test_pairs_are_written_with_their_parameters_and_boxes(coco, tmp_path):
@@ -92,7 +92,7 @@ def test_a_folder_of_other_pairs_is_left_alone(coco, tmp_path):
         write_pairs(coco, halve, tmp_path / "made", {"other": 1}, seed=1, count=2)
 
 
-def test_what_becomes_of_a_picture_depends_on_seed_and_name_alone(coco, tmp_path):
+def test_what_becomes_of_an_image_depends_on_seed_and_name_alone(coco, tmp_path):
     write_pairs(coco, halve, tmp_path / "all", {})
     write_pairs(coco, halve, tmp_path / "two", {}, count=2)
     everything, two = contents(tmp_path / "all"), contents(tmp_path / "two")
@@ -115,23 +115,23 @@ def test_presets_are_the_registrys_synthetic_sets(coco, tmp_path):
         write_preset("coco", coco, tmp_path / "x")
 
 
-def test_any_folder_and_built_in_pictures_can_be_darkened(tmp_path):
-    trees.save(tmp_path / "in" / "a.png", trees.picture(0, (50, 20)))
-    trees.save(tmp_path / "in" / "sub" / "a.jpg", trees.picture(1, (20, 50)))
-    pictures = ImageFolder(tmp_path / "in")
-    assert pictures.names == ["a.png", "sub/a.jpg"]
-    write_preset("lol-style", pictures, tmp_path / "out")
+def test_any_folder_and_built_in_images_can_be_darkened(tmp_path):
+    trees.save(tmp_path / "in" / "a.png", trees.noise_image(0, (50, 20)))
+    trees.save(tmp_path / "in" / "sub" / "a.jpg", trees.noise_image(1, (20, 50)))
+    images = ImageFolder(tmp_path / "in")
+    assert images.names == ["a.png", "sub/a.jpg"]
+    write_preset("lol-style", images, tmp_path / "out")
     data = open_dataset("lol-style", "train", tmp_path / "out")
     assert data.names == ["a.png", "sub/a.jpg"] and data[1]["image"].shape == (3, 400, 600)
     photos = BuiltinPhotos("train", size=32, count=3)
     assert write_pairs(photos, halve, tmp_path / "photos", {}) == 3
-    with pytest.raises(FileNotFoundError, match="no picture"):
+    with pytest.raises(FileNotFoundError, match="no image"):
         ImageFolder(tmp_path / "none")
 
 
-def test_two_pictures_of_one_name_are_refused(tmp_path):
+def test_two_images_of_one_name_are_refused(tmp_path):
     for name in ("a.png", "b/a.png"):
-        trees.save(tmp_path / name, trees.picture(0))
+        trees.save(tmp_path / name, trees.noise_image(0))
     source = ImageFolder(tmp_path)
     source.entries[1]["name"] = "a.jpg"
     with pytest.raises(ValueError, match="go by one name"):
@@ -156,7 +156,7 @@ def test_darkened_wider_face_keeps_its_faces(shared_data, tmp_path):
 
 
 def test_coco_style_is_as_dark_as_drgns_coco1000(shared_data):
-    """DRGN, Table 4a: PSNR of the COCO1000 input 11.58 dB; ours within 1 dB on the 79 pictures."""
+    """DRGN, Table 4a: PSNR of the COCO1000 input 11.58 dB; ours within 1 dB on the 79 images."""
     folder = shared_data / "COCO" / "val2017"
     values = []
     for path in sorted(folder.glob("*.jpg")):

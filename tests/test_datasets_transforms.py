@@ -57,7 +57,7 @@ def test_a_crop_cuts_boxes_and_marks_those_half_gone():
     assert empty["boxes"].shape == (0, 4) and empty["keep"]["easy"].shape == (0,)
 
 
-def test_small_pictures_are_padded_at_their_edge_and_masks_by_255():
+def test_small_images_are_padded_at_their_edge_and_masks_by_255():
     padded = pad(item(), (20, 20))
     assert padded["image"].shape == (3, 20, 20) and padded["mask"].shape == (20, 20)
     assert torch.equal(padded["image"][:, 15, 19], item()["image"][:, 11, 16])

@@ -10,7 +10,7 @@ import torch
 from llie_core.data import collate, list_datasets, open_dataset
 from llie_core.data.darkening import linear_to_srgb, srgb_to_linear
 from llie_core.data.exlpose import EXLPOSE_JOINTS
-from llie_core.data.pose import to_picture
+from llie_core.data.pose import to_image
 from llie_core.synthetic.streets.bodies import SHANK, STREET_JOINTS, THIGH, UPPER_ARM, draw_body
 from llie_core.synthetic.streets.canvas import INSTANCE, SKY, Camera, Canvas, Light, Look
 from llie_core.synthetic.streets.light import day_light, develop, irradiance, night_light
@@ -141,7 +141,7 @@ def test_any_size_will_do(size):
     assert torch.isfinite(item["image"]).all()
 
 
-def test_a_larger_picture_shows_the_same_scene():
+def test_a_larger_image_shows_the_same_scene():
     small, large = (
         BuiltinStreets("train", size, 1, light="day")[0] for size in (SMALL, (128, 256))
     )
@@ -394,13 +394,13 @@ def test_the_exposure_meets_its_aim_and_the_noise_its_variance():
 def test_houses_shade_the_street_by_day():
     scene = draw_scene(np.random.default_rng(5), (96, 192))
     scene.things = []
-    pictures = []
+    images = []
     for height in (0.0, 40.0):
         scene.plots = [replace(plot, height=height) for plot in scene.plots]
         scene.sky = replace(scene.sky, sun=(0.8, 0.6, 0.0), sunlight=0.85)
         canvas = paint_scene(scene)
-        pictures.append(day_light(trace(canvas), scene)[:, 80:, 60:130].mean())
-    assert pictures[1] < 0.6 * pictures[0]
+        images.append(day_light(trace(canvas), scene)[:, 80:, 60:130].mean())
+    assert images[1] < 0.6 * images[0]
 
 
 # Crops of persons -----------------------------------------------------------------------------
@@ -414,7 +414,7 @@ def test_crops_have_the_form_of_pose_items(crops):
         assert item["joints"].shape == (14, 3) and item["boxes"].shape == (4,)
         width, height = item["region"][2:] - item["region"][:2]
         assert abs(float(width / height) - 192 / 256) < 0.05
-        assert item["boxes"][3] - item["boxes"][1] >= LEAST_HEIGHT - 20  # cut by the picture
+        assert item["boxes"][3] - item["boxes"][1] >= LEAST_HEIGHT - 20  # cut by the image
         assert (item["joints"][:, 2] > 0).sum() >= LEAST_JOINTS
         assert item["image"].mean() < item["target"].mean()
 
@@ -425,7 +425,7 @@ def test_joints_of_a_crop_map_back_to_the_scene(crops):
         scene = crops.scene(number)
         places, box = scene.things[thing].body.seen(scene.camera)
         marked = item["joints"][:, 2] > 0
-        back = to_picture(item["joints"], item["region"], (256, 192))[marked]
+        back = to_image(item["joints"], item["region"], (256, 192))[marked]
         assert back[:, :2].numpy() == pytest.approx(places[marked.numpy()], abs=1e-3)
         assert item["image_id"] == number and f"{number:05d}" in item["name"]
         assert (item["boxes"].numpy() >= np.clip(box, 0, None) - 1e-3)[:2].all()

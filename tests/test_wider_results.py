@@ -27,7 +27,7 @@ def test_names_may_hold_dots(tmp_path):
     assert len(read_detections(tmp_path, [name])[0]["scores"]) == 1
 
 
-def test_a_picture_without_faces_has_a_file(tmp_path):
+def test_an_image_without_faces_has_a_file(tmp_path):
     write_detections(tmp_path, [NAME], [found()])
     (read,) = read_detections(tmp_path, [NAME])
     assert read["boxes"].shape == (0, 4) and read["scores"].shape == (0,)
@@ -58,8 +58,8 @@ def test_what_is_read_back_has_the_same_ap(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "its first line should name the picture, 0_Parade_marchingband_1_20"),
-        ("another\n0\n", "its first line should name the picture"),
+        ("", "its first line should name the image, 0_Parade_marchingband_1_20"),
+        ("another\n0\n", "its first line should name the image"),
         ("{stem}\n2\n1 2 3 4 .5\n", "2 faces announced, 1 found"),
         ("{stem}\n1\n1 2 3 4\n", "line 3: a face is x y w h score"),
         ("{stem}\n1\n1 2 x 4 .5\n", "not a number"),
@@ -75,6 +75,6 @@ def test_what_is_not_of_the_format_is_named(tmp_path, text, message):
     assert str(path) in str(error.value) and "\n" not in str(error.value)
 
 
-def test_a_picture_that_was_never_looked_at_is_missing(tmp_path):
-    with pytest.raises(FileNotFoundError, match="no detections of this picture"):
+def test_an_image_that_was_never_looked_at_is_missing(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no detections of this image"):
         read_detections(tmp_path, [NAME])

@@ -4,7 +4,7 @@
     open_dataset("wider-face", "val", root="/data/WIDER_FACE")
 
 Every item is a dict with `image` (3, H, W) float32 RGB in [0, 1], `name`, and by task
-    target (3, H, W)                     paired sets: the normal-light picture
+    target (3, H, W)                     paired sets: the normal-light image
     mask (H, W) long, 255 ignored        segmentation
     mask (1, H, W) float, 0 or 1         saliency
     boxes (N, 4) xyxy, labels (N,), ignore (N,) bool, keep {subset: (N,) bool}      detection, faces

@@ -50,14 +50,14 @@ class CamVid(Segmentation):
 
 
 def _camvid_frames(root: Path, folder: str, missing: str) -> dict[str, Entry]:
-    images, masks = find_folder(root, folder), find_folder(root, f"{folder}annot")
-    if images is None or masks is None:
+    sides = find_folder(root, folder), find_folder(root, f"{folder}annot")
+    if None in sides:
         raise absent("camvid", f"no folders {folder} and {folder}annot in {root}")
-    pictures, maps = images_in(images), images_in(masks)
-    here, there = (path.relative_to(root).as_posix() for path in (images, masks))
+    images, masks = map(images_in, sides)
+    here, there = (path.relative_to(root).as_posix() for path in sides)
     return {
-        k: {"name": pictures[k], "image": f"{here}/{pictures[k]}", "mask": f"{there}/{maps[k]}"}
-        for k in match("camvid", pictures, maps, (images, masks), missing)
+        k: {"name": images[k], "image": f"{here}/{images[k]}", "mask": f"{there}/{masks[k]}"}
+        for k in match("camvid", images, masks, sides, missing)
     }
 
 

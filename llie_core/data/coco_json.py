@@ -1,4 +1,4 @@
-"""COCO's JSON: the annotation file, its pictures, its boxes."""
+"""COCO's JSON: the annotation file, its images, its boxes."""
 
 import json
 from collections import defaultdict
@@ -12,20 +12,20 @@ from llie_core.data.registry import find_folder
 
 
 def read_coco(name: str, path: Path) -> tuple[dict[int, dict], dict[int, list[dict]], list[dict]]:
-    """Picture id → picture, picture id → its annotations, and the categories, of one file."""
+    """Image id → image, image id → its annotations, and the categories, of one file."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        pictures = {picture["id"]: picture for picture in content["images"]}
+        images = {image["id"]: image for image in content["images"]}
         annotations = defaultdict(list)
         for annotation in content["annotations"]:
             annotations[annotation["image_id"]].append(annotation)
-        return pictures, annotations, content["categories"]
+        return images, annotations, content["categories"]
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{name}: {path} is not COCO's JSON ({error!r})") from error
 
 
 def coco_files(name: str, root: Path, split: str, kind: str) -> tuple[Path, Path]:
-    """The annotation file `kind`_SPLIT2017.json and the folder of its pictures."""
+    """The annotation file `kind`_SPLIT2017.json and the folder of its images."""
     wanted = f"{kind}_{split}2017.json"
     folder = find_folder(root, "annotations", "annotations_trainval2017/annotations") or root
     images = find_folder(root, f"{split}2017", f"images/{split}2017")
@@ -34,17 +34,17 @@ def coco_files(name: str, root: Path, split: str, kind: str) -> tuple[Path, Path
     return folder / wanted, images
 
 
-def present(name: str, pictures: dict[int, dict], folder: Path, missing: str) -> list[int]:
-    """Ids of the pictures whose files are there, in ascending order.
+def present(name: str, images: dict[int, dict], folder: Path, missing: str) -> list[int]:
+    """Ids of the images whose files are there, in ascending order.
 
     Raises FileNotFoundError where some are not, unless missing="skip", or where none is.
     """
-    here = [i for i in sorted(pictures) if (folder / pictures[i]["file_name"]).is_file()]
-    if here and (missing == "skip" or len(here) == len(pictures)):
+    here = [i for i in sorted(images) if (folder / images[i]["file_name"]).is_file()]
+    if here and (missing == "skip" or len(here) == len(images)):
         return here
-    first = next(p["file_name"] for i, p in sorted(pictures.items()) if i not in set(here))
+    first = next(p["file_name"] for i, p in sorted(images.items()) if i not in set(here))
     raise FileNotFoundError(
-        f"{name}: {len(pictures) - len(here)} of {len(pictures)} pictures of the annotation file "
+        f"{name}: {len(images) - len(here)} of {len(images)} images of the annotation file "
         f'are not in {folder} (first: {first}); pass missing="skip" to use those that are present'
     )
 

@@ -49,10 +49,10 @@ class NormalLight(Dataset):
 
 
 class DarkFaces(Dataset):
-    """Wrap a face data set: `image` becomes the darkened picture, `target` the original.
+    """Wrap a face data set: `image` becomes the darkened image, `target` the original.
 
     size: training crops of size × size (drawn anew every epoch, around a face half of the time);
-    None keeps whole pictures. Faces cut by the crop to less than half are marked `ignore`.
+    None keeps whole images. Faces cut by the crop to less than half are marked `ignore`.
     """
 
     def __init__(self, source: Dataset, darkener: Darkener, size: int | None = None, seed: int = 0):
@@ -76,7 +76,7 @@ class DarkFaces(Dataset):
 
 
 def crop_faces(item: dict, size: int, rng: np.random.Generator) -> dict:
-    """A size × size crop (zero-padded where the picture is smaller) with its boxes."""
+    """A size × size crop (zero-padded where the image is smaller) with its boxes."""
     image, boxes, ignore = item["image"], item["boxes"], item["ignore"]
     _, height, width = image.shape
     low_x, low_y = max(0, width - size), max(0, height - size)

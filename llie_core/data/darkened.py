@@ -1,7 +1,7 @@
-"""Darkened pictures, made once and read back afterwards.
+"""Darkened images, made once and read back afterwards.
 
-A trained darkener takes seconds for a picture of WIDER FACE, and every row of a table needs the
-same ones. Item i lies in the folder as i.png (lossless: a darkened picture is on the 8-bit grid)
+A trained darkener takes seconds for an image of WIDER FACE, and every row of a table needs the
+same ones. Item i lies in the folder as i.png (lossless: a darkened image is on the 8-bit grid)
 with the parameters of its darkening beside it.
 """
 
@@ -21,8 +21,8 @@ class CachedDark(Dataset):
     Processes may share the folder: each file is written whole, and all would write the same.
 
     Args:
-        source: of whole pictures; their normal-light side is read from the source itself.
-        folder: under it, `key` names the folder of these pictures.
+        source: of whole images; their normal-light side is read from the source itself.
+        folder: under it, `key` names the folder of these images.
         key: hash of all that decides them: source, darkener and its weights, seed.
 
     Raises:
@@ -31,22 +31,22 @@ class CachedDark(Dataset):
 
     def __init__(self, source: DarkFaces, folder: Path, key: str):
         if source.size is not None:
-            raise ValueError("only whole pictures can be kept, not random crops")
+            raise ValueError("only whole images can be kept, not random crops")
         self.source, self.folder = source, Path(folder) / key
 
     def __len__(self) -> int:
         return len(self.source)
 
     def __getitem__(self, index: int) -> dict:
-        picture = self.folder / f"{index}.png"
-        record = picture.with_suffix(".json")
-        if record.exists() and picture.exists():
+        path = self.folder / f"{index}.png"
+        record = path.with_suffix(".json")
+        if record.exists() and path.exists():
             bright = self.source.source[index]
-            dark = {"image": read_image(picture), "target": bright["image"]}
+            dark = {"image": read_image(path), "target": bright["image"]}
             return {**bright, **dark, "darkening": json.loads(record.read_text(encoding="utf-8"))}
         item = self.source[index]
-        write_image(picture, item["image"])
-        # The record comes last: where it is, the picture is whole.
+        write_image(path, item["image"])
+        # The record comes last: where it is, the image is whole.
         write_text(record, json.dumps(item["darkening"]))
         # As read back: a darkener that rounds otherwise would else differ from reading to reading.
-        return {**item, "image": read_image(picture)}
+        return {**item, "image": read_image(path)}

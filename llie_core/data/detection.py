@@ -36,8 +36,8 @@ class Coco(FileSet):
     def __init__(self, root, split="val", missing="error"):
         root = Path(root)
         source, folder = coco_files("coco", root, split, "instances")
-        pictures, self._annotations, categories = read_coco("coco", source)
-        ids = present("coco", pictures, folder, missing)
+        images, self._annotations, categories = read_coco("coco", source)
+        ids = present("coco", images, folder, missing)
         ordered = sorted(categories, key=lambda category: category["id"])
         self.classes = tuple(category["name"] for category in ordered)
         self._label = {category["id"]: label for label, category in enumerate(ordered)}
@@ -46,7 +46,7 @@ class Coco(FileSet):
             if annotation["category_id"] not in self._label:
                 raise ValueError(f"coco: {source} has no category {annotation['category_id']}")
         here = folder.relative_to(root).as_posix()
-        names = [pictures[i]["file_name"] for i in ids]
+        names = [images[i]["file_name"] for i in ids]
         entries = [{"name": name, "image": f"{here}/{name}"} for name in names]
         files = [source.relative_to(root).as_posix()]
         super().__init__("coco", root, split, entries, annotations=files)
@@ -64,7 +64,7 @@ class ExDark(FileSet):
     Args:
         split: "train", "val", "test" (of imageclasslist.txt) or "all".
         label_space: "exdark" (0 … 11) or "coco" (the same objects' places among COCO's 80).
-        missing: "error", or "skip" to leave out pictures without an annotation.
+        missing: "error", or "skip" to leave out images without an annotation.
     """
 
     classes = EXDARK_CLASSES
@@ -72,17 +72,17 @@ class ExDark(FileSet):
     def __init__(self, root, split="all", label_space="exdark", missing="error"):
         require("exdark", "label_space", label_space, ("exdark", "coco"))
         root = Path(root)
-        pictures = _exdark_pictures(root)
+        images = _exdark_images(root)
         if split != "all":
             wanted = _exdark_part(root, split)
-            pictures = {key: path for key, path in pictures.items() if key in wanted}
+            images = {key: path for key, path in images.items() if key in wanted}
         annotations = _exdark_annotations(root)
-        keys = [key for key in pictures if key in annotations]
+        keys = [key for key in images if key in annotations]
         if missing == "error":
             found = {key: annotations[key] for key in keys}
-            match("exdark", pictures, found, (root, "its annotations"))
+            match("exdark", images, found, (root, "its annotations"))
         entries: list[Entry] = [
-            {"name": pictures[k], "image": pictures[k], "annotation": annotations[k]} for k in keys
+            {"name": images[k], "image": images[k], "annotation": annotations[k]} for k in keys
         ]
         self._numbers = range(12) if label_space == "exdark" else EXDARK_IN_COCO
         super().__init__("exdark", root, split, entries, {"label_space": label_space})
@@ -105,20 +105,20 @@ def _boxes(boxes: list, labels: list[int], crowds: list[bool]) -> dict:
     }
 
 
-def _exdark_pictures(root: Path) -> dict[str, str]:
-    """Name without folder and suffix → path of the picture below the root, over all classes."""
-    pictures = {}
+def _exdark_images(root: Path) -> dict[str, str]:
+    """Name without folder and suffix → path of the image below the root, over all classes."""
+    images = {}
     for name in EXDARK_CLASSES:
         folder = find_folder(root, name, f"ExDark/{name}")
         for file in images_in(folder).values() if folder else ():
-            pictures[Path(file).stem.lower()] = (folder / file).relative_to(root).as_posix()
-    if not pictures:
-        raise absent("exdark", f"no picture in {root}/{EXDARK_CLASSES[0]} … {EXDARK_CLASSES[-1]}")
-    return dict(sorted(pictures.items()))
+            images[Path(file).stem.lower()] = (folder / file).relative_to(root).as_posix()
+    if not images:
+        raise absent("exdark", f"no image in {root}/{EXDARK_CLASSES[0]} … {EXDARK_CLASSES[-1]}")
+    return dict(sorted(images.items()))
 
 
 def _exdark_part(root: Path, split: str) -> set[str]:
-    """Names of the pictures of an official part: columns name, class, light, place, part."""
+    """Names of the images of an official part: columns name, class, light, place, part."""
     places = (root, root / "Groundtruth", root / "ExDark")
     found = [p / "imageclasslist.txt" for p in places if (p / "imageclasslist.txt").is_file()]
     if not found:

@@ -24,8 +24,8 @@ LISTED = 20  # unreadable files that are named
 
 
 @dataclass
-class Picture:
-    """What a look at an item's files showed: W × H, digests of its pictures, or what is wrong."""
+class Checked:
+    """What reading an item showed: W × H, digests of its images, or what is wrong."""
 
     size: tuple[int, int] | None = None
     digests: tuple[str, ...] = ()
@@ -34,7 +34,7 @@ class Picture:
 
 @dataclass
 class Findings:
-    """Of one set: lines to print, what is wrong, and the digests of each split's pictures."""
+    """Of one set: lines to print, what is wrong, and the digests of each split's images."""
 
     spec: DatasetSpec
     folder: Path
@@ -52,7 +52,7 @@ def doctor_text(
     Args:
         name: a set of the registry, or None for all that are found by their usual names.
         root: the set's folder, or the folder that holds the sets.
-        quick: read the files' headers only; damage inside a file and pictures that two splits
+        quick: read the files' headers only; damage inside a file and images that two splits
             share then stay unseen.
         workers: reading threads; default: as Python chooses.
 
@@ -67,7 +67,7 @@ def doctor_text(
     if not root.is_dir():
         raise FileNotFoundError(f"{root} is no folder; name the one that holds the data sets")
     wanted = [dataset_spec(name)] if name else [s for s in list_datasets() if s.folder]
-    seen: dict[Path, Picture] = {}
+    seen: dict[Path, Checked] = {}
     found, absent = [], [s for s in list_datasets() if not (name or s.builtin or s.public)]
     for spec in wanted:
         findings = _find(spec, root, bool(name), quick, workers, seen)
@@ -136,18 +136,18 @@ def _open(findings: Findings, spec: DatasetSpec, split: str) -> Dataset:
 
 
 def _look(findings, split, data, quick, workers, seen) -> None:
-    """Read the split's pictures, each once, and add its line."""
+    """Read the split's images, each once, and add its line."""
     first = {data.path(i): i for i in reversed(range(len(data)))}
     new = [path for path in first if path not in seen]
     with ThreadPoolExecutor(workers) as pool:
-        looked = pool.map(lambda path: _picture(data, first[path], path, quick), new)
+        looked = pool.map(lambda path: _check(data, first[path], path, quick), new)
         seen.update(zip(new, looked, strict=True))
-    pictures = {path: seen[path] for path in first}
-    sizes = Counter(p.size for p in pictures.values() if p.size)
-    held = {d: data.names[first[path]] for path, p in pictures.items() for d in p.digests}
+    checked = {path: seen[path] for path in first}
+    sizes = Counter(p.size for p in checked.values() if p.size)
+    held = {d: data.names[first[path]] for path, p in checked.items() for d in p.digests}
     findings.digests[split] = held
     findings.lines.append(_line(findings.spec, split, data, sizes))
-    bad = [f"{split}: {picture.problem}" for picture in pictures.values() if picture.problem]
+    bad = [f"{split}: {c.problem}" for c in checked.values() if c.problem]
     findings.problems += bad[:LISTED]
     if len(bad) > LISTED:
         findings.problems.append(f"{split}: and {len(bad) - LISTED} more files")
@@ -157,22 +157,22 @@ def _look(findings, split, data, quick, workers, seen) -> None:
     ]
 
 
-def _picture(data: Dataset, index: int, path: Path, quick: bool) -> Picture:
+def _check(data: Dataset, index: int, path: Path, quick: bool) -> Checked:
     from PIL import Image
 
     try:
         if quick:
             sizes = []
-            for file in data.pictures(index):
+            for file in data.image_files(index):
                 with Image.open(file) as image:
                     sizes.append(image.size)
-            return Picture(sizes[0])
+            return Checked(sizes[0])
         item = data.whole(index)
     except (ValueError, OSError) as error:
-        return Picture(problem=" ".join(str(error).split()))
+        return Checked(problem=" ".join(str(error).split()))
     _, height, width = item["image"].shape
     digests = [digest(item[role]) for role in ("image", "target") if role in item]
-    return Picture((width, height), tuple(digests))
+    return Checked((width, height), tuple(digests))
 
 
 def _line(spec: DatasetSpec, split: str, data: Dataset, sizes: Counter) -> str:
@@ -193,7 +193,7 @@ def _report(found: list[Findings], absent: list[DatasetSpec], root: Path, quick:
         lines.append(f"not found below {root}:")
         lines += [f"  {spec.name}: {_where(spec)}" for spec in absent]
     wrong = sum(len(findings.problems) for findings in found)
-    looked = "headers only" if quick else "every picture decoded"
+    looked = "headers only" if quick else "every image decoded"
     lines.append(f"{len(found)} sets found, {len(absent)} not; {wrong} problems ({looked})")
     return "\n".join(lines) + "\n"
 

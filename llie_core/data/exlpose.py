@@ -20,14 +20,14 @@ SUBSETS = ("LL-N", "LL-H", "LL-E")
 
 
 class ExLPose(Persons):
-    """ExLPose, 14 joints. Low-light and well-lit pictures are paired by what their names share.
+    """ExLPose, 14 joints. Low-light and well-lit images are paired by what their names share.
 
     Args:
         split: "train" or "test".
         subset: of the test: "LL-A" (all), "LL-N", "LL-H", "LL-E" (normal, hard, extreme).
-        light: "low" or "well": which of the two pictures is the image.
+        light: "low" or "well": which of the two is the image.
         paired: low light only: add the well-lit crop as `target`.
-        missing: "error", or "skip" to use the pictures that are present.
+        missing: "error", or "skip" to use the images that are present.
     """
 
     def __init__(
@@ -37,12 +37,12 @@ class ExLPose(Persons):
         require("exlpose", "light", light, ("low", "well"))
         root = Path(root)
         source = _exlpose_json(root, split, subset if split == "test" else "LL-A")
-        pictures, annotations, _ = read_coco("exlpose", source)
-        pairs, ids = _exlpose_pairs(root, pictures, light, paired, missing)
-        persons = persons_of(pictures, annotations, ids)
+        images, annotations, _ = read_coco("exlpose", source)
+        pairs, ids = _exlpose_pairs(root, images, light, paired, missing)
+        persons = persons_of(images, annotations, ids)
         marks = _subset_marks(root) if split == "test" else {}
         for person in persons:
-            person["subset"] = marks.get(_key(pictures[person["image_id"]]["file_name"]), "")
+            person["subset"] = marks.get(_key(images[person["image_id"]]["file_name"]), "")
         entries = [
             pairs[p["image_id"]] | {"name": f"{pairs[p['image_id']]['name']}#{p['id']}"}
             for p in persons
@@ -55,7 +55,7 @@ class ExLPose(Persons):
 
 
 def _key(name: str) -> str:
-    """What the names of the two pictures of a scene share: all but folder, light and gain."""
+    """What the names of the two images of a scene share: all but folder, light and gain."""
     stem = re.sub(r"_(bright|dark)_", "_", Path(name).stem)
     return re.sub(r"_gain_[-\d.]+", "", stem)
 
@@ -79,15 +79,15 @@ def _subset_marks(root: Path) -> dict[str, str]:
     marks = {}
     for subset in SUBSETS:
         try:
-            pictures = read_coco("exlpose", _exlpose_json(root, "test", subset))[0]
+            images = read_coco("exlpose", _exlpose_json(root, "test", subset))[0]
         except FileNotFoundError:
             continue
-        marks |= {_key(picture["file_name"]): subset for picture in pictures.values()}
+        marks |= {_key(image["file_name"]): subset for image in images.values()}
     return marks
 
 
-def _exlpose_pairs(root, pictures, light, paired, missing) -> tuple[dict[int, Entry], list[int]]:
-    """Picture id → entry, and the ids whose files are all there; else FileNotFoundError."""
+def _exlpose_pairs(root, images, light, paired, missing) -> tuple[dict[int, Entry], list[int]]:
+    """Image id → entry, and the ids whose files are all there; else FileNotFoundError."""
     files = [path.relative_to(root).as_posix() for path in sorted(root.rglob("*.png"))]
     lit = {
         kind: {_key(name): name for name in files if f"_{kind}_" in Path(name).name}
@@ -97,19 +97,17 @@ def _exlpose_pairs(root, pictures, light, paired, missing) -> tuple[dict[int, En
     if paired:
         wanted["target"] = "bright"
     pairs, lacking = {}, []
-    for i in sorted(pictures):
-        key = _key(pictures[i]["file_name"])
+    for i in sorted(images):
+        key = _key(images[i]["file_name"])
         if all(key in lit[kind] for kind in wanted.values()):
             entry = {role: lit[kind][key] for role, kind in wanted.items()}
             pairs[i] = {"name": Path(entry["image"]).name, **entry}
         else:
-            lacking.append(pictures[i]["file_name"])
+            lacking.append(images[i]["file_name"])
     if not pairs or (lacking and missing == "error"):
-        lack = (
-            f"{len(lacking)} of {len(pictures)} scenes lack their {' and '.join(wanted.values())}"
-        )
+        lack = f"{len(lacking)} of {len(images)} scenes lack their {' and '.join(wanted.values())}"
         raise FileNotFoundError(
-            f"exlpose: {lack} picture below {root} (first: {(*lacking, 'any')[0]}); "
+            f"exlpose: {lack} image below {root} (first: {(*lacking, 'any')[0]}); "
             f'pass missing="skip" to use the others; {dataset_spec("exlpose").where()}'
         )
     return pairs, list(pairs)

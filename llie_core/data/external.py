@@ -1,4 +1,4 @@
-"""Pictures that some other program made for a data set: <root>/<method>/<dataset>/NAME.png.
+"""Images that some other program made for a data set: <root>/<method>/<dataset>/NAME.png.
 
 They are matched to the set's items by name, so that any method becomes a row of a table under the
 same protocol as the ones that run here.
@@ -14,7 +14,7 @@ from llie_core.data.images import read_image
 
 
 def external_methods(root: str | Path, dataset: str) -> dict[str, Path]:
-    """Method → folder of its pictures for a data set, for every method that has one."""
+    """Method → folder of its images for a data set, for every method that has one."""
     folder = Path(root)
     if not folder.is_dir():
         return {}
@@ -25,23 +25,23 @@ def external_methods(root: str | Path, dataset: str) -> dict[str, Path]:
 class ExternalOutputs(Dataset):
     """The items of `source` with another program's output in place of their image.
 
-    A picture matches an item whose name, suffix aside, is its path below the folder, or its file
+    An image matches an item whose name, suffix aside, is its path below the folder, or its file
     name alone where only one item has that ("EVENT/NAME" may lie in the folder as NAME.png).
 
     Item: the source's, its image being the output; the source's own as `input`.
 
     Args:
-        folder: the method's pictures for this data set.
+        folder: the method's images for this data set.
         source: the data set, opened.
-        missing: "error", or "skip" to keep the items that have a picture.
+        missing: "error", or "skip" to keep the items that have an image.
 
     Attributes:
-        missing: names of items without a picture. superfluous: pictures without an item.
+        missing: names of items without an image. superfluous: images without an item.
 
     Raises:
-        FileNotFoundError: no such folder, no picture that matches, or (missing="error") items
-            without a picture; the message lists them.
-        ValueError: on access, a picture that is not of its item's size.
+        FileNotFoundError: no such folder, no image that matches, or (missing="error") items
+            without an image; the message lists them.
+        ValueError: on access, an image that is not of its item's size.
     """
 
     def __init__(self, folder: str | Path, source: Dataset, missing: str = "error"):
@@ -49,7 +49,7 @@ class ExternalOutputs(Dataset):
         require("external", "missing", missing, ("error", "skip"))
         if not self.folder.is_dir():
             raise FileNotFoundError(
-                f"no folder {self.folder}; put the method's pictures there, one a picture of the "
+                f"no folder {self.folder}; put the method's images there, one per image of the "
                 "data set, named alike (METHOD/DATASET/NAME.png)"
             )
         found = images_in(self.folder, deep=True)
@@ -66,16 +66,16 @@ class ExternalOutputs(Dataset):
 
     @property
     def names(self) -> list[str]:
-        """Names of the items that have a picture."""
+        """Names of the items that have an image."""
         return [name for _, name, _ in self._chosen]
 
     def describe(self) -> dict:
-        """What identifies the items, for hashes and records: the source and the pictures' files."""
+        """What identifies the items, for hashes and records: the source and the images' files."""
         files = [[file, (self.folder / file).stat().st_size] for _, _, file in self._chosen]
         return {"source": self.source.describe(), "external": files}
 
     def output(self, index: int):
-        """The picture (3, H, W) in [0, 1] alone; the source is not read."""
+        """The image (3, H, W) in [0, 1] alone; the source is not read."""
         return read_image(self.folder / self._chosen[index][2])
 
     def __getitem__(self, index: int) -> dict:
@@ -89,10 +89,10 @@ class ExternalOutputs(Dataset):
     def report(self) -> str:
         """What is missing and what is superfluous, in one line."""
         parts = [
-            _listed(self.missing, "without a picture"),
-            _listed(self.superfluous, "pictures of no item"),
+            _listed(self.missing, "without an image"),
+            _listed(self.superfluous, "images of no item"),
         ]
-        return "; ".join(part for part in parts if part) or "every item has a picture"
+        return "; ".join(part for part in parts if part) or "every item has an image"
 
 
 def _names(source: Dataset) -> list[str]:
@@ -101,7 +101,7 @@ def _names(source: Dataset) -> list[str]:
 
 
 def _matched(names: list[str], found: dict[str, str]) -> dict[str, str]:
-    """Item name → path of its picture below the folder."""
+    """Item name → path of its image below the folder."""
     last = {name: Path(bare(name)).name for name in names}
     times = Counter(last.values())
     paths = {}

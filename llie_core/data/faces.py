@@ -35,8 +35,8 @@ class WiderFace(wider_face.WiderFace):
         """The file of an item."""
         return self.images / self.names[index]
 
-    def pictures(self, index: int) -> list[Path]:
-        """The picture files of an item."""
+    def image_files(self, index: int) -> list[Path]:
+        """The image files of an item."""
         return [self.path(index)]
 
     def whole(self, index: int) -> dict:
@@ -62,24 +62,24 @@ class DarkFace(FileSet):
     Item: image, boxes (N, 4) xyxy in pixels, ignore (N,) (boxes without extent), name.
 
     Args:
-        val: pictures held out of the public 6,000 as the split "val".
+        val: images held out of the public 6,000 as the split "val".
     """
 
     def __init__(self, root, split="train", val=500, seed=0, missing="error"):
         root = Path(root)
-        images, labels = find_folder(root, "image"), find_folder(root, "label")
-        if images is None or labels is None:
+        folder, labels = find_folder(root, "image"), find_folder(root, "label")
+        if folder is None or labels is None:
             raise absent("dark-face", f"no folders image and label in {root}")
-        pictures = images_in(images)
+        images = images_in(folder)
         texts = {path.stem: path.name for path in sorted(labels.glob("*.txt"))}
-        keys = match("dark-face", pictures, texts, (images, labels), missing)
+        keys = match("dark-face", images, texts, (folder, labels), missing)
         if not keys:
-            raise absent("dark-face", f"no picture in {images}")
+            raise absent("dark-face", f"no image in {folder}")
         chosen = held_out("dark-face", split_names(keys, val=val, seed=seed), split)
         entries = [
             {
-                "name": pictures[key],
-                "image": f"{images.name}/{pictures[key]}",
+                "name": images[key],
+                "image": f"{folder.name}/{images[key]}",
                 "annotation": f"{labels.name}/{texts[key]}",
             }
             for key in chosen

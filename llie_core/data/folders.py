@@ -72,13 +72,13 @@ class FileSet(Dataset):
         """What the item holds besides image and name."""
         return {}
 
-    def pictures(self, index: int) -> list[Path]:
-        """The picture files of an item."""
+    def image_files(self, index: int) -> list[Path]:
+        """The image files of an item."""
         entry = self.entries[index]
         return [self.root / entry[role] for role in ("image", "target", "mask") if role in entry]
 
     def whole(self, index: int) -> dict:
-        """The item with its picture uncut, for checks of the files."""
+        """The item with its image uncut, for checks of the files."""
         return self[index]
 
     @cached_property
@@ -116,7 +116,7 @@ def images_in(folder: Path, deep: bool = False, ending: str = "") -> dict[str, s
 
 
 def bare(name: str) -> str:
-    """A name without its picture suffix ("a.b/1.png" → "a.b/1"; "night-0.5" stays)."""
+    """A name without its image suffix ("a.b/1.png" → "a.b/1"; "night-0.5" stays)."""
     suffix = Path(name).suffix
     return name.removesuffix(suffix) if suffix.lower() in SUFFIXES else name
 

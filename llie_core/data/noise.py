@@ -1,4 +1,4 @@
-"""Noise for pictures that a darkener has made without any."""
+"""Noise for images that a darkener has made without any."""
 
 import numpy as np
 
@@ -7,7 +7,7 @@ LEVELS = {"none": 0.0, "gaussian": 0.01, "poisson": 1000.0}  # where no level is
 
 
 def add_noise(image: np.ndarray, name: str, level: float, rng: np.random.Generator) -> np.ndarray:
-    """The picture with noise, clipped to [0, 1]; float32 as the picture.
+    """The image with noise, clipped to [0, 1]; float32 as the image.
 
     Args:
         image: (3, H, W) in [0, 1].

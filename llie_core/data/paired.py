@@ -1,4 +1,4 @@
-"""Pairs of a low-light and a normal-light picture, matched by file name."""
+"""Pairs of a low-light and a normal-light image, matched by file name."""
 
 import json
 from io import BytesIO
@@ -25,7 +25,7 @@ class PairedFolder(FileSet):
         split: "train", "val" or "test". Where a split has no folder of its own, it is held out of
             all the pairs; without `test=N` the split "test" is all of them.
         val, test: pairs held out; seed: of the choice, None for the last by name. Pairs that share
-            their normal-light picture stay on one side (485 LOL pairs have 399 such pictures).
+            their normal-light image stay on one side (485 LOL pairs have 399 such images).
         missing: "error", or "skip" to use only the pairs that are whole.
     """
 
@@ -64,7 +64,7 @@ def read_pairs(name: str, root: Path, base: Path, missing: str = "error") -> dic
     lows, highs = images_in(low, deep=True), images_in(high, deep=True)
     keys = match(name, lows, highs, (low, high), missing)
     if not keys:
-        raise absent(name, f"no picture in {low} with a partner in {high}")
+        raise absent(name, f"no image in {low} with a partner in {high}")
     here, there = low.relative_to(root).as_posix(), high.relative_to(root).as_posix()
     return {
         key: {"name": lows[key], "image": f"{here}/{lows[key]}", "target": f"{there}/{highs[key]}"}

@@ -4,9 +4,9 @@ Y. Chen et al., "Cascaded pyramid network for multi-person pose estimation", CVP
 is the box, widened by a tenth and heightened by 15 % of itself on every side, grown to the
 input's shape about its centre, in whole pixels, resized bilinearly without antialiasing.
 
-Item: image (3, 256, 192) the crop, black where it leaves the picture; joints (J, 3) x, y in pixels
-of the crop and visibility 0, 1 or 2; boxes (4,) the person as annotated, xyxy in the picture;
-region (4,) the crop's corners in the picture; mean (3,) of the whole picture's channels, which the
+Item: image (3, 256, 192) the crop, black where it leaves the image; joints (J, 3) x, y in pixels
+of the crop and visibility 0, 1 or 2; boxes (4,) the person as annotated, xyxy in the image;
+region (4,) the crop's corners in the image; mean (3,) of the whole image's channels, which the
 ExLPose recognizer scales by; image_id, name, subset; target, the well-lit crop, if `paired`.
 """
 
@@ -33,7 +33,7 @@ def crop_region(box: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def crop_resized(image: Tensor, region: Tensor, size: tuple[int, int]) -> Tensor:
-    """(3, H, W) cropped to a region in whole pixels and resized; black outside the picture."""
+    """(3, H, W) cropped to a region in whole pixels and resized; black outside the image."""
     x1, y1, x2, y2 = (int(v) for v in region)
     crop = image.new_zeros(3, y2 - y1, x2 - x1)
     inside = image[:, max(y1, 0) : max(y2, 0), max(x1, 0) : max(x2, 0)]
@@ -44,12 +44,12 @@ def crop_resized(image: Tensor, region: Tensor, size: tuple[int, int]) -> Tensor
 
 
 def to_crop(joints: Tensor, region: Tensor, size: tuple[int, int]) -> Tensor:
-    """Joints (…, J, 2 or more) from the picture into the crop: (x − x1) · W / (x2 − x1)."""
+    """Joints (…, J, 2 or more) from the image into the crop: (x − x1) · W / (x2 − x1)."""
     return _moved(joints, (joints[..., :2] - region[..., None, :2]) * _scale(region, size))
 
 
-def to_picture(joints: Tensor, region: Tensor, size: tuple[int, int]) -> Tensor:
-    """Joints (…, J, 2 or more) from the crop back into the picture."""
+def to_image(joints: Tensor, region: Tensor, size: tuple[int, int]) -> Tensor:
+    """Joints (…, J, 2 or more) from the crop back into the image."""
     return _moved(joints, joints[..., :2] / _scale(region, size) + region[..., None, :2])
 
 
@@ -69,20 +69,20 @@ class Persons(FileSet):
     def __init__(self, *arguments, persons: list[dict], **options):
         super().__init__(*arguments, **options)
         self.persons = persons
-        self._last: tuple[Path, Tensor] | None = None  # persons of one picture are neighbours
+        self._last: tuple[Path, Tensor] | None = None  # persons of one image are neighbours
 
     def __getitem__(self, index: int) -> dict:
         person = self.persons[index]
         box = xyxy([person["bbox"]])[0]
         region = crop_region(box, self.size)
-        picture = self._picture(self.path(index))
+        image = self._read(self.path(index))
         joints = torch.tensor(person["keypoints"], dtype=torch.float32).reshape(-1, 3)
         item = {
-            "image": crop_resized(picture, region, self.size),
+            "image": crop_resized(image, region, self.size),
             "joints": to_crop(joints, region, self.size),
             "boxes": box,
             "region": region,
-            "mean": picture.mean((1, 2)),
+            "mean": image.mean((1, 2)),
             "image_id": person["image_id"],
             "name": self.entries[index]["name"],
             "subset": person.get("subset", ""),
@@ -93,18 +93,18 @@ class Persons(FileSet):
         return item
 
     def whole(self, index: int) -> dict:
-        """The whole picture, for checks of the files."""
-        return {"image": self._picture(self.path(index)), "name": self.entries[index]["name"]}
+        """The whole image, for checks of the files."""
+        return {"image": self._read(self.path(index)), "name": self.entries[index]["name"]}
 
-    def _picture(self, path: Path) -> Tensor:
+    def _read(self, path: Path) -> Tensor:
         last = self._last  # a name of our own: other threads may move on meanwhile
         if last is None or last[0] != path:
             last = self._last = (path, read_image(path))
         return last[1]
 
 
-def persons_of(pictures: dict, annotations: dict, ids: list[int]) -> list[dict]:
-    """Annotated persons that have a labelled joint and are no crowd, picture by picture."""
+def persons_of(images: dict, annotations: dict, ids: list[int]) -> list[dict]:
+    """Annotated persons that have a labelled joint and are no crowd, image by image."""
     return [
         person
         for i in ids
@@ -119,11 +119,11 @@ class CocoKeypoints(Persons):
     def __init__(self, root, split="val", missing="error"):
         root = Path(root)
         source, folder = coco_files("coco-keypoints", root, split, "person_keypoints")
-        pictures, annotations, _ = read_coco("coco-keypoints", source)
-        ids = present("coco-keypoints", pictures, folder, missing)
-        persons = persons_of(pictures, annotations, ids)
+        images, annotations, _ = read_coco("coco-keypoints", source)
+        ids = present("coco-keypoints", images, folder, missing)
+        persons = persons_of(images, annotations, ids)
         here = folder.relative_to(root).as_posix()
-        names = [pictures[person["image_id"]]["file_name"] for person in persons]
+        names = [images[person["image_id"]]["file_name"] for person in persons]
         entries = [
             {"name": f"{name}#{person['id']}", "image": f"{here}/{name}"}
             for name, person in zip(names, persons, strict=True)

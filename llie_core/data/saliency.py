@@ -1,4 +1,4 @@
-"""Salient object detection: pictures with masks, and the choice of the dark ones among them.
+"""Salient object detection: images with masks, and the choice of the dark ones among them.
 
 Item: image (3, H, W), mask (1, H, W) float32 of 0 and 1, name.
 """
@@ -24,7 +24,7 @@ class SaliencyFolder(FileSet):
     Splits: "test" of a low-light choice, or "all" and a seeded 70/10/20 as train, val and test.
 
     Args:
-        darkest: keep that many of the darkest pictures by mean luma (BT.601 weights on the
+        darkest: keep that many of the darkest images by mean luma (BT.601 weights on the
             encoded values); describe() records the brightest mean that was kept. JCRNet chose its
             low-light subsets by hand and does not list them. 0 keeps all.
     """
@@ -51,15 +51,15 @@ def _collect(name: str, root: Path, missing: str) -> dict[str, Entry]:
     """Key → entry, over the root if it holds images and masks, else over its subfolders."""
     entries = {}
     for base in (root, *sorted(path for path in root.iterdir() if path.is_dir())):
-        images, masks = find_folder(base, *IMAGES), find_folder(base, *MASKS)
-        if images is None or masks is None:
+        sides = find_folder(base, *IMAGES), find_folder(base, *MASKS)
+        if None in sides:
             continue
-        pictures, maps = images_in(images, deep=True), images_in(masks, deep=True)
+        images, masks = (images_in(folder, deep=True) for folder in sides)
         prefix = "" if base == root else f"{base.name}/"
-        here, there = (path.relative_to(root).as_posix() for path in (images, masks))
-        for key in match(name, pictures, maps, (images, masks), missing):
-            paths = {"image": f"{here}/{pictures[key]}", "mask": f"{there}/{maps[key]}"}
-            entries[prefix + key] = {"name": prefix + pictures[key], **paths}
+        here, there = (path.relative_to(root).as_posix() for path in sides)
+        for key in match(name, images, masks, sides, missing):
+            paths = {"image": f"{here}/{images[key]}", "mask": f"{there}/{masks[key]}"}
+            entries[prefix + key] = {"name": prefix + images[key], **paths}
         if base == root:
             break
     if not entries:
@@ -77,6 +77,6 @@ def darkest_of(root: Path, files: tuple[str, ...], count: int) -> tuple[frozense
 
 
 def mean_luma(path: Path) -> float:
-    """Mean of 0.299 R + 0.587 G + 0.114 B over a picture, in [0, 1]."""
+    """Mean of 0.299 R + 0.587 G + 0.114 B over an image, in [0, 1]."""
     means = read_image(path).double().mean((1, 2))
     return float((means * means.new_tensor(LUMA)).sum())

@@ -26,7 +26,7 @@ LABEL_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 3
 
 
 class Segmentation(FileSet):
-    """Pictures with a label map each; `lookup` (256,) turns stored values into train ids.
+    """Images with a label map each; `lookup` (256,) turns stored values into train ids.
 
     `invalid`, an entry of the lookup, marks values that the labelling cannot hold.
     """
@@ -86,24 +86,23 @@ class _Street(Segmentation):
     hint = "pass labels='ids' for 34 classes or labels='train-ids' for 19"
 
     def __init__(self, name, root, split, folders, ending, labels, missing):
-        images, masks = folders
         require(name, "labels", labels, ("auto", *_ENDINGS))
-        pictures = images_in(images, deep=True, ending=ending)
-        stored, maps = _label_files(masks, labels)
-        keys = match(name, pictures, self.kept(maps, pictures, split), (images, masks), missing)
+        images = images_in(folders[0], deep=True, ending=ending)
+        stored, masks = _label_files(folders[1], labels)
+        keys = match(name, images, self.kept(masks, images, split), folders, missing)
         if not keys:
-            raise absent(name, f"no picture in {images} with a label map in {masks}")
+            raise absent(name, f"no image in {folders[0]} with a label map in {folders[1]}")
         here, there = (folder.relative_to(root).as_posix() for folder in folders)
         entries = [
-            {"name": pictures[k], "image": f"{here}/{pictures[k]}", "mask": f"{there}/{maps[k]}"}
+            {"name": images[k], "image": f"{here}/{images[k]}", "mask": f"{there}/{masks[k]}"}
             for k in keys
         ]
         options = {"options": {"labels": stored}, "lookup": _LOOKUPS[stored]()}
         super().__init__(name, root, split, entries, **options)
 
-    def kept(self, maps: dict, pictures: dict, split: str) -> dict:
+    def kept(self, masks: dict, images: dict, split: str) -> dict:
         """The label maps that belong to the split."""
-        return maps
+        return masks
 
 
 def _label_files(folder: Path, labels: str) -> tuple[str, dict[str, str]]:
@@ -132,8 +131,8 @@ class NightCity(_Street):
     """NightCity, 19 classes: NightCity-images/images/SPLIT and NightCity-label/label/SPLIT, or
     SPLIT/img and SPLIT/lbl as NightCity-fine has them.
 
-    The relabelled val of NightLab holds a label of Dubai_0016, which is a train picture: it is
-    left out. Its label maps are twice as large as the pictures: of such a map every second pixel
+    The relabelled val of NightLab holds a label of Dubai_0016, which is a train image: it is
+    left out. Its label maps are twice as large as the images: of such a map every second pixel
     of every second row is taken.
     """
 
@@ -150,18 +149,18 @@ class NightCity(_Street):
         self.left_out: list[str] = []
         super().__init__("nightcity", root, split, folders, "", labels, missing)
 
-    def kept(self, maps: dict, pictures: dict, split: str) -> dict:
-        if split == "val" and (self.stray in maps or self.stray in pictures):
+    def kept(self, masks: dict, images: dict, split: str) -> dict:
+        if split == "val" and (self.stray in masks or self.stray in images):
             self.left_out = [self.stray]
-            pictures.pop(self.stray, None)
-        return {key: file for key, file in maps.items() if key not in self.left_out}
+            images.pop(self.stray, None)
+        return {key: file for key, file in masks.items() if key not in self.left_out}
 
     def extras(self, index: int) -> dict:
         from PIL import Image
 
         mask = super().extras(index)["mask"]
-        with Image.open(self.path(index)) as picture:
-            width, height = picture.size
+        with Image.open(self.path(index)) as image:
+            width, height = image.size
         times = mask.shape[0] // height
         if times > 1 and tuple(mask.shape) == (times * height, times * width):
             mask = mask[::times, ::times]

@@ -1,11 +1,11 @@
-"""Making paired sets: normal-light pictures in, `low/NAME.png` and `high/NAME.png` out.
+"""Making paired sets: normal-light images in, `low/NAME.png` and `high/NAME.png` out.
 
     <target>/low/NAME.png, <target>/high/NAME.png
     <target>/darkening.json     what was asked for: darkener, seed, source, number of pairs
     <target>/pairs.jsonl        a line a pair: its parameters, and the boxes its source knew
 
 Every file is written atomically and a pair's line after its files, so a killed run goes on where
-it stopped. What becomes of a picture depends on seed and name alone.
+it stopped. What becomes of an image depends on seed and name alone.
 
 The papers do not publish how theirs were made (DRGN's COCO1000 and COCO24700, JCRNet's 959 COCO
 pairs): PRESETS states ranges of ours for the physical model of darkening.py. Sets made from them
@@ -50,7 +50,7 @@ LOL_STYLE = DarkeningRange(
 class Preset:
     """How one of the registry's synthetic sets is made.
 
-    count: pictures taken (0: all); size: (H, W) that pictures are cut and resized to, or None;
+    count: images taken (0: all); size: (H, W) that images are cut and resized to, or None;
     folder: below the target, where the set has parts.
     """
 
@@ -71,9 +71,9 @@ PRESETS = {
 def write_preset(
     name: str, source: Dataset, target: str | Path, seed: int = 0, count: int | None = None
 ) -> Path:
-    """Write one of PRESETS from normal-light pictures (`coco…`: open_dataset("coco", …)).
+    """Write one of PRESETS from normal-light images (`coco…`: open_dataset("coco", …)).
 
-    Takes a seeded choice of `count` pictures (default: the preset's; fewer where the source holds
+    Takes a seeded choice of `count` images (default: the preset's; fewer where the source holds
     fewer). Returns the folder to hand to open_dataset as root.
     """
     if name not in PRESETS:
@@ -92,14 +92,14 @@ def write_pairs(
     source: Dataset, darkener: Darkener, target: str | Path, settings: dict, seed: int = 0,
     count: int | None = None, size: tuple[int, int] | None = None, threads: int | None = None,
 ) -> int:  # fmt: skip
-    """Darken a set's pictures into a folder of pairs; go on where an earlier call was stopped.
+    """Darken a set's images into a folder of pairs; go on where an earlier call was stopped.
 
     Args:
         source: items with image and name; boxes, labels, ignore and keep are recorded where known.
         darkener: see dark_faces.Darkener; called from several threads.
         target: folder to write.
         settings: what the darkener is (JSON-able), for the record.
-        count: take a seeded choice of so many pictures; None takes all.
+        count: take a seeded choice of so many images; None takes all.
         size: (H, W) to cut (about the centre) and resize to.
 
     Returns:
@@ -149,7 +149,7 @@ class _Job:
 
 
 def generator(seed: int, name: str) -> np.random.Generator:
-    """The random numbers of one picture: a function of seed and name."""
+    """The random numbers of one image: a function of seed and name."""
     return np.random.default_rng([seed, *hashlib.sha256(name.encode()).digest()])
 
 
@@ -166,7 +166,7 @@ def _names(source: Dataset) -> dict[str, int]:
     listed = getattr(source, "names", None) or [source[i]["name"] for i in range(len(source))]
     names = {name: index for index, name in enumerate(listed)}
     if len({bare(name) for name in names}) < len(listed):
-        raise ValueError("two pictures of the source go by one name; pairs need one each")
+        raise ValueError("two images of the source go by one name; pairs need one each")
     return names
 
 

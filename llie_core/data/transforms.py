@@ -12,52 +12,52 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-PICTURES = ("image", "target", "mask")
+IMAGE_KEYS = ("image", "target", "mask")
 
 
 def resize(item: dict, size: tuple[int, int]) -> dict:
-    """To (H, W): pictures bilinear with antialiasing, masks by the nearest pixel, boxes scaled."""
+    """To (H, W): images bilinear with antialiasing, masks by the nearest pixel, boxes scaled."""
     _, height, width = item["image"].shape
-    resized = {key: _resized(item[key], size) for key in PICTURES if key in item}
+    resized = {key: _resized(item[key], size) for key in IMAGE_KEYS if key in item}
     if "boxes" in item:
         scale = item["boxes"].new_tensor([size[1] / width, size[0] / height])
         resized["boxes"] = item["boxes"] * scale.repeat(2)
     return item | resized
 
 
-def _resized(picture: Tensor, size: tuple[int, int]) -> Tensor:
-    if picture.ndim == 2:  # class ids
-        return _nearest(picture[None].float(), size)[0].to(picture.dtype)
-    if picture.shape[0] == 1:  # a saliency mask stays one of 0 and 1
-        return _nearest(picture, size)
+def _resized(image: Tensor, size: tuple[int, int]) -> Tensor:
+    if image.ndim == 2:  # class ids
+        return _nearest(image[None].float(), size)[0].to(image.dtype)
+    if image.shape[0] == 1:  # a saliency mask stays one of 0 and 1
+        return _nearest(image, size)
     options = {"mode": "bilinear", "align_corners": False, "antialias": True}
-    return F.interpolate(picture[None], size, **options)[0].clamp(0, 1)
+    return F.interpolate(image[None], size, **options)[0].clamp(0, 1)
 
 
-def _nearest(picture: Tensor, size: tuple[int, int]) -> Tensor:
-    return F.interpolate(picture[None], size, mode="nearest-exact")[0]
+def _nearest(image: Tensor, size: tuple[int, int]) -> Tensor:
+    return F.interpolate(image[None], size, mode="nearest-exact")[0]
 
 
 def pad(item: dict, size: tuple[int, int]) -> dict:
-    """To at least (H, W), at the right and below: pictures repeat their edge, class ids get 255."""
+    """To at least (H, W), at the right and below: images repeat their edge, class ids get 255."""
     _, height, width = item["image"].shape
     margins = (0, max(0, size[1] - width), 0, max(0, size[0] - height))
     if not any(margins):
         return item
-    return item | {key: _padded(item[key], margins) for key in PICTURES if key in item}
+    return item | {key: _padded(item[key], margins) for key in IMAGE_KEYS if key in item}
 
 
-def _padded(picture: Tensor, margins: tuple[int, ...]) -> Tensor:
-    if picture.ndim == 2:
-        return F.pad(picture, margins, value=255)
-    return F.pad(picture[None], margins, mode="replicate")[0]
+def _padded(image: Tensor, margins: tuple[int, ...]) -> Tensor:
+    if image.ndim == 2:
+        return F.pad(image, margins, value=255)
+    return F.pad(image[None], margins, mode="replicate")[0]
 
 
 def crop(item: dict, x: int, y: int, size: tuple[int, int]) -> dict:
     """The (H, W) part with its corner at x, y. Boxes are cut; those left with less than half of
     their area are marked `ignore`, those with nothing are dropped."""
     height, width = size
-    cut = {key: item[key][..., y : y + height, x : x + width] for key in PICTURES if key in item}
+    cut = {key: item[key][..., y : y + height, x : x + width] for key in IMAGE_KEYS if key in item}
     return item | cut | _cropped_boxes(item, x, y, size)
 
 
@@ -83,7 +83,7 @@ def _area(boxes: Tensor) -> Tensor:
 
 
 def random_crop(item: dict, size: int, rng: np.random.Generator) -> dict:
-    """A size × size part of uniform place, padded first where the picture is smaller."""
+    """A size × size part of uniform place, padded first where the image is smaller."""
     item = pad(item, (size, size))
     _, height, width = item["image"].shape
     x, y = int(rng.integers(width - size + 1)), int(rng.integers(height - size + 1))
@@ -96,10 +96,10 @@ def flip(item: dict, kind: int) -> dict:
     mirrored, quarters = kind >= 4, kind % 4
     _, height, width = item["image"].shape
     flipped = {}
-    for key in PICTURES:
+    for key in IMAGE_KEYS:
         if key in item:
-            picture = item[key].flip(-1) if mirrored else item[key]
-            flipped[key] = picture.rot90(quarters, (-2, -1)).contiguous()
+            image = item[key].flip(-1) if mirrored else item[key]
+            flipped[key] = image.rot90(quarters, (-2, -1)).contiguous()
     if "boxes" in item:
         flipped["boxes"] = _flipped_boxes(item["boxes"], mirrored, quarters, height, width)
     return item | flipped

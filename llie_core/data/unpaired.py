@@ -1,4 +1,4 @@
-"""Pictures without reference: flat folders, and the phones' video frames."""
+"""Images without reference: flat folders, and the phones' video frames."""
 
 from pathlib import Path
 
@@ -8,19 +8,19 @@ from llie_core.data.splits import held_out, split_names
 
 
 class UnpairedFolder(FileSet):
-    """Pictures without reference, all in one folder.
+    """Images without reference, all in one folder.
 
-    Splits: test: every picture; train and val: all but, and only, the `val` pictures held out.
+    Splits: test: every image; train and val: all but, and only, the `val` images held out.
 
     Args:
-        inner: folders below the root in which the pictures may lie instead.
+        inner: folders below the root in which the images may lie instead.
     """
 
     def __init__(self, root, split="test", name="", inner=(), val=0, seed=0):
         folder = find_folder(root, *inner) or Path(root)
         found = images_in(folder)
         if not found:
-            raise absent(name, f"no picture ({', '.join(SUFFIXES)}) in {folder}")
+            raise absent(name, f"no image ({', '.join(SUFFIXES)}) in {folder}")
         parts = split_names(found, val=val, seed=seed)
         keys = list(found) if split == "test" else held_out(name, parts, split)
         entries = [{"name": found[key], "image": found[key]} for key in keys]
@@ -28,14 +28,14 @@ class UnpairedFolder(FileSet):
 
 
 class ImageFolder(FileSet):
-    """Any folder of pictures, subfolders too, under no registered name: for darkening, say."""
+    """Any folder of images, subfolders too, under no registered name: for darkening, say."""
 
     def __init__(self, root):
         found = images_in(Path(root), deep=True) if Path(root).is_dir() else {}
         if not found:
-            raise FileNotFoundError(f"no picture ({', '.join(SUFFIXES)}) in {root}")
+            raise FileNotFoundError(f"no image ({', '.join(SUFFIXES)}) in {root}")
         entries = [{"name": file, "image": file} for file in found.values()]
-        super().__init__("pictures", root, "", entries)
+        super().__init__("images", root, "", entries)
 
 
 # Paper 3's Table VIII; folder names are compared by their letters and digits.

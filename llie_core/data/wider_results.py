@@ -20,12 +20,12 @@ from llie_core.files import write_text
 def write_detections(
     folder: Path, names: Sequence[str], predictions: Sequence[dict[str, Tensor]]
 ) -> None:
-    """One file a picture.
+    """One file per image.
 
     Args:
         folder: is made where it is not there.
-        names: of the pictures, "EVENT/NAME.jpg".
-        predictions: `boxes` (N, 4) xyxy and `scores` (N,) of each picture.
+        names: of the images, "EVENT/NAME.jpg".
+        predictions: `boxes` (N, 4) xyxy and `scores` (N,) of each image.
     """
     for name, found in zip(names, predictions, strict=True):
         order = found["scores"].argsort(descending=True, stable=True)
@@ -37,10 +37,10 @@ def write_detections(
 
 
 def read_detections(folder: Path, names: Sequence[str]) -> list[dict[str, Tensor]]:
-    """`boxes` (N, 4) xyxy float64 and `scores` (N,) float64 of each picture.
+    """`boxes` (N, 4) xyxy float64 and `scores` (N,) float64 of each image.
 
     Raises:
-        FileNotFoundError: a picture has no file.
+        FileNotFoundError: an image has no file.
         ValueError: a file that is not of this format; says which and where.
     """
     return [_read(_path(folder, name), Path(name).stem) for name in names]
@@ -52,10 +52,10 @@ def _path(folder: Path, name: str) -> Path:
 
 def _read(path: Path, name: str) -> dict[str, Tensor]:
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no detections of this picture (an empty list has a file)")
+        raise FileNotFoundError(f"{path}: no detections of this image (an empty list has a file)")
     lines = path.read_text(encoding="utf-8").splitlines()
     if len(lines) < 2 or lines[0].strip().removesuffix(".jpg") != name:
-        raise ValueError(f"{path}: its first line should name the picture, {name}")
+        raise ValueError(f"{path}: its first line should name the image, {name}")
     try:
         faces = [[float(value) for value in line.split()] for line in lines[2:] if line.strip()]
         announced = int(lines[1])

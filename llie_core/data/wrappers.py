@@ -38,7 +38,7 @@ class Augmented(Wrapped):
     """Random parts for training: `sample(index, draw)` depends on seed and draw alone.
 
     Args:
-        size: side of the square crop in pixels, None for whole pictures.
+        size: side of the square crop in pixels, None for whole images.
         flips: "none", "horizontal" (mirrored half of the time) or "all" (eight symmetries).
         scale: range of a random factor on height and width, drawn before the crop.
     """
@@ -73,12 +73,12 @@ class Augmented(Wrapped):
 class WithReference(Wrapped):
     """Training pairs, each with `reference`: a normal-light crop of another set, as large.
 
-    Which picture, where it is cut and how it is flipped depends on seed and draw alone, as in
+    Which image, where it is cut and how it is flipped depends on seed and draw alone, as in
     `Augmented`, but on a stream of its own.
 
     Args:
         source: square crops, such as those of `Augmented`; of a set without `sample` the items.
-        references: a set of normal-light pictures; of a paired one the targets are taken.
+        references: a set of normal-light images; of a paired one the targets are taken.
         flips: see `Augmented`.
     """
 
@@ -99,15 +99,15 @@ class WithReference(Wrapped):
         item = self.source.sample(index, draw) if drawn else self.source[index]
         rng = np.random.default_rng([self._stream, self.seed, draw])
         other = self.references[int(rng.integers(len(self.references)))]
-        picture = {"image": other.get("target", other["image"])}
-        picture = random_crop(picture, item["image"].shape[-1], rng)
+        other = {"image": other.get("target", other["image"])}
+        other = random_crop(other, item["image"].shape[-1], rng)
         kinds = FLIPS[self.flips]
-        reference = flip(picture, kinds[int(rng.integers(len(kinds)))])["image"]
+        reference = flip(other, kinds[int(rng.integers(len(kinds)))])["image"]
         return item | {"reference": reference}
 
 
 class Darkened(Wrapped):
-    """Normal-light pictures darkened by the physical model; `target` is the picture before.
+    """Normal-light images darkened by the physical model; `target` is the image before.
 
     How an item is darkened depends on seed and its name alone; its boxes and masks stay.
     """
@@ -128,7 +128,7 @@ class Darkened(Wrapped):
 class Resized(Wrapped):
     """Every item at one size (H, W), such as the 384 × 384 at which JCRNet scores photographs.
 
-    quantised: pictures are rounded to 8 bits, as if the resized ones had been saved.
+    quantised: images are rounded to 8 bits, as if the resized ones had been saved.
     """
 
     def __init__(self, source: Dataset, size: tuple[int, int], quantised: bool = False):
@@ -143,10 +143,10 @@ class Resized(Wrapped):
 
 
 class MeanScaled(Wrapped):
-    """Persons' crops whose channels are scaled as if the whole picture's had a mean of 0.4.
+    """Persons' crops whose channels are scaled as if the whole image's had a mean of 0.4.
 
     S. Lee et al., "Human pose estimation in extremely low-light conditions", CVPR 2023, scale
-    their low-light input so. They do not clip; here values end at 2, since a picture that is
+    their low-light input so. They do not clip; here values end at 2, since an image that is
     brighter would be taken for one in 0 … 255.
     """
 
@@ -184,7 +184,7 @@ class Cached(Wrapped):
     """Every item in memory, decoded once, images as 8 bits: for small sets read over and over.
 
     A LOL pair, some 22 ms to decode, comes out of it in some 4 ms. Filled by `threads` at the
-    start, so that loader processes share it. ValueError for pictures of more than 8 bits.
+    start, so that loader processes share it. ValueError for images of more than 8 bits.
     """
 
     def __init__(self, source: Dataset, threads: int | None = None):

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from llie_core.data import collate, open_dataset
-from llie_core.data.pose import to_picture
+from llie_core.data.pose import to_image
 from llie_core.data.wrappers import Augmented, Cached, MeanScaled, Resized
 from llie_core.losses.task_driven import TaskLoss
 from llie_core.metrics import psnr
@@ -163,8 +163,8 @@ class Pose(Task):
             output = model.enhance(source.to(device))
             found = recognizer.predict(output, light="well" if bright else "low")
             joints, size = found["joints"].cpu(), output.shape[-2:]
-            places = to_picture(joints, batch["region"], size)
-            truth = to_picture(batch["joints"], batch["region"], size)
+            places = to_image(joints, batch["region"], size)
+            truth = to_image(batch["joints"], batch["region"], size)
             ids, scores = batch["image_id"], found["scores"].cpu()
             gathered.update(
                 {"image_ids": ids, "joints": places, "scores": scores},

@@ -2,7 +2,7 @@
 
 scikit-image ships 200 grey patches of 25×25 pixels, from "Labeled Faces in the Wild" (Huang et al.,
 2007): 100 faces of different people, and 100 patches without any. Here the faces, tinted, and the
-astronaut's head, which is the only sharp one, are composited at many scales on face-free pictures;
+astronaut's head, which is the only sharp one, are composited at many scales on face-free images;
 the other patches and plain ovals are composited likewise, so that a pasted edge is no sign of a
 face. Neither the person nor the backgrounds of the test split of `builtin-faces` appear.
 """
@@ -31,7 +31,7 @@ class BuiltinCrowd(Dataset):
     """Composites with their faces; item i is a pure function of split, size, seed and i.
 
     Item: image (3, size, size) in [0, 1], boxes (N, 4) xyxy in pixels, ignore (N,), name. About
-    three pictures in ten hold no face. The split "test" has 20 faces of its own.
+    three images in ten hold no face. The split "test" has 20 faces of its own.
 
     Raises:
         ValueError: a split other than train and test.
@@ -60,8 +60,8 @@ class BuiltinCrowd(Dataset):
         if not 0 <= index < self.count:
             raise IndexError(f"{self.name} holds {self.count} items, asked for {index}")
         rng = np.random.default_rng([SPLIT_SEEDS[self.split], self.seed, index])
-        picture, boxes = self._compose(rng)
-        values = np.asarray(picture, dtype=np.float32).transpose(2, 0, 1) / 255
+        composite, boxes = self._compose(rng)
+        values = np.asarray(composite, dtype=np.float32).transpose(2, 0, 1) / 255
         image = _developed(values, rng)
         return {
             "image": torch.from_numpy(image),  # (3, size, size)
@@ -71,7 +71,7 @@ class BuiltinCrowd(Dataset):
         }
 
     def _compose(self, rng: np.random.Generator) -> tuple[Image.Image, list]:
-        picture = _background(self.size, rng)
+        image = _background(self.size, rng)
         faces = 0 if rng.random() < 0.3 else int(rng.integers(1, 5))
         taken: list[tuple[float, float, float, float]] = []
         boxes = []
@@ -79,14 +79,14 @@ class BuiltinCrowd(Dataset):
             is_face = number < faces
             patch, part = self._face(rng) if is_face else _no_face(rng)
             height = float(np.exp(rng.uniform(np.log(LEAST), np.log(0.7 * self.size))))
-            box = _paste(picture, patch, part, height, taken, rng)
+            box = _paste(image, patch, part, height, taken, rng)
             if box is not None:
                 taken.append(box)
                 boxes += [box] * is_face
-        return picture, boxes
+        return image, boxes
 
     def _face(self, rng: np.random.Generator) -> tuple[Image.Image, tuple]:
-        """A picture of a head, and where its face is, in parts of its sides."""
+        """An image of a head, and where its face is, in parts of its sides."""
         if self.split == "train" and rng.random() < 0.25:
             return _astronaut()
         first, last = (0, HELD_OUT) if self.split == "test" else (HELD_OUT, PATCHES)
@@ -112,12 +112,12 @@ def _astronaut() -> tuple[Image.Image, tuple]:
 
 
 def _background(size: int, rng: np.random.Generator) -> Image.Image:
-    """A square of random place and extent of a face-free picture, turned, tinted where grey."""
-    picture = photograph(BACKGROUNDS[rng.integers(len(BACKGROUNDS))])
-    side = int(min(picture.size) * rng.uniform(0.3, 1.0))
-    x = int(rng.integers(picture.width - side + 1))
-    y = int(rng.integers(picture.height - side + 1))
-    crop = picture.resize((size, size), Image.Resampling.BICUBIC, (x, y, x + side, y + side))
+    """A square of random place and extent of a face-free image, turned, tinted where grey."""
+    image = photograph(BACKGROUNDS[rng.integers(len(BACKGROUNDS))])
+    side = int(min(image.size) * rng.uniform(0.3, 1.0))
+    x = int(rng.integers(image.width - side + 1))
+    y = int(rng.integers(image.height - side + 1))
+    crop = image.resize((size, size), Image.Resampling.BICUBIC, (x, y, x + side, y + side))
     return crop.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if rng.random() < 0.5 else crop
 
 
@@ -140,7 +140,7 @@ def _no_face(rng: np.random.Generator) -> tuple[Image.Image, tuple]:
     return _tinted(plain if rng.random() < 0.5 else plain.T.copy(), rng), PATCH_BOX
 
 
-def _paste(picture, patch, part, height, taken, rng) -> tuple | None:
+def _paste(image, patch, part, height, taken, rng) -> tuple | None:
     """Paste a patch so that its face is `height` high; the face's box, or None without room."""
     stretch = rng.uniform(0.85, 1.1)
     scale = height / ((part[3] - part[1]) * patch.height)
@@ -152,10 +152,10 @@ def _paste(picture, patch, part, height, taken, rng) -> tuple | None:
     patch.putalpha(_mask(size, rng))
     patch = patch.rotate(rng.uniform(-15, 15), Image.Resampling.BICUBIC)
     inside = [p * s for p, s in zip(part, size * 2, strict=True)]
-    place = _free_place(inside, taken, picture.width, rng)
+    place = _free_place(inside, taken, image.width, rng)
     if place is None:
         return None
-    picture.paste(patch.convert("RGB"), place, patch.getchannel("A"))
+    image.paste(patch.convert("RGB"), place, patch.getchannel("A"))
     return tuple(v + place[i % 2] for i, v in enumerate(inside))
 
 
@@ -173,7 +173,7 @@ def _mask(size: tuple[int, int], rng: np.random.Generator) -> Image.Image:
 
 
 def _free_place(inside, taken, size, rng, tries=10) -> tuple[int, int] | None:
-    """Where a patch's corner goes, so that its face lies in the picture and clear of others."""
+    """Where a patch's corner goes, so that its face lies in the image and clear of others."""
     width, height = inside[2] - inside[0], inside[3] - inside[1]
     for _ in range(tries):
         x = rng.uniform(0, max(1.0, size - width))

@@ -39,7 +39,7 @@ class BuiltinFaces(DarkenedPhotos):
 
     Item: image (3, size, size) darkened composite, target the normal-light one, boxes (N, 4) xyxy
     in pixels, ignore (N,), keep {"easy", "medium", "hard"} → (N,) by face height (FACE_HEIGHTS),
-    name, darkening (dict). About three pictures in ten hold no face. The face of the test split
+    name, darkening (dict). About three images in ten hold no face. The face of the test split
     is another person's than in training, on other backgrounds.
     """
 
@@ -50,10 +50,10 @@ class BuiltinFaces(DarkenedPhotos):
     )
 
     def _make(self, index: int, rng: np.random.Generator) -> dict:
-        picture, boxes = self._compose(rng)
+        image, boxes = self._compose(rng)
         height = boxes[:, 3] - boxes[:, 1]
         return {
-            **self.pair(picture, rng),
+            **self.pair(image, rng),
             "boxes": boxes,
             "ignore": torch.zeros(len(boxes), dtype=torch.bool),
             "keep": {subset: height >= least for subset, least in FACE_HEIGHTS.items()},
@@ -62,7 +62,7 @@ class BuiltinFaces(DarkenedPhotos):
 
     def _compose(self, rng: np.random.Generator) -> tuple[Image.Image, torch.Tensor]:
         name = BACKGROUNDS[self.split][rng.integers(len(BACKGROUNDS[self.split]))]
-        picture = random_crop(photograph(name), self.size, rng)
+        image = random_crop(photograph(name), self.size, rng)
         source = FACES[self.split]
         wanted = 0 if rng.random() < 0.3 else int(rng.integers(1, 5))
         boxes: list[tuple[float, float, float, float]] = []
@@ -74,9 +74,9 @@ class BuiltinFaces(DarkenedPhotos):
             if box is not None:
                 centre = ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2)
                 corner = (round(centre[0] - head.width / 2), round(centre[1] - head.height / 2))
-                picture.paste(head.convert("RGB"), corner, head.getchannel("A"))
+                image.paste(head.convert("RGB"), corner, head.getchannel("A"))
                 boxes.append(box)
-        return picture, torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4)
+        return image, torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4)
 
 
 def _head(source, height, squeeze, rng) -> tuple[Image.Image, float]:
@@ -101,7 +101,7 @@ def _head(source, height, squeeze, rng) -> tuple[Image.Image, float]:
 
 
 def _free_place(taken, width, height, size, rng, tries=20):
-    """A box of this size inside the picture and clear of the `taken` ones, or None."""
+    """A box of this size inside the image and clear of the `taken` ones, or None."""
     for _ in range(tries):
         x = rng.uniform(0, max(1.0, size - width))
         y = rng.uniform(0, max(1.0, size - height))

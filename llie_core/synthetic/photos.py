@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 
 from llie_core.data.darkening import DarkeningRange, darken, quantise
 
-# Split by photograph; the stereo pair is one scene, so both of its pictures stay together.
+# Split by photograph; the stereo pair is one scene, so both of its images stay together.
 PHOTOS = {
     "train": ("astronaut", "coffee", "motorcycle_left", "motorcycle_right"),
     "val": ("chelsea",),
@@ -26,7 +26,7 @@ SPLIT_SEEDS = {"train": 0, "val": 1, "test": 2}
 
 @cache
 def photograph(name: str) -> Image.Image:
-    """One of the photographs in PHOTOS as an 8-bit RGB picture."""
+    """One of the photographs in PHOTOS as an 8-bit RGB image."""
     if name == "grace_hopper":
         from matplotlib import cbook
 
@@ -67,8 +67,8 @@ class DarkenedPhotos(Dataset):
         fields = {key: getattr(self, key) for key in ("name", "split", "size", "count", "seed")}
         return {**fields, "darkness": asdict(self.darkness)}
 
-    def pair(self, picture: Image.Image, rng: np.random.Generator) -> dict:
-        target = quantise(np.asarray(picture, dtype=np.float32).transpose(2, 0, 1) / 255)
+    def pair(self, image: Image.Image, rng: np.random.Generator) -> dict:
+        target = quantise(np.asarray(image, dtype=np.float32).transpose(2, 0, 1) / 255)
         parameters = self.darkness.draw(rng)
         return {
             "image": torch.from_numpy(darken(target, parameters)),  # (3, size, size)
@@ -94,10 +94,10 @@ class BuiltinPhotos(DarkenedPhotos):
         return {**pair, "name": f"{name}-{index:05d}"}
 
 
-def random_crop(picture: Image.Image, size: int, rng: np.random.Generator) -> Image.Image:
+def random_crop(image: Image.Image, size: int, rng: np.random.Generator) -> Image.Image:
     """A square of random place and extent, resized to `size`, flipped half of the time."""
-    side = int(min(picture.size) * rng.uniform(0.5, 1.0))
-    x = int(rng.integers(picture.width - side + 1))
-    y = int(rng.integers(picture.height - side + 1))
-    crop = picture.resize((size, size), Image.Resampling.BICUBIC, (x, y, x + side, y + side))
+    side = int(min(image.size) * rng.uniform(0.5, 1.0))
+    x = int(rng.integers(image.width - side + 1))
+    y = int(rng.integers(image.height - side + 1))
+    crop = image.resize((size, size), Image.Resampling.BICUBIC, (x, y, x + side, y + side))
     return crop.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if rng.random() < 0.5 else crop

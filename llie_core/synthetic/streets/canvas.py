@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw
 
-FINE = 2  # surfaces are painted at this multiple of the picture's size, for smooth edges
+FINE = 2  # surfaces are painted at this multiple of the image's size, for smooth edges
 INSTANCE = 256  # a region's number is INSTANCE · object + class
 SKY = 10
 # Textures, made in light.py.

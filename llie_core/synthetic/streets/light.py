@@ -161,7 +161,7 @@ def _lens(light: np.ndarray) -> np.ndarray:
 
 
 def _exposure(light: np.ndarray, aim: float) -> float:
-    """The gain at which the mean of the encoded picture is `aim`, by bisection in log scale."""
+    """The gain at which the mean of the encoded image is `aim`, by bisection in log scale."""
     some = np.ascontiguousarray(light[:, 1::3, 1::3])
     low, high = np.log(1e-3), np.log(1e3)
     for _ in range(13):

@@ -77,7 +77,7 @@ class Thing:
         return self.frame.z - reach * abs(cos(self.frame.heading))
 
     def extent(self, camera: Camera) -> tuple[float, float, float, float]:
-        """The box xyxy in pixels around the whole person or (usual) vehicle, beyond the picture
+        """The box xyxy in pixels around the whole person or (usual) vehicle, beyond the image
         too; other things have none (all 0)."""
         if self.body:
             return tuple(self.body.seen(camera)[1].tolist())
@@ -120,7 +120,7 @@ class Scene:
 
 
 def draw_scene(rng: np.random.Generator, size: tuple[int, int], crowd: bool = False) -> Scene:
-    """Lay out a street for a picture (H, W). crowd: more persons, and nearer."""
+    """Lay out a street for an image (H, W). crowd: more persons, and nearer."""
     camera = _draw_camera(rng, size)
     left = 0.5 * LANE + LANE * int(rng.integers(1, 3))
     right = 0.5 * LANE + LANE * int(rng.random() < 0.25)

@@ -1,6 +1,6 @@
 """Street scenes drawn by a program, by day and by night, with all labels: no download.
 
-`builtin-streets` has masks, objects, persons and saliency of whole pictures;
+`builtin-streets` has masks, objects, persons and saliency of whole images;
 `builtin-streets-pose` has crops of persons in the form of data/pose.py. A scene (scene.py)
 is painted once (paint.py) and lit twice (light.py), so both lights share every label.
 They let everything be tried end to end; results on them say nothing about the papers' own sets.
@@ -39,25 +39,25 @@ STREET_OBJECTS = STREET_CLASSES[11:]
 _FIRST_OBJECT = 11
 # Objects below these are ignored: visible pixels, share of the whole that is seen.
 LEAST_PIXELS, LEAST_SHARE = 24, 0.25
-# Salient are the nearest objects that cover this share of the picture, this many at the most.
+# Salient are the nearest objects that cover this share of the image, this many at the most.
 SALIENT_SHARE, SALIENT_COUNT = 0.006, 3
-# A night picture's subset by the mean intensity (sRGB) that its exposure aims at: LL-N from 0.075,
+# A night image's subset by the mean intensity (sRGB) that its exposure aims at: LL-N from 0.075,
 # LL-E below 0.048, LL-H between them, about a third each; LL-A is all of them.
 NORMAL_FROM, EXTREME_BELOW = 0.0756, 0.0476
 SUBSETS = ("LL-A", "LL-N", "LL-H", "LL-E")
-# Persons worth a crop: height in pixels, joints inside the picture, share not behind others.
+# Persons worth a crop: height in pixels, joints inside the image, share not behind others.
 LEAST_HEIGHT, LEAST_JOINTS, LEAST_CLEAR = 48, 8, 0.5
 _CACHED = 32  # scenes that the pose set keeps, 8 bit
 
 
 def subset_of(mean: float) -> str:
-    """LL-N, LL-H or LL-E by the mean intensity that a night picture's exposure aims at."""
+    """LL-N, LL-H or LL-E by the mean intensity that a night image's exposure aims at."""
     return "LL-N" if mean >= NORMAL_FROM else "LL-E" if mean < EXTREME_BELOW else "LL-H"
 
 
 @dataclass
 class Rendered:
-    """A scene's pictures (3, H, W) float32 and its regions (H, W); night None by day alone."""
+    """A scene's images (3, H, W) float32 and its regions (H, W); night None by day alone."""
 
     day: np.ndarray | None
     night: np.ndarray | None
@@ -112,7 +112,7 @@ class BuiltinStreets(_Streets):
     saliency; saliency (1, H, W) float, 1 on the nearest persons and vehicles; boxes (N, 4) xyxy of
     what is seen of each object, labels (N,) into STREET_OBJECTS, ignore (N,) bool: tiny or nearly
     hidden; person_joints (P, 14, 3) x, y, visibility (2 seen, 1 behind something, 0 outside the
-    picture, x and y then 0), person_boxes (P, 4) of whole bodies within the picture, for every
+    image, x and y then 0), person_boxes (P, 4) of whole bodies within the image, for every
     person on foot whose box is not ignored; mean (3,) of the image's channels; name.
 
     A joint that the person's own body hides counts as seen.
@@ -179,7 +179,7 @@ class Objects:
 
 
 def find_objects(scene: Scene, regions: np.ndarray) -> Objects:
-    """The objects of a picture by their regions (H, W), in order of their numbers: far to near."""
+    """The objects of an image by their regions (H, W), in order of their numbers: far to near."""
     flat = regions.ravel()
     order = np.flatnonzero(flat >= INSTANCE)
     order = order[np.argsort(flat[order], kind="stable")]
@@ -202,7 +202,7 @@ def find_objects(scene: Scene, regions: np.ndarray) -> Objects:
 
 
 def _clipped(camera: Camera, box) -> np.ndarray:
-    """The part of a box (4,) xyxy that lies in the picture."""
+    """The part of a box (4,) xyxy that lies in the image."""
     return np.clip(box, 0, (camera.width, camera.height) * 2)
 
 
@@ -222,7 +222,7 @@ def salient(objects: Objects, regions: np.ndarray) -> np.ndarray:
 
 
 def _inside(places: np.ndarray, camera: Camera) -> np.ndarray:
-    """Which of the places (N, 2) lie in the picture."""
+    """Which of the places (N, 2) lie in the image."""
     return ((places >= 0) & (places < (camera.width, camera.height))).all(1)
 
 
@@ -266,13 +266,13 @@ class BuiltinStreetsPose(_Streets):
 
     The scenes are not those of `builtin-streets`: they hold more persons, and nearer ones. An item
     is a person on foot who is at least LEAST_HEIGHT pixels high, has LEAST_JOINTS joints inside the
-    picture and is not mostly behind something; which they are is known from the layout alone.
+    image and is not mostly behind something; which they are is known from the layout alone.
 
     Item: as in data/pose.py, with `subset` by `subset_of`, and `target`, the crop by day, where
     light="night".
 
     Args:
-        size: (H, W) of the crop. scene: (H, W) of the picture. count: number of scenes.
+        size: (H, W) of the crop. scene: (H, W) of the image. count: number of scenes.
         subset: "LL-A" for all persons, or one of SUBSETS.
     """
 
@@ -308,13 +308,13 @@ class BuiltinStreetsPose(_Streets):
         box = torch.from_numpy(_clipped(scene.camera, body.seen(scene.camera)[1])).float()
         region = crop_region(box, self.size)
         joints = marked_joints(body, region_number, scene.camera, seen.regions)
-        picture = _as_float(seen.day if self.light == "day" else seen.night)
+        image = _as_float(seen.day if self.light == "day" else seen.night)
         item = {
-            "image": crop_resized(picture, region, self.size),
+            "image": crop_resized(image, region, self.size),
             "joints": to_crop(torch.from_numpy(joints), region, self.size),
             "boxes": box,
             "region": region,
-            "mean": picture.mean((1, 2)),
+            "mean": image.mean((1, 2)),
             "image_id": number,
             "name": f"{self.split}-{number:05d}#{thing}",
             "subset": subset_of(scene.sky.night),
@@ -324,13 +324,13 @@ class BuiltinStreetsPose(_Streets):
         return item
 
     def _render(self, number: int) -> Rendered:
-        """Scene `number` with its pictures as 8 bit; the last few are kept."""
+        """Scene `number` with its images as 8 bit; the last few are kept."""
         if number in self._rendered:
             return self._rendered[number]
         seen = render(self.scene(number), self._lights())
         day, night = (
-            None if picture is None else np.round(picture * 255).astype(np.uint8)
-            for picture in (seen.day, seen.night)
+            None if image is None else np.round(image * 255).astype(np.uint8)
+            for image in (seen.day, seen.night)
         )
         self._rendered[number] = Rendered(day, night, seen.regions)
         if len(self._rendered) > _CACHED:
@@ -346,8 +346,8 @@ class BuiltinStreetsPose(_Streets):
         }  # fmt: skip
 
 
-def _as_float(picture: np.ndarray) -> Tensor:
-    return torch.from_numpy(picture).float() / 255
+def _as_float(image: np.ndarray) -> Tensor:
+    return torch.from_numpy(image).float() / 255
 
 
 def worth_a_crop(scene: Scene) -> list[int]:
