@@ -682,7 +682,7 @@ def test_an_external_method_becomes_a_row_under_the_same_protocol(tmp_path, monk
     two = recipe.settings("smoke", test_count=2, test_size=96)
     same = recipe.evaluate(recipe.key(two, "identity"), two, "cpu")
     assert [s.value for s in scores] == pytest.approx([s.value for s in same])
-    assert "1 without a picture: test-00002" in repr(recipe.external_table(settings))
+    assert "1 without an image: test-00002" in repr(recipe.external_table(settings))
 
 
 def test_external_folders_are_checked(tmp_path):
