@@ -12,10 +12,10 @@ from llie_core.data.darkening import linear_to_srgb, srgb_to_linear
 from llie_core.data.exlpose import EXLPOSE_JOINTS
 from llie_core.data.pose import to_image
 from llie_core.synthetic.streets.bodies import SHANK, STREET_JOINTS, THIGH, UPPER_ARM, draw_body
-from llie_core.synthetic.streets.canvas import INSTANCE, SKY, Camera, Canvas, Light, Look
+from llie_core.synthetic.streets.canvas import INSTANCE, SKY, Camera, Canvas, Light, Material
 from llie_core.synthetic.streets.light import day_light, develop, irradiance, night_light
 from llie_core.synthetic.streets.paint import paint_scene
-from llie_core.synthetic.streets.scene import PERSON, ROAD, VEHICLES, Thing, draw_scene
+from llie_core.synthetic.streets.scene import PERSON, ROAD, VEHICLES, SceneObject, draw_scene
 from llie_core.synthetic.streets.sets import (
     EXTREME_BELOW,
     LEAST_HEIGHT,
@@ -229,7 +229,7 @@ def test_nearest_large_objects_are_the_salient_ones():
         salient = set(np.unique(regions[item["saliency"][0].numpy() > 0]).tolist())
         numbers, pixels = np.unique(regions[regions >= INSTANCE], return_counts=True)
         large = [n for n, p in zip(numbers, pixels, strict=True) if p >= 0.006 * regions.size]
-        large.sort(key=lambda n: scene.things[n // INSTANCE - 1].frame.z)
+        large.sort(key=lambda n: scene.objects[n // INSTANCE - 1].frame.z)
         assert salient == set(large[:SALIENT_COUNT]) or not large
 
 
@@ -252,10 +252,10 @@ def test_joints_lie_in_their_boxes_and_on_their_persons(items):
 def test_hidden_joints_are_labelled_as_hidden():
     scene = draw_scene(np.random.default_rng(0), (128, 256))
     body = draw_body(np.random.default_rng(1), 0.5, 14.0, 0.0)
-    person = Thing("person", Frame(0.5, 14.0, 0.0), 1, body=body)
-    bus = Thing("bus", Frame(0.5, 13.4 - 6.5, pi / 2), 2)
-    for things, hidden in (([person], False), ([person, bus], True)):
-        scene.things = things
+    person = SceneObject("person", Frame(0.5, 14.0, 0.0), 1, body=body)
+    bus = SceneObject("bus", Frame(0.5, 13.4 - 6.5, pi / 2), 2)
+    for objects, hidden in (([person], False), ([person, bus], True)):
+        scene.objects = objects
         regions = paint_scene(scene).regions()
         visible = (regions == INSTANCE + PERSON).any()
         assert visible != hidden
@@ -282,7 +282,7 @@ def test_ground_lies_at_its_distance():
     camera = Camera(100, 200, focal=150.0, centre=100.0, horizon=40.0, eye=1.5)
     assert camera.project(1.0, 1.5, 10.0) == (115.0, 40.0)
     canvas = Canvas(camera)
-    canvas.face([(-9, 0, 1), (9, 0, 1), (9, 0, 60), (-9, 0, 60)], Look((90, 90, 90)), ROAD)
+    canvas.face([(-9, 0, 1), (9, 0, 1), (9, 0, 60), (-9, 0, 60)], Material((90, 90, 90)), ROAD)
     place = trace(canvas).place[:, 84, 100]  # pixel centre (100.5, 84.5)
     depth = 150 * 1.5 / 44.5
     assert place == pytest.approx([depth * 0.5 / 150, 0.0, depth], abs=1e-4)
@@ -341,7 +341,7 @@ def test_nights_are_dark_and_near_the_mean_they_aim_at(items):
 def one_car(heading, driving):
     """A scene with one car ahead, and where its lamp seen by the camera lies."""
     scene = draw_scene(np.random.default_rng(5), (128, 256))
-    scene.things = [Thing("car", Frame(-1.0, 9.0, heading), 3, driving)]
+    scene.objects = [SceneObject("car", Frame(-1.0, 9.0, heading), 3, driving)]
     canvas = paint_scene(scene)
     return night_light(trace(canvas), scene, canvas), canvas
 
@@ -393,7 +393,7 @@ def test_the_exposure_meets_its_aim_and_the_noise_its_variance():
 
 def test_houses_shade_the_street_by_day():
     scene = draw_scene(np.random.default_rng(5), (96, 192))
-    scene.things = []
+    scene.objects = []
     images = []
     for height in (0.0, 40.0):
         scene.plots = [replace(plot, height=height) for plot in scene.plots]
@@ -420,10 +420,10 @@ def test_crops_have_the_form_of_pose_items(crops):
 
 
 def test_joints_of_a_crop_map_back_to_the_scene(crops):
-    for index, (number, thing) in enumerate(crops.persons):
+    for index, (number, k) in enumerate(crops.persons):
         item = crops[index]
         scene = crops.scene(number)
-        places, box = scene.things[thing].body.seen(scene.camera)
+        places, box = scene.objects[k].body.seen(scene.camera)
         marked = item["joints"][:, 2] > 0
         back = to_image(item["joints"], item["region"], (256, 192))[marked]
         assert back[:, :2].numpy() == pytest.approx(places[marked.numpy()], abs=1e-3)

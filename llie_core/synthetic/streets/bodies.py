@@ -9,7 +9,7 @@ from math import cos, sin
 
 import numpy as np
 
-from llie_core.synthetic.streets.canvas import Camera, Canvas, Look, Point
+from llie_core.synthetic.streets.canvas import Camera, Canvas, Material, Point
 
 # The order of ExLPose's 14 joints.
 STREET_JOINTS = (
@@ -172,7 +172,7 @@ def _dress(canvas: Canvas, body: Body, helmet: bool) -> Clothes:
     }
     phase = int(rng.integers(1 << 16))
     rows = {
-        part: canvas.facing(Look(colour, phase=phase, wrap=0.8), body.z)
+        part: canvas.facing(Material(colour, phase=phase, wrap=0.8), body.z)
         for part, colour in colours.items()
     }
     coat, backpack = bool(rng.random() < 0.3), bool(rng.random() < 0.25)

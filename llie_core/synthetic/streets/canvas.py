@@ -1,6 +1,6 @@
 """Where street scenes are painted: a pinhole camera and a canvas of flat surfaces, far to near.
 
-World: x right, y up, z ahead, in metres; the camera stands at (0, eye, 0) and looks along z. The
+World: x right, y up, z ahead, in metres; the camera stands at (0, eye, 0) and faces along z. The
 canvas holds no colours but, at each point, which surface is seen there (for the light, in
 light.py) and which object or class (for the labels). They differ on purpose: one sees
 through a fence or a wheel, yet the whole of it is labelled.
@@ -46,7 +46,7 @@ class Camera:
         return columns[None].astype(np.float32), rows[:, None].astype(np.float32)
 
 
-class Look(NamedTuple):
+class Material(NamedTuple):
     """Of what a surface is made.
 
     colour: sRGB, 0 … 255. pitch: the texture's periods in metres. phase: an integer that shifts the
@@ -93,21 +93,22 @@ class Canvas:
         self._rows: list[tuple] = []
         self.lights: list[Light] = []
         self.halos: list[Halo] = []
-        self.row(Look((128, 160, 220), CLOUDS), (0.0, 0.0, -1.0), -1e4)
+        self.row(Material((128, 160, 220), CLOUDS), (0.0, 0.0, -1.0), -1e4)
 
-    def row(self, look: Look, normal: Point, offset: float) -> int:
+    def row(self, material: Material, normal: Point, offset: float) -> int:
         """Enter a surface on the plane normal · (P − eye) = offset; returns its number."""
-        self._rows.append((*look.colour, *normal, offset, look.texture, look.phase, *look.pitch,
-                           look.wrap, *look.emits))  # fmt: skip
+        m = material
+        row = (*m.colour, *normal, offset, m.texture, m.phase, *m.pitch, m.wrap, *m.emits)
+        self._rows.append(row)
         return len(self._rows) - 1
 
-    def facing(self, look: Look, z: float) -> int:
+    def facing(self, material: Material, z: float) -> int:
         """Enter a surface that faces the camera at the distance z."""
-        return self.row(look, (0.0, 0.0, -1.0), -z)
+        return self.row(material, (0.0, 0.0, -1.0), -z)
 
-    def face(self, points: list[Point], look: Look, region: int | None = None) -> int:
+    def face(self, points: list[Point], material: Material, region: int | None = None) -> int:
         """Paint a flat polygon of the world; region None leaves the labels as they are."""
-        row = self.row(look, *self.plane(points))
+        row = self.row(material, *self.plane(points))
         self.fill([self.camera.project(*point) for point in points], row, region)
         return row
 

@@ -16,7 +16,7 @@ from llie_core.synthetic.streets.canvas import CLOUDS, Camera, Canvas, Halo, Lig
 from llie_core.synthetic.streets.scene import Scene, Sky
 from llie_core.synthetic.streets.textures import Buffers, cloudy_noise
 
-BRIGHTEST = 12  # lights that shine on things; the others are only seen
+BRIGHTEST = 12  # lights that shine on objects; the others are only seen
 HALO = 5.0  # radiance of a halo's core
 
 

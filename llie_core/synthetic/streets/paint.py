@@ -1,4 +1,4 @@
-"""How a laid-out street is painted: ground, skyline, plots and things, far to near."""
+"""How a laid-out street is painted: ground, skyline, plots and objects, far to near."""
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from llie_core.synthetic.streets.canvas import (
     INSTANCE,
     PAVING,
     Canvas,
-    Look,
+    Material,
 )
 from llie_core.synthetic.streets.scene import (
     BUILDING,
@@ -30,24 +30,24 @@ from llie_core.synthetic.streets.scene import (
     WALL,
     Plot,
     Scene,
-    Thing,
+    SceneObject,
 )  # fmt: skip
 
 
 def paint_scene(scene: Scene) -> Canvas:
-    """Paint everything; region numbers are INSTANCE · (index among things + 1) + class."""
+    """Paint everything; region numbers are INSTANCE · (index among objects + 1) + class."""
     canvas = Canvas(scene.camera)
     _paint_ground(canvas, scene)
     _paint_skyline(canvas, scene)
     for plot in sorted(scene.plots, key=lambda plot: -plot.z0):
         _paint_plot(canvas, plot)
-    for number, thing in enumerate(scene.things, 1):
-        _paint_thing(canvas, scene, thing, INSTANCE * number)
+    for number, obj in enumerate(scene.objects, 1):
+        _paint_object(canvas, scene, obj, INSTANCE * number)
     if scene.marks % 5 == 0:  # the own car's bonnet, void
         low, wide = scene.camera.height, scene.camera.width
         arch = [(-1.0, low), (0.1 * wide, 0.955 * low), (0.5 * wide, 0.925 * low),
                 (0.9 * wide, 0.955 * low), (wide + 1.0, low)]  # fmt: skip
-        canvas.fill(arch, canvas.facing(Look((30, 34, 40), wrap=0.2), 1.2), roadside.VOID)
+        canvas.fill(arch, canvas.facing(Material((30, 34, 40), wrap=0.2), 1.2), roadside.VOID)
     return canvas
 
 
@@ -59,12 +59,12 @@ def _paint_ground(canvas: Canvas, scene: Scene) -> None:
     rng = np.random.default_rng(scene.marks)
     phase = int(rng.integers(1 << 16))
     tone = int(rng.integers(78, 118))
-    road = Look((tone, tone, tone + int(rng.integers(-4, 7))), ASPHALT, (1, 1), phase)
+    road = Material((tone, tone, tone + int(rng.integers(-4, 7))), ASPHALT, (1, 1), phase)
     warm = int(rng.integers(-6, 18))
     tile = int(rng.integers(112, 168))
     pitch = float(rng.uniform(0.5, 1.2))
-    paving = Look((tile + warm, tile, tile - warm), PAVING, (pitch, pitch), phase)
-    grass = Look(_grass(rng), GRASS, (1, 1), phase)
+    paving = Material((tile + warm, tile, tile - warm), PAVING, (pitch, pitch), phase)
+    grass = Material(_grass(rng), GRASS, (1, 1), phase)
     low, high = 1.0, 300.0
     base = grass if scene.base == TERRAIN else paving
     canvas.face(_flat(-150, 150, low, 2000), base, scene.base)
@@ -72,7 +72,7 @@ def _paint_ground(canvas: Canvas, scene: Scene) -> None:
     outer = [e + s * (w + 1.2) for e, s, w in zip(edges, (-1, 1), scene.walk, strict=True)]
     canvas.face(_flat(*outer, low, high), paving, SIDEWALK)
     canvas.face(_flat(*edges, low, high), grass, TERRAIN)
-    kerb = Look((min(255, tile + 30),) * 3, PAVING, (1.0, 5.0), phase)
+    kerb = Material((min(255, tile + 30),) * 3, PAVING, (1.0, 5.0), phase)
     canvas.face(_flat(scene.road[0] - 0.25, scene.road[1] + 0.25, low, high), kerb, SIDEWALK)
     canvas.face(_flat(*scene.road, low, high), road, ROAD)
     if scene.crossing:
@@ -89,7 +89,7 @@ def _paint_marks(canvas: Canvas, scene: Scene, rng, phase: int) -> None:
     """Lane marks and a zebra crossing; they are road."""
     tone = int(rng.integers(190, 235))
     paint = canvas.row(
-        Look((tone, tone, tone), ASPHALT, (1, 1), phase), (0.0, 1.0, 0.0), -scene.camera.eye
+        Material((tone, tone, tone), ASPHALT, (1, 1), phase), (0.0, 1.0, 0.0), -scene.camera.eye
     )
     lines = [x for x in (-1.5 * LANE, -0.5 * LANE, 0.5 * LANE) if scene.road[0] < x < scene.road[1]]
     project = canvas.camera.project
@@ -120,7 +120,7 @@ def _paint_skyline(canvas: Canvas, scene: Scene) -> None:
             wall = [(x, 0, z), (x + wide, 0, z), (x + wide, tall, z), (x, tall, z)]
             canvas.face(wall, _facade(rng), BUILDING)
         else:
-            green = Look((72, 92, 60), FOLIAGE, (1, 1), int(rng.integers(1 << 16)), 1.0)
+            green = Material((72, 92, 60), FOLIAGE, (1, 1), int(rng.integers(1 << 16)), 1.0)
             middle, radius = np.array([(x, 0.3 * tall)]), np.array([0.6 * wide])
             roadside.paint_clumps(canvas, rng, middle, radius, z, [canvas.facing(green, z)])
 
@@ -131,11 +131,11 @@ _WALLS = (
 )  # fmt: skip
 
 
-def _facade(rng) -> Look:
+def _facade(rng) -> Material:
     colour = np.array(_WALLS[rng.integers(len(_WALLS))]) + rng.normal(0, 7, 3)
     pitch = float(rng.uniform(2.0, 3.6)), float(rng.uniform(2.9, 3.7))
     colour = tuple(int(v) for v in np.clip(colour, 0, 255))
-    return Look(colour, FACADE, pitch, int(rng.integers(1 << 16)))
+    return Material(colour, FACADE, pitch, int(rng.integers(1 << 16)))
 
 
 def _paint_plot(canvas: Canvas, plot: Plot) -> None:
@@ -154,9 +154,9 @@ def _paint_plot(canvas: Canvas, plot: Plot) -> None:
     phase = int(rng.integers(1 << 16))
     if plot.kind == "wall":
         tones = ((158, 98, 78), (168, 164, 156), (140, 136, 130), (176, 150, 122))
-        canvas.face(panel, Look(tones[rng.integers(4)], BRICK, (0.6, 0.3), phase), WALL)
+        canvas.face(panel, Material(tones[rng.integers(4)], BRICK, (0.6, 0.3), phase), WALL)
     elif plot.kind == "hedge":
-        canvas.face(panel, Look((62, 88, 46), FOLIAGE, (0.5, 0.5), phase, 0.9), VEGETATION)
+        canvas.face(panel, Material((62, 88, 46), FOLIAGE, (0.5, 0.5), phase, 0.9), VEGETATION)
     elif plot.kind == "fence":
         _paint_fence(canvas, plot, panel, rng)
 
@@ -165,7 +165,7 @@ def _paint_fence(canvas: Canvas, plot: Plot, panel, rng) -> None:
     """Rails and bars; what lies behind is seen between them."""
     tones = ((70, 74, 76), (168, 172, 174), (120, 92, 64), (44, 62, 54), (205, 205, 200))
     x, step = plot.side * plot.edge, float(rng.uniform(0.32, 0.6))
-    row = canvas.row(Look(tones[rng.integers(5)], wrap=0.5), *canvas.plane(panel))
+    row = canvas.row(Material(tones[rng.integers(5)], wrap=0.5), *canvas.plane(panel))
     project, bar = canvas.camera.project, float(rng.uniform(0.3, 0.65)) * step
     canvas.fill([project(*point) for point in panel], None, FENCE)
     for low, high in ((0.08, 0.2), (0.86, 1.0)):
@@ -178,46 +178,46 @@ def _paint_fence(canvas: Canvas, plot: Plot, panel, rng) -> None:
 
 
 def _paint_building(canvas: Canvas, plot: Plot, rng) -> None:
-    look = _facade(rng)
+    material = _facade(rng)
     x, back = plot.side * plot.edge, plot.side * (plot.edge + 14)
     z0, z1, tall = plot.z0, plot.z1, plot.height
-    dull = look._replace(colour=tuple(int(0.92 * v) for v in look.colour))
+    dull = material._replace(colour=tuple(int(0.92 * v) for v in material.colour))
     if tall < 11:  # a pitched roof, its ridge along the street
         tiles = ((122, 66, 52), (84, 84, 90), (100, 78, 66))[rng.integers(3)]
         ridge = (x + back) / 2
         slope = [(x, tall, z0), (x, tall, z1), (ridge, tall + 3, z1), (ridge, tall + 3, z0)]
-        canvas.face(slope, Look(tiles, BRICK, (0.8, 0.8), look.phase), BUILDING)
+        canvas.face(slope, Material(tiles, BRICK, (0.8, 0.8), material.phase), BUILDING)
         gable = [(x, 0, z0), (back, 0, z0), (back, tall, z0), (ridge, tall + 3, z0), (x, tall, z0)]
         canvas.face(gable, dull, BUILDING)
     else:
         canvas.face([(x, 0, z0), (back, 0, z0), (back, tall, z0), (x, tall, z0)], dull, BUILDING)
-    canvas.face([(x, 0, z0), (x, 0, z1), (x, tall, z1), (x, tall, z0)], look, BUILDING)
+    canvas.face([(x, 0, z0), (x, 0, z1), (x, tall, z1), (x, tall, z0)], material, BUILDING)
 
 
-def _paint_thing(canvas: Canvas, scene: Scene, thing: Thing, instance: int) -> None:
-    frame, kind = thing.frame, thing.kind
+def _paint_object(canvas: Canvas, scene: Scene, obj: SceneObject, instance: int) -> None:
+    frame, kind = obj.frame, obj.kind
     if kind in ("person", "rider"):
         label = PERSON if kind == "person" else RIDER
         if kind == "person":
-            vehicles.shadow(canvas, frame, 0.5, 0.6, Look((40, 40, 42)))
-        paint_body(canvas, thing.body, instance + label, helmet=kind == "rider")
+            vehicles.shadow(canvas, frame, 0.5, 0.6, Material((40, 40, 42)))
+        paint_body(canvas, obj.body, instance + label, helmet=kind == "rider")
     elif kind in VEHICLES:
         region = instance + VEHICLES[kind]
         if kind in ("motorcycle", "bicycle"):
             motor = kind == "motorcycle"
-            vehicles.paint_cycle(canvas, frame, thing.seed, motor, thing.driving, region)
+            vehicles.paint_cycle(canvas, frame, obj.seed, motor, obj.driving, region)
         else:
             paint = {"car": vehicles.paint_car, "truck": vehicles.paint_truck,
                      "bus": vehicles.paint_bus, "train": vehicles.paint_train}[kind]  # fmt: skip
-            paint(canvas, frame, thing.seed, thing.driving, region)
+            paint(canvas, frame, obj.seed, obj.driving, region)
     elif kind == "lamp":
-        height, reach = thing.numbers
+        height, reach = obj.numbers
         roadside.paint_lamp_post(canvas, frame.x, frame.z, height, scene.sky.lamp, reach)
     elif kind == "tree":
-        roadside.paint_tree(canvas, frame.x, frame.z, *thing.numbers, thing.seed)
+        roadside.paint_tree(canvas, frame.x, frame.z, *obj.numbers, obj.seed)
     elif kind == "signal":
-        roadside.paint_signal(canvas, frame.x, frame.z, *thing.numbers)
+        roadside.paint_signal(canvas, frame.x, frame.z, *obj.numbers)
     elif kind == "sign":
-        roadside.paint_sign(canvas, frame.x, frame.z, *thing.numbers)
+        roadside.paint_sign(canvas, frame.x, frame.z, *obj.numbers)
     else:
-        roadside.paint_bin(canvas, frame.x, frame.z, thing.seed)
+        roadside.paint_bin(canvas, frame.x, frame.z, obj.seed)

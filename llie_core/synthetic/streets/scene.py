@@ -60,8 +60,8 @@ def length_of(kind: str) -> float:
 
 
 @dataclass
-class Thing:
-    """A movable thing or street furniture: `kind`, its place, and the numbers it is drawn with."""
+class SceneObject:
+    """A movable object or street furniture: `kind`, its place, and the numbers it is drawn with."""
 
     kind: str
     frame: Frame
@@ -72,13 +72,13 @@ class Thing:
 
     @property
     def depth(self) -> float:
-        """Where it goes in the order of painting; a long thing goes by its near end."""
+        """Where it goes in the order of painting; a long object goes by its near end."""
         reach = max(0.0, length_of(self.kind) / 2 - 3.0)
         return self.frame.z - reach * abs(cos(self.frame.heading))
 
     def extent(self, camera: Camera) -> tuple[float, float, float, float]:
         """The box xyxy in pixels around the whole person or (usual) vehicle, beyond the image
-        too; other things have none (all 0)."""
+        too; other objects have none (all 0)."""
         if self.body:
             return tuple(self.body.seen(camera)[1].tolist())
         if self.kind not in VEHICLES:
@@ -98,8 +98,8 @@ class Scene:
     """A street before it is painted; the camera drives in the lane at x = 0.
 
     road: x of its edges. walk, verge: widths of the sidewalk and of the grass before it, left and
-    right. crossing: where a side street begins, 0 for none. marks: seed of the ground's look. base:
-    class of the ground beyond. things: far to near.
+    right. crossing: where a side street begins, 0 for none. marks: seed of the ground's textures.
+    base: class of the ground beyond. objects: far to near.
     """
 
     camera: Camera
@@ -111,11 +111,11 @@ class Scene:
     marks: int
     base: int
     plots: list[Plot] = field(default_factory=list)
-    things: list[Thing] = field(default_factory=list)
+    objects: list[SceneObject] = field(default_factory=list)
 
     def persons(self) -> list[tuple[int, Body]]:
         """Persons on foot with the numbers of their regions, near ones first."""
-        found = [(k + 1, t.body) for k, t in enumerate(self.things) if t.kind == "person"]
+        found = [(k + 1, t.body) for k, t in enumerate(self.objects) if t.kind == "person"]
         return found[::-1]
 
 
@@ -137,7 +137,7 @@ def draw_scene(rng: np.random.Generator, size: tuple[int, int], crowd: bool = Fa
     _draw_traffic(rng, scene, left, right, parking)
     _draw_persons(rng, scene, crowd)
     _draw_furniture(rng, scene)
-    scene.things.sort(key=lambda thing: -thing.depth)
+    scene.objects.sort(key=lambda o: -o.depth)
     return scene
 
 
@@ -244,19 +244,19 @@ def _draw_traffic(rng, scene: Scene, left, right, parking) -> None:
 def _add_vehicle(rng, scene: Scene, kind, x, z, heading, driving) -> None:
     """Add a vehicle where it meets no other, with its rider if it is a driven cycle."""
     reach = length_of(kind) / 2
-    for other in scene.things:
+    for other in scene.objects:
         apart = reach + max(1.0, length_of(other.kind)) / 2
         if abs(other.frame.z - z) < apart and abs(other.frame.x - x) < 2.4:
             return
     frame, seed = Frame(x, z, heading), int(rng.integers(2**31))
-    scene.things.append(Thing(kind, frame, seed, driving))
+    scene.objects.append(SceneObject(kind, frame, seed, driving))
     if driving and kind in ("motorcycle", "bicycle"):
         bent = (0.97, float(rng.uniform(0.15, 0.5)))
         saddle, lean = (0.84, 0.2) if kind == "motorcycle" else bent
         seat = frame.at(-0.2, 0.0, 0.0)
         body = draw_rider(rng, seat[0], seat[2] - 0.02, heading, saddle, lean)
         place = Frame(x, z - 0.02, heading)
-        scene.things.append(Thing("rider", place, seed, body=body))
+        scene.objects.append(SceneObject("rider", place, seed, body=body))
 
 
 def _draw_persons(rng, scene: Scene, crowd: bool) -> None:
@@ -274,17 +274,17 @@ def _draw_persons(rng, scene: Scene, crowd: bool) -> None:
         heading = float(pi / 2 * rng.integers(4) + rng.normal(0, 0.45))
         gap = 0.8 if crowd else 0.6
         if any(abs(o.frame.x - x) < _room(o, gap) and abs(o.frame.z - z) < _long(o, gap)
-               for o in scene.things):  # fmt: skip
+               for o in scene.objects):  # fmt: skip
             continue
         body = draw_body(rng, x, z, heading)
-        scene.things.append(Thing("person", Frame(x, z, heading), body.seed, body=body))
+        scene.objects.append(SceneObject("person", Frame(x, z, heading), body.seed, body=body))
 
 
-def _room(other: Thing, gap: float) -> float:
+def _room(other: SceneObject, gap: float) -> float:
     return gap if other.kind in ("person", "rider") else 1.5
 
 
-def _long(other: Thing, gap: float) -> float:
+def _long(other: SceneObject, gap: float) -> float:
     return length_of(other.kind) / 2 + gap
 
 
@@ -297,7 +297,9 @@ def _draw_furniture(rng, scene: Scene) -> None:
         if side in lit_sides:
             for z in np.arange(float(rng.uniform(7, 18)), 90, spacing):
                 numbers = (height, -side * float(rng.uniform(0.8, 2.0)))
-                scene.things.append(Thing("lamp", Frame(kerb, float(z), 0), 0, numbers=numbers))
+                scene.objects.append(
+                    SceneObject("lamp", Frame(kerb, float(z), 0), 0, numbers=numbers)
+                )
         _draw_row(rng, scene, side, kerb)
     if scene.crossing:
         z = scene.crossing - 0.8
@@ -305,7 +307,7 @@ def _draw_furniture(rng, scene: Scene) -> None:
         for side in (-1, 1) if rng.random() < 0.8 else (1,):
             numbers = (float(rng.uniform(2.5, 3.4)), phase, float(rng.uniform(1.0, 1.35)))
             x = scene.road[(side + 1) // 2] + side * 0.6
-            scene.things.append(Thing("signal", Frame(x, z, 0), 0, numbers=numbers))
+            scene.objects.append(SceneObject("signal", Frame(x, z, 0), 0, numbers=numbers))
 
 
 def _draw_row(rng, scene: Scene, side: int, kerb: float) -> None:
@@ -315,14 +317,16 @@ def _draw_row(rng, scene: Scene, side: int, kerb: float) -> None:
         for z in np.arange(float(rng.uniform(9, 20)), 80, float(rng.uniform(8, 16))):
             place = Frame(inner, float(z + rng.normal(0, 0.6)), 0)
             numbers = (float(rng.uniform(4.5, 9)),)
-            scene.things.append(Thing("tree", place, int(rng.integers(2**31)), numbers=numbers))
+            scene.objects.append(
+                SceneObject("tree", place, int(rng.integers(2**31)), numbers=numbers)
+            )
     for _ in range(int(rng.integers(1, 4))):
         place = Frame(kerb, float(rng.uniform(7, 32)), 0)
         numbers = (float(rng.uniform(1.9, 2.6)), int(rng.integers(7)), float(rng.uniform(0.3, 0.5)))
-        scene.things.append(Thing("sign", place, 0, numbers=numbers))
+        scene.objects.append(SceneObject("sign", place, 0, numbers=numbers))
     if rng.random() < 0.35:
         place = Frame(kerb + side * 0.5, float(rng.uniform(6, 20)), 0)
-        scene.things.append(Thing("bin", place, int(rng.integers(2**31))))
+        scene.objects.append(SceneObject("bin", place, int(rng.integers(2**31))))
     if rng.random() < 0.5:
         start, heading = float(rng.uniform(6, 22)), float(rng.normal(pi / 2, 0.35))
         kind = "bicycle" if rng.random() < 0.65 else "motorcycle"

@@ -185,19 +185,19 @@ def find_objects(scene: Scene, regions: np.ndarray) -> Objects:
     order = order[np.argsort(flat[order], kind="stable")]
     numbers, starts, pixels = np.unique(flat[order], return_index=True, return_counts=True)
     rows, columns = np.divmod(order, regions.shape[1])
-    things = [scene.things[number // INSTANCE - 1] for number in numbers]
+    objects = [scene.objects[number // INSTANCE - 1] for number in numbers]
     if not len(numbers):
         none = np.zeros(0, np.int64)
         return Objects(none, np.zeros((0, 4), np.float32), none, none > 0, none, none / 1.0)
     ends = (np.minimum.reduceat(v, starts) for v in (columns, rows))
     others = (np.maximum.reduceat(v, starts) + 1 for v in (columns, rows))
     boxes = np.stack([*ends, *others], 1).astype(np.float32)
-    wholes = np.array([_clipped(scene.camera, thing.extent(scene.camera)) for thing in things])
+    wholes = np.array([_clipped(scene.camera, o.extent(scene.camera)) for o in objects])
     share = _areas(boxes) / np.maximum(_areas(wholes), 1)
     return Objects(
         numbers, boxes, (numbers % INSTANCE - _FIRST_OBJECT).astype(np.int64),
         (pixels < LEAST_PIXELS) | (share < LEAST_SHARE), pixels,
-        np.array([thing.frame.z for thing in things]),
+        np.array([o.frame.z for o in objects]),
     )  # fmt: skip
 
 
@@ -290,21 +290,21 @@ class BuiltinStreetsPose(_Streets):
 
     @cached_property
     def persons(self) -> list[tuple[int, int]]:
-        """(scene, index among its things) of every item; lays out all scenes, paints none."""
+        """(scene, index among its objects) of every item; lays out all scenes, paints none."""
         found = []
         for index in range(self.count):
             scene = self.scene(index)
             if self.subset in ("LL-A", subset_of(scene.sky.night)):
-                found += [(index, thing) for thing in worth_a_crop(scene)]
+                found += [(index, k) for k in worth_a_crop(scene)]
         return found
 
     def __len__(self) -> int:
         return len(self.persons)
 
     def __getitem__(self, index: int) -> dict:
-        number, thing = self.persons[self._checked(index)]
+        number, k = self.persons[self._checked(index)]
         scene, seen = self.scene(number), self._render(number)
-        body, region_number = scene.things[thing].body, INSTANCE * (thing + 1) + PERSON
+        body, region_number = scene.objects[k].body, INSTANCE * (k + 1) + PERSON
         box = torch.from_numpy(_clipped(scene.camera, body.seen(scene.camera)[1])).float()
         region = crop_region(box, self.size)
         joints = marked_joints(body, region_number, scene.camera, seen.regions)
@@ -316,7 +316,7 @@ class BuiltinStreetsPose(_Streets):
             "region": region,
             "mean": image.mean((1, 2)),
             "image_id": number,
-            "name": f"{self.split}-{number:05d}#{thing}",
+            "name": f"{self.split}-{number:05d}#{k}",
             "subset": subset_of(scene.sky.night),
         }
         if self.light == "night":
@@ -351,8 +351,8 @@ def _as_float(image: np.ndarray) -> Tensor:
 
 
 def worth_a_crop(scene: Scene) -> list[int]:
-    """Indices among a scene's things of the persons that make an item, near ones first."""
-    extents = np.array([_clipped(scene.camera, t.extent(scene.camera)) for t in scene.things])
+    """Indices among a scene's objects of the persons that make an item, near ones first."""
+    extents = np.array([_clipped(scene.camera, o.extent(scene.camera)) for o in scene.objects])
     found = []
     for number, body in scene.persons():
         index = number - 1

@@ -1,4 +1,4 @@
-"""What street surfaces look like, close by and far away: albedo and lit windows by place.
+"""The textures of street surfaces, close by and far away: albedo and lit windows by place.
 
 Textures are anchored in the world, in metres on their surface, so that they shrink with the
 distance; what is finer than a pixel fades to its mean.

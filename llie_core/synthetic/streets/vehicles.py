@@ -8,15 +8,15 @@ from math import cos, pi, sin
 
 import numpy as np
 
-from llie_core.synthetic.streets.canvas import PANEL, Canvas, Halo, Light, Look, Point
+from llie_core.synthetic.streets.canvas import PANEL, Canvas, Halo, Light, Material, Point
 
 # Room that a vehicle takes in metres: length (the longest drawn), half the width, height.
 SIZES = {
     "car": (4.8, 0.9, 1.5), "truck": (9.0, 1.2, 3.3), "bus": (12.0, 1.27, 3.1),
     "train": (28.0, 1.25, 3.4), "motorcycle": (2.2, 0.3, 1.1), "bicycle": (1.9, 0.2, 1.05),
 }  # fmt: skip
-GLASS = Look((52, 62, 74), wrap=0.3)
-TYRE = Look((24, 24, 26), wrap=0.5)
+GLASS = Material((52, 62, 74), wrap=0.3)
+TYRE = Material((24, 24, 26), wrap=0.5)
 HEADLAMP, TAILLAMP = (90.0, 84.0, 72.0), (9.0, 0.4, 0.2)
 # Irradiance at one metre, linear RGB.
 HEAD_BEAM, TAIL_BEAM = (220.0, 208.0, 184.0), (1.8, 0.08, 0.04)
@@ -53,28 +53,28 @@ class Frame:
         return -half if away > half else half if away < -half else None
 
 
-def prism(canvas: Canvas, frame: Frame, profile, half: float, looks, region: int) -> None:
+def prism(canvas: Canvas, frame: Frame, profile, half: float, materials, region: int) -> None:
     """Paint a solid of width 2 · half. profile: [(s, y), …] from the front's foot over the top to
-    the rear's foot. looks: of its faces one after the other, then of its sides.
+    the rear's foot. materials: of its faces one after the other, then of its sides.
     """
     eye = canvas.camera.eye
-    for (s0, y0), (s1, y1), look in zip(profile, profile[1:], looks, strict=False):
+    for (s0, y0), (s1, y1), material in zip(profile, profile[1:], materials, strict=False):
         quad = [frame.at(s0, y0, -half), frame.at(s0, y0, half),
                 frame.at(s1, y1, half), frame.at(s1, y1, -half)]  # fmt: skip
         # The face's outward normal in (s, y) is (y1 − y0, s0 − s1).
         ahead = (quad[0][0] + quad[1][0]) / 2, (quad[0][2] + quad[1][2]) / 2
         along = ahead[0] * sin(frame.heading) + ahead[1] * cos(frame.heading)
         if (y1 - y0) * along + (s0 - s1) * (y0 - eye) < 0:
-            canvas.face(quad, look, region)
+            canvas.face(quad, material, region)
     side = frame.seen_side(half)
     if side is not None:
-        canvas.face([frame.at(s, y, side) for s, y in profile], looks[-1], region)
+        canvas.face([frame.at(s, y, side) for s, y in profile], materials[-1], region)
 
 
-def shadow(canvas: Canvas, frame: Frame, length: float, width: float, look: Look) -> None:
+def shadow(canvas: Canvas, frame: Frame, length: float, width: float, material: Material) -> None:
     """The dark ground below something; the ground keeps its label."""
     rim = [(length / 2 * _square(cos(t)), width / 2 * _square(sin(t))) for t in _TURN]
-    canvas.face([frame.at(s, 0.01, w) for s, w in rim], look)
+    canvas.face([frame.at(s, 0.01, w) for s, w in rim], material)
 
 
 def _square(value: float) -> float:
@@ -88,7 +88,7 @@ def wheels(canvas, frame: Frame, places, radius: float, w: float, region: int) -
         rim = [frame.at(s + radius * cos(t), radius + radius * sin(t), w) for t in _TURN]
         canvas.face(rim, TYRE, region)
         hub = [frame.at(s + 0.5 * radius * cos(t), radius * (1 + 0.5 * sin(t)), w) for t in _TURN]
-        canvas.face(hub, Look((140, 140, 145), wrap=0.5), region)
+        canvas.face(hub, Material((140, 140, 145), wrap=0.5), region)
 
 
 _TURN = [2 * pi * k / 12 for k in range(12)]
@@ -99,10 +99,10 @@ def lamps(canvas, frame: Frame, s: float, y: float, half: float, driving: bool, 
     front = s > 0
     tone = (228, 228, 220) if front else (150, 22, 20)
     emits = (HEADLAMP if front else TAILLAMP) if driving else (0.0, 0.0, 0.0)
-    look = Look(tone, wrap=0.3, emits=emits)
+    material = Material(tone, wrap=0.3, emits=emits)
     for w in (-0.72 * half, 0.72 * half):
         step = 0.012 if front else -0.012
-        canvas.face(frame.end(s + step, y - 0.09, y + 0.09, w - 0.17, w + 0.17), look, region)
+        canvas.face(frame.end(s + step, y - 0.09, y + 0.09, w - 0.17, w + 0.17), material, region)
     if driving:
         aim = _ahead(frame, front)
         colour, halo = (HEAD_BEAM, 0.3) if front else (TAIL_BEAM, 0.16)
@@ -123,7 +123,7 @@ def paint_car(canvas: Canvas, frame: Frame, seed: int, driving: bool, region: in
     rng = np.random.default_rng(seed)
     paint = _PAINTS[rng.integers(len(_PAINTS))]
     paint = tuple(int(np.clip(v + rng.normal(0, 8), 12, 245)) for v in paint)
-    body = Look(paint, wrap=0.25, phase=int(rng.integers(1 << 16)))
+    body = Material(paint, wrap=0.25, phase=int(rng.integers(1 << 16)))
     length, half, tall = rng.uniform(3.7, 4.8), rng.uniform(0.83, 0.95), rng.uniform(1.4, 1.75)
     boxy = rng.random()  # 0: a saloon, 1: a van
     s, belt = length / 2, 0.6 * tall
@@ -131,7 +131,7 @@ def paint_car(canvas: Canvas, frame: Frame, seed: int, driving: bool, region: in
     rear = -s + (0.16 if boxy < 0.4 else 0.03) * length
     profile = [(s, 0.28), (s, 0.72), (hood, belt), (screen, tall), (rear - 0.06 * boxy, tall),
                (-s + 0.02, belt + 0.02), (-s, 0.75), (-s, 0.3)]  # fmt: skip
-    shadow(canvas, frame, length + 0.2, 2 * half + 0.25, Look((20, 20, 22)))
+    shadow(canvas, frame, length + 0.2, 2 * half + 0.25, Material((20, 20, 22)))
     prism(canvas, frame, profile, half, (body, body, GLASS, body, GLASS, body, body, body), region)
     side = frame.seen_side(half)
     if side is not None:
@@ -144,8 +144,10 @@ def paint_car(canvas: Canvas, frame: Frame, seed: int, driving: bool, region: in
     end = frame.seen_end(s)
     if end is not None:
         low, high = (0.3, 0.45)
-        canvas.face(frame.end(end * 1.004, low, high, -half, half), Look((44, 44, 48)), region)
-        canvas.face(frame.end(end * 1.006, 0.46, 0.58, -0.26, 0.26), Look((225, 222, 205)), region)
+        canvas.face(frame.end(end * 1.004, low, high, -half, half), Material((44, 44, 48)), region)
+        canvas.face(
+            frame.end(end * 1.006, 0.46, 0.58, -0.26, 0.26), Material((225, 222, 205)), region
+        )
         lamps(canvas, frame, end, 0.68 if end > 0 else 0.82, half, driving, region)
 
 
@@ -159,18 +161,18 @@ def paint_truck(canvas: Canvas, frame: Frame, seed: int, driving: bool, region: 
     """A truck: a cab with a ribbed box behind it."""
     rng = np.random.default_rng(seed)
     length, half, tall = rng.uniform(6.5, 9.0), rng.uniform(1.1, 1.25), rng.uniform(2.9, 3.7)
-    cab = Look(tuple(int(v) for v in rng.integers(40, 235, 3)), wrap=0.2)
+    cab = Material(tuple(int(v) for v in rng.integers(40, 235, 3)), wrap=0.2)
     tone = 225 if rng.random() < 0.5 else int(rng.integers(60, 200))
     cargo = tuple(int(np.clip(tone + v, 20, 245)) for v in rng.normal(0, 22, 3))
-    box = Look(cargo, PANEL, (0.45, 5.0), int(rng.integers(1 << 16)))
+    box = Material(cargo, PANEL, (0.45, 5.0), int(rng.integers(1 << 16)))
     s, split = length / 2, length / 2 - 1.9
-    shadow(canvas, frame, length, 2 * half + 0.3, Look((20, 20, 22)))
+    shadow(canvas, frame, length, 2 * half + 0.3, Material((20, 20, 22)))
 
     def load():
         base = [(split - 0.15, 0.95), (split - 0.15, tall), (-s, tall), (-s, 0.95)]
         prism(canvas, frame, base, half, (box, box, box, box), region)
         chassis = [(split, 0.45), (split, 0.95), (-s, 0.95), (-s, 0.45)]
-        dark = Look((36, 36, 38))
+        dark = Material((36, 36, 38))
         prism(canvas, frame, chassis, 0.8 * half, (dark,) * 4, region)
 
     def front():
@@ -193,15 +195,15 @@ def paint_bus(canvas: Canvas, frame: Frame, seed: int, driving: bool, region: in
     rng = np.random.default_rng(seed)
     length, half, tall = rng.uniform(9.5, 12), 1.27, rng.uniform(2.95, 3.2)
     colours = ((200, 48, 36), (224, 186, 40), (60, 120, 70), (222, 222, 216), (50, 84, 150))
-    livery = Look(colours[rng.integers(len(colours))], wrap=0.2)
-    shadow(canvas, frame, length, 2 * half + 0.3, Look((20, 20, 22)))
+    livery = Material(colours[rng.integers(len(colours))], wrap=0.2)
+    shadow(canvas, frame, length, 2 * half + 0.3, Material((20, 20, 22)))
     _coach(canvas, frame, length, half, tall, (0.35, 1.15, tall - 0.45), livery, driving, region,
            pane=1.5)  # fmt: skip
     if (side := frame.seen_side(half)) is not None:
         wheels(canvas, frame, (length / 2 - 2.4, -length / 2 + 2.6), 0.5, side * 1.005, region)
     end = frame.seen_end(length / 2)
     if end is not None:
-        board = Look((40, 34, 20), emits=(3.0, 1.7, 0.3) if driving else (0.0, 0.0, 0.0))
+        board = Material((40, 34, 20), emits=(3.0, 1.7, 0.3) if driving else (0.0, 0.0, 0.0))
         s = end * 1.004
         canvas.face(frame.end(s, tall - 0.36, tall - 0.1, -0.8, 0.8), board, region)
         lamps(canvas, frame, end, 0.7, half, driving, region)
@@ -212,17 +214,17 @@ def paint_train(canvas: Canvas, frame: Frame, seed: int, driving: bool, region: 
     rng = np.random.default_rng(seed)
     length, half, tall = rng.uniform(18, 28), 1.25, rng.uniform(3.2, 3.5)
     colours = ((222, 216, 196), (232, 232, 232), (204, 176, 60), (80, 132, 110))
-    livery = Look(colours[rng.integers(len(colours))], PANEL, (3.2, 9.0), wrap=0.2)
-    stripe = Look(tuple(int(v) for v in rng.integers(20, 190, 3)))
+    livery = Material(colours[rng.integers(len(colours))], PANEL, (3.2, 9.0), wrap=0.2)
+    stripe = Material(tuple(int(v) for v in rng.integers(20, 190, 3)))
     _coach(canvas, frame, length, half, tall, (0.2, 1.05, tall - 0.75), livery, driving, region,
            pane=2.6)  # fmt: skip
     if (side := frame.seen_side(half)) is not None:
         canvas.face(frame.side(side * 1.004, -length / 2, length / 2, 0.7, 0.95), stripe, region)
-        door = Look((70, 74, 80))
+        door = Material((70, 74, 80))
         for s in np.arange(-length / 2 + 3, length / 2 - 1, 5.5):
             canvas.face(frame.side(side * 1.008, s, s + 1.3, 0.35, tall - 0.7), door, region)
     top = [frame.at(s, y, 0) for s, y in ((-1.2, tall), (0.2, tall + 0.9), (1.2, tall + 1.3))]
-    canvas.stroke(top, 0.08, canvas.facing(Look((40, 40, 42)), frame.z), region)
+    canvas.stroke(top, 0.08, canvas.facing(Material((40, 40, 42)), frame.z), region)
     end = frame.seen_end(length / 2)
     if end is not None:
         canvas.face(frame.end(end * 1.002, 0.55, 0.85, -half, half), stripe, region)
@@ -251,9 +253,9 @@ def _coach(canvas, frame, length, half, tall, levels, livery, driving, region, p
 def paint_cycle(canvas: Canvas, frame: Frame, seed: int, motor: bool, lit: bool, region) -> None:
     """A bicycle or a motorcycle; one sees through the bicycle's wheels."""
     rng = np.random.default_rng(seed)
-    tone = Look(tuple(int(v) for v in rng.integers(20, 220, 3)), wrap=0.6)
+    tone = Material(tuple(int(v) for v in rng.integers(20, 220, 3)), wrap=0.6)
     paint = canvas.facing(tone, frame.z)
-    black = canvas.facing(Look((26, 26, 28), wrap=0.6), frame.z)
+    black = canvas.facing(Material((26, 26, 28), wrap=0.6), frame.z)
     radius, base = (0.31, 0.7) if motor else (0.34, 0.53)
     for s in (-base, base):
         rim = [frame.at(s + radius * cos(t), radius + radius * sin(t), 0) for t in (*_TURN, 0.0)]
@@ -263,7 +265,7 @@ def paint_cycle(canvas: Canvas, frame: Frame, seed: int, motor: bool, lit: bool,
             for t in (0.3, 1.35, 2.4):
                 a, b = radius * cos(t), radius * sin(t)
                 ends = [frame.at(s - a, radius - b, 0), frame.at(s + a, radius + b, 0)]
-                canvas.stroke(ends, 0.01, canvas.facing(Look((120, 120, 124)), frame.z), None)
+                canvas.stroke(ends, 0.01, canvas.facing(Material((120, 120, 124)), frame.z), None)
     (_motor_parts if motor else _bicycle_parts)(canvas, frame, base, radius, paint, black, region)
     if lit:
         place = frame.at(base, 0.85, 0)
