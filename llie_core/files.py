@@ -2,13 +2,26 @@
 
 import contextlib
 import csv
+import errno
+import hashlib
 import io
 import os
+import platform
+import re
+import secrets
+import shutil
 import sys
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from filelock import FileLock, Timeout
+
+# In the names of temporaries: processes of two hosts may have one number.
+HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:6]
+DAY_SECONDS = 86_400
+REPEAT_SECONDS = 600.0
+STILL_WAITING = "still waiting; if the other process is stopped, continue or end it"
 
 
 def project_root() -> Path:
@@ -29,15 +42,66 @@ def reports_dir() -> Path:
 
 @contextlib.contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; rename it onto `path` if the block succeeds."""
+    """Yield a temporary path beside `path`; rename it onto `path` if the block succeeds.
+
+    The file gets the permissions of the umask and is on the disk before it has its name, so a
+    reader finds the earlier file or the whole new one, and needs no lock.
+
+    Raises:
+        OSError: it cannot be written; the message names `path`, and the disk where that is full.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{HOST}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
     try:
+        temporary.touch()
+        mode = temporary.stat().st_mode
         yield temporary
+        temporary.chmod(mode)  # some writers, such as safetensors, replace the file
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
         temporary.replace(path)
+    except Exception as error:
+        if _disk_is_full(error, path.parent):
+            disk = next(folder for folder in path.absolute().parents if folder.is_mount())
+            text = f"no space left on the disk at {disk}; free some, then run the command again"
+            raise OSError(getattr(error, "errno", errno.ENOSPC), text, str(path)) from error
+        if isinstance(error, OSError) and error.filename == str(temporary):
+            error.filename, error.filename2 = str(path), None
+        raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _disk_is_full(error: Exception, folder: Path) -> bool:
+    """Whether a write failed for want of space."""
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    # safetensors raises an error of its own, and torch one that does not say so.
+    return "No space left" in str(error) or shutil.disk_usage(folder).free < 2**20
+
+
+def sweep(folder: Path) -> None:
+    """Remove the temporaries that killed writers left in a folder (its subfolders excepted).
+
+    One of this host is removed when its process is dead, any other after a day.
+    """
+    for path in Path(folder).glob(".*.tmp"):
+        owner = re.fullmatch(rf"\.{HOST}\.(\d+)\.\w+\.tmp", path.name)
+        with contextlib.suppress(FileNotFoundError):  # another process may sweep at this moment
+            age = time.time() - path.stat().st_mtime
+            if not _is_alive(int(owner[1])) if owner else age > DAY_SECONDS:
+                path.unlink()
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # another user's
+        return True
+    return True
 
 
 def write_text(path: Path, text: str) -> None:
@@ -49,7 +113,7 @@ def write_text(path: Path, text: str) -> None:
 def write_rows(path: Path, rows: list[dict], columns: Iterable[str] = ()) -> None:
     """Write dicts as CSV, atomically; columns default to the keys of the first row."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, columns or (rows[0] if rows else ()), lineterminator="\n")
+    writer = csv.DictWriter(text, list(columns or (rows[0] if rows else ())), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     write_text(path, text.getvalue())
@@ -57,15 +121,21 @@ def write_rows(path: Path, rows: list[dict], columns: Iterable[str] = ()) -> Non
 
 @contextlib.contextmanager
 def locked(path: Path, what: str) -> Iterator[None]:
-    """Hold the lock file `path`; when another process holds it, say so once and wait."""
+    """Hold the lock file `path`; while another process holds it, say so and wait.
+
+    Writers alone lock. The lock of a process that ends is free, however it ends; a holder that is
+    stopped is waited for, and the message repeated every ten minutes.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        print(f"{what}: another process is at work on it; waiting for it to end", file=sys.stderr)
-        lock.acquire()
+    message, wait = "another process is at work on it; waiting for it to end", 0.0
+    while not lock.is_locked:
+        try:
+            lock.acquire(timeout=wait)
+        except Timeout:
+            print(f"{what}: {message}", file=sys.stderr)
+            message, wait = STILL_WAITING, REPEAT_SECONDS
     try:
         yield
     finally:
