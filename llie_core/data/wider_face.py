@@ -75,7 +75,7 @@ class WiderFace(Dataset):
         self.root, self.split = Path(root), split
         self.images = self.root / f"WIDER_{split}" / "images"
         source = _annotation_file(self.root, split, annotations)
-        read = _read_mat if source.suffix == ".mat" else _read_txt
+        read = read_mat if source.suffix == ".mat" else _read_txt
         self.annotations = self._present(list(read(source)), source, missing)
         self.keep = _read_subsets(self.root, self.annotations) if split == "val" else {}
 
@@ -146,7 +146,7 @@ def _by_image(events: np.ndarray, files: np.ndarray, *lists: np.ndarray) -> Iter
             yield (f"{event}/{stem}.jpg", *(cells[e, 0][f, 0] for cells in lists))
 
 
-def _read_mat(path: Path) -> Iterator[Annotation]:
+def read_mat(path: Path) -> Iterator[Annotation]:
     fields = ("event_list", "file_list", "face_bbx_list", "invalid_label_list")
     for name, boxes, invalid in _by_image(*_load_mat(path, *fields)):
         yield Annotation(name, boxes.reshape(-1, 4), invalid.reshape(-1).astype(bool))
@@ -183,11 +183,11 @@ def _read_subsets(root: Path, annotations: list[Annotation]) -> dict[str, dict[s
     folder = root / "eval_tools" / "ground_truth"
     paths = {level: folder / f"wider_{level}_val.mat" for level in LEVELS}
     return {
-        level: _read_subset(path, annotations) for level, path in paths.items() if path.is_file()
+        level: read_subset(path, annotations) for level, path in paths.items() if path.is_file()
     }
 
 
-def _read_subset(path: Path, annotations: list[Annotation]) -> dict[str, Tensor]:
+def read_subset(path: Path, annotations: list[Annotation]) -> dict[str, Tensor]:
     fields = ("event_list", "file_list", "face_bbx_list", "gt_list")
     entries = {name: rest for name, *rest in _by_image(*_load_mat(path, *fields))}
     masks = {}

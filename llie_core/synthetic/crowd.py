@@ -77,7 +77,7 @@ class BuiltinCrowd(Dataset):
         boxes = []
         for number in range(faces + int(rng.integers(0, 4))):
             is_face = number < faces
-            patch, part = self._face(rng) if is_face else _no_face(rng)
+            patch, part = self.face(rng) if is_face else _no_face(rng)
             height = float(np.exp(rng.uniform(np.log(LEAST), np.log(0.7 * self.size))))
             box = _paste(image, patch, part, height, taken, rng)
             if box is not None:
@@ -85,19 +85,20 @@ class BuiltinCrowd(Dataset):
                 boxes += [box] * is_face
         return image, boxes
 
-    def _face(self, rng: np.random.Generator) -> tuple[Image.Image, tuple]:
+    def face(self, rng: np.random.Generator) -> tuple[Image.Image, tuple]:
         """An image of a head, and where its face is, in parts of its sides."""
         if self.split == "train" and rng.random() < 0.25:
             return _astronaut()
         first, last = (0, HELD_OUT) if self.split == "test" else (HELD_OUT, PATCHES)
-        return _tinted(_patches()[rng.integers(first, last)], rng), PATCH_BOX
+        return _tinted(patches()[rng.integers(first, last)], rng), PATCH_BOX
 
 
 @cache
-def _patches() -> np.ndarray:
+def patches() -> np.ndarray:
+    """The patches (200, 25, 25) in [0, 1]: PATCHES faces, then as many without."""
     from skimage import data
 
-    return data.lfw_subset().astype(np.float32)  # (200, 25, 25) in [0, 1]
+    return data.lfw_subset().astype(np.float32)
 
 
 @cache
@@ -134,7 +135,7 @@ def _tinted(patch: np.ndarray, rng: np.random.Generator) -> Image.Image:
 def _no_face(rng: np.random.Generator) -> tuple[Image.Image, tuple]:
     """A patch without a face, tinted like faces, or a plain oval of skin."""
     if rng.random() < 0.5:
-        return _tinted(_patches()[PATCHES + rng.integers(PATCHES)], rng), PATCH_BOX
+        return _tinted(patches()[PATCHES + rng.integers(PATCHES)], rng), PATCH_BOX
     shade = np.linspace(rng.uniform(0.3, 1), rng.uniform(0.3, 1), 25, dtype=np.float32)
     plain = np.tile(shade, (25, 1))
     return _tinted(plain if rng.random() < 0.5 else plain.T.copy(), rng), PATCH_BOX

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from llie_core.data.wider_face import LEVELS, WiderFace
+from llie_core.data.wider_face import LEVELS, WiderFace, read_mat, read_subset
 
 # event → image → faces (x, y, w, h, invalid); the dummy box of zeros marks "no face".
 TREE = {
@@ -205,13 +205,11 @@ def test_real_sample(shared_data):
 
 def test_official_totals_of_the_whole_validation_split(shared_data):
     """3,226 images, 39,708 boxes (4 of them the zeros of face-free images), official subsets."""
-    from llie_core.data.wider_face import _read_mat, _read_subset
-
     root = shared_data / "WIDER_FACE"
-    annotations = list(_read_mat(root / "wider_face_split/wider_face_val.mat"))
+    annotations = list(read_mat(root / "wider_face_split/wider_face_val.mat"))
     assert len(annotations) == 3226 and sum(len(a.boxes) for a in annotations) == 39708
     kept = {
-        level: _read_subset(root / f"eval_tools/ground_truth/wider_{level}_val.mat", annotations)
+        level: read_subset(root / f"eval_tools/ground_truth/wider_{level}_val.mat", annotations)
         for level in LEVELS
     }
     totals = {level: sum(int(m.sum()) for m in masks.values()) for level, masks in kept.items()}

@@ -1,18 +1,14 @@
-"""`builtin-crowd` and the small TinaFace that is trained on it."""
-
-from types import SimpleNamespace
+"""`builtin-crowd`: composites of many faces, none of them a test face of `builtin-faces`."""
 
 import numpy as np
 import pytest
 import torch
 
-from llie_core.data import face_targets, open_dataset
-from llie_core.recipes.face_recognizers import faces_found, tinaface_experiment, tinaface_key
+from llie_core.data import open_dataset
 from llie_core.recognizers import create_recognizer
 from llie_core.synthetic.crowd import BACKGROUNDS as CROWD_BACKGROUNDS
-from llie_core.synthetic.crowd import HELD_OUT, PATCH_BOX, PATCHES, BuiltinCrowd, _patches
+from llie_core.synthetic.crowd import HELD_OUT, PATCH_BOX, PATCHES, BuiltinCrowd, patches
 from llie_core.synthetic.faces import BACKGROUNDS, FACES
-from llie_core.training import fit, load_weights
 
 
 def test_items_are_functions_of_their_index():
@@ -53,11 +49,11 @@ def test_training_shows_nothing_of_the_test():
     for split, seen in shown.items():
         data = BuiltinCrowd(split, size=32)
         for draw in range(300):
-            patch, _ = data._face(np.random.default_rng(draw))
+            patch, _ = data.face(np.random.default_rng(draw))
             grey = np.asarray(patch.convert("L"), np.float32)
             if grey.shape == (25, 25):
                 grey = (grey - grey.mean()) / grey.std()
-                known = _patches()[:PATCHES].reshape(PATCHES, -1)
+                known = patches()[:PATCHES].reshape(PATCHES, -1)
                 known = (known - known.mean(1, keepdims=True)) / known.std(1, keepdims=True)
                 seen.add(int((known @ grey.ravel()).argmax()))
     assert shown["test"] <= set(range(HELD_OUT)) and len(shown["test"]) > 10
@@ -67,7 +63,7 @@ def test_training_shows_nothing_of_the_test():
 def test_the_box_of_a_patch_is_where_mtcnn_sees_the_face():
     pytest.importorskip("facenet_pytorch", reason="facenet-pytorch is not installed")
     detector, boxes = create_recognizer("mtcnn"), []
-    for patch in _patches()[:40]:
+    for patch in patches()[:40]:
         image = torch.from_numpy(np.pad(patch, 25, mode="edge"))[None, None].expand(1, 3, -1, -1)
         image = torch.nn.functional.interpolate(image, scale_factor=3, mode="bicubic").clamp(0, 1)
         found = detector.predict(image, (0.6, 0.7, 0.9))[0]["boxes"]
@@ -76,37 +72,3 @@ def test_the_box_of_a_patch_is_where_mtcnn_sees_the_face():
     assert len(boxes) > 30
     middle = torch.stack(boxes).median(0).values
     assert middle.tolist() == pytest.approx(PATCH_BOX, abs=0.04)
-
-
-SETTINGS = SimpleNamespace(
-    profile="smoke", recognizer_steps=40, recognizer_batch=4, recognizer_lr=3e-3,
-    recognizer_size=64, workers=0,
-)  # fmt: skip
-
-
-def test_the_small_tinaface_learns_from_it(tmp_path, monkeypatch):
-    monkeypatch.setenv("LLIE_RESULTS", str(tmp_path))
-    key = tinaface_key(SETTINGS)
-    run = fit(tinaface_experiment(key, SETTINGS), "cpu", quiet=True)
-    recognizer = create_recognizer("tinaface", backbone="small")
-    data = open_dataset("builtin-crowd", "test", size=64, count=24)
-    batch = {name: [data[i][name] for i in range(24)] for name in ("image", "boxes", "ignore")}
-    images, targets = torch.stack(batch["image"]), face_targets(batch)
-    with torch.no_grad():
-        before = recognizer.loss(images, targets)["total"]
-        load_weights(recognizer, run.weights_path)
-        after = recognizer.loss(images, targets)["total"]
-    assert after < 0.85 * before
-
-
-def test_each_detector_gives_doubtful_faces_too():
-    pytest.importorskip("facenet_pytorch", reason="facenet-pytorch is not installed")
-    data = open_dataset("builtin-faces", "test", size=160)
-    images = torch.stack([data[i]["image"] for i in range(8)])  # in the dark
-    for recognizer in (create_recognizer("mtcnn"), create_recognizer("tinaface", backbone="small")):
-        found = faces_found(recognizer, images)
-        assert len(found) == 8
-        for one in found:
-            assert one["boxes"].shape == (len(one["scores"]), 4)
-    scores = torch.cat([one["scores"] for one in faces_found(create_recognizer("mtcnn"), images)])
-    assert len(scores) and scores.min() < 0.6  # below what MTCNN takes by itself
