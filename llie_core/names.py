@@ -1,0 +1,45 @@
+"""Names: of rows and how tables show them; misspelt ones and the nearest known."""
+
+import difflib
+from collections.abc import Iterable
+
+
+def nearest(name: object, known: Iterable[str]) -> str:
+    """ "; did you mean 'zero_dce'?" for the end of a message, or "" where nothing is near."""
+    candidates = {str(k).lower().replace("-", "_"): k for k in known}
+    found = difflib.get_close_matches(str(name).lower().replace("-", "_"), candidates, 1)
+    return f"; did you mean {candidates[found[0]]!r}?" if found else ""
+
+
+def unknown(kind: str, name: object, known: Iterable[str]) -> ValueError:
+    """The error for a name that is none of the known ones: "no paper 'jiont'; did you mean …"."""
+    known = list(known)
+    return ValueError(f"no {kind} {name!r}{nearest(name, known)} (known: {', '.join(known)})")
+
+
+def check_choice(known: Iterable[object], **choices: object) -> None:
+    """ValueError where an argument is none of the known values: check_choice(FORMS, form=form)."""
+    known = list(known)
+    for name, value in choices.items():
+        if value not in known:
+            raise ValueError(f"{name}={value!r}: choose one of {', '.join(map(repr, known))}")
+
+
+def join_label(model: str, variant: str) -> str:
+    """The label of a model and its variant; the variant may be empty."""
+    return f"{model}+{variant}" if variant else model
+
+
+def split_label(label: str) -> tuple[str, str]:
+    """Model and variant of a label."""
+    model, _, variant = label.partition("+")
+    return model, variant
+
+
+def title_of(label: str) -> str:
+    """A label as tables show it: "gem_pam+w/o PAM" → "GEM+PAM without PAM"."""
+    from llie_core.models import list_models, model_spec
+
+    model, variant = split_label(label)
+    title = model_spec(model).title if model in list_models() else model
+    return f"{title} {variant.replace('w/o', 'without')}".strip()
