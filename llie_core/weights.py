@@ -8,12 +8,14 @@ $LLIE_WEIGHTS, else in the user's cache folder; `weights.toml` lists them.
 import hashlib
 import os
 import tomllib
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
 
 from llie_core.files import atomic
+from llie_core.names import unknown
 
 _BLOCK = 2**20  # bytes read at a time
 _TIMEOUT = 30  # seconds without a byte from the server
@@ -163,13 +165,13 @@ def main_fetch(names: list[str]) -> tuple[str, int]:
 
     Each name is tried whatever becomes of the others; the code is 1 if one failed, 2 if unknown.
     """
-    known = list(weights_table())
-    if not names or not set(names) <= {*known, "all"}:
-        unknown = [name for name in names if name not in known and name != "all"]
-        problem = f"no weights named {', '.join(unknown)}" if unknown else "name what to fetch"
-        return f"{problem}; there are: {', '.join(known)}, or all", 2
+    known = [*weights_table(), "all"]
+    if not names:
+        return f"name what to fetch: {', '.join(known)}", 2
+    if wrong := [name for name in names if name not in known]:
+        return str(unknown("weights", wrong[0], known)), 2
     lines, code = [], 0
-    for name in known if "all" in names else dict.fromkeys(names):
+    for name in weights_table() if "all" in names else dict.fromkeys(names):
         try:
             lines.append(f"{name}: {fetch(name)}")
         except FetchFailed as error:
@@ -183,9 +185,8 @@ def main_verify(names: list[str]) -> tuple[str, int]:
 
     The code is 1 if a file is damaged, or if one that was named is absent; 2 if unknown.
     """
-    unknown = [name for name in names if name not in weights_table()]
-    if unknown:
-        return f"no weights named {', '.join(unknown)}; there are: {', '.join(weights_table())}", 2
+    if wrong := [name for name in names if name not in weights_table()]:
+        return str(unknown("weights", wrong[0], weights_table())), 2
     states = verify(names)
     failed = "damaged" in states.values() or (bool(names) and "absent" in states.values())
     return "\n".join(f"{name}: {state}" for name, state in states.items()), int(failed)
@@ -193,12 +194,15 @@ def main_verify(names: list[str]) -> tuple[str, int]:
 
 def _weight(name: str) -> Weight:
     if name not in weights_table():
-        raise ValueError(f"no weights named {name!r}; there are: {', '.join(weights_table())}")
+        raise unknown("weights", name, weights_table())
     return weights_table()[name]
 
 
 def _copies(weight: Weight, folder: Path) -> list[Path]:
-    return [folder / name for name in weight.file_names if (folder / name).is_file()]
+    """Files under the entry's names; one whose name other entries have, too, if it is this one."""
+    uses = Counter(name for entry in weights_table().values() for name in entry.file_names)
+    found = [folder / name for name in weight.file_names if (folder / name).is_file()]
+    return [path for path in found if uses[path.name] == 1 or weight.matches(path)]
 
 
 @lru_cache(maxsize=64)

@@ -1,72 +1,139 @@
 """Enhancers: `create_enhancer(name)` builds any of them; a method's file is imported on demand.
 
-A further method adds one line to a table below and one file beside this one.
+To add a method: one file beside this one and one record in `MODELS`; its released weights, if any,
+are an entry of weights.toml.
 """
 
-import difflib
+from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 
 from llie_core.models.base import Enhancer
+from llie_core.names import unknown
 
-__all__ = ["Enhancer", "create_enhancer", "list_darkeners", "list_enhancers"]
+__all__ = [
+    "MODELS",
+    "Enhancer",
+    "ModelSpec",
+    "create_enhancer",
+    "list_darkeners",
+    "list_enhancers",
+    "model_spec",
+]
 
-# name → "module:class". The input itself stands first: every comparison includes it.
-_ENHANCERS = {
-    "identity": "classical:Identity",
-    "gamma": "classical:Gamma",
-    "he": "classical:HistogramEqualization",
-    "clahe": "classical:CLAHE",
-    "ldr": "histogram:LayeredDifference",
-    "lrs": "histogram:RegionStretching",
-    "jed": "variational:JED",
-    "sdd": "variational:SDD",
-    "lime": "variational:LIME",
-    "msr": "retinex:MultiScaleRetinex",
-    "npe": "retinex:NaturalnessPreserved",
-    "bimef": "fusion:BIMEF",
-    "crm": "fusion:CameraResponse",
-    "dong": "fusion:InvertedDehazing",
-    "mf": "fusion:MultiScaleFusion",
-    "zero_dce": "zero_dce:ZeroDCE",
-    "zero_dce_pp": "zero_dce:ZeroDCEPlusPlus",
-    "gem_pam": "gem_pam:GemPam",
-    "ialm": "ialm:IALM",
-    "jcrnet": "jcrnet:JCRNet",
-    "drgn": "drgn:DRGN",
-    "lw_drgn": "drgn:LWDRGN",
-    "neid": "neid:NEID",
-}
 
-# Models that darken normal-light images (to synthesise training data).
-_DARKENERS = {
-    "ec_zero_dce": "ec_zero_dce:ECZeroDCE",
-}
+@dataclass(frozen=True)
+class ModelSpec:
+    """One record of the registry.
+
+    name: what `create_enhancer`, settings and labels call it. title: what tables call it.
+    builder: "module:attribute", a class or a function that builds the model.
+    kind: "enhancer"; "darkener", which synthesises low-light images; or "stage", part of another
+    model's training, which no listing offers. released: the entry of weights.toml with the
+    authors' checkpoint (address, sha256, terms), "" where none is known.
+    """
+
+    name: str
+    title: str
+    builder: str
+    kind: str = "enhancer"
+    released: str = ""
+
+
+# The input itself stands first: every comparison includes it.
+_RECORDS = (
+    ModelSpec("identity", "input", "classical:Identity"),
+    ModelSpec("gamma", "gamma 1/2.2", "classical:Gamma"),
+    ModelSpec("he", "HE", "classical:HistogramEqualization"),
+    ModelSpec("clahe", "CLAHE", "classical:CLAHE"),
+    ModelSpec("ldr", "LDR", "histogram:LayeredDifference"),
+    ModelSpec("lrs", "LRS", "histogram:RegionStretching"),
+    ModelSpec("jed", "JED", "variational:JED"),
+    ModelSpec("sdd", "SDD", "variational:SDD"),
+    ModelSpec("lime", "LIME", "variational:LIME"),
+    ModelSpec("msr", "MSR", "retinex:MultiScaleRetinex"),
+    ModelSpec("npe", "NPE", "retinex:NaturalnessPreserved"),
+    ModelSpec("bimef", "BIMEF", "fusion:BIMEF"),
+    ModelSpec("crm", "CRM", "fusion:CameraResponse"),
+    ModelSpec("dong", "Dong", "fusion:InvertedDehazing"),
+    ModelSpec("mf", "MF", "fusion:MultiScaleFusion"),
+    ModelSpec("zero_dce", "Zero-DCE", "zero_dce:ZeroDCE", released="zero-dce"),
+    ModelSpec("zero_dce_pp", "Zero-DCE++", "zero_dce:ZeroDCEPlusPlus", released="zero-dce-pp"),
+    ModelSpec("gem_pam", "GEM+PAM", "gem_pam:GemPam"),
+    ModelSpec("ialm", "IALM", "ialm:IALM"),
+    ModelSpec("jcrnet", "JCRNet", "jcrnet:JCRNet"),
+    ModelSpec("drgn", "DRGN", "drgn:DRGN"),
+    ModelSpec("lw_drgn", "LW-DRGN", "drgn:LWDRGN"),
+    ModelSpec("neid", "NEID", "neid:NEID"),
+    ModelSpec("ec_zero_dce", "EC-Zero-DCE", "ec_zero_dce:ECZeroDCE", "darkener"),
+    ModelSpec("drgn_degradation", "DRGN, first stage", "drgn:drgn_degradation", "stage"),
+    ModelSpec("lw_drgn_degradation", "LW-DRGN, first stage", "drgn:lw_drgn_degradation", "stage"),
+)
+MODELS: dict[str, ModelSpec] = {spec.name: spec for spec in _RECORDS}
 
 
 def list_enhancers() -> list[str]:
     """Names of all enhancers that `create_enhancer` builds, `identity` (the input) first."""
-    return list(_ENHANCERS)
+    return [spec.name for spec in MODELS.values() if spec.kind == "enhancer"]
 
 
 def list_darkeners() -> list[str]:
     """Names of the models that darken instead; `create_enhancer` builds them too."""
-    return list(_DARKENERS)
+    return [spec.name for spec in MODELS.values() if spec.kind == "darkener"]
 
 
-def create_enhancer(name: str, **options) -> Enhancer:
-    """Build an enhancer or a darkener with fresh weights.
-
-    Args:
-        name: one of `list_enhancers()` or `list_darkeners()`.
-        options: the constructor's keyword arguments; an unknown one is a TypeError.
+def model_spec(name: str) -> ModelSpec:
+    """The record of one model.
 
     Raises:
         ValueError: unknown name; the message gives the nearest match and the known names.
     """
-    known = _ENHANCERS | _DARKENERS
-    if name not in known:
-        near = difflib.get_close_matches(str(name).lower().replace("-", "_"), known, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"unknown enhancer {name!r}.{hint} Known: {', '.join(known)}")
-    module, _, cls = known[name].partition(":")
-    return getattr(import_module(f"{__name__}.{module}"), cls)(**options)
+    if name not in MODELS:
+        raise unknown("enhancer", name, [n for n, spec in MODELS.items() if spec.kind != "stage"])
+    return MODELS[name]
+
+
+def create_enhancer(name: str, weights: str | Path | None = None, **options) -> Enhancer:
+    """Build an enhancer or a darkener.
+
+    Args:
+        name: one of `list_enhancers()` or `list_darkeners()`.
+        weights: None starts with fresh ones; "released" loads the authors' checkpoint that
+            `llie weights fetch` has put into the weights folder, checked by its sha256; a path
+            loads a run's safetensors file or, where the model reads it, an authors' checkpoint.
+        options: the constructor's keyword arguments; an unknown one is a TypeError.
+
+    Returns:
+        The model; with weights, in evaluation mode.
+
+    Raises:
+        ValueError: unknown name, no released weights known, or a file that is not this model's.
+        FileNotFoundError: no such file; for "released", the message names the command to run.
+    """
+    spec = model_spec(name)
+    module, _, attribute = spec.builder.partition(":")
+    # A builder elsewhere is named by its whole path.
+    module = module if "." in module else f"{__name__}.{module}"
+    model = getattr(import_module(module), attribute)(**options)
+    return model if weights is None else _with_weights(model, spec, weights)
+
+
+def _with_weights(model: Enhancer, spec: ModelSpec, weights: str | Path) -> Enhancer:
+    from llie_core.tensors import load_weights, looks_like_safetensors
+    from llie_core.weights import find
+
+    if weights == "released":
+        if not spec.released:
+            known = ", ".join(name for name, other in MODELS.items() if other.released)
+            raise ValueError(f"no released weights of {spec.name} are known (known: {known})")
+        model.load_released_weights(find(spec.released))
+    elif not Path(weights).is_file() or looks_like_safetensors(weights):
+        load_weights(model, weights)
+    elif hasattr(model, "load_released_weights"):
+        model.load_released_weights(weights)
+    else:
+        raise ValueError(
+            f"{weights}: not a safetensors file, the form of a run's weights; {spec.name} reads "
+            "no other"
+        )
+    return model.eval()

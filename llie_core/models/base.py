@@ -1,4 +1,4 @@
-"""What every enhancer of this room shares: the contract, padding, input checks.
+"""What every enhancer of this room shares: the contract, padding, initial weights.
 
 An enhancer maps low-light RGB images to enhanced ones. A method implements `forward` and, if
 its loss needs more than the image, `training_outputs`; `enhance` is inherited.
@@ -11,23 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from llie_core.imaging import check_images
 
-def check_images(x: Tensor, where: str) -> None:
-    """Raise one clear line unless `x` is a float tensor (B, 3, H, W) with pixels, about [0, 1].
-
-    Raises:
-        TypeError: not a tensor, or not of a floating type.
-        ValueError: another shape, no pixels, or values above 2 (surely 0–255).
-    """
-    if not isinstance(x, Tensor):
-        raise TypeError(f"{where}: expected a torch tensor (B, 3, H, W), got {type(x).__name__}")
-    if not x.is_floating_point():
-        raise TypeError(f"{where}: expected float RGB in [0, 1], got {x.dtype}; divide by 255")
-    if x.ndim != 4 or x.shape[1] != 3 or 0 in x.shape:
-        raise ValueError(f"{where}: expected images of shape (B, 3, H, W), got {tuple(x.shape)}")
-    # Resampling may overshoot 1 a little; nothing but 0–255 data overshoots by a factor of two.
-    if x.max() > 2:
-        raise ValueError(f"{where}: expected RGB in [0, 1], got {x.max().item():g}; divide by 255")
+# ExLPose's low-light crops are scaled to a mean of 0.4 before they are enhanced and reach 2
+# (data/wrappers.py, MeanScaled); every other image ends at 1.
+BRIGHTEST = 2.0
 
 
 def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
@@ -58,6 +46,14 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             module.training = flag
 
 
+def normal_init(model: nn.Module, std: float = 0.02) -> None:
+    """Weights of all convolutions and linear layers from N(0, std²), biases zero."""
+    for module in model.modules():
+        if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
+            nn.init.normal_(module.weight, 0.0, std)
+            nn.init.zeros_(module.bias)
+
+
 class Enhancer(nn.Module):
     """Base of all enhancers.
 
@@ -75,7 +71,8 @@ class Enhancer(nn.Module):
         """Enhance images of any size for use and for scores.
 
         Args:
-            x: (B, 3, H, W) float RGB in [0, 1]. Half precision is computed in float32.
+            x: (B, 3, H, W) float RGB, finite, in [0, 1] (scaled crops may reach 2). Half
+                precision is computed in float32.
             condition: what the method is conditioned on, if anything (its `forward` names it).
 
         Returns:
@@ -83,9 +80,9 @@ class Enhancer(nn.Module):
             the model's parameters, or at least float32 for a method without parameters.
 
         Raises:
-            TypeError, ValueError: input that is no such batch of images.
+            TypeError, ValueError: input that is no such batch of images; one line.
         """
-        check_images(x, f"{type(self).__name__}.enhance")
+        check_images(f"{type(self).__name__}.enhance", most=BRIGHTEST, x=x)
         height, width = x.shape[-2:]
         parameter = next(self.parameters(), None)
         dtype = (

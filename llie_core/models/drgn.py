@@ -42,7 +42,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from llie_core.models.base import Enhancer, check_images, evaluating, pad_to_multiple
+from llie_core.imaging import check_images
+from llie_core.models.base import Enhancer, evaluating, pad_to_multiple
+from llie_core.names import check_choice
 
 REDUCTION = 4  # of the channels in channel attention
 BLOCKS = 3  # in a residual group
@@ -304,13 +306,13 @@ class TwoStep(Enhancer):
                 negative or not finite, or a variant that learns no degradation.
         """
         self._need_degradation("darken")
-        check_images(image, "darken")
+        check_images("darken", image=image)
         if not 0 <= strength < math.inf:
             raise ValueError(f"darken: strength {strength} must be a finite number from 0 up")
         dtype = next(self.parameters()).dtype
         image = low = image.to(dtype)
         if reference_low is not None:
-            check_images(reference_low, "darken, reference_low")
+            check_images("darken", reference_low=reference_low)
             if len(reference_low) not in (1, len(image)):
                 counts = f"{len(reference_low)} low-light pictures for {len(image)} images"
                 raise ValueError(f"darken: {counts}; give one, or one for each")
@@ -336,9 +338,7 @@ class DRGN(TwoStep):
     """
 
     def __init__(self, variant: str = ""):
-        if variant not in VARIANTS:
-            known = ", ".join(map(repr, VARIANTS))
-            raise ValueError(f"drgn has no variant {variant!r}; choose one of {known}")
+        check_choice(VARIANTS, variant=variant)
         if variant == "w/o DL-DA":
             super().__init__(None, MFN(ONE_STEP_WIDTHS), multiple=4)
         elif variant == "w/o MSR":
@@ -354,6 +354,16 @@ class LWDRGN(TwoStep):
 
     def __init__(self):
         super().__init__(LightGenerator(), LightGenerator(), multiple=2)
+
+
+def drgn_degradation(**options) -> DegradationStage:
+    """The first stage of DRGN as a model of its own; options are DRGN's."""
+    return DRGN(**options).degradation_stage()
+
+
+def lw_drgn_degradation() -> DegradationStage:
+    """The first stage of LW-DRGN as a model of its own."""
+    return LWDRGN().degradation_stage()
 
 
 class PatchDiscriminator(nn.Module):

@@ -29,6 +29,7 @@ steps, of 0.07, 0.09, 0.19, 0.28 after 400.
 import torch
 from torch import Tensor, nn
 
+from llie_core.imaging import srgb_to_linear
 from llie_core.models.zero_dce import ITERATIONS, WIDTH, DCENet, light_curve
 
 EXPOSURE_RANGE = (0.05, 0.30)
@@ -51,8 +52,7 @@ def lightness(rgb: Tensor) -> Tensor:
     Returns:
         (B, 1, H, W), in [0, 1] for such input.
     """
-    curved = ((rgb + 0.055) / 1.055) ** 2.4
-    linear = torch.where(rgb <= 0.04045, rgb / 12.92, curved)
+    linear = srgb_to_linear(rgb)
     weights = linear.new_tensor([0.2126, 0.7152, 0.0722]).view(1, 3, 1, 1)
     y = (linear * weights).sum(dim=1, keepdim=True)  # (B, 1, H, W)
     knee = (6 / 29) ** 3

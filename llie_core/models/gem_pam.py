@@ -24,6 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from llie_core.models.base import Enhancer
+from llie_core.names import check_choice
 
 GEM_SIZE = 32  # side of I_LR in pixels
 GEM_WIDTH = 32
@@ -123,8 +124,7 @@ class GemPam(Enhancer):
 
     def __init__(self, modules: str = "both"):
         super().__init__()
-        if modules not in MODULES:
-            raise ValueError(f"modules={modules!r}: choose one of {', '.join(MODULES)}")
+        check_choice(MODULES, modules=modules)
         self.gem = GlobalEnhancement() if modules != "pam" else None
         self.pam = PixelwiseAdjustment() if modules != "gem" else None
         self.multiple = 16 if self.pam else 1

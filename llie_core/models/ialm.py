@@ -22,6 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from llie_core.imaging import full_precision
 from llie_core.models.base import Enhancer
 from llie_core.models.gem_pam import zero_init
 
@@ -48,9 +49,10 @@ class Predictor(nn.Module):
         zero_init(self.head)
 
     def forward(self, small: Tensor) -> Tensor:
-        """(B, 3, 256, 256) → (B, 1, 1, 1)."""
+        """(B, 3, 256, 256) → (B, 1, 1, 1), in float32 under autocast, too."""
         features = self.features(small)  # (B, 2048)
-        return self.head(F.leaky_relu(self.hidden(features), 0.1))[..., None, None]
+        value = self.head(F.leaky_relu(self.hidden(features), 0.1))
+        return full_precision(value)[..., None, None]
 
 
 def gaussian_blur(x: Tensor) -> Tensor:
@@ -61,7 +63,9 @@ def gaussian_blur(x: Tensor) -> Tensor:
     channels = x.shape[1]
     rows = weights.view(1, 1, -1, 1).expand(channels, 1, -1, 1)
     padded = F.pad(x, [BLUR_SIDE // 2] * 4, mode="replicate")
-    return F.conv2d(F.conv2d(padded, rows, groups=channels), rows.mT, groups=channels)
+    # In the image's own precision: bfloat16 has fewer levels than an 8-bit image.
+    with torch.autocast(x.device.type, enabled=False):
+        return F.conv2d(F.conv2d(padded, rows, groups=channels), rows.mT, groups=channels)
 
 
 class IALM(Enhancer):

@@ -51,6 +51,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from llie_core.models.base import Enhancer
+from llie_core.names import check_choice
 
 FORMS = ("released", "paper")
 # Rows of Tables III to VI, as published/jcrnet.csv names them; "" is the whole network.
@@ -410,8 +411,8 @@ class JCRNet(Enhancer):
         rgb: str = "released",
     ):
         super().__init__()
-        _check_choices(ABLATIONS, ablation=ablation)
-        _check_choices(FORMS, modulation=modulation, retinex=retinex, rgb=rgb)
+        check_choice(ABLATIONS, ablation=ablation)
+        check_choice(FORMS, modulation=modulation, retinex=retinex, rgb=rgb)
         self.ablation, width = ablation, WIDTHS[0]
         attention = () if ablation == "w/o CAB" else (CAB(width),)
         self.slope = nn.Parameter(torch.tensor([0.25]))
@@ -443,10 +444,3 @@ class JCRNet(Enhancer):
         if self.ias is not None:
             image, outputs["residual"] = self.ias(x, x_j, features, self.shallow, self.slope)
         return {"image": image, **outputs}
-
-
-def _check_choices(known: tuple[str, ...], **choices: str) -> None:
-    for name, value in choices.items():
-        if value not in known:
-            listed = ", ".join(repr(choice) for choice in known)
-            raise ValueError(f"{name}={value!r}: choose one of {listed}")

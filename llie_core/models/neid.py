@@ -35,7 +35,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from llie_core.models.base import Enhancer, pad_to_multiple
+from llie_core.models.base import Enhancer, normal_init, pad_to_multiple
+from llie_core.names import check_choice
 
 WIDTHS = (32, 64, 128, 256, 512)
 REDUCTION = 16  # of the channels between the two fully connected layers of FF
@@ -133,8 +134,8 @@ class NEID(Enhancer):
 
     def __init__(self, variant: str = "", init: str = "paper"):
         super().__init__()
-        _check_choice("variant", variant, VARIANTS)
-        _check_choice("init", init, INITS)
+        check_choice(VARIANTS, variant=variant)
+        check_choice(INITS, init=init)
         self.variant = variant
         self.scale = 1 if variant == "U-net architecture" else 2
         self.encoder = Encoder()
@@ -201,14 +202,14 @@ class NEID(Enhancer):
         return {name: output[..., :height, :width] for name, output in outputs.items()}
 
 
-def normal_init(model: nn.Module, std: float = 0.02) -> None:
-    """Weights of all layers from N(0, std²), biases zero (Sec. 3.2)."""
-    for module in model.modules():
-        if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
-            nn.init.normal_(module.weight, 0.0, std)
-            nn.init.zeros_(module.bias)
+class BrightenThenEnlarge(Enhancer):
+    """One network brightens the half-size image, another one doubles the result (Sec. 2.2)."""
 
+    def __init__(self, brighten: Enhancer, enlarge: NEID):
+        super().__init__()
+        self.brighten, self.enlarge = brighten, enlarge
 
-def _check_choice(name: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise ValueError(f"{name}={value!r}: choose one of {', '.join(map(repr, known))}")
+    def forward(self, x: Tensor) -> Tensor:
+        height, width = x.shape[-2:]
+        bright = self.brighten(halve(x)).clamp(0, 1)  # (B, 3, ⌈H/2⌉, ⌈W/2⌉)
+        return self.enlarge.forward_half(bright)[..., :height, :width]

@@ -30,7 +30,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from llie_core.models.base import Enhancer, pad_to_multiple
+from llie_core.models.base import Enhancer, normal_init, pad_to_multiple
+from llie_core.names import check_choice
+from llie_core.tensors import read_released
 
 ITERATIONS = 8
 WIDTH = 32
@@ -99,20 +101,12 @@ class DCENet(Enhancer):
         return self.e_conv7(torch.cat([x1, x6], dim=1))
 
 
-def normal_init(model: nn.Module, std: float = 0.02) -> None:
-    """Weights of all convolutions from N(0, std²), biases zero (thesis, Zero-DCE)."""
-    for module in model.modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.normal_(module.weight, 0.0, std)
-            nn.init.zeros_(module.bias)
-
-
 class RGBCurves(DCENet):
     """What Zero-DCE and Zero-DCE++ share: RGB curve maps and the authors' checkpoints."""
 
     def __init__(self, outputs: int, conv, curve: str):
         super().__init__(3, outputs, conv=conv)
-        _check_form(curve=curve)
+        check_choice(FORMS, curve=curve)
         self.curve = curve
 
     def brighten(self, x: Tensor, maps: Tensor) -> Tensor:
@@ -134,9 +128,10 @@ class RGBCurves(DCENet):
 
         Raises:
             FileNotFoundError: no such file.
-            ValueError: not a tensors-only checkpoint, or other names or shapes than this model's.
+            ValueError: not a tensors-only checkpoint, other names or shapes than this model's, or
+                the safetensors of a run, which hold A itself.
         """
-        state = _read_released(Path(path), self.state_dict())
+        state = read_released(path, self.state_dict())
         # tanh is odd, so negating the last linear layer negates the maps.
         last = "e_conv7.point_conv" if "e_conv7.point_conv.weight" in state else "e_conv7"
         for name in (f"{last}.weight", f"{last}.bias"):
@@ -173,7 +168,7 @@ class ZeroDCEPlusPlus(RGBCurves):
 
     def __init__(self, curve: str = "released", scale_factor: int = 1, init: str = "thesis"):
         super().__init__(3, SeparableConv, curve)
-        _check_form(init=init)
+        check_choice(FORMS, init=init)
         if init == "thesis":
             normal_init(self)
         if scale_factor < 1 or scale_factor != int(scale_factor):
@@ -198,36 +193,3 @@ class ZeroDCEPlusPlus(RGBCurves):
         a = torch.tanh(self.estimate(small))  # (B, 3, H/12, W/12)
         a = F.interpolate(a, size=(height, width), mode="bilinear", align_corners=True)
         return a[..., : x.shape[-2], : x.shape[-1]]
-
-
-def _check_form(**choice: str) -> None:
-    for name, value in choice.items():
-        if value not in FORMS:
-            raise ValueError(f"{name}={value!r}: choose one of {', '.join(FORMS)}")
-
-
-def _read_released(path: Path, expected: dict[str, Tensor]) -> dict[str, Tensor]:
-    """State dict in `path` without DataParallel's "module.", its names and shapes checked."""
-    if not path.is_file():
-        raise FileNotFoundError(f"no checkpoint at {path}; download the authors' .pth file there")
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    # Damaged pickles raise almost any exception (documentation of the pickle module).
-    except Exception as error:
-        raise ValueError(
-            f"{path}: not a tensors-only checkpoint ({type(error).__name__})"
-        ) from error
-    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise ValueError(f"{path}: expected a state dict of tensors, got {type(state).__name__}")
-    state = {str(name).removeprefix("module."): value for name, value in state.items()}
-    wrong = [f"{name} is missing" for name in expected if name not in state]
-    wrong += [f"{name} is not of this model" for name in state if name not in expected]
-    wrong += [
-        f"{name} is {tuple(state[name].shape)}, expected {tuple(value.shape)}"
-        for name, value in expected.items()
-        if name in state and state[name].shape != value.shape
-    ]
-    if wrong:
-        more = f" (and {len(wrong) - 3} more)" if len(wrong) > 3 else ""
-        raise ValueError(f"{path}: other weights than this model's: {'; '.join(wrong[:3])}{more}")
-    return state
