@@ -3,9 +3,9 @@
 A further recognizer adds one line to the table below and one file beside this one.
 """
 
-import difflib
 from importlib import import_module
 
+from llie_core.names import unknown
 from llie_core.recognizers.base import Recognizer
 
 __all__ = ["Recognizer", "create_recognizer", "list_recognizers"]
@@ -41,8 +41,6 @@ def create_recognizer(name: str, frozen: bool = True, **options) -> Recognizer:
         ImportError: a package that it needs is absent; the message says how to install it.
     """
     if name not in _RECOGNIZERS:
-        near = difflib.get_close_matches(str(name).lower().replace("-", "_"), _RECOGNIZERS, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"unknown recognizer {name!r}.{hint} Known: {', '.join(_RECOGNIZERS)}")
+        raise unknown("recognizer", name, _RECOGNIZERS)
     module, _, cls = _RECOGNIZERS[name].partition(":")
     return getattr(import_module(f"{__name__}.{module}"), cls)(frozen=frozen, **options)

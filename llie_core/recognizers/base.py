@@ -2,7 +2,10 @@
 
 from typing import Any, Self
 
+import torch
 from torch import Tensor, nn
+
+from llie_core.imaging import IMAGENET_MEAN, IMAGENET_STD
 
 
 class Recognizer(nn.Module):
@@ -17,8 +20,10 @@ class Recognizer(nn.Module):
     in [0, 1], of any size, and implements
 
     - `loss(images, targets)` → dict with `total` and its named terms, scalars that are
-      differentiable to the images; the docstring states the normalisation;
-    - `predict(images)` → predictions in the coordinates of the images, without gradient.
+      differentiable to the images; the docstring states the normalisation. Images may leave
+      [0, 1], as an enhancer's do in training; their values are not read beforehand;
+    - `predict(images)` → predictions in the coordinates of the images, without gradient. It
+      refuses NaN, Inf and values outside [0, 1].
 
     Targets by task: segmentation masks (B, H, W) long with 255 ignored; faces and objects a list
     with one dict per image (`boxes` (N, 4) xyxy in pixels, optional `ignore` (N,) bool, `labels`);
@@ -42,6 +47,11 @@ class Recognizer(nn.Module):
         """Predictions on images (B, 3, H, W); see the class."""
         raise TypeError(f"{type(self).__name__} has no predictions")
 
+    def hold_imagenet_statistics(self) -> None:
+        """Buffers `mean` and `std` (3, 1, 1) of the images, which files of weights do not hold."""
+        for name, values in (("mean", IMAGENET_MEAN), ("std", IMAGENET_STD)):
+            self.register_buffer(name, torch.tensor(values).view(3, 1, 1), persistent=False)
+
     def freeze(self) -> Self:
         """Stop all change: no parameter takes a gradient, evaluation mode for good."""
         super().train(False)
@@ -52,12 +62,3 @@ class Recognizer(nn.Module):
     def train(self, mode: bool = True) -> Self:
         """As usual while being trained; nothing happens while frozen."""
         return self if self.frozen else super().train(mode)
-
-
-def check_images(images: Tensor) -> None:
-    """Raise where `images` is not a float tensor (B, 3, H, W) with something in it."""
-    if not isinstance(images, Tensor) or not images.is_floating_point():
-        kind = getattr(images, "dtype", type(images).__name__)
-        raise TypeError(f"a recognizer expects float images in [0, 1], got {kind}")
-    if images.ndim != 4 or images.shape[1] != 3 or images.numel() == 0:
-        raise ValueError(f"a recognizer expects images (B, 3, H, W), got {tuple(images.shape)}")

@@ -31,8 +31,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from llie_core.recognizers.base import Recognizer, check_images
-from llie_core.recognizers.checkpoints import read_released
+from llie_core.imaging import check_images, check_shapes
+from llie_core.names import check_choice
+from llie_core.recognizers.base import Recognizer
 from llie_core.recognizers.heatmaps import (
     DECODING_KERNEL,
     STRIDE,
@@ -40,6 +41,7 @@ from llie_core.recognizers.heatmaps import (
     inside_only,
     pose_loss,
 )
+from llie_core.tensors import read_released
 
 LIGHTS = {"low": 0, "well": 1}  # name → set of batch norm
 MEAN_LEVEL = 0.4  # what low-light channels are scaled to
@@ -244,9 +246,9 @@ class CPN(Recognizer):
         scale_input: bool = False,
     ):
         super().__init__()
-        _check_choice("backbone", backbone, BACKBONES)
-        _check_choice("joints", joints, FLIP_PAIRS)
-        _check_choice("light", light, LIGHTS)
+        check_choice(BACKBONES, backbone=backbone)
+        check_choice(FLIP_PAIRS, joints=joints)
+        check_choice(LIGHTS, light=light)
         self.name, self.joints, self.light = backbone, joints, light
         self.scale_input = scale_input
         shape = BACKBONES[backbone]
@@ -268,7 +270,7 @@ class CPN(Recognizer):
             mean: (B, 3), for `scale_input`; see `scale_to_mean`.
         """
         light = self.light if light is None else light
-        _check_choice("light", light, LIGHTS)
+        check_choice(LIGHTS, light=light)
         x = self._prepared(images, light, mean)
         levels, maps = self.global_net(self.backbone(x, LIGHTS[light]))
         return maps, self.refine_net(levels)
@@ -294,7 +296,7 @@ class CPN(Recognizer):
         Raises:
             ValueError: joints of another shape.
         """
-        check_images(images)
+        check_shapes("CPN.loss", images=images)
         joints = torch.as_tensor(targets["joints"], dtype=torch.float32, device=images.device)
         if joints.shape != (len(images), self.joints, 3):
             raise ValueError(
@@ -324,7 +326,7 @@ class CPN(Recognizer):
             mean of a person's, as OKS AP ranks them (the released code multiplies them by the
             score of the box, which is 1 for annotated boxes).
         """
-        check_images(images)
+        check_images("CPN.predict", images=images)
         images = _padded(images)  # before mirroring, so that the cells of both maps coincide
         _, maps = self(images, light, mean)
         if flip:
@@ -419,11 +421,6 @@ def released_names() -> dict[str, str]:
                     sets = (f"{theirs}.bns.{light}", f"{mine}.sets.{light}")
                     names |= {f"{sets[0]}.{part}": f"{sets[1]}.{part}" for part in norm}
     return names
-
-
-def _check_choice(name: str, value, known) -> None:
-    if value not in known:
-        raise ValueError(f"{name}={value!r}: choose one of {', '.join(map(str, known))}")
 
 
 def _padded(images: Tensor) -> Tensor:

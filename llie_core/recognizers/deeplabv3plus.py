@@ -12,12 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from llie_core.recognizers.base import Recognizer, check_images
-from llie_core.recognizers.checkpoints import read_released
+from llie_core.imaging import check_images, check_shapes
+from llie_core.recognizers.base import Recognizer
+from llie_core.tensors import read_released
 
 IGNORED = 255
 STRIDE = 16  # sizes are padded to a multiple of it
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class DeepLabV3Plus(Recognizer):
@@ -32,14 +32,12 @@ class DeepLabV3Plus(Recognizer):
         super().__init__()
         self.classes = classes
         self.network = _library_model(encoder, classes)
-        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(3, 1, 1), persistent=False)
+        self.hold_imagenet_statistics()
         if frozen:
             self.freeze()
 
     def logits(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) → (B, classes, H, W); borders are repeated up to a multiple of 16."""
-        check_images(images)
         height, width = images.shape[-2:]
         x = (images - self.mean) / self.std
         x = F.pad(x, (0, -width % STRIDE, 0, -height % STRIDE), mode="replicate")
@@ -50,6 +48,7 @@ class DeepLabV3Plus(Recognizer):
 
         targets: (B, H, W) int64 class ids, 255 ignored.
         """
+        check_shapes("DeepLabV3Plus.loss", images=images)
         summed = F.cross_entropy(
             self.logits(images), targets, ignore_index=IGNORED, reduction="sum"
         )
@@ -59,6 +58,7 @@ class DeepLabV3Plus(Recognizer):
     @torch.no_grad()
     def predict(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) → the likeliest class of every pixel, (B, H, W) int64."""
+        check_images("DeepLabV3Plus.predict", images=images)
         return self.logits(images).argmax(dim=1)
 
     def load_released_weights(self, path) -> None:
@@ -68,7 +68,8 @@ class DeepLabV3Plus(Recognizer):
             FileNotFoundError: no such file.
             ValueError: not a tensors-only checkpoint, or other names or shapes than this model's.
         """
-        self.network.load_state_dict(read_released(path, self.network.state_dict()))
+        state = read_released(path, self.network.state_dict(), safetensors=True)
+        self.network.load_state_dict(state)
 
 
 def _library_model(encoder: str, classes: int):

@@ -18,13 +18,13 @@ from torchvision.models.detection.fcos import FCOS, FCOSHead
 from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import FeaturePyramidNetwork
 
-from llie_core.recognizers.base import Recognizer, check_images
+from llie_core.imaging import check_images, check_shapes
+from llie_core.recognizers.base import Recognizer
 from llie_core.recognizers.targets import Objects, best_detections, checked_objects
 
 STRIDES = (4, 8, 16, 32)
 WIDTHS = (48, 96, 128, 128)  # channels at these strides
 PYRAMID = 64  # channels of the feature pyramid and the heads
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet
 NEVER = -100.0  # a logit whose probability, loss and gradient are 0
 
 
@@ -46,8 +46,7 @@ class LightDetector(Recognizer):
             anchor_generator=AnchorGenerator(tuple((s,) for s in STRIDES), ratios),
             head=FCOSHead(PYRAMID, 1, classes, num_convs=2),
         )
-        self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(STD).view(3, 1, 1), persistent=False)
+        self.hold_imagenet_statistics()
         if frozen:
             self.freeze()
 
@@ -75,7 +74,7 @@ class LightDetector(Recognizer):
         Returns:
             `total` and its parts `class`, `box` and `centerness`, scalars.
         """
-        check_images(images)
+        check_shapes("LightDetector.loss", images=images)
         objects = checked_objects(targets, images, self.classes)
         outputs, places, counts = self._outputs(images)
         ignored = torch.stack([_ignored(places, o) for o in objects])  # (B, A)
@@ -108,7 +107,7 @@ class LightDetector(Recognizer):
             one dict per image: `boxes` (N, 4) xyxy in pixels, cut to the image, `scores` (N,),
             descending, and `labels` (N,).
         """
-        check_images(images)
+        check_images("LightDetector.predict", images=images)
         outputs, places, _ = self._outputs(images)
         centerness = outputs["bbox_ctrness"].sigmoid()  # (B, A, 1)
         scores = (outputs["cls_logits"].sigmoid() * centerness).sqrt()  # (B, A, classes)

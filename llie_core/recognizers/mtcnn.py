@@ -20,7 +20,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.ops import box_iou, roi_align
 
-from llie_core.recognizers.base import Recognizer, check_images
+from llie_core.imaging import check_images, check_shapes
+from llie_core.recognizers.base import Recognizer
 
 # Name, side of the input window, layer that gives the class before softmax (0 other, 1 face).
 STAGES = (("pnet", 12, "conv4_1"), ("rnet", 24, "dense5_1"), ("onet", 48, "dense6_1"))
@@ -97,7 +98,7 @@ class MTCNN(Recognizer):
             `total` and, for each network, `<network>_class` and `<network>_box` (before the
             weight of 0.5), all scalars.
         """
-        check_images(images)
+        check_shapes("MTCNN.loss", images=images)
         faces = _Faces.of(targets, images, self.min_face_size)
         windows = self._draw(faces, *images.shape[2:], batch=len(images))
         images = images.to(self._dtype)
@@ -131,7 +132,7 @@ class MTCNN(Recognizer):
             (N,), O-Net's face probability, descending. N is 0 where nothing is found and where
             the image is smaller than `min_face_size`.
         """
-        check_images(images)
+        check_images("MTCNN.predict", images=images)
         height, width = images.shape[2:]
         pixels = 255 * images.to(self._dtype).permute(0, 2, 3, 1)  # (B, H, W, 3)
         if min(height, width) * (12.0 / self.min_face_size) < 12:  # not one level of the pyramid

@@ -15,11 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from llie_core.recognizers.base import Recognizer, check_images
+from llie_core.imaging import check_images, check_shapes
+from llie_core.recognizers.base import Recognizer
 from llie_core.recognizers.targets import checked_masks
 
 WIDTHS = (16, 32, 48, 64, 96)  # channels at strides 2, 4, 8, 16, 32
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet
 
 
 class SaliencyNet(Recognizer):
@@ -43,8 +43,7 @@ class SaliencyNet(Recognizer):
         )
         self.up = nn.ModuleList([_convolution(i + o, o) for i, o in pairwise(reversed(WIDTHS))])
         self.head = nn.Conv2d(WIDTHS[0], 1, 3, padding=1)
-        self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(STD).view(3, 1, 1), persistent=False)
+        self.hold_imagenet_statistics()
         if frozen:
             self.freeze()
 
@@ -78,7 +77,7 @@ class SaliencyNet(Recognizer):
         Returns:
             `total` and its two parts `bce` and `iou`, scalars.
         """
-        check_images(images)
+        check_shapes("SaliencyNet.loss", images=images)
         masks = checked_masks(targets, images)
         logits = self._logits(images)
         terms = {
@@ -90,7 +89,7 @@ class SaliencyNet(Recognizer):
     @torch.no_grad()
     def predict(self, images: Tensor) -> Tensor:
         """Saliency (B, 1, H, W) in [0, 1] of images (B, 3, H, W)."""
-        check_images(images)
+        check_images("SaliencyNet.predict", images=images)
         return self._logits(images).sigmoid()
 
     def _logits(self, images: Tensor) -> Tensor:

@@ -31,8 +31,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.ops import DeformConv2d
 
-from llie_core.recognizers.base import Recognizer, check_images
-from llie_core.recognizers.checkpoints import read_released
+from llie_core.imaging import IMAGENET_MEAN, check_images, check_shapes
+from llie_core.names import check_choice
+from llie_core.recognizers.base import Recognizer
 from llie_core.recognizers.tinaface_head import (
     ANCHORS,
     decode,
@@ -42,8 +43,9 @@ from llie_core.recognizers.tinaface_head import (
     scaled_size,
     visible_faces,
 )
+from llie_core.tensors import read_released
 
-MEAN = (123.675, 116.28, 103.53)  # of ImageNet, red first, of 0–255; nothing is divided by
+MEAN = tuple(255 * mean for mean in IMAGENET_MEAN)  # of 0–255; nothing is divided by
 MULTIPLE = 32  # the sides of the network's input are multiples of it
 FACE_PRIOR = 0.01  # probability of a face that an untrained head gives
 
@@ -87,8 +89,7 @@ class TinaFace(Recognizer):
         test_size: tuple[int, int] | str | None = "own",
     ):
         super().__init__()
-        if backbone not in DESIGNS:
-            raise ValueError(f"backbone={backbone!r}: choose one of {', '.join(DESIGNS)}")
+        check_choice(DESIGNS, backbone=backbone)
         self.name, self.design = backbone, DESIGNS[backbone]
         self.test_size = self.design.test_size if test_size == "own" else _checked_size(test_size)
         channels, groups = self.design.channels, self.design.groups
@@ -136,7 +137,7 @@ class TinaFace(Recognizer):
         Returns:
             `total`, `class`, `box` and `iou` (before the weight of 2), scalars.
         """
-        check_images(images)
+        check_shapes("TinaFace.loss", images=images)
         faces = visible_faces(targets, images)
         return detection_loss(*self(self._prepared(images)), faces)
 
@@ -153,7 +154,7 @@ class TinaFace(Recognizer):
             one dict per image: `boxes` (N, 4) xyxy in pixels, cut to the image and at least 9
             high, and `scores` (N,) in [0, 1], descending.
         """
-        check_images(images)
+        check_images("TinaFace.predict", images=images)
         height, width = images.shape[2:]
         x = images.to(self._dtype)
         inside = scaled_size((height, width), self.test_size)

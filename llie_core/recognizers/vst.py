@@ -30,16 +30,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from llie_core.recognizers.base import Recognizer, check_images
-from llie_core.recognizers.checkpoints import read_released
+from llie_core.imaging import check_images, check_shapes
+from llie_core.recognizers.base import Recognizer
 from llie_core.recognizers.targets import checked_masks
+from llie_core.tensors import read_released
 
 SIZE = 224  # side of the image that the network sees
 WIDTH = 384  # of the tokens at stride 16
 TOKEN = 64  # width of the tokens at strides 8 and 4
 HEADS = 6
 LOSS_WEIGHTS = (0.5, 0.5, 0.8, 1.0)  # of the predictions at strides 16, 8, 4, 1
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet
 
 
 class VST(Recognizer):
@@ -55,8 +55,7 @@ class VST(Recognizer):
         self.encoder = Encoder()
         self.convertor = Transformer(depth=4, heads=HEADS)
         self.decoder = Decoder()
-        self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(STD).view(3, 1, 1), persistent=False)
+        self.hold_imagenet_statistics()
         if frozen:
             self.freeze()
 
@@ -84,7 +83,7 @@ class VST(Recognizer):
         Returns:
             `total`, and its two parts `saliency` and `contour`, weights included; scalars.
         """
-        check_images(images)
+        check_shapes("VST.loss", images=images)
         masks = (checked_masks(targets, images) > 0.5).to(self.mean)
         saliency, contour = self(self._resized(images))
         terms = {
@@ -96,7 +95,7 @@ class VST(Recognizer):
     @torch.no_grad()
     def predict(self, images: Tensor) -> Tensor:
         """Saliency (B, 1, H, W) in [0, 1] of images (B, 3, H, W), resized back bilinearly."""
-        check_images(images)
+        check_images("VST.predict", images=images)
         saliency = self(self._resized(images))[0][-1].sigmoid()
         return _resize(saliency, images.shape[2:]).clamp(0, 1)
 

@@ -22,7 +22,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from llie_core.recognizers.base import Recognizer, check_images
+from llie_core.imaging import check_images, check_shapes
+from llie_core.recognizers.base import Recognizer
 from llie_core.recognizers.targets import Objects, best_detections, checked_objects
 from llie_core.recognizers.yolov4_loss import yolov4_loss
 
@@ -75,7 +76,7 @@ class YOLOv4(Recognizer):
         Returns:
             `total` and its parts `box`, `objectness` and `class`, weights included; scalars.
         """
-        check_images(images)
+        check_shapes("YOLOv4.loss", images=images)
         objects = checked_objects(targets, images, self.classes)
         x, scale, offset = letterbox(images.to(self.anchors.dtype), self.test_size)
         moved = [
@@ -105,7 +106,7 @@ class YOLOv4(Recognizer):
             one dict per image: `boxes` (N, 4) xyxy in pixels, cut to the image, `scores` (N,),
             descending, and `labels` (N,).
         """
-        check_images(images)
+        check_images("YOLOv4.predict", images=images)
         x, scale, offset = letterbox(images.to(self.anchors.dtype), self.test_size)
         boxes, objectness, classes = self.decode(self(x))
         boxes = (boxes - offset) / scale
