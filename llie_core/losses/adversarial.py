@@ -12,9 +12,10 @@ Differs from the paper:
   generator.
 """
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from llie_core.imaging import full_precision
 
 
 def generator_adversarial(logits_fake: Tensor) -> Tensor:
@@ -31,7 +32,7 @@ def generator_adversarial(logits_fake: Tensor) -> Tensor:
     Returns:
         Scalar, the mean over all logits (patches and images).
     """
-    return F.softplus(-_full_precision(logits_fake)).mean()
+    return F.softplus(-full_precision(logits_fake)).mean()
 
 
 def discriminator_loss(logits_real: Tensor, logits_fake: Tensor) -> Tensor:
@@ -47,10 +48,6 @@ def discriminator_loss(logits_real: Tensor, logits_fake: Tensor) -> Tensor:
     Returns:
         Scalar, the sum of the two means.
     """
-    real = F.softplus(-_full_precision(logits_real)).mean()
-    fake = F.softplus(_full_precision(logits_fake)).mean()
+    real = F.softplus(-full_precision(logits_real)).mean()
+    fake = F.softplus(full_precision(logits_fake)).mean()
     return real + fake  # Eq. (5), (6)
-
-
-def _full_precision(x: Tensor) -> Tensor:
-    return x.to(torch.promote_types(x.dtype, torch.float32))

@@ -22,6 +22,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from llie_core.imaging import check_alike, full_precision
+from llie_core.names import check_choice
+
 HUES = ("printed", "circular")
 DETAIL_TARGETS = ("image", "target")
 # Least value and chroma that hue and saturation divide by: one step of an 8-bit image.
@@ -44,10 +47,10 @@ def huber(prediction: Tensor, target: Tensor, delta: float = 0.1) -> Tensor:
     Raises:
         ValueError: other shapes than each other's, or δ ≤ 0.
     """
-    _check_shapes(prediction, target)
+    check_alike("huber", prediction, target)
     if not delta > 0:
         raise ValueError(f"huber needs delta > 0, got {delta}")
-    return F.huber_loss(_full_precision(prediction), _full_precision(target), delta=delta)
+    return F.huber_loss(full_precision(prediction), full_precision(target), delta=delta)
 
 
 def rgb_to_hsv(rgb: Tensor) -> Tensor:
@@ -120,10 +123,10 @@ def colour_loss(prediction: Tensor, target: Tensor, hue: str = "printed") -> Ten
     Raises:
         ValueError: unknown hue, or other shapes than each other's.
     """
-    _check_choice("hue", hue, HUES)
-    _check_shapes(prediction, target)
-    h_p, s_p, _ = rgb_to_hsv(_full_precision(prediction).clamp(0, 1)).unbind(dim=1)  # (B, H, W)
-    h_t, s_t, _ = rgb_to_hsv(_full_precision(target).clamp(0, 1)).unbind(dim=1)
+    check_choice(HUES, hue=hue)
+    check_alike("colour_loss", prediction, target)
+    h_p, s_p, _ = rgb_to_hsv(full_precision(prediction).clamp(0, 1)).unbind(dim=1)  # (B, H, W)
+    h_t, s_t, _ = rgb_to_hsv(full_precision(target).clamp(0, 1)).unbind(dim=1)
     if hue == "circular":
         h_p, h_t = _on_circle(h_p), _on_circle(h_t)  # (B, 2, H, W)
     l_h = cosine_distance(h_p, h_t)  # Eq. (5)
@@ -158,14 +161,14 @@ def neid_loss(
     Raises:
         ValueError: an unknown choice, or outputs that are not of the size of their targets.
     """
-    _check_choice("detail_target", detail_target, DETAIL_TARGETS)
+    check_choice(DETAIL_TARGETS, detail_target=detail_target)
     image, target = outputs["image"], batch["target"]
     terms = {"huber": huber(image, target, delta), "colour": colour_loss(image, target, hue)}
     total = terms["huber"] + lambda_colour * terms["colour"]
     if "detail" in outputs:
         detail, wanted = outputs["detail"], batch[detail_target]
-        _check_shapes(detail, wanted)
-        terms["mse"] = F.mse_loss(_full_precision(detail), _full_precision(wanted))  # Eq. (3)
+        check_alike("neid_loss", detail, wanted)
+        terms["mse"] = F.mse_loss(full_precision(detail), full_precision(wanted))  # Eq. (3)
         total = total + lambda_mse * terms["mse"]  # Eq. (7)
     return {"total": total, **terms}
 
@@ -174,19 +177,3 @@ def _on_circle(hue: Tensor) -> Tensor:
     """Hues (B, H, W) in turns → points (B, 2, H, W) of the unit circle."""
     angle = 2 * math.pi * hue
     return torch.stack([angle.cos(), angle.sin()], dim=1)
-
-
-def _full_precision(x: Tensor) -> Tensor:
-    return x.to(torch.promote_types(x.dtype, torch.float32))
-
-
-def _check_shapes(prediction: Tensor, target: Tensor) -> None:
-    # Broadcasting would compare every image with every other and give a number all the same.
-    if prediction.shape != target.shape:
-        shapes = f"{tuple(prediction.shape)} and {tuple(target.shape)}"
-        raise ValueError(f"prediction and target must have one shape, got {shapes}")
-
-
-def _check_choice(name: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise ValueError(f"{name}={value!r}: choose one of {', '.join(known)}")

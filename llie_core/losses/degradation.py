@@ -27,6 +27,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
+from llie_core.imaging import check_alike, full_precision
 from llie_core.losses.adversarial import discriminator_loss, generator_adversarial
 from llie_core.losses.paired import charbonnier
 
@@ -54,11 +55,9 @@ def kl_of_images(image: Tensor, other: Tensor) -> Tensor:
     Raises:
         ValueError: the shapes differ.
     """
-    if image.shape != other.shape:
-        shapes = f"{tuple(image.shape)} and {tuple(other.shape)}"
-        raise ValueError(f"kl_of_images: images have shapes {shapes}, expected equal ones")
-    log_p = _full_precision(image).flatten(1).log_softmax(dim=1)  # (B, C·H·W)
-    log_q = _full_precision(other).flatten(1).log_softmax(dim=1)
+    check_alike("kl_of_images", image, other)
+    log_p = full_precision(image).flatten(1).log_softmax(dim=1)  # (B, C·H·W)
+    log_q = full_precision(other).flatten(1).log_softmax(dim=1)
     return (log_p.exp() * (log_p - log_q)).sum(dim=1).mean()  # Eq. (6)
 
 
@@ -142,7 +141,7 @@ def degradation_monitor(
         minimum over the pixels of a channel, both means over channels and images; `collapsed`,
         a bool: the deviation is below the threshold.
     """
-    values = _full_precision(degradation).flatten(2)  # (B, 3, H·W)
+    values = full_precision(degradation).flatten(2)  # (B, 3, H·W)
     std = values.std(dim=2, correction=0).mean()
     span = (values.amax(dim=2) - values.amin(dim=2)).mean()
     return {"degradation_std": std, "degradation_range": span, "collapsed": std < threshold}
@@ -281,7 +280,3 @@ def _similarity(image: Tensor, target: Tensor, ssim: Callable | None) -> Tensor:
     if image.requires_grad and not value.requires_grad:
         raise ValueError("ssim has no gradient; pass one that is differentiable")
     return value
-
-
-def _full_precision(x: Tensor) -> Tensor:
-    return x.to(torch.promote_types(x.dtype, torch.float32))

@@ -21,6 +21,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from llie_core.imaging import check_alike, full_precision, ssim_map
+
 EDGE_WEIGHT = 0.05
 _KERNEL = (0.05, 0.25, 0.4, 0.25, 0.05)
 
@@ -42,10 +44,8 @@ def charbonnier(prediction: Tensor, target: Tensor, eps: float = 1e-3) -> Tensor
     Raises:
         ValueError: the shapes differ.
     """
-    if prediction.shape != target.shape:
-        shapes = f"{tuple(prediction.shape)} and {tuple(target.shape)}"
-        raise ValueError(f"prediction and target have shapes {shapes}, expected equal ones")
-    difference = _full_precision(prediction) - _full_precision(target)
+    check_alike("charbonnier", prediction, target)
+    difference = full_precision(prediction) - full_precision(target)
     return (difference.square() + eps**2).sqrt().mean()  # Eq. (8)
 
 
@@ -75,7 +75,7 @@ def laplacian(image: Tensor) -> Tensor:
     The image minus what is left of it after blurring, dropping every other row and column,
     putting zeros in their place and blurring again.
     """
-    image = _full_precision(image)
+    image = full_precision(image)
     height, width = image.shape[-2:]
     kept = image.new_zeros(1, 1, height, width)
     kept[..., ::2, ::2] = 1
@@ -114,11 +114,9 @@ def jcrnet_loss(outputs: Mapping[str, Tensor], batch: Mapping) -> dict[str, Tens
 
 
 def structural_similarity(prediction: Tensor, target: Tensor) -> Tensor:
-    r"""SSIM, differentiable, for losses: 11×11 Gaussian of 1.5, where the window lies inside.
+    """SSIM of each image, differentiable: the mean of `imaging.ssim_map`.
 
-    Z. Wang, A. C. Bovik, H. R. Sheikh, E. P. Simoncelli, "Image quality assessment: from error
-    visibility to structural similarity", IEEE TIP 2004, with K1 0.01, K2 0.03 and range 1, channel
-    by channel. It is the number of the metric `ssim` in its default form, in float32 and for any
+    It is the number of the metric `ssim` in its default form, in at least float32 and for any
     values, so also for an output that is not clamped. Images narrower than the window get one of
     their own size.
 
@@ -131,29 +129,8 @@ def structural_similarity(prediction: Tensor, target: Tensor) -> Tensor:
     Raises:
         ValueError: the shapes differ.
     """
-    if prediction.shape != target.shape:
-        shapes = f"{tuple(prediction.shape)} and {tuple(target.shape)}"
-        raise ValueError(f"prediction and target have shapes {shapes}, expected equal ones")
-    x, y = _full_precision(prediction), _full_precision(target)
-
-    def local(image: Tensor) -> Tensor:
-        for axis in (2, 3):
-            side = min(11, image.shape[axis])
-            offsets = torch.arange(side, dtype=image.dtype, device=image.device) - (side - 1) / 2
-            weights = torch.exp(-offsets.square() / (2 * 1.5**2))
-            shape = [1, 1, 1, 1]
-            shape[axis] = side
-            kernel = (weights / weights.sum()).view(shape).expand(image.shape[1], 1, *shape[2:])
-            image = F.conv2d(image, kernel, groups=image.shape[1])
-        return image
-
-    mean_x, mean_y = local(x), local(y)
-    var_x = local(x * x) - mean_x.square()
-    var_y = local(y * y) - mean_y.square()
-    covariance = local(x * y) - mean_x * mean_y
-    c1, c2 = 0.01**2, 0.03**2
-    similarity = (2 * mean_x * mean_y + c1) * (2 * covariance + c2)
-    similarity = similarity / ((mean_x.square() + mean_y.square() + c1) * (var_x + var_y + c2))
+    check_alike("structural_similarity", prediction, target)
+    similarity = ssim_map(full_precision(prediction), full_precision(target))
     return similarity.flatten(1).mean(dim=1)
 
 
@@ -164,7 +141,3 @@ def _blur(image: Tensor, present: Tensor) -> Tensor:
     channels = image.shape[1]
     total = F.conv2d(image, kernel.expand(channels, 1, 5, 5), padding=2, groups=channels)
     return total / F.conv2d(present, kernel, padding=2)
-
-
-def _full_precision(x: Tensor) -> Tensor:
-    return x.to(torch.promote_types(x.dtype, torch.float32))

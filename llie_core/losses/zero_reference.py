@@ -20,6 +20,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from llie_core.imaging import full_precision
+from llie_core.names import check_choice, unknown
+
 FORMS = ("released", "thesis")
 SPATIAL_PATCH = 4
 
@@ -51,7 +54,7 @@ def spatial_consistency(enhanced: Tensor, original: Tensor, form: str = "release
     Returns:
         Scalar, the mean over the batch.
     """
-    _check_form(form)
+    check_choice(FORMS, form=form)
     y, i = _regions(enhanced, SPATIAL_PATCH), _regions(original, SPATIAL_PATCH)  # (B, 1, h, w)
     if form == "released":
         # Differences are linear, so those of Y − I do; the frame of zeros is the outside.
@@ -87,7 +90,7 @@ def exposure_control(
     Raises:
         ValueError: `exposure` is a tensor of another shape than () or (B,).
     """
-    _check_form(form)
+    check_choice(FORMS, form=form)
     y = _regions(enhanced, patch)  # (B, 1, h, w)
     if isinstance(exposure, Tensor) and exposure.ndim:
         if exposure.shape != y.shape[:1]:
@@ -114,8 +117,8 @@ def colour_constancy(enhanced: Tensor, form: str = "released", epsilon: float = 
     Returns:
         Scalar, the mean over the batch.
     """
-    _check_form(form)
-    means = _full_precision(enhanced).mean(dim=(2, 3))  # (B, 3)
+    check_choice(FORMS, form=form)
+    means = full_precision(enhanced).mean(dim=(2, 3))  # (B, 3)
     squares = (means - means.roll(1, dims=1)).square()  # (B, 3): R−B, G−R, B−G
     if form == "thesis":
         return squares.sum(dim=1).mean()  # Eq. (3.10)
@@ -143,8 +146,8 @@ def illumination_smoothness(curve_maps: Tensor, form: str = "released") -> Tenso
     Raises:
         ValueError: form "thesis" and C is no multiple of 3.
     """
-    _check_form(form)
-    a = _full_precision(curve_maps)
+    check_choice(FORMS, form=form)
+    a = full_precision(curve_maps)
     batch, channels, height, width = a.shape
     down, across = a.diff(dim=2), a.diff(dim=3)  # (B, C, H-1, W), (B, C, H, W-1)
     if form == "released":
@@ -206,27 +209,18 @@ def darkening_loss(outputs: Mapping[str, Tensor], batch: Mapping) -> dict[str, T
     )
 
 
-def _full_precision(x: Tensor) -> Tensor:
-    return x.to(torch.promote_types(x.dtype, torch.float32))
-
-
 def _regions(images: Tensor, patch: int) -> Tensor:
     """Mean brightness of patch×patch regions: (B, 3, H, W) → (B, 1, H // patch, W // patch)."""
-    grey = _full_precision(images).mean(dim=1, keepdim=True)
+    grey = full_precision(images).mean(dim=1, keepdim=True)
     height, width = grey.shape[-2:]
     return F.avg_pool2d(grey, (min(patch, height), min(patch, width)))
-
-
-def _check_form(form: str) -> None:
-    if form not in FORMS:
-        raise ValueError(f"form={form!r}: choose one of {', '.join(FORMS)}")
 
 
 def _known_weights(weights: str | Mapping[str, float]) -> Mapping[str, float]:
     """Weights by name or as given, with exactly the four terms."""
     if isinstance(weights, str):
         if weights not in WEIGHTS:
-            raise ValueError(f"unknown weights {weights!r}; known: {', '.join(WEIGHTS)}")
+            raise unknown("weights", weights, WEIGHTS)
         return WEIGHTS[weights]
     terms = set(WEIGHTS["zero_dce"])
     if set(weights) != terms:
