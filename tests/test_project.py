@@ -244,7 +244,7 @@ def modules_after(statement):
 
 PLOTTING = {"matplotlib", "seaborn", "pandas", "IPython", "papermill", "nbconvert", "nbformat"}
 HEAVY = PLOTTING | {
-    "skimage", "scipy", "facenet_pytorch", "torchmetrics", "pycocotools", "lpips", "piq",
+    "skimage", "scipy", "facenet_pytorch", "torchmetrics", "pycocotools", "piq",
     "segmentation_models_pytorch",
 }  # fmt: skip
 

@@ -21,6 +21,8 @@ _HOME = {
     "load_protocols": "protocols",
     "evaluate": "protocols",
     "score_pair": "protocols",
+    "mean_defined": "protocols",
+    "why_undefined": "protocols",
 }
 
 __all__ = sorted(_HOME)

@@ -8,10 +8,11 @@ All take `(B, 3, H, W)` float RGB in [0, 1], which is rounded to 8 bits and to 8
 return `(B,)` float64; lower is better. Parameters are the authors' (`llie weights fetch niqe`, …).
 The authors' code is MATLAB; what other ports get wrong is marked "MATLAB:" below, or in matlab.py.
 
-An image with no structure (one flat colour) has no score: the authors' code and this give NaN.
-In exactly flat regions of a picture the authors' NIQE and BRISQUE depend on the sign of rounding
-errors of the local mean. So the window is summed here product by product in float64, row by row,
-which every device rounds alike, rather than by a faster convolution (0.02 apart on a dark picture).
+An image of one grey level has no structure and no score: NaN. (The authors' code gives NaN, too,
+or for some levels a number that only the rounding of the local mean decides.) In exactly flat
+regions of an image their NIQE and BRISQUE depend on the sign of such rounding errors. So the window
+is summed here product by product in float64, row by row, which every device rounds alike, rather
+than by a faster convolution (0.02 apart on a dark image).
 """
 
 import math
@@ -22,8 +23,9 @@ from functools import cache, lru_cache
 import torch
 import torch.nn.functional as F
 
+from llie_core.imaging import check_images
 from llie_core.metrics.matlab import grey_levels, imresize, read_mat, to_tensor
-from llie_core.metrics.quality import by_chunks, check_images
+from llie_core.metrics.quality import by_chunks
 from llie_core.metrics.svm import (
     Classifier,
     Regressor,
@@ -132,7 +134,7 @@ def niqe_features(images: torch.Tensor) -> torch.Tensor:
             blocks = blocks.transpose(2, 3).flatten(1, 2)  # (B, n, side, side)
             scales.append(_niqe_statistics(blocks))
             grey = imresize(grey, 0.5)
-        return torch.cat(scales, dim=-1)
+        return _nan_where_constant(torch.cat(scales, dim=-1), part)
 
     return by_chunks(features, images)
 
@@ -148,7 +150,7 @@ def brisque_features(images: torch.Tensor) -> torch.Tensor:
             # MATLAB: filter2 pads with zeros, so the border looks like an edge of the picture.
             scales.append(_brisque_statistics(normalise(grey, border="constant")))
             grey = imresize(grey, 0.5)
-        return torch.cat(scales, dim=-1)
+        return _nan_where_constant(torch.cat(scales, dim=-1), part)
 
     return by_chunks(features, images)
 
@@ -170,9 +172,16 @@ def sseq_features(images: torch.Tensor) -> torch.Tensor:
             # MATLAB: the picture is uint8, so each smaller one is rounded and clipped (once, after
             # both directions: rounding between them misses the authors' features by 0.02).
             grey = (imresize(grey, 0.5) + 0.5).floor().clamp(0, 255)
-        return torch.stack(statistics, dim=-1)
+        return _nan_where_constant(torch.stack(statistics, dim=-1), part)
 
     return by_chunks(features, images)
+
+
+def _nan_where_constant(features: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
+    """Features (B, …) of images (B, 3, H, W), NaN for an image of one 8-bit grey level."""
+    grey = grey_levels(images).flatten(1)
+    constant = grey.amin(dim=1) == grey.amax(dim=1)
+    return torch.where(constant.view(-1, *[1] * (features.ndim - 1)), torch.nan, features)
 
 
 def normalise(grey: torch.Tensor, border: str) -> torch.Tensor:

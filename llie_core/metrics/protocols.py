@@ -5,21 +5,22 @@ allow to two files or folders, side by side. A protocol of a recognition or cost
 so that its numbers carry a name; they are computed in the rooms' own files.
 """
 
+import math
 import tomllib
 from collections.abc import Callable, Iterable
 from dataclasses import MISSING, dataclass, fields
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
+from llie_core.imaging import LUMA, check_images
 from llie_core.metrics.naturalness import brisque, niqe, sseq
 from llie_core.metrics.quality import (
-    GREY,
     GT_MEAN_DEFINITIONS,
     LPIPS_BACKBONES,
     SSIM_FAMILIES,
-    check_images,
     fsim,
     gt_mean,
     lpips,
@@ -27,7 +28,8 @@ from llie_core.metrics.quality import (
     ssim,
     to_uint8_levels,
 )
-from llie_core.weights import WeightsNotAvailable
+from llie_core.names import unknown
+from llie_core.weights import WeightsNotAvailable, find
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
 _ALLOWED = {
@@ -60,6 +62,7 @@ class Protocol:
     crop: int = 0
     gt_mean: str = "none"
     backbone: str = "none"
+    weights: tuple = ()
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -86,12 +89,50 @@ class Protocol:
         needed = {field.name for field in fields(cls) if field.default is MISSING}
         if missing := needed - entry.keys():
             raise ValueError(f"protocol {name!r}: {', '.join(sorted(missing))} is missing")
-        return cls(**entry)
+        return cls(**entry | {"weights": tuple(entry.get("weights", ()))})
+
+    def missing_weights(self) -> str:
+        """Why it cannot be used here ("not available: llie weights fetch niqe"), or ""."""
+        for name in self.weights:
+            try:
+                find(name)
+            except WeightsNotAvailable:
+                return f"not available: llie weights fetch {name}"
+        return ""
+
+
+class DefinedMean(NamedTuple):
+    """`mean` of the `n` values that are defined, None where none is; `undefined` counts the others.
+
+    What a set's figure says: one identical pair, whose PSNR is infinite, or one image without
+    structure, whose NIQE is NaN, would otherwise decide the mean alone.
+    """
+
+    mean: float | None
+    n: int
+    undefined: int
+
+
+def mean_defined(values: Iterable[float | None]) -> DefinedMean:
+    """Mean over the finite values; None, NaN and Inf are counted as undefined."""
+    values = list(values)
+    defined = [value for value in values if value is not None and math.isfinite(value)]
+    mean = sum(defined) / len(defined) if defined else None
+    return DefinedMean(mean, len(defined), len(values) - len(defined))
+
+
+def why_undefined(value: float) -> str:
+    """Why a metric gives an image no number: the reason for NaN or Inf, "" for a finite value."""
+    if math.isfinite(value):
+        return ""
+    reason = "the image has no structure" if math.isnan(value) else "the two images are identical"
+    return f"undefined: {reason}"
 
 
 @dataclass(frozen=True)
 class ScoreRow:
-    """One line of `llie score`: `value` is the mean over `n` images, or None; `note` says why."""
+    """One line of `llie score`: `value` is the mean over the `n` images that have one, or None;
+    `note` says how many have none, and why."""
 
     protocol: str
     value: float | None
@@ -134,11 +175,11 @@ def evaluate(
     if protocol.inputs not in ("pair", "image"):
         raise ValueError(f"protocol {protocol.id!r} scores {protocol.inputs}, not images")
     if protocol.inputs == "image":
-        check_images(protocol.id, 1, prediction=prediction)
+        check_images(protocol.id, prediction=prediction)
         return _NO_REFERENCE[protocol.metric](_prepare(protocol, prediction))
     if reference is None:
         raise ValueError(f"protocol {protocol.id!r} needs a reference image")
-    check_images(protocol.id, 1, prediction=prediction, reference=reference)
+    check_images(protocol.id, prediction=prediction, reference=reference)
     x, y = _prepare(protocol, prediction), _prepare(protocol, reference)
     if protocol.gt_mean not in ("none", "illumination-ratio"):
         x = gt_mean(x, y, protocol.gt_mean)
@@ -161,8 +202,8 @@ def score_pair(
         protocols: ids; all that take images by default.
 
     Returns:
-        One row a protocol. What could not be scored, and which files have no partner, is in the
-        notes; a protocol without any value has value None.
+        One row a protocol, its value the mean over what is defined (`mean_defined`). What could
+        not be scored and why, and which files have no partner, is in the notes.
 
     Raises:
         FileNotFoundError, ValueError: no such path, no partners at all, unknown protocol; for two
@@ -191,7 +232,7 @@ def _protocol(protocol: str | Protocol) -> Protocol:
     if isinstance(protocol, Protocol):
         return protocol
     if protocol not in load_protocols():
-        raise ValueError(f"no protocol {protocol!r}; there are: {', '.join(load_protocols())}")
+        raise unknown("protocol", protocol, load_protocols())
     return load_protocols()[protocol]
 
 
@@ -217,7 +258,7 @@ def _one_plane(x: torch.Tensor, colour: str) -> torch.Tensor:
     """Luma or grey in all three channels, which leaves the means of PSNR and SSIM what they are."""
     if colour == "rgb":
         return x
-    weights = (65.481, 128.553, 24.966) if colour == "y" else [255 * w for w in GREY]
+    weights = (65.481, 128.553, 24.966) if colour == "y" else [255 * w for w in LUMA]
     offset = 16 if colour == "y" else 0
     plane = (x * x.new_tensor(weights).view(1, 3, 1, 1)).sum(dim=1, keepdim=True) + offset
     return (plane / 255).expand_as(x)
@@ -233,7 +274,7 @@ def _try(protocol: Protocol, x: torch.Tensor, y: torch.Tensor) -> tuple[float, s
         return float("nan"), f"not available: {error}"
     except ValueError as error:
         return float("nan"), str(error)
-    return value, "undefined: the image has no structure" if value != value else ""
+    return value, why_undefined(value)
 
 
 def _row(name: str, values: list[float], reasons: list[str], remarks: list[str]) -> ScoreRow:
@@ -241,8 +282,8 @@ def _row(name: str, values: list[float], reasons: list[str], remarks: list[str])
     if reasons:
         scope = "" if not values else f"{len(reasons)} of {len(values) + len(reasons)}: "
         notes.append(scope + "; ".join(dict.fromkeys(reasons)))
-    mean = sum(values) / len(values) if values else None
-    return ScoreRow(name, mean, len(values), "; ".join(notes + remarks))
+    mean, n, _ = mean_defined(values)
+    return ScoreRow(name, mean, n, "; ".join(notes + remarks))
 
 
 def _read_pair(
