@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from llie_core.imaging import linear_to_srgb, srgb_to_linear
+
 
 @dataclass(frozen=True)
 class Darkening:
@@ -62,16 +64,6 @@ class DarkeningRange:
             read=round(rng.uniform(*self.read), 6),
             seed=int(rng.integers(2**31)),
         )
-
-
-def srgb_to_linear(encoded: np.ndarray) -> np.ndarray:
-    """IEC 61966-2-1 decoding of values in [0, 1]."""
-    return np.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4)
-
-
-def linear_to_srgb(linear: np.ndarray) -> np.ndarray:
-    """IEC 61966-2-1 encoding of values in [0, 1]."""
-    return np.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear ** (1 / 2.4) - 0.055)
 
 
 def darken(image: np.ndarray, parameters: Darkening) -> np.ndarray:

@@ -1,12 +1,13 @@
 """The registry: what is known of every data set before one file of it is read."""
 
-import difflib
 import importlib
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+
+from llie_core.names import unknown
 
 
 @dataclass(frozen=True)
@@ -70,9 +71,7 @@ def dataset_spec(name: str) -> DatasetSpec:
     """The spec of one data set; ValueError naming the known ones."""
     specs = _specs()
     if name not in specs:
-        near = difflib.get_close_matches(name, specs, 1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"no data set {name!r}{hint} (known: {', '.join(specs)})")
+        raise unknown("data set", name, specs)
     return specs[name]
 
 

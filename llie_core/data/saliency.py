@@ -12,10 +12,10 @@ from llie_core.data.images import read_image
 from llie_core.data.masks import read_saliency
 from llie_core.data.registry import find_folder
 from llie_core.data.splits import held_out, split_names
+from llie_core.imaging import LUMA
 
 IMAGES = ("images", "image", "imgs", "img", "RGB", "RGB_left", "left", "V")
 MASKS = ("ground_truth_mask", "GT", "masks", "mask", "gts", "groundtruth")
-LUMA = (0.299, 0.587, 0.114)  # BT.601
 
 
 class SaliencyFolder(FileSet):

@@ -11,7 +11,8 @@ together with the read noise, as in darkening.py.
 
 import numpy as np
 
-from llie_core.data.darkening import linear_to_srgb, quantise
+from llie_core.data.darkening import quantise
+from llie_core.imaging import linear_to_srgb
 from llie_core.synthetic.streets.canvas import CLOUDS, Camera, Canvas, Halo, Light
 from llie_core.synthetic.streets.scene import Scene, Sky
 from llie_core.synthetic.streets.textures import Buffers, cloudy_noise

@@ -10,7 +10,7 @@ from functools import cache
 import numpy as np
 from PIL import Image
 
-from llie_core.data.darkening import srgb_to_linear
+from llie_core.imaging import srgb_to_linear
 from llie_core.synthetic.streets.canvas import (
     ASPHALT,
     BRICK,
