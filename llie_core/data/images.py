@@ -1,7 +1,10 @@
 """Reading and writing image files: every kind a user may have becomes (3, H, W) RGB in [0, 1]."""
 
+import contextlib
 import os
+import re
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,20 +13,26 @@ from torch import Tensor
 
 from llie_core.files import atomic
 
-# What Pillow raises on files that are no images, cut short, damaged or absurdly large.
-_DAMAGED = (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, OverflowError)
+# Pillow's names. It would cut the samples of other kinds, such as JPEG 2000, to 8 bits unasked.
+FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP", "GIF", "PPM")
+_GAP = rb"(?:\s|#[^\r\n]*[\r\n])+"
+_PPM_HEADER = re.compile(rb"P([2356])" + _GAP + rb"(\d+)" + _GAP + rb"(\d+)" + _GAP + rb"(\d+)\s")
+# TIFF's tags, and EXIF's orientation.
+_WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _SAMPLE_FORMAT, _ORIENTATION = 256, 257, 258, 262, 339, 274
 
 
-def read_image(path: str | os.PathLike) -> Tensor:
+def read_image(path: str | os.PathLike, frame: tuple[int, int] | None = None) -> Tensor:
     """Read one image file as RGB.
 
-    Handled: grey and 1-bit (repeated over the channels), palette, CMYK, YCbCr, 16-bit PNG (all
-    sixteen bits are used) and 16-bit grey TIFF, EXIF rotation (applied), several frames (the
+    Handled: grey and 1-bit (repeated over the channels), palette, CMYK, YCbCr, PNG, TIFF and PPM
+    with up to 16 bits a sample (all are used), EXIF rotation (applied), several frames (the
     first). Transparent pixels are composited over black: no light comes from them. Embedded
     colour profiles are not applied.
 
     Args:
         path: the file.
+        frame: (W, H) that the image's annotation names. An image that only EXIF turns away from
+            this size is left as it is stored, so that boxes, joints and masks fit.
 
     Returns:
         float32 tensor (3, H, W), range [0, 1].
@@ -33,21 +42,43 @@ def read_image(path: str | os.PathLike) -> Tensor:
         ValueError: the file is unreadable, truncated or of a kind not handled; the message is one
             line that names it.
     """
-    from PIL import Image
-
     path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"image not found: {path}")
-    try:
-        if _is_16_bit_png(path):
-            pixels = _read_16_bit_png(path)
-        else:
-            with Image.open(path) as image:
-                pixels = _to_float(image)
-    except (*_DAMAGED, RuntimeError, Image.DecompressionBombError) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise ValueError(f"cannot read image {path}: {reason}") from error
+    with _opened(path) as image:
+        orientation = _orientation(image)
+        pixels = _pixels(image, path, orientation)
+        height, width = pixels.shape[:2]
+        if orientation > 4 and frame == (height, width) != (width, height):
+            pixels = _turned(pixels, {6: 8, 8: 6}.get(orientation, orientation))
     return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))  # (3, H, W)
+
+
+def image_size(path: str | os.PathLike) -> tuple[tuple[int, int], int]:
+    """Upright (W, H) of an image file and its EXIF orientation (1 to 8), from the header alone.
+
+    Raises:
+        FileNotFoundError, ValueError: as read_image.
+    """
+    with _opened(Path(path)) as image:
+        orientation = _orientation(image)
+        if image.format == "TIFF":  # versions of Pillow differ in which size they tell
+            width, height = image.tag_v2[_WIDTH], image.tag_v2[_HEIGHT]
+        else:
+            width, height = image.size
+        return (height, width) if orientation > 4 else (width, height), orientation
+
+
+def frame_holding(path: str | os.PathLike, boxes: Tensor) -> tuple[int, int] | None:
+    """(W, H) of the frame that boxes (N, 4) xyxy are in, where their annotation names no size.
+
+    None (upright) unless EXIF swaps the image's sides and the boxes all lie in the image as it is
+    stored, but not in the upright one.
+    """
+    (width, height), orientation = image_size(path)
+    if orientation < 5 or not len(boxes):
+        return None
+    right, bottom = boxes[:, 2:].amax(0).tolist()
+    upright, stored = (right <= w and bottom <= h for w, h in ((width, height), (height, width)))
+    return (height, width) if stored and not upright else None
 
 
 def write_image(path: str | os.PathLike, image: Tensor) -> None:
@@ -78,26 +109,71 @@ def write_image(path: str | os.PathLike, image: Tensor) -> None:
         Image.fromarray(levels.contiguous().numpy()).save(temporary, format="PNG")
 
 
-def _to_float(image) -> np.ndarray:
-    """A Pillow image as (H, W, 3) float32 RGB in [0, 1], upright, transparency over black."""
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator:
+    """The Pillow image of a file, undecoded; what goes wrong inside becomes one line."""
+    from PIL import Image, UnidentifiedImageError
+
+    if not path.is_file():
+        raise FileNotFoundError(f"image not found: {path}")
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            yield image
+    except UnidentifiedImageError as error:
+        kinds = ", ".join(FORMATS)
+        raise ValueError(f"cannot read image {path}: damaged, or not one of {kinds}") from error
+    except Exception as error:  # decoders raise anything on damaged files
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(f"cannot read image {path}: {reason}") from error
+
+
+def _orientation(image) -> int:
+    """EXIF orientation, 1 to 8; to be asked before the image is decoded, which a TIFF forgets."""
+    if image.format == "TIFF":
+        found = image.tag_v2.get(_ORIENTATION, 1)
+    elif image.format == "PNG" and not {"exif", "XML:com.adobe.xmp"} & set(image.info):
+        return 1  # getexif() would decode the pixels to see whether one follows them
+    else:
+        found = image.getexif().get(_ORIENTATION, 1)
+    return found if found in range(1, 9) else 1
+
+
+def _pixels(image, path: Path, orientation: int) -> np.ndarray:
+    """(H, W, 3) float32 RGB in [0, 1], upright, transparency over black."""
+    if image.format == "PNG" and _is_16_bit_png(path):
+        return _turned(_read_16_bit_png(path), orientation)
+    if image.format == "TIFF" and max(image.tag_v2.get(_BITS, (1,))) > 8:
+        return _deep_tiff(image, path, orientation)
+    if image.format == "PPM" and (deep := _deep_ppm(path)) is not None:
+        return deep
+    return _shallow(image)
+
+
+def _shallow(image) -> np.ndarray:
+    """As `_pixels`, for 8 bits a sample and less."""
     from PIL import ImageOps
 
     image.load()
     image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I"):
-        return _grey_to_rgb(np.asarray(image), image.mode)
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
         return _over_black(np.asarray(image.convert("RGBA"), dtype=np.float32) / 255)
-    if image.mode == "F":
-        raise ValueError("floating-point images have no fixed range; save it as 8- or 16-bit")
+    if image.mode == "F" or image.mode.startswith("I"):
+        raise _no_range()
     return np.asarray(image.convert("RGB"), dtype=np.float32) / 255
 
 
-def _grey_to_rgb(values: np.ndarray, mode: str) -> np.ndarray:
-    """16-bit grey levels (H, W) as (H, W, 3) float32; Pillow may hold them as 32-bit "I"."""
-    if values.size and (values.min() < 0 or values.max() > 65535):
-        raise ValueError(f"mode {mode} with values beyond 16 bits")
-    return np.repeat((values / 65535).astype(np.float32)[..., None], 3, axis=2)
+def _no_range() -> ValueError:
+    return ValueError(
+        "floating-point, signed and 32-bit samples have no fixed range; save it as 8- or 16-bit"
+    )
+
+
+def _turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """Stored pixels (H, W, C) made upright."""
+    if orientation in (2, 4, 5, 7):
+        pixels = pixels[:, ::-1]
+    quarters = {1: 0, 2: 0, 3: 2, 4: 2, 5: 1, 6: 3, 7: 3, 8: 1}[orientation]
+    return np.rot90(pixels, quarters)
 
 
 def _over_black(rgba: np.ndarray) -> np.ndarray:
@@ -105,21 +181,83 @@ def _over_black(rgba: np.ndarray) -> np.ndarray:
     return rgba[..., :3] * rgba[..., 3:]
 
 
+def _as_rgb(values: np.ndarray, straight: bool = True) -> np.ndarray:
+    """(H, W, C) in [0, 1], C = 1 to 4 (grey or RGB, then alpha) → (H, W, 3) over black.
+
+    straight: colours are not multiplied by alpha yet.
+    """
+    colours = 1 if values.shape[2] < 3 else 3
+    rgb = np.broadcast_to(values[..., :colours], (*values.shape[:2], 3))
+    if values.shape[2] == colours or not straight:
+        return np.array(rgb)
+    return rgb * values[..., colours:]
+
+
 def _is_16_bit_png(path: Path) -> bool:
     """Whether the file's PNG header says 16 bits a sample (byte 24 is IHDR's bit depth)."""
     with path.open("rb") as file:
         head = file.read(25)
-    return len(head) == 25 and head.startswith(b"\x89PNG\r\n\x1a\n") and head[24] == 16
+    return len(head) == 25 and head[24] == 16
 
 
 def _read_16_bit_png(path: Path) -> np.ndarray:
-    """All sixteen bits of a PNG, which Pillow would cut to eight in colour images."""
+    """All sixteen bits of a PNG as stored, which Pillow would cut to eight in colour images."""
     from torchvision.io import decode_image
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # torchvision 0.29 points to TorchCodec
-        samples = decode_image(str(path), apply_exif_orientation=True)  # (C, H, W) uint16
-    values = samples.numpy().transpose(1, 2, 0).astype(np.float32) / 65535  # (H, W, C)
-    colour, alpha = (values, None) if values.shape[2] % 2 else (values[..., :-1], values[..., -1:])
-    colour = np.broadcast_to(colour, (*colour.shape[:2], 3))  # grey repeats over the channels
-    return np.array(colour) if alpha is None else _over_black(np.dstack([colour, alpha]))
+        samples = decode_image(str(path))  # (C, H, W) uint16
+    return _as_rgb(samples.numpy().transpose(1, 2, 0).astype(np.float32) / 65535)
+
+
+def _deep_tiff(image, path: Path, orientation: int) -> np.ndarray:
+    """A TIFF of 9 to 16 bits a sample; Pillow would cut those in colour to eight."""
+    bits, kind = image.tag_v2[_BITS], image.tag_v2.get(_PHOTOMETRIC)
+    if max(bits) > 16 or set(image.tag_v2.get(_SAMPLE_FORMAT, (1,))) != {1}:
+        raise _no_range()
+    if len(bits) == 1:
+        image.load()  # which makes it upright
+        stored, straight, orientation = np.asarray(image)[..., None], True, 1
+    else:
+        stored, straight = _tiff_samples(path)
+    if kind not in (0, 1, 2):
+        raise ValueError(f"16-bit TIFF of photometric kind {kind}; save it as RGB")
+    values = stored.astype(np.float32) / np.float32(2 ** max(bits) - 1)
+    if kind == 0:  # white is 0
+        values[..., 0] = 1 - values[..., 0]
+    return _turned(_as_rgb(values, straight), orientation)
+
+
+def _tiff_samples(path: Path) -> tuple[np.ndarray, bool]:
+    """The samples (H, W, C) of a TIFF's first page as stored, and whether alpha is straight."""
+    try:
+        from tifffile import TiffFile  # comes with scikit-image
+    except ImportError as error:
+        raise ValueError("16-bit colour TIFF needs the package tifffile") from error
+
+    with TiffFile(path) as file:
+        page = file.pages.first
+        try:
+            samples = page.asarray()
+        except ValueError as error:  # a compression, say, that needs another package
+            raise ValueError(f"{error}; save it uncompressed, or as PNG") from error
+        extra = [int(one) for one in page.extrasamples]
+        if page.planarconfig == 2:  # one plane a channel
+            samples = np.moveaxis(samples, 0, -1)
+    colours = samples.shape[-1] - len(extra)
+    if extra and extra[0] in (1, 2):
+        colours += 1
+    return samples[..., :colours], extra[:1] != [1]
+
+
+def _deep_ppm(path: Path) -> np.ndarray | None:
+    """A PGM or PPM of more than 8 bits a sample, None for others; Pillow would cut it to eight."""
+    content = path.read_bytes()
+    header = _PPM_HEADER.match(content)
+    if header is None or (peak := int(header[4])) < 256:
+        return None
+    if header[1] in b"23":
+        raise ValueError("16-bit samples in plain text; save it as binary PPM or PNG")
+    shape = (int(header[3]), int(header[2]), 1 if header[1] == b"5" else 3)
+    samples = np.frombuffer(content, ">u2", int(np.prod(shape)), header.end()).reshape(shape)
+    return _as_rgb(np.minimum(samples, peak).astype(np.float32) / np.float32(peak))

@@ -5,10 +5,11 @@ import zlib
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from PIL import Image
 
-from llie_core.data.images import read_image, write_image
+from llie_core.data.images import image_size, read_image, write_image
 
 RGB = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
 
@@ -95,12 +96,133 @@ def test_16_bit_grey_tiff(tmp_path):
     np.testing.assert_allclose(image[1].numpy(), samples / 65535, atol=1e-7)
 
 
-@pytest.mark.parametrize("name", ["a.png", "a.tif"])
+DARK = np.random.default_rng(6).integers(0, 640, (8, 10, 3), dtype=np.uint16)  # below 1 % of 65535
+PLANES = np.moveaxis(DARK, -1, 0).copy()
+ALPHA = np.linspace(0, 65535, 80).astype(np.uint16).reshape(8, 10, 1)
+
+
+@pytest.mark.parametrize(
+    ("samples", "options"),
+    [
+        (DARK, {}),
+        (PLANES, {"planarconfig": "separate"}),
+        (DARK, {"byteorder": ">"}),
+        (DARK, {"compression": "zlib", "predictor": 2}),
+        (DARK, {"tile": (16, 16)}),
+        (DARK, {"bigtiff": True}),
+        (np.dstack([DARK, ALPHA]), {"extrasamples": ["unspecified"]}),
+    ],
+    ids=["rgb", "planar", "big-endian", "deflate", "tiled", "bigtiff", "extra"],
+)
+def test_16_bit_colour_tiff_keeps_all_bits(tmp_path, samples, options):
+    tifffile.imwrite(tmp_path / "a.tif", samples, photometric="rgb", **options)
+    assert torch.equal(read_image(tmp_path / "a.tif"), as_tensor(DARK, 65535))
+
+
+@pytest.mark.parametrize(("kind", "factor"), [("unassalpha", ALPHA / 65535), ("assocalpha", 1.0)])
+def test_alpha_of_a_16_bit_tiff(tmp_path, kind, factor):
+    samples = np.dstack([DARK, ALPHA])
+    tifffile.imwrite(tmp_path / "a.tif", samples, photometric="rgb", extrasamples=[kind])
+    torch.testing.assert_close(read_image(tmp_path / "a.tif"), as_tensor(DARK * factor, 65535))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("depth", [8, 16])
+def test_every_orientation_of_a_tiff(tmp_path, orientation, depth):
+    samples = DARK if depth == 16 else (DARK // 3).astype(np.uint8)
+    tag = [(274, "H", 1, orientation, True)]
+    tifffile.imwrite(tmp_path / "a.tif", samples, photometric="rgb", extratags=tag)
+    # EXIF 2.32, tag 274: where the stored first row and column stand in the upright image.
+    upright = {
+        1: samples, 2: samples[:, ::-1], 3: samples[::-1, ::-1], 4: samples[::-1],
+        5: samples.swapaxes(0, 1), 6: samples[::-1].swapaxes(0, 1),
+        7: samples[::-1, ::-1].swapaxes(0, 1), 8: samples.swapaxes(0, 1)[::-1],
+    }[orientation]  # fmt: skip
+    image = read_image(tmp_path / "a.tif")
+    assert torch.equal(image, as_tensor(upright, 2**depth - 1))
+    assert image_size(tmp_path / "a.tif") == (upright.shape[1::-1], orientation)
+    stored = read_image(tmp_path / "a.tif", frame=(10, 8))
+    assert torch.equal(stored, as_tensor(samples if orientation > 4 else upright, 2**depth - 1))
+
+
+def write_tiff(path, width, bits, photometric, body):
+    """A grey TIFF of one row by hand."""
+    tags = [(256, width), (257, 1), (258, bits), (259, 1), (262, photometric), (273, 134), (277, 1),
+            (278, 1), (279, len(body))]  # fmt: skip
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+    head = b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + struct.pack("<I", 0)
+    path.write_bytes(head.ljust(134, b"\0") + body)
+    return path
+
+
+def test_12_bit_grey_tiff_has_its_own_white(tmp_path):
+    path = write_tiff(tmp_path / "a.tif", 2, 12, 1, bytes([0xFF, 0xF0, 0x64]))  # 4095, 100
+    np.testing.assert_allclose(read_image(path)[0, 0], [1, 100 / 4095], atol=1e-7)
+
+
+def test_16_bit_tiff_whose_white_is_zero(tmp_path):
+    path = write_tiff(tmp_path / "a.tif", 2, 16, 0, struct.pack("<HH", 0, 65535 - 9))
+    np.testing.assert_allclose(read_image(path)[0, 0], [1, 9 / 65535], atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("samples", "options", "message"),
+    [
+        (DARK.astype(np.uint32)[..., 0], {}, "no fixed range"),
+        (DARK.astype(np.int16)[..., 0], {}, "no fixed range"),
+        (np.dstack([DARK, ALPHA]), {"photometric": "separated"}, "save it as RGB"),
+    ],
+    ids=["32-bit", "signed", "cmyk"],
+)
+def test_tiffs_that_cannot_be_read_right_are_refused(tmp_path, samples, options, message):
+    tifffile.imwrite(tmp_path / "a.tif", samples, **options)
+    with pytest.raises(ValueError, match=rf"cannot read image .*a\.tif: .*{message}"):
+        read_image(tmp_path / "a.tif")
+
+
+def test_a_compression_of_16_bit_tiff_that_is_not_read_is_named(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", DARK, photometric="rgb")
+    content = bytearray((tmp_path / "a.tif").read_bytes())
+    at = content.index(struct.pack("<HHI", 259, 3, 1))
+    content[at + 8] = 5  # LZW, says the header
+    (tmp_path / "a.tif").write_bytes(content)
+    with pytest.raises(ValueError, match=r"a\.tif: .*LZW.* save it uncompressed, or as PNG"):
+        read_image(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("peak", [1023, 65535])
+@pytest.mark.parametrize(("magic", "channels"), [("P5", 1), ("P6", 3)])
+def test_deep_ppm_keeps_all_levels(tmp_path, magic, channels, peak):
+    samples = DARK[..., :channels]
+    header = f"{magic}\n# made by hand\n10 8\n{peak}\n".encode()
+    (tmp_path / "a.ppm").write_bytes(header + samples.astype(">u2").tobytes())
+    expected = as_tensor(np.broadcast_to(samples, (8, 10, 3)), peak)
+    assert torch.equal(read_image(tmp_path / "a.ppm"), expected)
+    (tmp_path / "a.ppm").write_bytes(header + samples.astype(">u2").tobytes()[:-2])
+    with pytest.raises(ValueError, match=r"cannot read image .*a\.ppm"):
+        read_image(tmp_path / "a.ppm")
+
+
+def test_8_bit_ppm(tmp_path):
+    assert torch.equal(read_image(save(tmp_path, Image.fromarray(RGB), "a.ppm")), as_tensor(RGB))
+
+
+def test_kinds_that_would_lose_bits_are_refused(tmp_path):
+    path = save(tmp_path, Image.fromarray(RGB), "a.jp2")
+    with pytest.raises(ValueError, match=r"a\.jp2: damaged, or not one of PNG, JPEG, TIFF"):
+        read_image(path)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.tif", "a.webp"])
 def test_exif_orientation_is_applied(tmp_path, name):
     exif = Image.Exif()
     exif[0x0112] = 6  # shown after a quarter turn clockwise
-    image = read_image(save(tmp_path, Image.fromarray(RGB), name, exif=exif))
-    assert torch.equal(image, torch.rot90(as_tensor(RGB), -1, (1, 2)))
+    options = {"lossless": True} if name == "a.webp" else {}
+    path = save(tmp_path, Image.fromarray(RGB), name, exif=exif, **options)
+    assert torch.equal(read_image(path), torch.rot90(as_tensor(RGB), -1, (1, 2)))
+    assert image_size(path) == ((5, 7), 6)
+    assert torch.equal(read_image(path, frame=(7, 5)), as_tensor(RGB))
+    assert torch.equal(read_image(path, frame=(9, 9)), read_image(path))
 
 
 def test_exif_orientation_of_a_16_bit_png(tmp_path):
