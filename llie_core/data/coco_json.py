@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from llie_core.data.folders import absent
+from llie_core.data.images import frame_holding
 from llie_core.data.registry import find_folder
 
 
@@ -47,6 +48,13 @@ def present(name: str, images: dict[int, dict], folder: Path, missing: str) -> l
         f"{name}: {len(images) - len(here)} of {len(images)} images of the annotation file "
         f'are not in {folder} (first: {first}); pass missing="skip" to use those that are present'
     )
+
+
+def frame_of(record: dict, path: Path, boxes: list[list[float]]) -> tuple[int, int] | None:
+    """(W, H) that an image's record names; without one, of the frame that its boxes lie in."""
+    if record.get("width") and record.get("height"):
+        return int(record["width"]), int(record["height"])
+    return frame_holding(path, xyxy(boxes))
 
 
 def xyxy(boxes: list[list[float]]) -> Tensor:

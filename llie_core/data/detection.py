@@ -12,8 +12,9 @@ from pathlib import Path
 
 import torch
 
-from llie_core.data.coco_json import coco_files, present, read_coco, xyxy
+from llie_core.data.coco_json import coco_files, frame_of, present, read_coco, xyxy
 from llie_core.data.folders import Entry, FileSet, absent, images_in, match, require
+from llie_core.data.images import frame_holding
 from llie_core.data.registry import find_folder
 
 # In the order of the official class numbers, 1 to 12.
@@ -41,7 +42,7 @@ class Coco(FileSet):
         ordered = sorted(categories, key=lambda category: category["id"])
         self.classes = tuple(category["name"] for category in ordered)
         self._label = {category["id"]: label for label, category in enumerate(ordered)}
-        self._ids = ids
+        self._ids, self._records = ids, images
         for annotation in (a for found in self._annotations.values() for a in found):
             if annotation["category_id"] not in self._label:
                 raise ValueError(f"coco: {source} has no category {annotation['category_id']}")
@@ -50,6 +51,11 @@ class Coco(FileSet):
         entries = [{"name": name, "image": f"{here}/{name}"} for name in names]
         files = [source.relative_to(root).as_posix()]
         super().__init__("coco", root, split, entries, annotations=files)
+
+    def frame(self, index: int) -> tuple[int, int] | None:
+        found = self._annotations.get(self._ids[index], [])
+        record = self._records[self._ids[index]]
+        return frame_of(record, self.path(index), [annotation["bbox"] for annotation in found])
 
     def extras(self, index: int) -> dict:
         found = self._annotations.get(self._ids[index], [])
@@ -87,9 +93,13 @@ class ExDark(FileSet):
         self._numbers = range(12) if label_space == "exdark" else EXDARK_IN_COCO
         super().__init__("exdark", root, split, entries, {"label_space": label_space})
 
+    def frame(self, index: int) -> tuple[int, int] | None:
+        rows, size = _read_annotation(self.path(index, "annotation"))
+        return size or frame_holding(self.path(index), xyxy([box for _, box in rows]))
+
     def extras(self, index: int) -> dict:
         path = self.path(index, "annotation")
-        rows = _read_voc(path) if path.suffix == ".xml" else _read_bbgt(path)
+        rows, _ = _read_annotation(path)
         labels = [self._numbers[_exdark_class(name, path)] for name, _ in rows]
         return _boxes([box for _, box in rows], labels, [False] * len(rows))
 
@@ -148,7 +158,15 @@ def _exdark_class(name: str, path: Path) -> int:
     return EXDARK_CLASSES.index(name)
 
 
-def _read_bbgt(path: Path) -> list[tuple[str, list[float]]]:
+Rows = list[tuple[str, list[float]]]  # class and box x, y, w, h of each object
+
+
+def _read_annotation(path: Path) -> tuple[Rows, tuple[int, int] | None]:
+    """The objects of an annotation file, and (W, H) of its image where it names them."""
+    return _read_voc(path) if path.suffix.lower() == ".xml" else (_read_bbgt(path), None)
+
+
+def _read_bbgt(path: Path) -> Rows:
     """Class and box x, y, w, h of each line "Class x y w h …" after the header "% bbGt"."""
     lines = path.read_text(encoding="utf-8").splitlines()
     try:
@@ -164,14 +182,15 @@ def _whole(row: list[str]) -> bool:
     return True
 
 
-def _read_voc(path: Path) -> list[tuple[str, list[float]]]:
-    """Class and box x, y, w, h of each object of a VOC annotation."""
+def _read_voc(path: Path) -> tuple[Rows, tuple[int, int] | None]:
+    """The objects of a VOC annotation and the (W, H) in it, None where it has none or zeros."""
     try:
-        rows = []
-        for thing in ET.parse(path).getroot().iter("object"):
-            box = [float(thing.findtext(f"bndbox/{e}")) for e in ("xmin", "ymin", "xmax", "ymax")]
+        root, rows = ET.parse(path).getroot(), []
+        for entry in root.iter("object"):
+            box = [float(entry.findtext(f"bndbox/{e}")) for e in ("xmin", "ymin", "xmax", "ymax")]
             corner, extent = box[:2], [box[2] - box[0], box[3] - box[1]]
-            rows.append((thing.findtext("name"), corner + extent))
-        return rows
+            rows.append((entry.findtext("name"), corner + extent))
+        width, height = (int(float(root.findtext(f"size/{s}") or 0)) for s in ("width", "height"))
+        return rows, (width, height) if width and height else None
     except (ET.ParseError, TypeError, ValueError) as error:
         raise ValueError(f"exdark: {path} is no VOC annotation ({error})") from error

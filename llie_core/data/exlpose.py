@@ -50,8 +50,9 @@ class ExLPose(Persons):
         options = {"subset": subset, "light": light, "paired": paired}
         files = [source.relative_to(root).as_posix()]
         super().__init__(
-            "exlpose", root, split, entries, options, annotations=files, persons=persons
-        )
+            "exlpose", root, split, entries, options,
+            annotations=files, persons=persons, records=images,
+        )  # fmt: skip
 
 
 def _key(name: str) -> str:

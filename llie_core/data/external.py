@@ -7,10 +7,12 @@ same protocol as the ones that run here.
 from collections import Counter
 from pathlib import Path
 
+from torch import Tensor
 from torch.utils.data import Dataset
 
-from llie_core.data.folders import bare, images_in, require
+from llie_core.data.folders import bare, images_in, require, size_of
 from llie_core.data.images import read_image
+from llie_core.hashing import file_hash
 
 
 def external_methods(root: str | Path, dataset: str) -> dict[str, Path]:
@@ -70,17 +72,18 @@ class ExternalOutputs(Dataset):
         return [name for _, name, _ in self._chosen]
 
     def describe(self) -> dict:
-        """What identifies the items, for hashes and records: the source and the images' files."""
-        files = [[file, (self.folder / file).stat().st_size] for _, _, file in self._chosen]
+        """What identifies the items, for hashes and records: the source, the images' contents."""
+        files = {file: file_hash(self.folder / file) for _, _, file in self._chosen}
         return {"source": self.source.describe(), "external": files}
 
-    def output(self, index: int):
-        """The image (3, H, W) in [0, 1] alone; the source is not read."""
-        return read_image(self.folder / self._chosen[index][2])
+    def output(self, index: int, frame: tuple[int, int] | None = None) -> Tensor:
+        """The image (3, H, W) in [0, 1] alone; the source is not read. frame: see read_image."""
+        return read_image(self.folder / self._chosen[index][2], frame)
 
     def __getitem__(self, index: int) -> dict:
         place, name, file = self._chosen[index]
-        item, output = self.source[place], self.output(index)
+        item = self.source[place]
+        output = self.output(index, size_of(item["image"]))
         if output.shape != item["image"].shape:
             sizes = [" × ".join(map(str, image.shape[1:])) for image in (output, item["image"])]
             raise ValueError(f"{self.folder / file} is {sizes[0]}, but {name} is {sizes[1]}")

@@ -3,12 +3,13 @@
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from llie_core.data import wider_face
-from llie_core.data.folders import FileSet, absent, images_in, match
+from llie_core.data.folders import FileSet, absent, folder_fingerprint, images_in, match
+from llie_core.data.images import frame_holding
 from llie_core.data.registry import find_folder
 from llie_core.data.splits import held_out, split_names
-from llie_core.runs import folder_fingerprint
 
 
 class WiderFace(wider_face.WiderFace):
@@ -87,7 +88,14 @@ class DarkFace(FileSet):
         options = {"val": val, "seed": seed}
         super().__init__("dark-face", root, split, entries, options, found=len(keys))
 
+    def frame(self, index: int) -> tuple[int, int] | None:
+        return frame_holding(self.path(index), self._boxes(index))
+
     def extras(self, index: int) -> dict:
+        corners = self._boxes(index)
+        return {"boxes": corners, "ignore": (corners[:, 2:] <= corners[:, :2]).any(1)}
+
+    def _boxes(self, index: int) -> Tensor:
         path = self.path(index, "annotation")
         try:
             count, *rows = path.read_text(encoding="utf-8").split("\n")
@@ -97,4 +105,4 @@ class DarkFace(FileSet):
                 raise ValueError(f"{count} faces announced, {len(corners)} found")
         except ValueError as error:
             raise ValueError(f"dark-face: {path}: {error}") from error
-        return {"boxes": corners, "ignore": (corners[:, 2:] <= corners[:, :2]).any(1)}
+        return corners

@@ -1,16 +1,25 @@
 """What the loaders of image folders share: finding files, pairing by name, splitting, identity."""
 
-from collections.abc import Iterable
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from llie_core.data.images import read_image
 from llie_core.data.registry import Absent, checked_spec, dataset_spec
-from llie_core.runs import folder_fingerprint
+from llie_core.hashing import content_hash
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
+# Images and videos in other formats: they are counted and named, not read.
+NOT_READ = (
+    ".heic", ".heif", ".avif", ".jxl", ".jp2", ".j2k", ".gif", ".psd", ".exr", ".hdr", ".dng",
+    ".raw", ".arw", ".cr2", ".cr3", ".nef", ".orf", ".raf", ".rw2", ".pef", ".srw", ".mp4",
+    ".mov", ".avi", ".mkv", ".webm", ".m4v",
+)  # fmt: skip
 
 # An item before it is read: `name`, and role → path relative to the root ("image", "target", …).
 Entry = dict[str, str]
@@ -57,16 +66,22 @@ class FileSet(Dataset):
         }
 
     def __getitem__(self, index: int) -> dict:
-        item = {"image": read_image(self.path(index)), "name": self.entries[index]["name"]}
+        path, frame = self.path(index), self.frame(index)
+        item = {"image": read_image(path, frame), "name": self.entries[index]["name"]}
         item |= self.extras(index)
         for role in ("target", "mask"):
             if role in item and item[role].shape[-2:] != item["image"].shape[-2:]:
                 sizes = [" × ".join(map(str, item[r].shape[-2:])) for r in ("image", role)]
                 raise ValueError(
-                    f"{self.name}: {self.path(index)} is {sizes[0]}, its {role} "
+                    f"{self.name}: {path} is {sizes[0]}, its {role} "
                     f"{self.path(index, role)} is {sizes[1]}"
                 )
+        check_frame(path, size_of(item["image"]), frame)
         return item
+
+    def frame(self, index: int) -> tuple[int, int] | None:
+        """(W, H) of the image that an item's boxes, joints or mask belong to; None: upright."""
+        return None
 
     def extras(self, index: int) -> dict:
         """What the item holds besides image and name."""
@@ -98,21 +113,77 @@ class FileSet(Dataset):
         }
 
 
-def images_in(folder: Path, deep: bool = False, ending: str = "") -> dict[str, str]:
-    """Key → path relative to `folder`, sorted by key.
+def folder_fingerprint(root: Path, names: Iterable[str]) -> str:
+    """Hash of a file list: names and sizes (the contents of large sets are not read)."""
+    return content_hash([(name, (root / name).stat().st_size) for name in sorted(names)])
 
-    The key is the path without suffix and without `ending` ("_leftImg8bit"); files that lack the
-    ending are passed over. deep: subfolders too. ValueError where two files have one key.
+
+def size_of(image: Tensor) -> tuple[int, int]:
+    """(W, H) of an image (…, H, W)."""
+    height, width = image.shape[-2:]
+    return width, height
+
+
+def check_frame(path: Path, size: tuple[int, int], frame: tuple[int, int] | None) -> None:
+    """ValueError where an image has another size (W, H) than its annotation says."""
+    if frame not in (None, size):
+        raise ValueError(
+            f"{path} is {size[0]}×{size[1]}, its annotation is for {frame[0]}×{frame[1]}; use the "
+            "image that was annotated, or scale the annotation"
+        )
+
+
+def files_in(folder: Path, deep: bool = False) -> list[Path]:
+    """The files of a folder, sorted; deep: of its subfolders too.
+
+    Hidden files and folders (".ipynb_checkpoints") are left out. Links are followed, but not back
+    to a folder above themselves.
+    """
+    return sorted(_walk(folder, deep, ()))
+
+
+def _walk(folder: Path, deep: bool, above: tuple) -> Iterator[Path]:
+    status = folder.stat()
+    place = (status.st_dev, status.st_ino)
+    if place in above:
+        return
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if not entry.is_dir():
+                yield folder / entry.name
+            elif deep:
+                yield from _walk(folder / entry.name, deep, (*above, place))
+
+
+def images_in(folder: Path, deep: bool = False, ending: str = "") -> dict[str, str]:
+    """Key → path relative to `folder`, sorted by key, of the images in it (see `files_in`).
+
+    The key is the path without suffix and without `ending` ("_leftImg8bit"); files without the
+    ending are passed over. ValueError where two files have one key.
     """
     found: dict[str, str] = {}
-    for path in sorted(folder.rglob("*") if deep else folder.iterdir()):
-        if path.suffix.lower() in SUFFIXES and path.stem.endswith(ending) and path.name[0] != ".":
+    for path in files_in(folder, deep):
+        if path.suffix.lower() in SUFFIXES and path.stem.endswith(ending):
             relative = path.relative_to(folder)
             key = relative.with_suffix("").as_posix().removesuffix(ending)
             if key in found:
                 raise ValueError(f"{folder}: {found[key]} and {relative} go by one name; keep one")
             found[key] = relative.as_posix()
     return dict(sorted(found.items()))
+
+
+def not_read(folder: Path, deep: bool = False) -> str:
+    """What lies in a folder in a format that is not read, counted and named, or ""."""
+    files = [path for path in files_in(folder, deep) if path.suffix.lower() in NOT_READ]
+    if not files:
+        return ""
+    kinds = Counter(path.suffix.lower() for path in files)
+    counted = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
+    named = ", ".join(path.relative_to(folder).as_posix() for path in files[:5])
+    more = ", …" if len(files) > 5 else ""
+    return f"{folder}: {counted} not read ({named}{more}); convert to PNG, JPEG or TIFF"
 
 
 def bare(name: str) -> str:

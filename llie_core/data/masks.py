@@ -1,5 +1,7 @@
 """Reading label maps and saliency masks exactly: stored values, never colours or interpolation."""
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -28,14 +30,27 @@ def read_saliency(path: Path) -> Tensor:
     return torch.from_numpy((grey > 128).astype(np.float32))[None]
 
 
+def mask_size(path: Path) -> tuple[int, int]:
+    """(W, H) of a mask, from the file's header."""
+    from PIL import Image
+
+    with _named(path), Image.open(path) as image:
+        return image.size
+
+
 def _open(path: Path):
     from PIL import Image
 
+    with _named(path), Image.open(path) as image:
+        image.load()
+        return image.copy()
+
+
+@contextlib.contextmanager
+def _named(path: Path) -> Iterator[None]:
     if not path.is_file():
         raise FileNotFoundError(f"mask not found: {path}")
     try:
-        with Image.open(path) as image:
-            image.load()
-            return image.copy()
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        yield
+    except Exception as error:  # decoders raise anything on damaged files
         raise ValueError(f"cannot read mask {path}: {' '.join(str(error).split())}") from error

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from llie_core.data.folders import Entry, FileSet, absent, images_in, match, require
-from llie_core.data.images import read_image
+from llie_core.data.images import image_size, read_image
 from llie_core.data.registry import find_folder
 from llie_core.data.splits import held_out, same_content, split_names
 
@@ -51,8 +51,13 @@ class PairedFolder(FileSet):
     def _pairs(self, name: str, root: Path, base: Path, missing: str) -> dict[str, Entry]:
         return read_pairs(name, root, base, missing)
 
+    def frame(self, index: int) -> tuple[int, int] | None:
+        """(W, H) that both images have, upright or as one of them is stored; None: neither."""
+        (size, turned), (other, _) = (image_size(path) for path in self.image_files(index))
+        return {other: other, other[::-1]: other if turned > 4 else size}.get(size)
+
     def extras(self, index: int) -> dict:
-        return {"target": read_image(self.path(index, "target"))}
+        return {"target": read_image(self.path(index, "target"), self.frame(index))}
 
 
 def read_pairs(name: str, root: Path, base: Path, missing: str = "error") -> dict[str, Entry]:

@@ -16,8 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from llie_core.data.coco_json import coco_files, present, read_coco, xyxy
-from llie_core.data.folders import FileSet
+from llie_core.data.coco_json import coco_files, frame_of, present, read_coco, xyxy
+from llie_core.data.folders import FileSet, check_frame, size_of
 from llie_core.data.images import read_image
 
 WIDEN, HEIGHTEN = 0.1, 0.15
@@ -62,20 +62,23 @@ def _moved(joints: Tensor, places: Tensor) -> Tensor:
 
 
 class Persons(FileSet):
-    """Persons with keypoints: entries with an image each and, beside them, what is annotated."""
+    """Persons with keypoints: an entry with its image each, and what is annotated.
+
+    persons: the annotations, one an entry; records: image id → what the file tells of the image.
+    """
 
     size = (256, 192)
 
-    def __init__(self, *arguments, persons: list[dict], **options):
+    def __init__(self, *arguments, persons: list[dict], records: dict[int, dict], **options):
         super().__init__(*arguments, **options)
-        self.persons = persons
-        self._last: tuple[Path, Tensor] | None = None  # persons of one image are neighbours
+        self.persons, self.records = persons, records
+        self._last: tuple[tuple, Tensor] | None = None  # persons of one image are neighbours
 
     def __getitem__(self, index: int) -> dict:
         person = self.persons[index]
         box = xyxy([person["bbox"]])[0]
         region = crop_region(box, self.size)
-        image = self._read(self.path(index))
+        image = self._read(index)
         joints = torch.tensor(person["keypoints"], dtype=torch.float32).reshape(-1, 3)
         item = {
             "image": crop_resized(image, region, self.size),
@@ -88,18 +91,27 @@ class Persons(FileSet):
             "subset": person.get("subset", ""),
         }
         if "target" in self.entries[index]:
-            bright = read_image(self.path(index, "target"))
+            path, frame = self.path(index, "target"), self.frame(index)
+            bright = read_image(path, frame)
+            check_frame(path, size_of(bright), frame)
             item["target"] = crop_resized(bright, region, self.size)
         return item
 
+    def frame(self, index: int) -> tuple[int, int] | None:
+        person = self.persons[index]
+        return frame_of(self.records[person["image_id"]], self.path(index), [person["bbox"]])
+
     def whole(self, index: int) -> dict:
         """The whole image, for checks of the files."""
-        return {"image": self._read(self.path(index)), "name": self.entries[index]["name"]}
+        return {"image": self._read(index), "name": self.entries[index]["name"]}
 
-    def _read(self, path: Path) -> Tensor:
+    def _read(self, index: int) -> Tensor:
+        path, frame = wanted = self.path(index), self.frame(index)
         last = self._last  # a name of our own: other threads may move on meanwhile
-        if last is None or last[0] != path:
-            last = self._last = (path, read_image(path))
+        if last is None or last[0] != wanted:
+            image = read_image(path, frame)
+            check_frame(path, size_of(image), frame)
+            last = self._last = (wanted, image)
         return last[1]
 
 
@@ -129,4 +141,7 @@ class CocoKeypoints(Persons):
             for name, person in zip(names, persons, strict=True)
         ]
         files = [source.relative_to(root).as_posix()]
-        super().__init__("coco-keypoints", root, split, entries, annotations=files, persons=persons)
+        super().__init__(
+            "coco-keypoints", root, split, entries,
+            annotations=files, persons=persons, records=images,
+        )  # fmt: skip

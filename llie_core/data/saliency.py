@@ -9,7 +9,7 @@ from pathlib import Path
 
 from llie_core.data.folders import Entry, FileSet, absent, images_in, match
 from llie_core.data.images import read_image
-from llie_core.data.masks import read_saliency
+from llie_core.data.masks import mask_size, read_saliency
 from llie_core.data.registry import find_folder
 from llie_core.data.splits import held_out, split_names
 from llie_core.imaging import LUMA
@@ -42,6 +42,9 @@ class SaliencyFolder(FileSet):
             parts = {"val": max(1, len(keys) // 10), "test": max(1, len(keys) // 5)}
             keys = held_out(name, split_names(keys, **parts, seed=seed), split)
         super().__init__(name, root, split, [found[key] for key in keys], options)
+
+    def frame(self, index: int) -> tuple[int, int]:
+        return mask_size(self.path(index, "mask"))
 
     def extras(self, index: int) -> dict:
         return {"mask": read_saliency(self.path(index, "mask"))}

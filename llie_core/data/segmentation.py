@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from llie_core.data.folders import FileSet, absent, images_in, match, require
-from llie_core.data.masks import read_ids
+from llie_core.data.images import image_size
+from llie_core.data.masks import mask_size, read_ids
 from llie_core.data.registry import find_folder
 
 IGNORED = 255
@@ -37,6 +38,9 @@ class Segmentation(FileSet):
     def __init__(self, *arguments, lookup: Tensor, **options):
         super().__init__(*arguments, **options)
         self.lookup = lookup
+
+    def frame(self, index: int) -> tuple[int, int]:
+        return mask_size(self.path(index, "mask"))
 
     def extras(self, index: int) -> dict:
         path = self.path(index, "mask")
@@ -155,13 +159,13 @@ class NightCity(_Street):
             images.pop(self.stray, None)
         return {key: file for key, file in masks.items() if key not in self.left_out}
 
-    def extras(self, index: int) -> dict:
-        from PIL import Image
+    def frame(self, index: int) -> tuple[int, int]:
+        """The map's size, or the part of it that is the image's."""
+        width, height = super().frame(index)
+        times = max(width, height) // max(image_size(self.path(index))[0])
+        return (width // times, height // times) if times > 1 else (width, height)
 
+    def extras(self, index: int) -> dict:
         mask = super().extras(index)["mask"]
-        with Image.open(self.path(index)) as image:
-            width, height = image.size
-        times = mask.shape[0] // height
-        if times > 1 and tuple(mask.shape) == (times * height, times * width):
-            mask = mask[::times, ::times]
-        return {"mask": mask}
+        times = mask.shape[1] // self.frame(index)[0]
+        return {"mask": mask[::times, ::times]}

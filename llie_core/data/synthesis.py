@@ -31,7 +31,7 @@ from llie_core.data.paired import RECORDS, SETTINGS, read_records
 from llie_core.data.splits import shuffled
 from llie_core.data.transforms import crop, resize
 from llie_core.files import locked, write_text
-from llie_core.runs import content_hash
+from llie_core.hashing import content_hash
 
 # On COCO val2017's sample the input's PSNR comes out at 11.6 dB; DRGN prints 11.58 for COCO1000.
 COCO_STYLE = DarkeningRange(

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from llie_core.data.images import read_image
+from llie_core.data.images import frame_holding, read_image
 
 SPLITS = ("train", "val")
 LEVELS = ("easy", "medium", "hard")
@@ -106,9 +106,14 @@ class WiderFace(Dataset):
             "keep": {level: masks[annotation.name] for level, masks in self.keep.items()},
         }
 
+    def frame(self, index: int) -> tuple[int, int] | None:
+        """(W, H) of the image that the item's boxes belong to; None: upright."""
+        target = self.target(index)
+        return frame_holding(self.images / target["name"], target["boxes"])
+
     def __getitem__(self, index: int) -> dict:
         target = self.target(index)
-        return {"image": read_image(self.images / target["name"]), **target}
+        return {"image": read_image(self.images / target["name"], self.frame(index)), **target}
 
 
 def _require(option: str, value: str, known: tuple[str, ...]) -> None:
