@@ -36,6 +36,7 @@ class CamVid(Segmentation):
         official = find_folder(root, "val") is not None
         folder = "train" if split == "val" and not official else split
         frames = _camvid_frames(root, folder, missing)
+        found = len(frames)
         if not official and split != "test":
             late = _last_tenths(frames)
             frames = {k: e for k, e in frames.items() if (k in late) == (split == "val")}
@@ -46,7 +47,7 @@ class CamVid(Segmentation):
         lookup = torch.full((256,), self.invalid)
         lookup[:11], lookup[11], lookup[IGNORED] = torch.arange(11), IGNORED, IGNORED
         options = {"subset": subset, "val": "official" if official else "last tenth of sequences"}
-        super().__init__("camvid", root, split, kept, options, lookup=lookup)
+        super().__init__("camvid", root, split, kept, options, found=found, lookup=lookup)
 
 
 def _camvid_frames(root: Path, folder: str, missing: str) -> dict[str, Entry]:

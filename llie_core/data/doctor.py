@@ -1,5 +1,6 @@
 """What is there of the data sets, whether it is whole, and what leaks: `llie datasets doctor`."""
 
+import os
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -8,6 +9,8 @@ from pathlib import Path
 
 from torch.utils.data import Dataset
 
+from llie_core.data.folders import check_frame, not_read, size_of
+from llie_core.data.images import image_size
 from llie_core.data.leaks import Digests, digest, leaks_across, leaks_within
 from llie_core.data.registry import (
     Absent,
@@ -30,14 +33,19 @@ class Checked:
     size: tuple[int, int] | None = None
     digests: tuple[str, ...] = ()
     problem: str = ""
+    rotated: bool = False  # by EXIF
 
 
 @dataclass
 class Findings:
-    """Of one set: lines to print, what is wrong, and the digests of each split's images."""
+    """Of one set: lines to print, what is wrong, and the digests of each split's images.
+
+    absent: why nothing of the set was found in this folder, or "".
+    """
 
     spec: DatasetSpec
     folder: Path
+    absent: str = ""
     lines: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -88,19 +96,29 @@ def _exit_code(found: list[Findings]) -> int:
 
 
 def _find(spec, root, named, quick, workers, seen) -> Findings | None:
-    """The findings of a set: None where there is nothing of it below root."""
+    """The findings of a set: None where there is nothing of it below root.
+
+    Of the folders where it may lie the first that holds any of it counts; where none does, the
+    first.
+    """
     usual = locate(spec, root)
-    places = candidates(spec, root) if named else [usual] if usual else []
-    findings = None
-    for folder in places:
-        findings = _examine(spec, folder, quick, workers, seen)
-        if findings.lines or (folder == usual and not named):
-            return findings
-    return findings if usual else None
+    if not (usual or named):
+        return None
+    first = None
+    for folder in candidates(spec, root):
+        if named or folder != root or folder == usual:
+            findings = _examine(spec, folder, quick, workers, seen)
+            if not findings.absent:
+                return findings
+            first = first or findings
+    if not usual:
+        return None
+    first.problems.append(first.absent)
+    return first
 
 
 def _examine(spec, folder, quick, workers, seen) -> Findings:
-    """Open every split of a set and look at its files."""
+    """Open every split of a set and check its files."""
     findings = Findings(spec, folder)
     missing = []
     for split in spec.splits:
@@ -114,10 +132,10 @@ def _examine(spec, folder, quick, workers, seen) -> Findings:
         except (ValueError, OSError) as error:
             findings.problems.append(f"{split}: {error}")
             continue
-        _look(findings, split, data, quick, workers, seen)
-    if not findings.lines and missing:
-        findings.problems.append(missing[0])
-    elif missing:
+        _check_split(findings, split, data, quick, workers, seen)
+    if missing and not findings.lines and not findings.problems:
+        findings.absent = missing[0]
+    else:
         findings.notes += [f"not here: {line.split('; get it')[0]}" for line in missing]
     findings.problems += leaks_within(findings.digests)
     return findings
@@ -135,44 +153,67 @@ def _open(findings: Findings, spec: DatasetSpec, split: str) -> Dataset:
         return open_at(spec, split, findings.folder, missing="skip")
 
 
-def _look(findings, split, data, quick, workers, seen) -> None:
-    """Read the split's images, each once, and add its line."""
+def _check_split(findings, split, data, quick, workers, seen) -> None:
+    """Read the split's images, each once, and add its line, problems and notes."""
     first = {data.path(i): i for i in reversed(range(len(data)))}
     new = [path for path in first if path not in seen]
     with ThreadPoolExecutor(workers) as pool:
         looked = pool.map(lambda path: _check(data, first[path], path, quick), new)
         seen.update(zip(new, looked, strict=True))
     checked = {path: seen[path] for path in first}
-    sizes = Counter(p.size for p in checked.values() if p.size)
-    held = {d: data.names[first[path]] for path, p in checked.items() for d in p.digests}
+    sizes = Counter(c.size for c in checked.values() if c.size)
+    held = {d: data.names[first[path]] for path, c in checked.items() for d in c.digests}
     findings.digests[split] = held
     findings.lines.append(_line(findings.spec, split, data, sizes))
     bad = [f"{split}: {c.problem}" for c in checked.values() if c.problem]
-    findings.problems += bad[:LISTED]
+    findings.problems += _count_problem(findings, split, data) + bad[:LISTED]
     if len(bad) > LISTED:
         findings.problems.append(f"{split}: and {len(bad) - LISTED} more files")
-    findings.notes += [
-        f"{split}: {name} belongs to train and is left out"
-        for name in getattr(data, "left_out", ())
-    ]
+    findings.notes += [f"{split}: {note}" for note in _notes(data, first, checked)]
+
+
+def _count_problem(findings: Findings, split: str, data: Dataset) -> list[str]:
+    """That the split has not its official number of items, where nothing else says so yet."""
+    official = findings.spec.expected.get(split, data.found)
+    told = any(problem.startswith(f"{split}: ") for problem in findings.problems)
+    if data.found == official or told:
+        return []
+    return [f"{split}: {data.found:,} found, {official:,} expected"]
+
+
+def _notes(data: Dataset, first: dict[Path, int], checked: dict[Path, Checked]) -> Iterator[str]:
+    for name in getattr(data, "left_out", ()):
+        yield f"{name} belongs to train and is left out"
+    rotated = [data.names[first[path]] for path, c in checked.items() if c.rotated]
+    if rotated:
+        named = ", ".join(rotated[:5]) + (", …" if len(rotated) > 5 else "")
+        yield (
+            f"EXIF orientation in {len(rotated)} of {len(checked)} images ({named}): read upright, "
+            "or as stored where their annotation is for that"
+        )
+    for role, files in data.files().items():
+        if role in ("image", "target", "mask"):
+            folder = os.path.commonpath([(data.root / file).parent for file in files])
+            yield from filter(None, [not_read(Path(folder), deep=True)])
 
 
 def _check(data: Dataset, index: int, path: Path, quick: bool) -> Checked:
-    from PIL import Image
-
     try:
+        size, orientation = image_size(path)
+        frame = data.frame(index)
+        if orientation > 4 and frame == size[::-1]:
+            size = frame
+        check_frame(path, size, frame)
+        rotated = orientation > 1
         if quick:
-            sizes = []
             for file in data.image_files(index):
-                with Image.open(file) as image:
-                    sizes.append(image.size)
-            return Checked(sizes[0])
+                image_size(file)
+            return Checked(size, rotated=rotated)
         item = data.whole(index)
     except (ValueError, OSError) as error:
         return Checked(problem=" ".join(str(error).split()))
-    _, height, width = item["image"].shape
     digests = [digest(item[role]) for role in ("image", "target") if role in item]
-    return Checked((width, height), tuple(digests))
+    return Checked(size_of(item["image"]), tuple(digests), rotated=rotated)
 
 
 def _line(spec: DatasetSpec, split: str, data: Dataset, sizes: Counter) -> str:

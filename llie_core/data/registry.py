@@ -119,10 +119,11 @@ def _loader(spec: DatasetSpec):
 
 
 def candidates(spec: DatasetSpec, root: str | Path) -> list[Path]:
-    """Where the set may lie, given `root`: there if the name says so, below by a usual name, or
-    there after all."""
-    folders = (locate(spec, root), Path(root))
-    return list(dict.fromkeys(folder for folder in folders if folder))
+    """Where the set may lie, given `root`: there if the name says so, below by a usual name (once
+    more below that, as archives unpack: CamVid/CamVid), or there after all."""
+    outer = locate(spec, root)
+    inner = outer and find_folder(outer, spec.folder, *spec.also)
+    return list(dict.fromkeys(folder for folder in (outer, inner, Path(root)) if folder))
 
 
 def locate(spec: DatasetSpec, root: str | Path) -> Path | None:
