@@ -88,7 +88,7 @@ def sweep(folder: Path) -> None:
     """
     for path in Path(folder).glob(".*.tmp"):
         owner = re.fullmatch(rf"\.{HOST}\.(\d+)\.\w+\.tmp", path.name)
-        with contextlib.suppress(FileNotFoundError):  # another process may sweep at this moment
+        with contextlib.suppress(FileNotFoundError, PermissionError):  # another process's, user's
             age = time.time() - path.stat().st_mtime
             if not _is_alive(int(owner[1])) if owner else age > DAY_SECONDS:
                 path.unlink()
@@ -97,10 +97,10 @@ def sweep(folder: Path) -> None:
 def _is_alive(process: int) -> bool:
     try:
         os.kill(process, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return False
-    except PermissionError:  # another user's
-        return True
+    except PermissionError:  # alive, and another user's
+        pass
     return True
 
 
@@ -121,7 +121,7 @@ def write_rows(path: Path, rows: list[dict], columns: Iterable[str] = ()) -> Non
 
 @contextlib.contextmanager
 def locked(path: Path, what: str) -> Iterator[None]:
-    """Hold the lock file `path`; while another process holds it, say so and wait.
+    """Hold the lock file `path`; while another process holds it, say so after a second and wait.
 
     Writers alone lock. The lock of a process that ends is free, however it ends; a holder that is
     stopped is waited for, and the message repeated every ten minutes.
@@ -129,7 +129,7 @@ def locked(path: Path, what: str) -> Iterator[None]:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path)
-    message, wait = "another process is at work on it; waiting for it to end", 0.0
+    message, wait = "another process is at work on it; waiting for it to end", 1.0
     while not lock.is_locked:
         try:
             lock.acquire(timeout=wait)
@@ -140,3 +140,14 @@ def locked(path: Path, what: str) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a process holds the lock file `path`."""
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return True
+    lock.release()
+    return False

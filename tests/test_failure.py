@@ -21,7 +21,6 @@ from llie_core.files import locked
 from llie_core.models import create_enhancer, list_enhancers
 from llie_core.recipes import get_recipe, joint
 from llie_core.reporting import execute
-from llie_core.reporting.execute import ReportFailed, build_report
 from llie_core.reporting.tables import Table
 from llie_core.runs import Run
 from llie_core.training import TrainSettings
@@ -357,14 +356,3 @@ def test_alt_text_cannot_leave_its_attribute(tmp_path):
     execute._export(tmp_path / "a.ipynb", tmp_path / "a.html", "a")
     page = (tmp_path / "a.html").read_text()
     assert page.count("<img") == 1 and "<script" not in page and "onerror=alert(1)&gt;" in page
-
-
-def test_errors_and_names_in_the_index_are_escaped(tmp_path, monkeypatch):
-    def fail(*_arguments):
-        raise ValueError(f"cannot read {SCRIPT}")
-
-    monkeypatch.setattr(execute, "_execute", fail)
-    with pytest.raises(ReportFailed):
-        build_report("joint", {"dataset": "<b>", "profile": SCRIPT.replace("/", "")})
-    page = (tmp_path / "reports" / "index.html").read_text()
-    assert "<script" not in page and "joint-&lt;b&gt;-&lt;script&gt;" in page

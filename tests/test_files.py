@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from llie_core import files
-from llie_core.files import atomic, locked, sweep, write_text
+from llie_core.files import atomic, is_locked, locked, sweep, write_text
 
 ROOT = Path(__file__).parents[1]
 
@@ -179,7 +179,7 @@ def test_a_waiting_process_says_so_once_and_again_while_the_holder_is_stopped(
     monkeypatch.setattr(files, "REPEAT_SECONDS", 0.2)
     with hold(tmp_path / ".lock") as holder:
         holder.send_signal(signal.SIGSTOP)
-        threading.Timer(1, holder.kill).start()  # and a lock dies with its process
+        threading.Timer(2, holder.kill).start()  # and a lock dies with its process
         with locked(tmp_path / ".lock", "the run"):
             pass
     first, *again = capsys.readouterr().err.splitlines()
@@ -189,6 +189,14 @@ def test_a_waiting_process_says_so_once_and_again_while_the_holder_is_stopped(
     }
 
 
+def test_a_short_wait_is_not_worth_a_message(tmp_path, capsys):
+    with hold(tmp_path / ".lock") as holder:
+        threading.Timer(0.2, holder.kill).start()
+        with locked(tmp_path / ".lock", "the run"):
+            pass
+    assert capsys.readouterr().err == ""
+
+
 def test_ten_minutes_pass_before_a_waiting_process_repeats_itself():
     assert files.REPEAT_SECONDS == 600
 
@@ -196,8 +204,11 @@ def test_ten_minutes_pass_before_a_waiting_process_repeats_itself():
 def test_reading_goes_on_while_another_process_writes(tmp_path):
     write_text(tmp_path / "a", "text")
     with hold(tmp_path / ".lock") as holder:
-        assert (tmp_path / "a").read_text() == "text"
+        assert (tmp_path / "a").read_text() == "text" and is_locked(tmp_path / ".lock")
         holder.kill()
+    assert not is_locked(tmp_path / ".lock")
+    with locked(tmp_path / ".lock", "the run"):
+        assert is_locked(tmp_path / ".lock")
 
 
 @pytest.mark.filterwarnings("ignore:flock not supported:UserWarning")

@@ -1,92 +1,187 @@
-"""Run a notebook with papermill, export it to HTML, and keep the index of reports."""
+"""Run a notebook with papermill, export it to HTML, and record it in the index of reports."""
 
+import ast
+import contextlib
 import datetime
+import hashlib
 import html
 import json
 import os
 import re
+import signal
 import sys
 import tempfile
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-from llie_core.files import atomic, locked, project_root, reports_dir, results_dir, write_text
-from llie_core.runs import read_json
+from llie_core.files import (
+    atomic,
+    is_locked,
+    locked,
+    project_root,
+    reports_dir,
+    results_dir,
+    sweep,
+    write_text,
+)
+from llie_core.names import unknown
 
 TEMPLATES = Path(__file__).parent / "templates"
+SUMMARY = "summary"  # the notebook that reads what the others recorded
+# Parameters that a report's name leaves out.
+DEFAULTS = {"seeds": [0], "data": "", "settings": {}}
+# What to do about errors whose first line does not say it.
+ADVICE = {
+    r"out of memory|OutOfMemory|MemoryError|not enough memory": "use a smaller batch or image size",
+    r"DeadKernel|Kernel died": "the system killed its process, most often for want of memory: use "
+    "a smaller batch or image size, or fewer jobs (make -j), and run the same command again",
+    r"CUDA|CUBLAS|CUDNN|cuDNN": "set CUDA_LAUNCH_BLOCKING=1 and run again to see the call at fault",
+}
+_CODE = {".py", ".toml", ".csv", ".json", ".j2", ".css"}
+_FIELDS = {"name", "state", "error", "seconds", "finished"}
 
 
 class ReportFailed(RuntimeError):
-    """A notebook stopped with an error; the message is its last line."""
+    """A notebook stopped with an error; the message is the report's name and `error_line`."""
 
 
-def report_name(parameters: dict, paper: str) -> str:
-    """<paper>-<dataset>-<profile>, as report, notebook and state files are named."""
-    lacking = [key for key in ("dataset", "profile") if key not in (parameters or {})]
+def report_name(paper: str, parameters: dict) -> str:
+    """<paper>-<dataset>-<profile>, as report, notebook and records are named.
+
+    Other seeds, data or settings than the defaults add a hash of them, so that two reports differ.
+
+    Raises:
+        ValueError: dataset or profile is missing, or one of the three is no name.
+    """
+    parameters = parameters or {}
+    lacking = [key for key in ("dataset", "profile") if key not in parameters]
     if lacking:
         raise ValueError(f"{paper}: the parameters lack {', '.join(lacking)}")
-    return f"{paper}-{parameters['dataset']}-{parameters['profile']}"
+    names = {"paper": paper, **{key: str(parameters[key]) for key in ("dataset", "profile")}}
+    for key, value in names.items():
+        if not re.fullmatch(r"\w[\w.+-]*", value):
+            raise ValueError(f"{key}: {value!r} is no name (letters, digits, '-', '_', '.', '+')")
+    own = {key: parameters.get(key, default) for key, default in DEFAULTS.items()}
+    suffix = "" if own == DEFAULTS else f"-{_hash(own)[:6]}"
+    return "-".join(names.values()) + suffix
 
 
 def build_report(paper: str, parameters: dict) -> Path:
     """Execute notebooks/<paper>.ipynb with `parameters` and write its HTML; returns the path.
 
-    Whatever happens is recorded for the index. On failure the HTML and the notebook of an earlier
-    success are removed, the partly executed notebook is kept as <name>.failed.ipynb, and
-    ReportFailed carries the last line.
+    Whatever happens is recorded for the index. Without success the HTML and the notebook of an
+    earlier one are removed, and the partly executed notebook stays as <name>.failed.ipynb.
+
+    Raises:
+        ValueError: no such notebook or parameter.
+        ReportFailed: a cell or the export failed.
+        KeyboardInterrupt: Ctrl-C, SIGTERM or SIGHUP.
     """
-    name = report_name(parameters, paper)
-    target = reports_dir() / f"{name}.html"
-    executed = results_dir() / "notebooks" / f"{name}.ipynb"
-    partial = executed.with_suffix(".failed.ipynb")
-    executed.parent.mkdir(parents=True, exist_ok=True)
+    name = report_name(paper, parameters)
+    source = _notebook(paper)
+    known = _parameter_names(source)
+    for key in parameters:
+        if key not in known:
+            raise unknown("parameter", key, known)
+    target, executed, partial = _page(name), _executed(name), _executed(f"{name}.failed")
     began = time.perf_counter()
-    state = {"name": name, "paper": paper, "parameters": parameters}
-    state |= {"state": "failed", "error": "interrupted"}  # until it is known to be done
-    with locked(executed.with_suffix(".lock"), name):
+    with locked(_lock(name), name), _interrupted_by_termination():
+        for folder in (executed.parent, target.parent, _states()):
+            sweep(folder)
+        state: dict[str, Any] = {"name": name, "paper": paper, "parameters": parameters}
+        state |= {"inputs": _inputs(paper, parameters), "state": "running", "error": ""}
+        state["seconds"] = 0
+        _record(state)
         try:
-            _execute(project_root() / "notebooks" / f"{paper}.ipynb", partial, parameters)
+            _execute(source, partial, parameters, name)
             _export(partial, target, name)
             partial.replace(executed)
-            state |= {"state": "done", "error": ""}
+            state["state"] = "done"
         except Exception as error:
-            state["error"] = last_line(error)
+            state |= {"state": "failed", "error": error_line(error)}
             raise ReportFailed(f"{name}: {state['error']}") from error
+        except BaseException:
+            state |= {"state": "interrupted", "error": "interrupted"}
+            raise
         finally:
-            if state["state"] == "failed":
-                target.unlink(missing_ok=True)
-                executed.unlink(missing_ok=True)
             state["seconds"] = round(time.perf_counter() - began, 1)
-            state["finished"] = datetime.datetime.now().isoformat(" ", "minutes")
-            write_text(_states() / f"{name}.json", json.dumps(state, indent=2) + "\n")
-            write_index()
+            _record(state)
     return target
 
 
-def last_line(error: Exception) -> str:
-    """The last line of an error: for a failed cell, that of the exception raised in it."""
-    if hasattr(error, "ename"):
-        text = f"{error.ename}: {error.evalue}"
-    else:
-        text = f"{type(error).__name__}: {error}"
-    text = re.sub(r"\x1b\[[0-9;]*m", "", text)
-    return next((line for line in reversed(text.splitlines()) if line.strip()), "unknown error")
+def is_current(paper: str, parameters: dict) -> bool:
+    """Whether the report is there, and made from what it would be made from now."""
+    name = report_name(paper, parameters)
+    state = _read(_states() / f"{name}.json", _FIELDS)
+    done = state.get("state") == "done" and _page(name).exists()
+    return done and state.get("inputs") == _inputs(paper, parameters)
 
 
-def _execute(source: Path, partial: Path, parameters: dict) -> None:
+def error_line(error: BaseException) -> str:
+    """Type and first line of an error (of the error in a cell, where a cell failed), and advice."""
+    kind = getattr(error, "ename", type(error).__name__)
+    text = re.sub(r"\x1b\[[0-9;]*m", "", str(getattr(error, "evalue", error))).strip()
+    line = f"{kind}: {text.splitlines()[0]}" if text else kind
+    advice = next((words for pattern, words in ADVICE.items() if re.search(pattern, line)), "")
+    return f"{line} ({advice})" if advice else line
+
+
+# Execution ------------------------------------------------------------------------------------
+
+
+def _notebook(paper: str) -> Path:
+    folder = project_root() / "notebooks"
+    if not (folder / f"{paper}.ipynb").exists():
+        raise unknown("notebook", paper, sorted(path.stem for path in folder.glob("*.ipynb")))
+    return folder / f"{paper}.ipynb"
+
+
+def _parameter_names(source: Path) -> list[str]:
+    """The names that a notebook's parameters cell assigns."""
+    cells = json.loads(source.read_text(encoding="utf-8"))["cells"]
+    tagged = [c for c in cells if "parameters" in c["metadata"].get("tags", [])]
+    nodes = [n for cell in tagged for n in ast.walk(ast.parse("".join(cell["source"])))]
+    return [n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)]
+
+
+@contextlib.contextmanager
+def _interrupted_by_termination() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP interrupt as Ctrl-C does: the kernel ends, and it is recorded."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signals = [s for s in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(s) == signal.SIG_DFL]
+    for number in signals:
+        signal.signal(number, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for number in signals:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _execute(source: Path, partial: Path, parameters: dict, name: str) -> None:
     import papermill
     from traitlets.config import Config
 
-    if not source.exists():
-        raise FileNotFoundError(f"no notebook {source.name} in {source.parent}")
+    partial.parent.mkdir(parents=True, exist_ok=True)
     partial.unlink(missing_ok=True)
     with tempfile.TemporaryDirectory() as ipython_dir:
-        # A history file shared by parallel kernels can hang them.
+        # A history file shared by parallel kernels can hang them, and so can a TCP port. The path
+        # of a socket has a limit, which a long TMPDIR may exceed.
+        address = f"{ipython_dir}/ipc"
+        manager = {"transport": "ipc", "ip": address} if len(address) < 90 else {}
         os.environ["IPYTHONDIR"] = ipython_dir
         os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"
+        os.environ["LLIE_REPORT"] = name
+        # A kernel that is asked to end, and not killed, prints its traceback after Ctrl-C.
         papermill.execute_notebook(
             source, partial, parameters, kernel_name="python3", progress_bar=sys.stderr.isatty(),
-            cwd=str(source.parent), config=Config({"KernelManager": {"transport": "ipc"}}),
+            cwd=str(source.parent), config=Config({"KernelManager": manager}),
+            shutdown_kernel="immediate",
         )  # fmt: skip
 
 
@@ -104,16 +199,96 @@ def _export(executed: Path, target: Path, title: str) -> None:
     write_text(target, body)
 
 
+# What a report is made from -------------------------------------------------------------------
+
+
+def _inputs(paper: str, parameters: dict) -> str:
+    """Hash of parameters, notebook and code, and of name, size and time of the files they name."""
+    package = Path(__file__).parents[1]
+    code = sorted(path for path in package.rglob("*") if path.suffix in _CODE)
+    contents = [hashlib.sha256(path.read_bytes()).hexdigest() for path in [_notebook(paper), *code]]
+    root = project_root()
+    used = [root / text for text in _texts([parameters.get(key) for key in DEFAULTS]) if text]
+    used.append(root / "results" / "reference" / ("" if paper == SUMMARY else paper))
+    if paper == SUMMARY:
+        own = report_name(paper, parameters)
+        used += [path for path in _states().glob("*.json") if path.stem != own]
+    return _hash([parameters, contents, [_listing(path) for path in used]])
+
+
+def _hash(content: object) -> str:
+    text = json.dumps(content, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _texts(value: object) -> Iterator[str]:
+    """Every text in nested lists and dicts."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list | tuple):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _texts(item)
+
+
+def _listing(path: Path) -> list[tuple[str, int, int]]:
+    """Name, size and time of a file, or of every file of a folder; empty where neither is."""
+    if path.is_dir():
+        paths = sorted(Path(folder, name) for folder, _, names in os.walk(path) for name in names)
+    else:
+        paths = [path] if path.is_file() else []
+    status = [(str(file), file.stat()) for file in paths if file.exists()]
+    return [(name, found.st_size, found.st_mtime_ns) for name, found in status]
+
+
+# Records and the index ------------------------------------------------------------------------
+
+
 def _states() -> Path:
     return results_dir() / "reports"
+
+
+def _page(name: str) -> Path:
+    return reports_dir() / f"{name}.html"
+
+
+def _executed(name: str) -> Path:
+    return results_dir() / "notebooks" / f"{name}.ipynb"
+
+
+def _lock(name: str) -> Path:
+    return results_dir() / "notebooks" / f"{name}.lock"
+
+
+def _record(state: dict) -> None:
+    """Write a report's record and the index; without success the earlier report is removed."""
+    if state["state"] in ("failed", "interrupted"):
+        _page(state["name"]).unlink(missing_ok=True)
+        _executed(state["name"]).unlink(missing_ok=True)
+    state["finished"] = datetime.datetime.now().isoformat(" ", "minutes")
+    write_text(_states() / f"{state['name']}.json", json.dumps(state, indent=2) + "\n")
+    write_index()
+
+
+def _read(path: Path, fields: set[str]) -> dict:
+    """A record; empty where it is not there. A damaged one is named and set aside."""
+    if not path.exists():
+        return {}
+    with contextlib.suppress(ValueError):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(content, dict) and fields <= content.keys():
+            return content
+    aside = path.with_name(f"{path.name}.damaged")
+    path.replace(aside)
+    print(f"{path}: damaged, set aside as {aside.name}; run its report again", file=sys.stderr)
+    return {}
 
 
 def write_index() -> Path:
     """reports/index.html: every report with state, time, device and headline numbers."""
     target = reports_dir() / "index.html"
     with locked(_states() / ".index.lock", "the index of reports"):
-        states = [read_json(path) for path in sorted(_states().glob("*.json"))]
-        rows = "".join(_index_row(state) for state in states)
+        states = [_read(path, _FIELDS) for path in sorted(_states().glob("*.json"))]
+        rows = "".join(_index_row(state) for state in states if state)
         style = (TEMPLATES / "report" / "report.css").read_text(encoding="utf-8")
         with atomic(target) as temporary:
             temporary.write_text(_INDEX.format(style=style, rows=rows), encoding="utf-8")
@@ -121,26 +296,33 @@ def write_index() -> Path:
 
 
 def write_headline(paper: str, dataset: str, profile: str, device: str, text: str) -> None:
-    """What the index shows of a report; the notebook's last word before its appendix."""
-    path = results_dir() / paper / dataset / profile / "headline.json"
-    write_text(path, json.dumps({"device": device, "headline": text}) + "\n")
+    """What summary and index show of a report; called in its notebook."""
+    content = json.dumps({"device": device, "headline": text}) + "\n"
+    write_text(results_dir() / paper / dataset / profile / "headline.json", content)
+    if report := os.environ.get("LLIE_REPORT"):
+        write_text(_headline(report), content)
+
+
+def _headline(name: str) -> Path:
+    return _states() / "headlines" / f"{name}.json"
 
 
 def _index_row(state: dict) -> str:
-    parameters = state["parameters"]
-    folder = results_dir() / state["paper"] / parameters["dataset"] / parameters["profile"]
-    headline = read_json(folder / "headline.json") if state["state"] == "done" else {}
+    word, error = state["state"], state["error"]
+    if word == "running" and not is_locked(_lock(state["name"])):
+        word, error = "interrupted", "killed"
+    headline = _read(_headline(state["name"]), {"device", "headline"}) if word == "done" else {}
     name = html.escape(state["name"])
-    link = f'<a href="{name}.html">{name}</a>' if state["state"] == "done" else name
-    words = state["error"] or headline.get("headline", "")
+    exists = word == "done" and _page(state["name"]).exists()
+    link = f'<a href="{name}.html">{name}</a>' if exists else name
     cells = [
         state["finished"],
         f"{state['seconds']:.0f} s",
         headline.get("device", ""),
-        words,
+        error or headline.get("headline", ""),
     ]
     return (
-        f'<tr><td>{link}</td><td class="{state["state"]}">{state["state"]}</td>'
+        f'<tr><td>{link}</td><td class="{word}">{word}</td>'
         + "".join(f"<td>{html.escape(str(cell))}</td>" for cell in cells)
         + "</tr>\n"
     )
