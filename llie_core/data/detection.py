@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from llie_core.data.coco_json import coco_files, frame_of, present, read_coco, xyxy
-from llie_core.data.folders import Entry, FileSet, absent, images_in, match, require
+from llie_core.data.folders import Entry, FileSet, absent, files_in, images_in, match, require
 from llie_core.data.images import frame_holding
 from llie_core.data.registry import find_folder
 
@@ -143,7 +143,9 @@ def _exdark_annotations(root: Path) -> dict[str, str]:
     folder = find_folder(root, "ExDark_Annno", "ExDark_Anno", "Annotations")
     if folder is None:
         raise absent("exdark", f"no folder ExDark_Annno (or Annotations) in {root}")
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".txt", ".xml"))
+    files = [
+        path for path in files_in(folder, deep=True) if path.suffix.lower() in (".txt", ".xml")
+    ]
     return {_bare(path.name): path.relative_to(root).as_posix() for path in files}
 
 

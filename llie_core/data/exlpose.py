@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 from llie_core.data.coco_json import read_coco
-from llie_core.data.folders import Entry, absent, require
+from llie_core.data.folders import Entry, absent, files_in, require
 from llie_core.data.pose import Persons, persons_of
 from llie_core.data.registry import dataset_spec, find_folder
 
@@ -89,7 +89,8 @@ def _subset_marks(root: Path) -> dict[str, str]:
 
 def _exlpose_pairs(root, images, light, paired, missing) -> tuple[dict[int, Entry], list[int]]:
     """Image id → entry, and the ids whose files are all there; else FileNotFoundError."""
-    files = [path.relative_to(root).as_posix() for path in sorted(root.rglob("*.png"))]
+    found = [path for path in files_in(root, deep=True) if path.suffix.lower() == ".png"]
+    files = [path.relative_to(root).as_posix() for path in found]
     lit = {
         kind: {_key(name): name for name in files if f"_{kind}_" in Path(name).name}
         for kind in ("dark", "bright")

@@ -10,7 +10,7 @@ from pathlib import Path
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from llie_core.data.folders import bare, images_in, require, size_of
+from llie_core.data.folders import bare, folders_in, images_in, not_read, require, size_of
 from llie_core.data.images import read_image
 from llie_core.hashing import file_hash
 
@@ -18,10 +18,8 @@ from llie_core.hashing import file_hash
 def external_methods(root: str | Path, dataset: str) -> dict[str, Path]:
     """Method → folder of its images for a data set, for every method that has one."""
     folder = Path(root)
-    if not folder.is_dir():
-        return {}
-    methods = sorted(path for path in folder.iterdir() if (path / dataset).is_dir())
-    return {path.name: path / dataset for path in methods}
+    methods = folders_in(folder) if folder.is_dir() else []
+    return {path.name: path / dataset for path in methods if (path / dataset).is_dir()}
 
 
 class ExternalOutputs(Dataset):
@@ -90,10 +88,11 @@ class ExternalOutputs(Dataset):
         return {**item, "image": output, "input": item["image"]}
 
     def report(self) -> str:
-        """What is missing and what is superfluous, in one line."""
+        """What is missing, superfluous or in a format that is not read, in one line."""
         parts = [
             _listed(self.missing, "without an image"),
             _listed(self.superfluous, "images of no item"),
+            not_read(self.folder, deep=True),
         ]
         return "; ".join(part for part in parts if part) or "every item has an image"
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from llie_core.data import wider_face
-from llie_core.data.folders import FileSet, absent, folder_fingerprint, images_in, match
+from llie_core.data.folders import FileSet, absent, files_in, folder_fingerprint, images_in, match
 from llie_core.data.images import frame_holding
 from llie_core.data.registry import find_folder
 from llie_core.data.splits import held_out, split_names
@@ -72,7 +72,7 @@ class DarkFace(FileSet):
         if folder is None or labels is None:
             raise absent("dark-face", f"no folders image and label in {root}")
         images = images_in(folder)
-        texts = {path.stem: path.name for path in sorted(labels.glob("*.txt"))}
+        texts = {path.stem: path.name for path in files_in(labels) if path.suffix == ".txt"}
         keys = match("dark-face", images, texts, (folder, labels), missing)
         if not keys:
             raise absent("dark-face", f"no image in {folder}")

@@ -139,22 +139,25 @@ def files_in(folder: Path, deep: bool = False) -> list[Path]:
     Hidden files and folders (".ipynb_checkpoints") are left out. Links are followed, but not back
     to a folder above themselves.
     """
-    return sorted(_walk(folder, deep, ()))
+    return sorted(path for path, is_folder in _walk(folder, deep, ()) if not is_folder)
 
 
-def _walk(folder: Path, deep: bool, above: tuple) -> Iterator[Path]:
+def folders_in(folder: Path, deep: bool = False) -> list[Path]:
+    """The subfolders of a folder, sorted, on the terms of `files_in`."""
+    return sorted(path for path, is_folder in _walk(folder, deep, ()) if is_folder)
+
+
+def _walk(folder: Path, deep: bool, above: tuple) -> Iterator[tuple[Path, bool]]:
     status = folder.stat()
     place = (status.st_dev, status.st_ino)
     if place in above:
         return
     with os.scandir(folder) as entries:
         for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            if not entry.is_dir():
-                yield folder / entry.name
-            elif deep:
-                yield from _walk(folder / entry.name, deep, (*above, place))
+            if not entry.name.startswith("."):
+                yield folder / entry.name, entry.is_dir()
+                if deep and entry.is_dir():
+                    yield from _walk(folder / entry.name, deep, (*above, place))
 
 
 def images_in(folder: Path, deep: bool = False, ending: str = "") -> dict[str, str]:
@@ -172,6 +175,11 @@ def images_in(folder: Path, deep: bool = False, ending: str = "") -> dict[str, s
                 raise ValueError(f"{folder}: {found[key]} and {relative} go by one name; keep one")
             found[key] = relative.as_posix()
     return dict(sorted(found.items()))
+
+
+def no_image(folder: Path, deep: bool = False) -> str:
+    """That a folder holds no image, and what it holds instead."""
+    return f"no image ({', '.join(SUFFIXES)}) in " + (not_read(folder, deep) or str(folder))
 
 
 def not_read(folder: Path, deep: bool = False) -> str:

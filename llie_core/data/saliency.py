@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
 
-from llie_core.data.folders import Entry, FileSet, absent, images_in, match
+from llie_core.data.folders import Entry, FileSet, absent, folders_in, images_in, match
 from llie_core.data.images import read_image
 from llie_core.data.masks import mask_size, read_saliency
 from llie_core.data.registry import find_folder
@@ -53,7 +53,7 @@ class SaliencyFolder(FileSet):
 def _collect(name: str, root: Path, missing: str) -> dict[str, Entry]:
     """Key → entry, over the root if it holds images and masks, else over its subfolders."""
     entries = {}
-    for base in (root, *sorted(path for path in root.iterdir() if path.is_dir())):
+    for base in (root, *folders_in(root)):
         sides = find_folder(base, *IMAGES), find_folder(base, *MASKS)
         if None in sides:
             continue

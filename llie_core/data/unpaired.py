@@ -1,8 +1,16 @@
-"""Images without reference: flat folders, and the phones' video frames."""
+"""Images without reference: of a set, of any folder, and the phones' video frames."""
 
 from pathlib import Path
 
-from llie_core.data.folders import SUFFIXES, FileSet, absent, images_in, require
+from llie_core.data.folders import (
+    FileSet,
+    absent,
+    folders_in,
+    images_in,
+    no_image,
+    not_read,
+    require,
+)
 from llie_core.data.registry import find_folder
 from llie_core.data.splits import held_out, split_names
 
@@ -20,7 +28,7 @@ class UnpairedFolder(FileSet):
         folder = find_folder(root, *inner) or Path(root)
         found = images_in(folder)
         if not found:
-            raise absent(name, f"no image ({', '.join(SUFFIXES)}) in {folder}")
+            raise absent(name, no_image(folder))
         parts = split_names(found, val=val, seed=seed)
         keys = list(found) if split == "test" else held_out(name, parts, split)
         entries = [{"name": found[key], "image": found[key]} for key in keys]
@@ -28,14 +36,34 @@ class UnpairedFolder(FileSet):
 
 
 class ImageFolder(FileSet):
-    """Any folder of images, subfolders too, under no registered name: for darkening, say."""
+    """Any folder of images, subfolders too, under no registered name: for darkening, say.
 
-    def __init__(self, root):
-        found = images_in(Path(root), deep=True) if Path(root).is_dir() else {}
+    Args:
+        without: a folder below `root` whose files are left out: what was made of the others.
+
+    Attributes:
+        not_read: what lies there in a format that is not read, in words, or "".
+
+    Raises:
+        FileNotFoundError: no such folder, or no image in it.
+        ValueError: `without` is the folder itself.
+    """
+
+    def __init__(self, root, without: Path | None = None):
+        root = Path(root)
+        if not root.is_dir():
+            raise FileNotFoundError(f"{root}: no such folder")
+        if without and Path(without).resolve() == root.resolve():
+            raise ValueError(f"{root} is the source; name another folder for what is made of it")
+        found = images_in(root, deep=True)
+        if without and Path(without).resolve() not in root.resolve().parents:
+            made = Path(without).resolve()
+            found = {k: f for k, f in found.items() if made not in (root / f).resolve().parents}
         if not found:
-            raise FileNotFoundError(f"no image ({', '.join(SUFFIXES)}) in {root}")
+            raise FileNotFoundError(no_image(root, deep=True))
         entries = [{"name": file, "image": file} for file in found.values()]
         super().__init__("images", root, "", entries)
+        self.not_read = not_read(root, deep=True)
 
 
 # Paper 3's Table VIII; folder names are compared by their letters and digits.
@@ -71,7 +99,7 @@ class PhoneVideo(FileSet):
 
 def _phone_folder(root: Path, phone: str) -> Path | None:
     wanted = _plain(phone)
-    folders = sorted(path for path in root.rglob("*") if path.is_dir())
+    folders = folders_in(root, deep=True)
     return next((path for path in folders if wanted in _plain(path.name)), None)
 
 
