@@ -163,9 +163,10 @@ class GeneratedPairs(PairedFolder):
         pairs = read_pairs(name, root, base, missing)
         if not (base / SETTINGS).is_file():
             return pairs
-        self._records = {record["file"]: record for record in read_records(base / RECORDS)}
-        count = json.loads((base / SETTINGS).read_text(encoding="utf-8"))["count"]
-        if len(self._records) < count and missing == "error":
+        lines = {record["name"]: record for record in read_records(base / RECORDS)}
+        self._records = {record["file"]: record for record in lines.values() if "file" in record}
+        count = read_settings(base / SETTINGS)["count"]
+        if len(lines) < count and missing == "error":
             raise FileNotFoundError(
                 f"{name}: {base} is incomplete, {len(self._records)} of {count} pairs are "
                 "written; run the same generator again, it goes on where it stopped"
@@ -186,12 +187,36 @@ class GeneratedPairs(PairedFolder):
         return super().extras(index) | known | boxes_from(record)
 
 
+def read_settings(path: Path) -> dict:
+    """What a folder of generated pairs was asked for; ValueError naming a damaged file."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(
+            f"{path} is damaged ({error}); delete it and make the pairs again, those that are "
+            "there stay"
+        ) from None
+
+
 def read_records(path: Path) -> list[dict]:
-    """The lines of a JSON-lines file; a last line cut short by a kill is left out."""
+    """The lines of a JSON-lines file; a last line cut short by a kill is left out.
+
+    Raises:
+        ValueError: another line is damaged; the message names it.
+    """
     if not path.is_file():
         return []
     whole = path.read_text(encoding="utf-8").split("\n")[:-1]
-    return [json.loads(line) for line in whole]
+    records = []
+    for number, line in enumerate(whole, 1):
+        try:
+            records.append(json.loads(line))
+        except ValueError as error:
+            raise ValueError(
+                f"{path}: line {number} is damaged ({error}); delete the line and make the pairs "
+                "again: only what it stood for is made anew"
+            ) from None
+    return records
 
 
 def boxes_from(record: dict) -> dict:

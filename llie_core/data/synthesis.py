@@ -5,7 +5,8 @@
     <target>/pairs.jsonl        a line a pair: its parameters, and the boxes its source knew
 
 Every file is written atomically and a pair's line after its files, so a killed run goes on where
-it stopped. What becomes of an image depends on seed and name alone.
+it stopped. What becomes of an image depends on seed and name alone. An image that cannot be read
+is passed over; its line says why, and a later call tries it again.
 
 The papers do not publish how theirs were made (DRGN's COCO1000 and COCO24700, JCRNet's 959 COCO
 pairs): PRESETS states ranges of ours for the physical model of darkening.py. Sets made from them
@@ -16,7 +17,7 @@ import hashlib
 import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,7 @@ from llie_core.data.dark_faces import Darkener, physical_darkener
 from llie_core.data.darkening import DarkeningRange, quantise
 from llie_core.data.folders import bare
 from llie_core.data.images import write_image
-from llie_core.data.paired import RECORDS, SETTINGS, read_records
+from llie_core.data.paired import RECORDS, SETTINGS, read_records, read_settings
 from llie_core.data.splits import shuffled
 from llie_core.data.transforms import crop, resize
 from llie_core.files import locked, write_text
@@ -68,30 +69,40 @@ PRESETS = {
 }
 
 
+@dataclass(frozen=True)
+class Written:
+    """What a call wrote. folder: the set's root, for open_dataset; pairs: how many are new;
+    unreadable: name → why, of the images passed over."""
+
+    folder: Path
+    pairs: int
+    unreadable: dict[str, str]
+
+
 def write_preset(
     name: str, source: Dataset, target: str | Path, seed: int = 0, count: int | None = None
-) -> Path:
+) -> Written:
     """Write one of PRESETS from normal-light images (`coco…`: open_dataset("coco", …)).
 
     Takes a seeded choice of `count` images (default: the preset's; fewer where the source holds
-    fewer). Returns the folder to hand to open_dataset as root.
+    fewer). Raises as write_pairs, and ValueError for an unknown preset.
     """
     if name not in PRESETS:
         raise ValueError(f"no preset {name!r} (known: {', '.join(PRESETS)})")
     preset = PRESETS[name]
     settings = {"preset": name, "ranges": asdict(preset.ranges)}
     wanted = preset.count if count is None else count
-    write_pairs(
+    written = write_pairs(
         source, physical_darkener(preset.ranges), Path(target) / preset.folder, settings, seed,
         wanted or None, preset.size,
     )  # fmt: skip
-    return Path(target)
+    return replace(written, folder=Path(target))
 
 
 def write_pairs(
     source: Dataset, darkener: Darkener, target: str | Path, settings: dict, seed: int = 0,
     count: int | None = None, size: tuple[int, int] | None = None, threads: int | None = None,
-) -> int:  # fmt: skip
+) -> Written:  # fmt: skip
     """Darken a set's images into a folder of pairs; go on where an earlier call was stopped.
 
     Args:
@@ -102,11 +113,8 @@ def write_pairs(
         count: take a seeded choice of so many images; None takes all.
         size: (H, W) to cut (about the centre) and resize to.
 
-    Returns:
-        The number of pairs written by this call.
-
     Raises:
-        ValueError: the folder holds pairs made otherwise.
+        ValueError: the folder holds pairs made otherwise, or two images go by one name.
     """
     target, names = Path(target), _names(source)
     chosen = sorted(shuffled(names, seed)[:count])
@@ -116,26 +124,29 @@ def write_pairs(
     }  # fmt: skip
     with locked(target / ".lock", f"{target}"):
         _claim(target / SETTINGS, asked)
-        done = {record["name"] for record in read_records(target / RECORDS)}
         drop_torn_line(target / RECORDS)
-        left = [(names[name], name) for name in chosen if name not in done]
-        job = _Job(source, darkener, target, seed, size)
+        records = {record["name"]: record for record in read_records(target / RECORDS)}
+        left = [name for name in chosen if "file" not in records.get(name, {})]
+        job = _Job(source, darkener, target, seed, size, records)
         with ThreadPoolExecutor(threads) as pool:
-            for _ in pool.map(job.write, left):
-                pass
-    return len(left)
+            made = list(pool.map(lambda name: job.write(names[name], name), left))
+        unreadable = {r["name"]: r["unreadable"] for r in made if "unreadable" in r}
+    return Written(target, len(left) - len(unreadable), unreadable)
 
 
 class _Job:
     """Writes pairs from several threads; the record's lines one at a time."""
 
-    def __init__(self, source, darkener, target, seed, size):
+    def __init__(self, source, darkener, target, seed, size, records):
         self.source, self.darkener, self.target = source, darkener, target
-        self.seed, self.size, self.lock = seed, size, threading.Lock()
+        self.seed, self.size, self.records, self.lock = seed, size, records, threading.Lock()
 
-    def write(self, task: tuple[int, str]) -> None:
-        index, name = task
-        item = dict(self.source[index])
+    def write(self, index: int, name: str) -> dict:
+        """Write a pair, unless its image cannot be read; returns the record."""
+        try:
+            item = dict(self.source[index])
+        except (ValueError, OSError) as error:
+            return self._record({"name": name, "unreadable": " ".join(str(error).split())})
         if self.size:
             item = centre_fit(item, self.size)
         high = quantise(item["image"].numpy())
@@ -143,9 +154,13 @@ class _Job:
         file = bare(name)
         write_image(self.target / "high" / f"{file}.png", torch.from_numpy(high))
         write_image(self.target / "low" / f"{file}.png", torch.from_numpy(low))
-        record = {"name": name, "file": file, "darkening": parameters, **_known(item)}
-        with self.lock, (self.target / RECORDS).open("a", encoding="utf-8") as lines:
-            lines.write(json.dumps(record) + "\n")
+        return self._record({"name": name, "file": file, "darkening": parameters, **_known(item)})
+
+    def _record(self, record: dict) -> dict:
+        if record != self.records.get(record["name"]):  # an image may be unreadable once more
+            with self.lock, (self.target / RECORDS).open("a", encoding="utf-8") as lines:
+                lines.write(json.dumps(record) + "\n")
+        return record
 
 
 def generator(seed: int, name: str) -> np.random.Generator:
@@ -180,8 +195,9 @@ def _known(item: dict) -> dict:
 
 def _claim(path: Path, asked: dict) -> None:
     """Write the settings, or see that those in the folder are the same."""
+    asked = json.loads(json.dumps(asked))  # as they are read back: lists for tuples
     if path.is_file():
-        held = json.loads(path.read_text(encoding="utf-8"))
+        held = read_settings(path)
         other = [key for key in asked if held.get(key) != asked[key]]
         if other:
             raise ValueError(

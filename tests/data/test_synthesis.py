@@ -6,6 +6,7 @@ import dataset_trees as trees
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import Dataset
 
 from llie_core.data import open_dataset
 from llie_core.data.dark_faces import physical_darkener
@@ -15,6 +16,7 @@ from llie_core.data.synthesis import (
     COCO_STYLE,
     LOL_STYLE,
     PRESETS,
+    Written,
     generator,
     write_pairs,
     write_preset,
@@ -45,7 +47,8 @@ def coco(tmp_path):
 
 def test_pairs_are_written_with_their_parameters_and_boxes(coco, tmp_path):
     target = tmp_path / "COCO1000"
-    assert write_pairs(coco, physical_darkener(COCO_STYLE), target, {"ranges": "coco"}) == 5
+    written = write_pairs(coco, physical_darkener(COCO_STYLE), target, {"ranges": "coco"})
+    assert written == Written(target, 5, {})
     data = open_dataset("coco1000", "test", tmp_path)
     assert len(data) == 5 and data.names == coco.names
     for index in (0, 1, 2):
@@ -79,9 +82,75 @@ def test_a_stopped_run_goes_on_and_ends_the_same(coco, tmp_path):
         lines.write('{"name": "torn')  # as a kill in the middle of a line leaves it
     with pytest.raises(FileNotFoundError, match=f"incomplete, {done} of 5 pairs"):
         open_dataset("coco-low-light", "test", parts)
-    assert write_pairs(coco, halve, parts, {}, seed=2) == 5 - done
+    assert write_pairs(coco, halve, parts, {}, seed=2).pairs == 5 - done
     assert contents(parts) == contents(whole) and records(parts) == records(whole)
-    assert write_pairs(coco, halve, parts, {}, seed=2) == 0
+    assert write_pairs(coco, halve, parts, {}, seed=2).pairs == 0
+
+
+def test_a_preset_that_was_interrupted_goes_on(coco, tmp_path):
+    write_preset("coco1000", coco, tmp_path / "whole", seed=4)
+
+    class Interrupted(Dataset):
+        names, describe = coco.names, staticmethod(coco.describe)
+
+        def __len__(self):
+            return len(coco)
+
+        def __getitem__(self, index):
+            if index == 3:
+                raise KeyboardInterrupt
+            return coco[index]
+
+    with pytest.raises(KeyboardInterrupt):
+        write_preset("coco1000", Interrupted(), tmp_path / "parts", seed=4)
+    assert write_preset("coco1000", coco, tmp_path / "parts", seed=4).pairs > 0
+    assert contents(tmp_path / "parts") == contents(tmp_path / "whole")
+    assert records(tmp_path / "parts") == records(tmp_path / "whole")
+
+
+def test_images_that_cannot_be_read_are_named_and_passed_over(tmp_path):
+    for i in range(4):
+        trees.save(tmp_path / "in" / f"{i}.png", trees.noise_image(i))
+    damaged = tmp_path / "in" / "2.png"
+    whole = damaged.read_bytes()
+    damaged.write_bytes(whole[:-40] + bytes(40))
+    source, target = ImageFolder(tmp_path / "in"), tmp_path / "out"
+    for _ in range(2):  # tried again by the second call
+        written = write_pairs(source, halve, target, {})
+        assert list(written.unreadable) == ["2.png"] and "2.png" in written.unreadable["2.png"]
+        assert len(records(target)) == 4
+        assert open_dataset("test148", "test", target).names == ["0.png", "1.png", "3.png"]
+        assert open_dataset("coco1000", "test", target).names == ["0.png", "1.png", "3.png"]
+    assert written.pairs == 0
+    damaged.write_bytes(whole)
+    assert write_pairs(source, halve, target, {}) == Written(target, 1, {})
+    assert len(open_dataset("coco1000", "test", target)) == 4
+
+
+@pytest.mark.parametrize(("file", "line"), [("darkening.json", ""), ("pairs.jsonl", ": line 2")])
+def test_damaged_records_are_named_with_what_to_do(coco, tmp_path, file, line):
+    write_pairs(coco, halve, tmp_path, {})
+    text = (tmp_path / file).read_text().split("\n")
+    (tmp_path / file).write_text("\n".join([text[0], text[1][:5], *text[2:]]))
+    for call in (lambda: write_pairs(coco, halve, tmp_path, {}),
+                 lambda: open_dataset("coco1000", "test", tmp_path)):  # fmt: skip
+        with pytest.raises(ValueError, match=rf"{file}{line} is damaged .* make the pairs again"):
+            call()
+
+
+@pytest.mark.parametrize("below", ["out", "sub/out"])
+def test_the_output_is_no_part_of_its_source(tmp_path, below):
+    trees.save(tmp_path / "a.png", trees.noise_image(0))
+    trees.save(tmp_path / "sub/b.png", trees.noise_image(1))
+    for _ in range(2):
+        source = ImageFolder(tmp_path, without=tmp_path / below)
+        assert source.names == ["a.png", "sub/b.png"]
+        write_pairs(source, halve, tmp_path / below, {})
+    assert len(open_dataset("coco1000", "test", tmp_path / below)) == 2
+    with pytest.raises(ValueError, match="is the source; name another folder"):
+        ImageFolder(tmp_path, without=tmp_path)
+    inside = ImageFolder(tmp_path / "sub", without=tmp_path)  # the source lies in the target
+    assert "b.png" in inside.names
 
 
 def test_a_folder_of_other_pairs_is_left_alone(coco, tmp_path):
@@ -103,9 +172,11 @@ def test_what_becomes_of_an_image_depends_on_seed_and_name_alone(coco, tmp_path)
 
 def test_presets_are_the_registrys_synthetic_sets(coco, tmp_path):
     for name, preset in PRESETS.items():
-        target = write_preset(name, coco, tmp_path / name, count=3)
+        written = write_preset(name, coco, tmp_path / name, count=3)
+        assert written == Written(tmp_path / name, 3, {})
+        assert write_preset(name, coco, tmp_path / name, count=3).pairs == 0  # whole already
         split = "test" if preset.folder == "." else preset.folder
-        data = open_dataset(name, split, target)
+        data = open_dataset(name, split, written.folder)
         assert len(data) == 3
         item = data[0]
         assert item["image"].shape == ((3, *preset.size) if preset.size else (3, 30, 40))
@@ -124,9 +195,7 @@ def test_any_folder_and_built_in_images_can_be_darkened(tmp_path):
     data = open_dataset("lol-style", "train", tmp_path / "out")
     assert data.names == ["a.png", "sub/a.jpg"] and data[1]["image"].shape == (3, 400, 600)
     photos = BuiltinPhotos("train", size=32, count=3)
-    assert write_pairs(photos, halve, tmp_path / "photos", {}) == 3
-    with pytest.raises(FileNotFoundError, match="no image"):
-        ImageFolder(tmp_path / "none")
+    assert write_pairs(photos, halve, tmp_path / "photos", {}).pairs == 3
 
 
 def test_two_images_of_one_name_are_refused(tmp_path):
