@@ -1,5 +1,7 @@
 """Images of external methods, matched to a set's items by name."""
 
+import os
+
 import dataset_trees as trees
 import pytest
 import torch
@@ -70,6 +72,29 @@ def test_names_with_folders_match_by_path_or_by_their_last_part(tmp_path):
     data = ExternalOutputs(folder, source)
     assert len(data) == 3 and data[1]["name"] == "Bus/b1.jpg"
     assert torch.equal(data[1]["image"], read_image(folder / "b1.png"))
+
+
+def test_replaced_images_are_other_data(source, tmp_path):
+    folder = outputs(tmp_path / "m", [f"{i}.bmp" for i in range(101, 105)])
+    before = ExternalOutputs(folder, source).describe()
+    assert ExternalOutputs(folder, source).describe() == before
+    path = folder / "102.bmp"
+    size, times = path.stat().st_size, path.stat()
+    trees.save(path, trees.noise_image(9))  # as large as before
+    assert path.stat().st_size == size
+    assert ExternalOutputs(folder, source).describe() != before
+    trees.save(path, trees.noise_image(501))
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert ExternalOutputs(folder, source).describe() == before
+
+
+def test_files_that_are_not_read_are_named(source, tmp_path):
+    folder = outputs(tmp_path / "m", ["101.png", "102.png", "103.png"])
+    (folder / "104.heic").write_bytes(b"?")
+    with pytest.raises(
+        FileNotFoundError, match=r"1 without an image: 104\.png; .* 1 \.heic not read"
+    ):
+        ExternalOutputs(folder, source)
 
 
 def test_built_in_sets_work_too(tmp_path):

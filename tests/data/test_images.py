@@ -290,6 +290,12 @@ def test_write_then_read_is_within_half_a_level(tmp_path):
     assert [p.name for p in path.parent.iterdir()] == ["a.png"]
 
 
+def test_names_as_long_as_the_file_system_allows(tmp_path):
+    path = tmp_path / f"{'ä' * 125}x.png"  # 255 bytes
+    write_image(path, torch.zeros(3, 2, 2))
+    assert read_image(path).shape == (3, 2, 2) and list(tmp_path.iterdir()) == [path]
+
+
 def test_write_clamps_and_rounds(tmp_path):
     image = torch.tensor([-0.2, 0.5, 1.7]).reshape(3, 1, 1).requires_grad_()
     write_image(tmp_path / "a.png", image)

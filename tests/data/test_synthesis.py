@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch.utils.data import Dataset
 
+from llie_core.cli import main
 from llie_core.data import open_dataset
 from llie_core.data.dark_faces import physical_darkener
 from llie_core.data.darkening import Darkening, darken
@@ -196,6 +197,23 @@ def test_any_folder_and_built_in_images_can_be_darkened(tmp_path):
     assert data.names == ["a.png", "sub/a.jpg"] and data[1]["image"].shape == (3, 400, 600)
     photos = BuiltinPhotos("train", size=32, count=3)
     assert write_pairs(photos, halve, tmp_path / "photos", {}).pairs == 3
+
+
+def test_the_command_names_what_it_passes_over(tmp_path, capsys):
+    for i in range(3):
+        trees.save(tmp_path / f"{i}.png", trees.noise_image(i))
+    (tmp_path / "0.png").write_bytes(b"torn")
+    (tmp_path / "b.heic").write_bytes(b"?")
+    out = tmp_path / "made"
+    arguments = ["datasets", "make", "coco1000", "--data", str(tmp_path), "--out", str(out)]
+    for pairs in (2, 0):
+        assert main(arguments) == 1
+        said = capsys.readouterr()
+        assert f"{pairs} pairs written to {out}" in said.out
+        torn, other = said.err.splitlines()
+        assert "0.png" in torn and "1 .heic not read (b.heic)" in other
+    (tmp_path / "0.png").unlink()
+    assert main([*arguments[:-1], str(tmp_path / "other")]) == 0
 
 
 def test_two_images_of_one_name_are_refused(tmp_path):
