@@ -22,7 +22,7 @@ class CamVid(Segmentation):
     """CamVid, 11 classes, 255 the stored 11 (void): SPLIT/NAME and SPLITannot/NAME.
 
     Without a folder `val`, the last tenth of every sequence in train is the validation part:
-    neighbouring frames look alike, so frames drawn at random would tell nothing.
+    neighbouring frames are nearly equal, so frames drawn at random would be no test.
 
     Args:
         subset: "day", "dusk" (the sequence 0001TP), or "all".
@@ -40,14 +40,14 @@ class CamVid(Segmentation):
         if not official and split != "test":
             late = _last_tenths(frames)
             frames = {k: e for k, e in frames.items() if (k in late) == (split == "val")}
-        kept = [
+        chosen = [
             entry for key, entry in frames.items()
             if subset in ("all", "dusk" if key.startswith("0001TP") else "day")
         ]  # fmt: skip
         lookup = torch.full((256,), self.invalid)
         lookup[:11], lookup[11], lookup[IGNORED] = torch.arange(11), IGNORED, IGNORED
         options = {"subset": subset, "val": "official" if official else "last tenth of sequences"}
-        super().__init__("camvid", root, split, kept, options, found=found, lookup=lookup)
+        super().__init__("camvid", root, split, chosen, options, found=found, lookup=lookup)
 
 
 def _camvid_frames(root: Path, folder: str, missing: str) -> dict[str, Entry]:

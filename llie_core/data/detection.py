@@ -107,11 +107,11 @@ class ExDark(FileSet):
 def _boxes(boxes: list, labels: list[int], crowds: list[bool]) -> dict:
     """Boxes x, y, w, h with labels and crowd flags as an item's tensors."""
     corners = xyxy(boxes)
-    flat = (corners[:, 2:] <= corners[:, :2]).any(1)
+    empty = (corners[:, 2:] <= corners[:, :2]).any(1)
     return {
         "boxes": corners,
         "labels": torch.tensor(labels, dtype=torch.long),
-        "ignore": torch.tensor(crowds, dtype=torch.bool) | flat,
+        "ignore": torch.tensor(crowds, dtype=torch.bool) | empty,
     }
 
 

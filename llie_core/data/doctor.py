@@ -55,7 +55,7 @@ class Findings:
 def doctor_text(
     name: str | None, root: str | Path, quick: bool = False, workers: int | None = None
 ) -> tuple[str, int]:
-    """Look at one data set, or at every one below `root`.
+    """Check one data set, or every one below `root`.
 
     Args:
         name: a set of the registry, or None for all that are found by their usual names.
@@ -158,8 +158,8 @@ def _check_split(findings, split, data, quick, workers, seen) -> None:
     first = {data.path(i): i for i in reversed(range(len(data)))}
     new = [path for path in first if path not in seen]
     with ThreadPoolExecutor(workers) as pool:
-        looked = pool.map(lambda path: _check(data, first[path], path, quick), new)
-        seen.update(zip(new, looked, strict=True))
+        results = pool.map(lambda path: _check(data, first[path], path, quick), new)
+        seen.update(zip(new, results, strict=True))
     checked = {path: seen[path] for path in first}
     sizes = Counter(c.size for c in checked.values() if c.size)
     held = {d: data.names[first[path]] for path, c in checked.items() for d in c.digests}
@@ -175,8 +175,8 @@ def _check_split(findings, split, data, quick, workers, seen) -> None:
 def _count_problem(findings: Findings, split: str, data: Dataset) -> list[str]:
     """That the split has not its official number of items, where nothing else says so yet."""
     official = findings.spec.expected.get(split, data.found)
-    told = any(problem.startswith(f"{split}: ") for problem in findings.problems)
-    if data.found == official or told:
+    explained = any(problem.startswith(f"{split}: ") for problem in findings.problems)
+    if data.found == official or explained:
         return []
     return [f"{split}: {data.found:,} found, {official:,} expected"]
 
@@ -234,8 +234,8 @@ def _report(found: list[Findings], absent: list[DatasetSpec], root: Path, quick:
         lines.append(f"not found below {root}:")
         lines += [f"  {spec.name}: {_where(spec)}" for spec in absent]
     wrong = sum(len(findings.problems) for findings in found)
-    looked = "headers only" if quick else "every image decoded"
-    lines.append(f"{len(found)} sets found, {len(absent)} not; {wrong} problems ({looked})")
+    depth = "headers only" if quick else "every image decoded"
+    lines.append(f"{len(found)} sets found, {len(absent)} not; {wrong} problems ({depth})")
     return "\n".join(lines) + "\n"
 
 

@@ -98,18 +98,18 @@ def _exlpose_pairs(root, images, light, paired, missing) -> tuple[dict[int, Entr
     wanted = {"image": "dark" if light == "low" else "bright"}
     if paired:
         wanted["target"] = "bright"
-    pairs, lacking = {}, []
+    pairs, missed = {}, []
     for i in sorted(images):
         key = _key(images[i]["file_name"])
         if all(key in lit[kind] for kind in wanted.values()):
             entry = {role: lit[kind][key] for role, kind in wanted.items()}
             pairs[i] = {"name": Path(entry["image"]).name, **entry}
         else:
-            lacking.append(images[i]["file_name"])
-    if not pairs or (lacking and missing == "error"):
-        lack = f"{len(lacking)} of {len(images)} scenes lack their {' and '.join(wanted.values())}"
+            missed.append(images[i]["file_name"])
+    if not pairs or (missed and missing == "error"):
+        count = f"{len(missed)} of {len(images)} scenes have no {' and '.join(wanted.values())}"
         raise FileNotFoundError(
-            f"exlpose: {lack} image below {root} (first: {(*lacking, 'any')[0]}); "
+            f"exlpose: {count} image below {root} (first: {(*missed, 'any')[0]}); "
             f'pass missing="skip" to use the others; {dataset_spec("exlpose").where()}'
         )
     return pairs, list(pairs)

@@ -31,8 +31,8 @@ def read_image(path: str | os.PathLike, frame: tuple[int, int] | None = None) ->
 
     Args:
         path: the file.
-        frame: (W, H) that the image's annotation names. An image that only EXIF turns away from
-            this size is left as it is stored, so that boxes, joints and masks fit.
+        frame: (W, H) that the image's annotation names. An image that only EXIF rotates away
+            from this size is left as it is stored, so that boxes, joints and masks fit.
 
     Returns:
         float32 tensor (3, H, W), range [0, 1].
@@ -60,7 +60,7 @@ def image_size(path: str | os.PathLike) -> tuple[tuple[int, int], int]:
     """
     with _opened(Path(path)) as image:
         orientation = _orientation(image)
-        if image.format == "TIFF":  # versions of Pillow differ in which size they tell
+        if image.format == "TIFF":  # versions of Pillow differ in which size they give
             width, height = image.tag_v2[_WIDTH], image.tag_v2[_HEIGHT]
         else:
             width, height = image.size

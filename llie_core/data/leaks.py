@@ -1,4 +1,4 @@
-"""Images that stand in two splits or two sets, found by their decoded pixels.
+"""Images that are in two splits or two sets, found by their decoded pixels.
 
 File names, formats without loss and metadata do not matter; a copy that was compressed again has
 other pixels and is not recognised.
@@ -15,7 +15,7 @@ from llie_core.data.folders import images_in
 from llie_core.data.images import read_image
 from llie_core.data.registry import find_folder
 
-Digests = dict[str, str]  # content of an image → where it stands
+Digests = dict[str, str]  # content of an image → where it is
 
 LISTED = 5
 # LOL-v2's own test images, below the data root; it is no set of the registry.
@@ -31,7 +31,7 @@ def digest(image: Tensor) -> str:
 
 
 def leaks_within(digests: dict[str, Digests]) -> list[str]:
-    """What the splits of one set share; "all", which holds the others, aside."""
+    """What the splits of one set share, except "all", which holds the others."""
     splits = [split for split in digests if split != "all"]
     pairs = [(a, b) for i, a in enumerate(splits) for b in splits[i + 1 :]]
     found = [(a, b, _shared(digests[a], digests[b])) for a, b in pairs]

@@ -51,10 +51,10 @@ class PairedFolder(FileSet):
     def _pairs(self, name: str, root: Path, base: Path, missing: str) -> dict[str, Entry]:
         return read_pairs(name, root, base, missing)
 
-    def frame(self, index: int) -> tuple[int, int] | None:
-        """(W, H) that both images have, upright or as one of them is stored; None: neither."""
-        (size, turned), (other, _) = (image_size(path) for path in self.image_files(index))
-        return {other: other, other[::-1]: other if turned > 4 else size}.get(size)
+    def frame(self, index: int) -> tuple[int, int]:
+        """(W, H) of the pair: the image's, unless only EXIF rotates it away from the target's."""
+        (size, orientation), (target, _) = map(image_size, self.image_files(index))
+        return target if orientation > 4 and size == target[::-1] else size
 
     def extras(self, index: int) -> dict:
         return {"target": read_image(self.path(index, "target"), self.frame(index))}
@@ -116,7 +116,7 @@ class Lol(PairedFolder):
 
 
 class FiveK(PairedFolder):
-    """MIT-Adobe FiveK: `input` and expert C. describe() tells what the exported files carry.
+    """MIT-Adobe FiveK: `input` and expert C. describe() says what the exported files carry.
 
     Test: the last 500 by name. Embedded profiles are recorded, not applied.
     """

@@ -64,7 +64,7 @@ def _moved(joints: Tensor, places: Tensor) -> Tensor:
 class Persons(FileSet):
     """Persons with keypoints: an entry with its image each, and what is annotated.
 
-    persons: the annotations, one an entry; records: image id → what the file tells of the image.
+    persons: the annotations, one an entry; records: image id → the file's entry of the image.
     """
 
     size = (256, 192)

@@ -24,9 +24,9 @@ class SaliencyFolder(FileSet):
     Splits: "test" of a low-light choice, or "all" and a seeded 70/10/20 as train, val and test.
 
     Args:
-        darkest: keep that many of the darkest images by mean luma (BT.601 weights on the
-            encoded values); describe() records the brightest mean that was kept. JCRNet chose its
-            low-light subsets by hand and does not list them. 0 keeps all.
+        darkest: take that many of the darkest images by mean luma (BT.601 weights on the
+            encoded values); describe() records the brightest mean among them. JCRNet chose its
+            low-light subsets by hand and does not list them. 0 takes all.
     """
 
     def __init__(self, root, split="all", name="ecssd", darkest=0, seed=0, missing="error"):

@@ -1,4 +1,4 @@
-"""Semantic segmentation by day and by night: Cityscapes and NightCity (CamVid: camvid.py).
+"""Semantic segmentation in daylight and at night: Cityscapes and NightCity (CamVid: camvid.py).
 
 - Cordts et al., "The Cityscapes dataset for semantic urban scene understanding", CVPR 2016.
 - Tan et al., "Night-time scene parsing with a large real dataset", IEEE TIP 2021 (NightCity).
@@ -27,7 +27,7 @@ LABEL_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 3
 
 
 class Segmentation(FileSet):
-    """Images with a label map each; `lookup` (256,) turns stored values into train ids.
+    """Images with a label map each; `lookup` (256,) maps stored values to train ids.
 
     `invalid`, an entry of the lookup, marks values that the labelling cannot hold.
     """
@@ -93,7 +93,7 @@ class _Street(Segmentation):
         require(name, "labels", labels, ("auto", *_ENDINGS))
         images = images_in(folders[0], deep=True, ending=ending)
         stored, masks = _label_files(folders[1], labels)
-        keys = match(name, images, self.kept(masks, images, split), folders, missing)
+        keys = match(name, images, self.of_split(masks, images, split), folders, missing)
         if not keys:
             raise absent(name, f"no image in {folders[0]} with a label map in {folders[1]}")
         here, there = (folder.relative_to(root).as_posix() for folder in folders)
@@ -104,7 +104,7 @@ class _Street(Segmentation):
         options = {"options": {"labels": stored}, "lookup": _LOOKUPS[stored]()}
         super().__init__(name, root, split, entries, **options)
 
-    def kept(self, masks: dict, images: dict, split: str) -> dict:
+    def of_split(self, masks: dict, images: dict, split: str) -> dict:
         """The label maps that belong to the split."""
         return masks
 
@@ -153,7 +153,7 @@ class NightCity(_Street):
         self.left_out: list[str] = []
         super().__init__("nightcity", root, split, folders, "", labels, missing)
 
-    def kept(self, masks: dict, images: dict, split: str) -> dict:
+    def of_split(self, masks: dict, images: dict, split: str) -> dict:
         if split == "val" and (self.stray in masks or self.stray in images):
             self.left_out = [self.stray]
             images.pop(self.stray, None)

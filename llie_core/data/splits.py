@@ -1,4 +1,4 @@
-"""Splitting a list of names: seeded, the same everywhere, with company kept together."""
+"""Splitting a list of names: seeded, the same everywhere, with equal items on one side."""
 
 import hashlib
 from collections.abc import Iterable
@@ -11,7 +11,7 @@ class NotHeldOut(ValueError):
 
 def shuffled(keys: Iterable[str], seed: int) -> list[str]:
     """Keys in the order of SHA-256(seed, key): the same with every library and version, and a key
-    that a partial copy lacks moves no other."""
+    that a partial copy does not have moves no other."""
     return sorted(keys, key=lambda key: hashlib.sha256(f"{seed}/{key}".encode()).digest())
 
 
@@ -26,7 +26,7 @@ def split_names(
 
     Of the shuffled keys (seed None: of the sorted ones) the last `test` are the test, the `val`
     before them the validation part. together: key → label; keys of one label stay on one side, so
-    that a part fills with the next keys whose company still fits.
+    that a part fills with the next keys whose group still fits.
     """
     labels = together or {}
     groups: dict[str, list[str]] = {}

@@ -1,4 +1,4 @@
-"""`builtin-crowd`: faces of many people by day, to train a small face detector without a download.
+"""`builtin-crowd`: daylight faces of many people, to train a small face detector; no download.
 
 scikit-image ships 200 grey patches of 25×25 pixels, from "Labeled Faces in the Wild" (Huang et al.,
 2007): 100 faces of different people, and 100 patches without any. Here the faces, tinted, and the
@@ -113,7 +113,7 @@ def _astronaut() -> tuple[Image.Image, tuple]:
 
 
 def _background(size: int, rng: np.random.Generator) -> Image.Image:
-    """A square of random place and extent of a face-free image, turned, tinted where grey."""
+    """A square of random place and extent of a face-free image, half of the time mirrored."""
     image = photograph(BACKGROUNDS[rng.integers(len(BACKGROUNDS))])
     side = int(min(image.size) * rng.uniform(0.3, 1.0))
     x = int(rng.integers(image.width - side + 1))

@@ -209,10 +209,10 @@ def test_exlpose_in_its_official_layout(tmp_path):
         open_dataset("exlpose", "test", tmp_path, subset="LL-H")
 
 
-def test_exlpose_names_scenes_that_lack_an_image(tmp_path):
+def test_exlpose_names_scenes_without_an_image(tmp_path):
     trees.exlpose(tmp_path)
     next((tmp_path / "ExLPose/dark").glob("*exposure_417.png")).unlink()
-    with pytest.raises(FileNotFoundError, match="1 of 2 scenes lack their dark image"):
+    with pytest.raises(FileNotFoundError, match="1 of 2 scenes have no dark image"):
         open_dataset("exlpose", "test", tmp_path)
     assert len(open_dataset("exlpose", "test", tmp_path, missing="skip")) == 1
     assert len(open_dataset("exlpose", "test", tmp_path, light="well")) == 2

@@ -1,9 +1,9 @@
-"""Street scenes drawn by a program, by day and by night, with all labels: `builtin-streets`.
+"""Street scenes drawn by a program, in daylight and at night, with all labels: `builtin-streets`.
 
-scene.py      what stands where: the layout, without a pixel
+scene.py      the layout: every object and its place, no pixels
 paint.py      the layout as surfaces: colours, depth, labels (canvas.py, textures.py, bodies.py,
               vehicles.py, roadside.py)
-light.py      the surfaces by day and at night: sun, sky, lamps, noise
+light.py      the surfaces in daylight and at night: sun, sky, lamps, noise
 sets.py       the data sets
 """
 

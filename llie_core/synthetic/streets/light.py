@@ -22,7 +22,7 @@ HALO = 5.0  # radiance of a halo's core
 
 
 def day_light(buffers: Buffers, scene: Scene) -> np.ndarray:
-    """Radiance by day (3, H, W): the sun with the houses' shadows, the sky, and haze."""
+    """Radiance in daylight (3, H, W): the sun with the houses' shadows, the sky, and haze."""
     sun, share = np.array(scene.sky.sun, dtype=np.float32), scene.sky.sunlight
     facing = np.tensordot(sun, buffers.normal, 1)
     wrap = buffers.wrap

@@ -1,4 +1,4 @@
-"""Street scenes: what stands where, drawn at random.
+"""Street scenes: the objects and their places, drawn at random.
 
 `draw_scene` decides everything (layout, poses, weather, lamps, exposures) without a pixel, so that
 persons can be listed quickly; paint.py paints it. Both depend on their arguments alone.

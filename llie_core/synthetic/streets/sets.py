@@ -1,4 +1,4 @@
-"""Street scenes drawn by a program, by day and by night, with all labels: no download.
+"""Street scenes drawn by a program, in daylight and at night, with all labels: no download.
 
 `builtin-streets` has masks, objects, persons and saliency of whole images;
 `builtin-streets-pose` has crops of persons in the form of data/pose.py. A scene (scene.py)
@@ -57,7 +57,8 @@ def subset_of(mean: float) -> str:
 
 @dataclass
 class Rendered:
-    """A scene's images (3, H, W) float32 and its regions (H, W); night None by day alone."""
+    """A scene's images (3, H, W) float32, None for a light that is not asked for, and its regions
+    (H, W)."""
 
     day: np.ndarray | None
     night: np.ndarray | None
@@ -107,7 +108,7 @@ class _Streets(Dataset):
 class BuiltinStreets(_Streets):
     """`builtin-streets`: street scenes with masks, objects, persons and saliency.
 
-    Item: image (3, H, W); target (3, H, W), the same by day (light="night" only); mask (H, W)
+    Item: image (3, H, W); target (3, H, W), the same in daylight (light="night" only); mask (H, W)
     int64, 0 … 18 in Cityscapes' order and 255 for none of them, or with task="saliency" the
     saliency; saliency (1, H, W) float, 1 on the nearest persons and vehicles; boxes (N, 4) xyxy of
     what is seen of each object, labels (N,) into STREET_OBJECTS, ignore (N,) bool: tiny or nearly
@@ -268,7 +269,7 @@ class BuiltinStreetsPose(_Streets):
     is a person on foot who is at least LEAST_HEIGHT pixels high, has LEAST_JOINTS joints inside the
     image and is not mostly behind something; which they are is known from the layout alone.
 
-    Item: as in data/pose.py, with `subset` by `subset_of`, and `target`, the crop by day, where
+    Item: as in data/pose.py, with `subset` by `subset_of`, and `target`, the daylight crop, where
     light="night".
 
     Args:
