@@ -88,7 +88,7 @@ def build_report(paper: str, parameters: dict) -> Path:
             raise unknown("parameter", key, known)
     target, executed, partial = _page(name), _executed(name), _executed(f"{name}.failed")
     began = time.perf_counter()
-    with locked(_lock(name), name), _interrupted_by_termination():
+    with locked(_lock(name), name), _interrupted_by_signals():
         for folder in (executed.parent, target.parent, _states()):
             sweep(folder)
         state: dict[str, Any] = {"name": name, "paper": paper, "parameters": parameters}
@@ -148,19 +148,26 @@ def _parameter_names(source: Path) -> list[str]:
 
 
 @contextlib.contextmanager
-def _interrupted_by_termination() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP interrupt as Ctrl-C does: the kernel ends, and it is recorded."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    signals = [s for s in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(s) == signal.SIG_DFL]
-    for number in signals:
-        signal.signal(number, signal.default_int_handler)
+def _interrupted_by_signals() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP interrupt as Ctrl-C does, and the first of them alone: what follows
+    would interrupt the record of it."""
+
+    def interrupt(*_of_signal) -> None:
+        for number in before:
+            signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        before = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+        before = {n: handler for n, handler in before.items() if handler != signal.SIG_IGN}
+    for number in before:
+        signal.signal(number, interrupt)
     try:
         yield
     finally:
-        for number in signals:
-            signal.signal(number, signal.SIG_DFL)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _execute(source: Path, partial: Path, parameters: dict, name: str) -> None:

@@ -1,0 +1,71 @@
+"""Build the environment that make uses, or leave it as it is where it is complete.
+
+    python llie_core/environment.py FOLDER
+
+FOLDER is .venv, made by the Python that runs this, or an active conda environment. Nothing is
+installed yet: the standard library alone is imported, and older versions of Python can read this.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import subprocess
+import sys
+from pathlib import Path
+
+MINIMUM = (3, 11)
+# Without its dependencies: it pins old versions of torch and numpy that it does not need.
+FACENET = "facenet-pytorch==2.6.0"
+
+
+def main(folder: Path) -> None:
+    """Build the environment in `folder` for the project in the current folder.
+
+    Its stamp holds the project's folder, the version of Python and a hash of the requirements. In
+    another folder or under another Python it is built anew, with other requirements it is updated.
+    """
+    version = ".".join(str(number) for number in sys.version_info[:2])
+    if sys.version_info[:2] < MINIMUM:
+        sys.exit(f"make: {sys.executable} is Python {version}; set PYTHON= to 3.11 or newer")
+    stamp = folder / ".llie-complete"
+    requirements = [Path(name).read_bytes() for name in ("pyproject.toml", "constraints.txt")]
+    place = f"{Path.cwd()}\nPython {version}\n"
+    complete = place + hashlib.sha256(b"".join(requirements)).hexdigest() + "\n"
+    if _read(stamp) == complete:
+        return
+    with Path("constraints.txt").open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # two at once: the second finds it complete
+        found = _read(stamp)
+        if found == complete:
+            return
+        stamp.unlink(missing_ok=True)
+        if not found.startswith(place) and not (folder / "conda-meta").is_dir():
+            base = getattr(sys, "_base_executable", sys.executable)
+            _run(base, "-m", "venv", "--clear", str(folder))
+        install = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet"]
+        install.append("--disable-pip-version-check")
+        _run(*install, "-c", "constraints.txt", "-e", ".[notebooks,dev]")
+        _run(*install, "--no-deps", FACENET)
+        stamp.write_text(complete)
+
+
+def _read(stamp: Path) -> str:
+    with contextlib.suppress(OSError):
+        return stamp.read_text()
+    return ""
+
+
+def _run(*command: str) -> None:
+    try:
+        code = subprocess.call(command)
+    except OSError as error:
+        sys.exit(f"make: {error}")
+    if code:
+        sys.exit(f"make: {' '.join(command)}: failed; the environment is not complete")
+
+
+if __name__ == "__main__":
+    try:
+        main(Path(sys.argv[1]))
+    except KeyboardInterrupt:
+        sys.exit("make: interrupted; the environment is not complete")
