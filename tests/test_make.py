@@ -45,8 +45,8 @@ sys.exit(int(os.environ.get("CODE", "0")))
 """
 REPRODUCE = """
 import json, os, signal, sys, time
-print(json.dumps(dict(os.environ)), flush=True)
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(print("terminated", flush=True)))
+print(json.dumps(dict(os.environ)), flush=True)
 time.sleep(float(os.environ.get("SECONDS", "0")))
 sys.exit(int(os.environ.get("CODE", "0")))
 """
