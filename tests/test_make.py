@@ -45,7 +45,7 @@ sys.exit(int(os.environ.get("CODE", "0")))
 """
 REPRODUCE = """
 import json, os, signal, sys, time
-signal.signal(signal.SIGTERM, lambda *_: sys.exit(print("terminated", flush=True)))
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(os.write(1, b"terminated\\n")))
 print(json.dumps(dict(os.environ)), flush=True)
 time.sleep(float(os.environ.get("SECONDS", "0")))
 sys.exit(int(os.environ.get("CODE", "0")))
