@@ -11,8 +11,6 @@
 # Exported as they are given, for llie_core/reproduce.py: neither make nor a shell expands them.
 $(foreach name,PAPER DATASET PROFILE SEEDS DATA SETTINGS LAUNCH,$(if $(filter-out undefined,\
   $(origin $(name))),$(eval override $(name) := $$(value $(name)))$(eval export $(name))))
-# As in llie_core/cli; in notebooks that JupyterLab or a test starts as well.
-export GOMP_SPINCOUNT ?= 20000
 
 # An active conda environment named llie is used as it is; otherwise .venv is made.
 ifeq ($(notdir $(CONDA_PREFIX)),llie)
