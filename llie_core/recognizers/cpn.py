@@ -271,7 +271,7 @@ class CPN(Recognizer):
         """
         light = self.light if light is None else light
         check_choice(LIGHTS, light=light)
-        x = self._prepared(images, light, mean)
+        x = self.prepared(images, light, mean)
         levels, maps = self.global_net(self.backbone(x, LIGHTS[light]))
         return maps, self.refine_net(levels)
 
@@ -331,7 +331,7 @@ class CPN(Recognizer):
         _, maps = self(images, light, mean)
         if flip:
             _, mirrored = self(images.flip(3), light, mean)
-            maps = (maps + mirrored.flip(3)[:, self._mirror_order()]) / 2
+            maps = (maps + mirrored.flip(3)[:, self.mirror_order()]) / 2
         joints = decode(maps, blur)
         return {"joints": joints, "scores": joints[..., 2].mean(1)}
 
@@ -360,7 +360,7 @@ class CPN(Recognizer):
         for part in (*self.global_net.heads, self.refine_net):
             nn.init.constant_(part.norm.weight, INITIAL_SPREAD)
 
-    def _prepared(self, images: Tensor, light: str, mean: Tensor | None) -> Tensor:
+    def prepared(self, images: Tensor, light: str, mean: Tensor | None) -> Tensor:
         """Images as the backbone takes them: weights' type, padded, normalised or scaled."""
         x = _padded(images.to(self.backbone.stem.weight.dtype))
         if light == "well":
@@ -368,7 +368,8 @@ class CPN(Recognizer):
             return (x - centre) / spread
         return scale_to_mean(x, mean) if self.scale_input else x
 
-    def _mirror_order(self) -> list[int]:
+    def mirror_order(self) -> list[int]:
+        """The joint that each joint becomes in a mirrored image."""
         order = list(range(self.joints))
         for left, right in FLIP_PAIRS[self.joints]:
             order[left], order[right] = right, left

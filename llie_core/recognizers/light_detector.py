@@ -77,7 +77,7 @@ class LightDetector(Recognizer):
         check_shapes("LightDetector.loss", images=images)
         objects = checked_objects(targets, images, self.classes)
         outputs, places, counts = self._outputs(images)
-        ignored = torch.stack([_ignored(places, o) for o in objects])  # (B, A)
+        ignored = torch.stack([ignored_places(places, o) for o in objects])  # (B, A)
         outputs["cls_logits"] = outputs["cls_logits"].masked_fill(ignored.unsqueeze(2), NEVER)
         wanted = [{"boxes": o.boxes, "labels": o.labels} for o in objects]
         # FCOS itself has a loss in training mode alone; its parts do not ask for the mode.
@@ -133,7 +133,7 @@ class LightDetector(Recognizer):
         return self.fcos.backbone((x - self.mean) / self.std)
 
 
-def _ignored(places: Tensor, objects: Objects) -> Tensor:
+def ignored_places(places: Tensor, objects: Objects) -> Tensor:
     """Which places (A, 4) have their centre in an ignored object and in no other, (A,) bool."""
     centre = (places[:, :2] + places[:, 2:]) / 2
     return _within(centre, objects.ignored) & ~_within(centre, objects.boxes)

@@ -12,6 +12,7 @@ Differs from the paper:
 """
 
 import types
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -99,8 +100,8 @@ class MTCNN(Recognizer):
             weight of 0.5), all scalars.
         """
         check_shapes("MTCNN.loss", images=images)
-        faces = _Faces.of(targets, images, self.min_face_size)
-        windows = self._draw(faces, *images.shape[2:], batch=len(images))
+        faces = Faces.of(targets, images, self.min_face_size)
+        windows = self.draw_windows(faces, *images.shape[2:], batch=len(images))
         images = images.to(self._dtype)
         if not len(windows.image):
             nothing = 0.0 * images.sum()
@@ -108,9 +109,9 @@ class MTCNN(Recognizer):
             return dict.fromkeys(["total", *names], nothing)
         terms = {}
         for stage, size, head in STAGES:
-            crops = _crops(images, windows, size)
-            logits, offsets = _forward(getattr(self, stage), head, crops)
-            terms[f"{stage}_class"] = _class_loss(logits, windows.face, len(images))
+            crops = window_crops(images, windows, size)
+            logits, offsets = stage_outputs(getattr(self, stage), head, crops)
+            terms[f"{stage}_class"] = class_loss(logits, windows.face, len(images))
             terms[f"{stage}_box"] = _box_loss(offsets, windows)
         total = sum(v * (BOX_WEIGHT if k.endswith("_box") else 1) for k, v in terms.items())
         return {"total": total, **terms}
@@ -148,7 +149,7 @@ class MTCNN(Recognizer):
     def _dtype(self) -> torch.dtype:
         return self.pnet.conv1.weight.dtype
 
-    def _draw(self, faces: "_Faces", height: int, width: int, batch: int) -> Windows:
+    def draw_windows(self, faces: "Faces", height: int, width: int, batch: int) -> Windows:
         """Windows on faces first, then on background; on the CPU."""
         on_face = faces.wanted.nonzero().flatten().repeat_interleave(self.windows_per_face)
         boxes, fits = _face_windows(faces.boxes[on_face], self.windows_per_face, height, width)
@@ -173,7 +174,7 @@ class MTCNN(Recognizer):
 
 
 @dataclass(frozen=True)
-class _Faces:
+class Faces:
     """All faces of a batch, on the CPU: boxes (F, 4) within the image, image (F,), wanted (F,)."""
 
     boxes: Tensor
@@ -181,7 +182,7 @@ class _Faces:
     wanted: Tensor
 
     @classmethod
-    def of(cls, targets: list[dict[str, Tensor]], images: Tensor, least: float) -> "_Faces":
+    def of(cls, targets: list[dict[str, Tensor]], images: Tensor, least: float) -> "Faces":
         """Faces too small, ignored, or more than half outside the image are not wanted."""
         if len(targets) != len(images):
             raise ValueError(f"{len(images)} images need as many targets, got {len(targets)}")
@@ -258,14 +259,14 @@ def _paired_iou(a: Tensor, b: Tensor) -> Tensor:
     return inside / ((a[:, 2:] - a[:, :2]).prod(1) + (b[:, 2:] - b[:, :2]).prod(1) - inside)
 
 
-def _crops(images: Tensor, windows: Windows, size: int) -> Tensor:
+def window_crops(images: Tensor, windows: Windows, size: int) -> Tensor:
     """Windows resampled to (N, 3, size, size) in MTCNN's range: (255 x − 127.5) / 128."""
     rois = torch.cat([windows.image[:, None].to(windows.boxes), windows.boxes], 1).to(images)
     crops = roi_align(images, rois, (size, size), aligned=True)  # adaptive: averages, never skips
     return (255 * crops - 127.5) / 128
 
 
-def _forward(net: nn.Module, head: str, crops: Tensor) -> tuple[Tensor, Tensor]:
+def stage_outputs(net: nn.Module, head: str, crops: Tensor) -> tuple[Tensor, Tensor]:
     """Class logits (N, 2), caught before the network's softmax, and box offsets (N, 4)."""
     caught = []
     handle = getattr(net, head).register_forward_hook(lambda *call: caught.append(call[-1]))
@@ -276,7 +277,7 @@ def _forward(net: nn.Module, head: str, crops: Tensor) -> tuple[Tensor, Tensor]:
     return caught[0].flatten(1), offsets.flatten(1)
 
 
-def _class_loss(logits: Tensor, face: Tensor, batch: int) -> Tensor:
+def class_loss(logits: Tensor, face: Tensor, batch: int) -> Tensor:
     """Cross-entropy, mean over all windows on faces and the hardest of the others.
 
     Args:
@@ -301,8 +302,10 @@ def _box_loss(offsets: Tensor, windows: Windows) -> Tensor:
 def _pretrained_networks() -> tuple[nn.Module, nn.Module, nn.Module]:
     """PNet, RNet and ONet with the shipped weights, read as tensors only."""
     try:
-        import facenet_pytorch
-        from facenet_pytorch.models.mtcnn import ONet, PNet, RNet
+        with warnings.catch_warnings():  # of its progress bars, which nothing here uses
+            warnings.simplefilter("ignore")
+            import facenet_pytorch
+            from facenet_pytorch.models.mtcnn import ONet, PNet, RNet
     except ImportError as error:
         raise ImportError(
             "MTCNN needs facenet-pytorch; install it with "

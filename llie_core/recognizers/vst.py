@@ -351,13 +351,13 @@ class Performer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         k, q, v = self.kqv(self.norm1(x)).chunk(3, dim=2)  # (B, N, 64) each
-        k, q = self._features(k), self._features(q)  # (B, N, 32)
+        k, q = self.features(k), self.features(q)  # (B, N, 32)
         y = q @ (k.transpose(1, 2) @ v)  # (B, N, 64)
         y = y / (q @ k.sum(1).unsqueeze(2) + 1e-8)  # by (B, N, 1)
         x = x + self.dropout(self.proj(y))
         return x + self.dropout(self.mlp(self.norm2(x)))
 
-    def _features(self, x: Tensor) -> Tensor:
+    def features(self, x: Tensor) -> Tensor:
         """exp(w x − |x|² / 2) / √m, whose products estimate exp(q k)."""
         half_square = x.square().sum(2, keepdim=True) / 2
         return (x @ self.w.T - half_square).exp() / math.sqrt(len(self.w))
