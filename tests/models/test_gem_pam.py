@@ -1,32 +1,12 @@
-"""GEM + PAM and IALM: audit, start as the identity, evaluation mode against training mode."""
+"""GEM + PAM and IALM: audit, start as the identity, equations, evaluation against training mode."""
 
 import pytest
 import torch
 import torch.nn.functional as F
-from enhancer_contract import LearnedEnhancerContract
 
 from llie_core.metrics.cost import count_macs, count_parameters
 from llie_core.models import create_enhancer
 from llie_core.models.ialm import gaussian_blur
-
-
-class TestGemPam(LearnedEnhancerContract):
-    name = "gem_pam"
-
-
-class TestGemAlone(LearnedEnhancerContract):
-    name = "gem_pam"
-    options = {"modules": "gem"}
-
-
-class TestPamAlone(LearnedEnhancerContract):
-    name = "gem_pam"
-    options = {"modules": "pam"}
-
-
-class TestIALM(LearnedEnhancerContract):
-    name = "ialm"
-    tolerance = 2e-5  # the power multiplies differences of the predictors' sums
 
 
 def starts(name, **options):
@@ -49,15 +29,12 @@ class TestAudit:
         assert count_macs(starts("gem_pam"), (256, 192)).macs / 1e9 == pytest.approx(
             1.043, abs=1e-3
         )
+        assert count_macs(starts("ialm"), (64, 128)).macs == 115_658_688
 
     def test_gem_has_six_convolutions_on_one_size(self):
         gem = starts("gem_pam", modules="gem")
         assert sum(isinstance(m, torch.nn.Conv2d) for m in gem.modules()) == 6
         assert count_macs(gem, (64, 64)).macs == count_macs(gem, (512, 1024)).macs
-
-    def test_unknown_modules(self):
-        with pytest.raises(ValueError, match="modules='all': choose one of both, gem, pam"):
-            create_enhancer("gem_pam", modules="all")
 
 
 class TestStart:
@@ -124,6 +101,22 @@ class TestEquations:
         assert blurred.sum((2, 3)) == pytest.approx(torch.ones(1, 3).numpy())
         # Neighbour over centre of a Gaussian of standard deviation 1 is exp(−1/2).
         assert (blurred[0, 0, 6, 7] / blurred[0, 0, 6, 6]).item() == pytest.approx(0.6065, abs=1e-4)
+
+
+def test_ialm_trains_under_autocast():
+    """Predictors in bfloat16, the image and its parameters in float32."""
+    model, x = starts("ialm").train(), torch.rand(2, 3, 40, 56) * 0.4
+    with torch.no_grad():
+        for part in (model.exposure, model.gamma, model.smoothing):
+            part.head.bias.fill_(0.4)
+    exact = model.training_outputs(x)
+    with torch.autocast("cpu", torch.bfloat16):
+        outputs = model.training_outputs(x)
+    for name, value in outputs.items():
+        assert value.dtype == torch.float32
+        torch.testing.assert_close(value, exact[name], rtol=0.02, atol=2e-3)
+    outputs["image"].square().mean().backward()
+    assert all(torch.isfinite(p.grad).all() for p in model.parameters())
 
 
 def test_evaluation_mode_agrees_with_training_mode_after_batches_of_eight():

@@ -6,7 +6,7 @@ import torch
 from llie_core.data.images import read_image
 from llie_core.metrics import psnr
 from llie_core.models import create_enhancer
-from llie_core.published import table
+from llie_core.reporting.published import table
 
 # How far from the table we may be, in dB. LIME agrees as well (16.71 against 16.76) but takes too
 # long for a test; MF and NPE differ by 1.7 and 1.5 dB, their authors' code being compiled.

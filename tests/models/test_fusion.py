@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from enhancer_contract import EnhancerContract
-from test_classical_variational import as_array, dense_laplacian
+from seeded import dark_images, seeded
+from test_variational import as_array, dense_laplacian
 
 from llie_core.models import create_enhancer
 from llie_core.models.fusion import (
@@ -41,7 +41,7 @@ class TestCameraModel:
 
     def test_illumination_as_by_a_dense_system(self):
         """On a picture of twice the size, so that the half-sized map is known."""
-        image = as_array(torch.rand(1, 3, 18, 14, generator=torch.Generator().manual_seed(7)))
+        image = as_array(seeded(1, 3, 18, 14, seed=7))
         small = resize(image.max(axis=2), (9, 7))
         weights = []
         for axis, difference in ((1, differences(small)[0]), (0, differences(small)[1])):
@@ -65,8 +65,9 @@ class TestCameraModel:
         assert entropy(np.array([0.1, 0.1, 0.1, 0.9])) == pytest.approx(0.811278, abs=1e-6)
 
 
-class TestBIMEF(EnhancerContract):
-    name = "bimef"
+class TestBIMEF:
+    def make(self):
+        return create_enhancer("bimef")
 
     def test_ratio_has_nearly_the_highest_entropy(self):
         image = random_image(60, 60, top=0.2) ** 1.5
@@ -92,14 +93,10 @@ class TestBIMEF(EnhancerContract):
         image = 0.7 + random_image(16, 16, top=0.2)
         np.testing.assert_allclose(self.make().enhance_array(image), image)
 
-    @pytest.mark.parametrize("options", [{"mu": -1}, {"strength": -1}, {"largest": 1}])
-    def test_bad_options(self, options):
-        with pytest.raises(ValueError, match=next(iter(options))):
-            create_enhancer("bimef", **options)
 
-
-class TestCameraResponse(EnhancerContract):
-    name = "crm"
+class TestCameraResponse:
+    def make(self):
+        return create_enhancer("crm")
 
     @pytest.mark.parametrize("value", [0.5, 0.05])
     def test_constant_grey_by_hand(self, value):
@@ -109,19 +106,14 @@ class TestCameraResponse(EnhancerContract):
         torch.testing.assert_close(y, torch.full_like(y, expected))
 
     def test_largest_ratio_of_one_keeps_the_image(self):
-        x = self.images(1)
+        x = dark_images(1)
         torch.testing.assert_close(create_enhancer("crm", largest=1.0)(x), x)
 
     def test_dark_parts_gain_most_and_the_order_of_channels_stays(self):
-        x = self.images(1)
+        x = dark_images(1)
         y = self.make()(x)
         assert (y >= x - 1e-6).all()
         assert torch.equal(y.argsort(dim=1), x.argsort(dim=1))
-
-    @pytest.mark.parametrize("options", [{"strength": -1}, {"largest": 0.5}])
-    def test_bad_options(self, options):
-        with pytest.raises(ValueError, match=next(iter(options))):
-            create_enhancer("crm", **options)
 
 
 class TestFusion:
@@ -175,8 +167,9 @@ class TestFusion:
         np.testing.assert_allclose(guided_filter(image, image, 2, 1e-12), image, atol=1e-6)
 
 
-class TestMultiScaleFusion(EnhancerContract):
-    name = "mf"
+class TestMultiScaleFusion:
+    def make(self):
+        return create_enhancer("mf")
 
     def test_inputs_by_hand(self):
         illumination = np.full((8, 8), 0.1)
@@ -206,7 +199,7 @@ class TestMultiScaleFusion(EnhancerContract):
         """1 + cos(αH + φ)·S is one factor for all inputs of a pixel."""
         from skimage.color import rgb2hsv
 
-        image = as_array(self.images(1))
+        image = as_array(dark_images(1))
         model = self.make()
         inputs = model.inputs(model.illumination(image.max(axis=2)))
         hue, saturation, _ = np.moveaxis(rgb2hsv(image), 2, 0)
@@ -217,19 +210,15 @@ class TestMultiScaleFusion(EnhancerContract):
         np.testing.assert_allclose(model.enhance_array(image), expected, rtol=1e-6, atol=1e-9)
 
     def test_keeps_hue_and_saturation(self):
-        x = self.images(1)
+        x = dark_images(1)
         ratio = self.make()(x) / x.clamp(min=1e-6)
         spread = ratio.amax(dim=1) - ratio.amin(dim=1)
         assert spread[x.amin(dim=1) > 0.01].max() < 1e-3
 
-    @pytest.mark.parametrize("options", [{"disk": -1}, {"radius": -1}, {"epsilon": 0}])
-    def test_bad_options(self, options):
-        with pytest.raises(ValueError, match=next(iter(options))):
-            create_enhancer("mf", **options)
 
-
-class TestInvertedDehazing(EnhancerContract):
-    name = "dong"
+class TestInvertedDehazing:
+    def make(self):
+        return create_enhancer("dong")
 
     def test_whole_method_as_by_loops(self):
         image = random_image(12, 13, top=0.6)
@@ -251,15 +240,10 @@ class TestInvertedDehazing(EnhancerContract):
         torch.testing.assert_close(self.make()(x), x)
 
     def test_without_removal_the_image_stays(self):
-        x = self.images(1)
+        x = dark_images(1)
         torch.testing.assert_close(create_enhancer("dong", omega=0.0)(x), x)
 
     def test_saturated_colours_stay_finite(self):
         x = torch.zeros(1, 3, 10, 10)
         x[:, 0, :5], x[:, 1, 5:], x[:, 2, :, 5:] = 1, 1, 1
         assert torch.isfinite(self.make()(x)).all()
-
-    @pytest.mark.parametrize("options", [{"omega": 1.0}, {"patch": 0}, {"candidates": 0}])
-    def test_bad_options(self, options):
-        with pytest.raises(ValueError, match=next(iter(options))):
-            create_enhancer("dong", **options)

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from enhancer_contract import EnhancerContract
-from test_classical import hue_and_saturation
+from seeded import seeded
 
 from llie_core.models import create_enhancer
 from llie_core.models.histogram import layer_steps, pair_histogram
@@ -25,34 +24,14 @@ def random_levels(*shape: int, top: int = 256) -> np.ndarray:
     return np.random.default_rng(4).integers(0, top, shape)
 
 
-class CurveMethod(EnhancerContract):
-    def test_keeps_hue_and_saturation(self):
-        x = self.images(1)
-        y = self.make().enhance(x)
-        assert (y - x).abs().max() > 0.05
-        kept = y[0].amax(dim=0).numpy() > 0.05  # both are noise in nearly black pixels
-        np.testing.assert_allclose(
-            hue_and_saturation(y)[kept], hue_and_saturation(x)[kept], atol=1e-4
-        )
-
-    @pytest.mark.parametrize("value", [0.0, 0.3, 1.0])
-    def test_constant_images_return_unchanged(self, value):
-        x = torch.full((1, 3, 24, 24), value)
-        torch.testing.assert_close(self.make().enhance(x), x, rtol=0, atol=1e-6)
-
-    def test_one_level_with_faint_noise_returns_unchanged(self):
-        x = 0.5 + 1e-4 * torch.rand(1, 1, 9, 9).expand(-1, 3, -1, -1)
-        assert (self.make().enhance(x) - x).abs().max() < 0.2
-        assert torch.isfinite(self.make()(x)).all()
-
-    def test_order_is_kept(self):
-        ramp = torch.linspace(0.1, 0.9, 1000).view(1, 1, 10, 100).expand(1, 3, -1, -1)
-        assert (self.make().enhance(ramp)[0, 0].flatten().diff() >= -1e-7).all()
+@pytest.mark.parametrize("name", ["ldr", "lrs"])
+def test_one_level_with_faint_noise_stays_near(name):
+    x = 0.5 + 1e-4 * seeded(1, 1, 9, 9).expand(-1, 3, -1, -1)
+    model = create_enhancer(name)
+    assert (model.enhance(x) - x).abs().max() < 0.2 and torch.isfinite(model(x)).all()
 
 
-class TestLayeredDifference(CurveMethod):
-    name = "ldr"
-
+class TestLayeredDifference:
     def test_pairs_are_counted_as_by_loops(self):
         levels = random_levels(5, 7).astype(np.uint8)
         counts = np.zeros((256, 256))
@@ -105,15 +84,8 @@ class TestLayeredDifference(CurveMethod):
             expected = 255 / (1 + 0.5**alpha)
             assert after == pytest.approx([0, expected, 0, expected, 255], abs=1e-3)
 
-    @pytest.mark.parametrize("alpha", [0, -1, float("nan")])
-    def test_bad_alpha(self, alpha):
-        with pytest.raises(ValueError, match="alpha"):
-            create_enhancer("ldr", alpha=alpha)
 
-
-class TestRegionStretching(CurveMethod):
-    name = "lrs"
-
+class TestRegionStretching:
     def test_as_by_ranks(self):
         levels = random_levels(16, 16)
         expected = np.zeros((16, 16))
@@ -134,10 +106,3 @@ class TestRegionStretching(CurveMethod):
         none, half, full = (levels_after("lrs", levels, strength=s) for s in (0.0, 0.5, 1.0))
         np.testing.assert_allclose(none, levels, atol=1e-3)
         np.testing.assert_allclose(half, (none + full) / 2, atol=1e-3)
-
-    @pytest.mark.parametrize(
-        "options", [{"bounds": (170, 85)}, {"bounds": (0, 255)}, {"strength": 1.1}]
-    )
-    def test_bad_options(self, options):
-        with pytest.raises(ValueError, match=next(iter(options))):
-            create_enhancer("lrs", **options)

@@ -1,17 +1,16 @@
-"""JCRNet: the contract, the published size, its equations, ablations and normalisation."""
+"""JCRNet: the published size, its equations, ablations and normalisation."""
 
 from functools import lru_cache
 
 import pytest
 import torch
 import torch.nn.functional as F
-from enhancer_contract import LearnedEnhancerContract
 
 from llie_core.losses.paired import jcrnet_loss
 from llie_core.metrics.cost import count_macs, count_parameters
 from llie_core.models import create_enhancer, jcrnet
 from llie_core.models.jcrnet import ABLATIONS, SFTL, DetailEnhancement, ExposureBlock, GradientStep
-from llie_core.published import load, table
+from llie_core.reporting.published import load, table
 
 PAPER_FORMS = {"modulation": "paper", "retinex": "paper", "rgb": "paper"}
 PARTS = {  # what a network without the part must not have, by the names of its tensors
@@ -51,19 +50,6 @@ def step(model, optimizer, batch) -> float:
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     optimizer.step()
     return loss.item()
-
-
-class TestJCRNet(LearnedEnhancerContract):
-    name, size = "jcrnet", (12, 16)
-    overfit_steps = 20
-
-    def objective(self, model, x):
-        """Its own: both images are to come near the target."""
-        return jcrnet_loss(model.training_outputs(x), {"target": x.sqrt()})["total"]
-
-
-class TestPaperForms(TestJCRNet):
-    options = PAPER_FORMS
 
 
 class TestSizes:
@@ -220,20 +206,6 @@ class TestFormsOfThePaper:
         assert torch.equal(before[:, 0], after[:, 0]) == (form == "paper")
         assert not torch.equal(before[:, -1], after[:, -1])
 
-    @pytest.mark.parametrize(
-        "options, words",
-        [
-            ({"ablation": "w/o everything"}, "'w/o FES', 'w/o JRS'"),
-            ({"modulation": "thesis"}, "modulation='thesis': choose one of 'released', 'paper'"),
-            ({"retinex": ""}, "retinex"),
-            ({"rgb": "grey"}, "rgb"),
-        ],
-    )
-    def test_unknown_choice_is_one_clear_line(self, options, words):
-        with pytest.raises(ValueError) as caught:
-            make(**options)
-        assert words in str(caught.value) and "\n" not in str(caught.value)
-
 
 class TestTraining:
     @pytest.mark.parametrize("options", [{}, PAPER_FORMS, {"ablation": "w/o IAS"}])
@@ -251,11 +223,3 @@ class TestTraining:
         running = jcrnet_loss(outputs, test)["total"].item()
         assert running < 0.6 * start and running < 1.5 * own
         assert outputs["image"].min() > -0.5 and outputs["image"].max() < 1.5
-
-    @pytest.mark.parametrize("options", [{}, PAPER_FORMS])
-    def test_black_grey_and_white_batches_have_finite_gradients(self, options):
-        model = make(**options)
-        for value in (0.0, 0.5, 1.0):
-            x = torch.full((2, 3, 8, 8), value)
-            jcrnet_loss(model.training_outputs(x), {"target": x})["total"].backward()
-        assert all(torch.isfinite(parameter.grad).all() for parameter in model.parameters())
