@@ -5,19 +5,19 @@ with random values, and holds our network to a second forward pass that walks th
 of yolov4.cfg as they are listed there.
 """
 
-import copy
 import math
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from seeded import seeded
 from torch import nn
 
 from llie_core.metrics.cost import count_macs, count_parameters
 from llie_core.recognizers import create_recognizer
 from llie_core.recognizers import yolov4 as module
-from llie_core.recognizers.targets import Objects, best_detections, checked_objects
+from llie_core.recognizers.targets import Objects
 from llie_core.recognizers.yolov4_loss import assign, background, share_within, yolov4_loss
 
 SIZE = 64  # of the network's input in these tests: 3 (64 + 16 + 4) predictions
@@ -158,10 +158,6 @@ def yolo(weights_file):
     return model
 
 
-def seeded(*shape, seed=0):
-    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
-
-
 def objects(boxes, labels, ignored=()):
     return Objects(
         torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4),
@@ -245,30 +241,6 @@ def test_absent_file_and_odd_sizes(yolo, tmp_path):
 
 
 # Frozen
-
-
-def test_training_upstream_changes_nothing_here(yolo):
-    before = {name: value.clone() for name, value in yolo.state_dict().items()}
-    upstream = nn.Conv2d(3, 3, 1)
-    whole = nn.ModuleList([upstream, yolo]).train()
-    optimiser = torch.optim.SGD([p for p in whole.parameters() if p.requires_grad], lr=1e-4)
-    target = {"boxes": torch.tensor([[5.0, 5, 40, 30]]), "labels": torch.tensor([7])}
-    first = upstream.weight.clone()
-    for _ in range(2):
-        yolo.loss(upstream(seeded(1, 3, 40, 60)), [target])["total"].backward()
-        optimiser.step()
-    assert not torch.equal(first, upstream.weight)
-    assert all(torch.equal(before[name], value) for name, value in yolo.state_dict().items())
-    assert all(p.grad is None for p in yolo.parameters())
-
-
-def test_unfrozen_it_trains():
-    model = create_recognizer("yolov4", frozen=False, test_size=32, classes=3)
-    mean = model.backbone.stem.norm.running_mean.clone()
-    target = {"boxes": torch.tensor([[5.0, 5, 40, 30]]), "labels": torch.tensor([2])}
-    model.loss(seeded(2, 3, 40, 60), [target, NONE])["total"].backward()
-    assert all(p.grad is not None for p in model.parameters())
-    assert not torch.equal(mean, model.backbone.stem.norm.running_mean)
 
 
 # Boxes from cells
@@ -390,75 +362,11 @@ def test_a_batch_is_the_mean_of_its_images(yolo):
         torch.testing.assert_close(value, (alone[0][name] + alone[1][name]) / 2, rtol=1e-4, atol=0)
 
 
-def test_loss_leads_to_the_images(yolo):
-    images = torch.stack([torch.zeros(3, 41, 63), torch.ones(3, 41, 63), seeded(3, 41, 63)])
-    images.requires_grad_()
-    boxes = torch.tensor([[5.0, 5, 40, 30], [9, 9, 9, 30], [0, 0, 63, 41]])
-    target = {
-        "boxes": boxes, "labels": torch.tensor([7, 1, 400]),
-        "ignore": torch.tensor([False, False, True]),
-    }  # fmt: skip
-    terms = yolo.loss(images, [target, NONE, target])
-    assert all(value.shape == () and torch.isfinite(value) for value in terms.values())
-    assert terms["box"] > 0 and terms["class"] > 0
-    terms["total"].backward()
-    assert torch.isfinite(images.grad).all()
-    assert (images.grad.abs().amax((1, 2, 3)) > 0).all()
-
-
-@pytest.mark.parametrize(
-    ("change", "match"),
-    [
-        ({"labels": torch.tensor([80])}, "label 80.*classes 0 to 79"),
-        ({"labels": torch.tensor([1, 2])}, r"`labels` must be \(1,\)"),
-        ({"boxes": torch.zeros(1, 5)}, r"\(N, 4\)"),
-        ({"boxes": torch.full((1, 4), torch.inf)}, "finite"),
-        ({"ignore": torch.zeros(3)}, r"`ignore` must be \(1,\)"),
-    ],
-)
-def test_bad_targets_are_named(change, match):
-    target = {"boxes": torch.tensor([[0.0, 0, 9, 9]]), "labels": torch.tensor([1]), **change}
-    with pytest.raises(ValueError, match=match):
-        checked_objects([target], torch.zeros(1, 3, 20, 20), 80)
-    with pytest.raises(ValueError, match="2 images need as many targets, got 1"):
-        checked_objects([NONE], torch.zeros(2, 3, 20, 20), 80)
-
-
 # Detections
 
 
-def test_suppression_is_by_class():
-    boxes = torch.tensor([[0.0, 0, 10, 10], [1, 0, 11, 10], [-5, -5, 30, 4], [7, 7, 7, 9]])
-    scores = torch.tensor([[0.9, 0.0, 0.4], [0.8, 0.7, 0.0], [0.0, 0.0, 0.3], [1.0, 1.0, 1.0]])
-    found = best_detections(boxes, scores, (10, 20), 0.05, 0.5, 10)
-    torch.testing.assert_close(found["scores"], torch.tensor([0.9, 0.7, 0.4, 0.3]))
-    assert found["labels"].tolist() == [0, 1, 2, 2]
-    assert found["boxes"].tolist() == [
-        [0, 0, 10, 10],
-        [1, 0, 11, 10],
-        [0, 0, 10, 10],
-        [0, 0, 20, 4],
-    ]
-    assert best_detections(boxes, scores, (10, 20), 0.05, 0.5, 2)["labels"].tolist() == [0, 1]
-    assert best_detections(boxes, scores, (10, 20), 0.95, 0.5, 2)["boxes"].shape == (0, 4)
-
-
-def test_predictions_lie_within_the_image(yolo):
-    for found in yolo.predict(seeded(2, 3, 37, 50).requires_grad_()):
-        assert 0 < len(found["scores"]) <= 100 and (found["scores"].diff() <= 0).all()
-        assert found["boxes"].shape == (len(found["scores"]), 4)
-        assert (found["boxes"] >= 0).all()
-        assert (found["boxes"] <= torch.tensor([50, 37, 50, 37])).all()
-        assert found["labels"].max() < 80 and not found["scores"].requires_grad
+def test_the_number_of_predictions_is_limited(yolo):
+    for found in yolo.predict(seeded(2, 3, 37, 50)):
+        assert 0 < len(found["scores"]) <= 100 and found["labels"].max() < 80
     for found in yolo.predict(torch.zeros(1, 3, 1, 1), score_threshold=2.0):
         assert found["boxes"].shape == (0, 4) and found["labels"].shape == (0,)
-
-
-@pytest.mark.gpu
-def test_same_loss_on_the_gpu(yolo):
-    target = {"boxes": torch.tensor([[5.0, 5, 40, 30]]), "labels": torch.tensor([7])}
-    images = seeded(1, 3, 40, 60)
-    device = copy.deepcopy(yolo).cuda()
-    here, there = yolo.loss(images, [target]), device.loss(images.cuda(), [target])
-    torch.testing.assert_close(there["total"].cpu(), here["total"], rtol=1e-2, atol=0)
-    assert device.predict(images.cuda())[0]["boxes"].is_cuda

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from seeded import seeded
 from torch import nn
 from torchvision.ops import box_iou, deform_conv2d
 
@@ -31,10 +32,6 @@ TERMS = ("total", "class", "box", "iou")
 def small(frozen=True, seed=0, **options):
     torch.manual_seed(seed)
     return create_recognizer("tinaface", backbone="small", frozen=frozen, **options)
-
-
-def seeded(*shape, seed=0, dtype=torch.float32):
-    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +85,7 @@ def test_an_untrained_head_finds_a_face_one_time_in_a_hundred():
 @pytest.mark.parametrize(
     "options, words",
     [
-        ({"backbone": "resnet34"}, "'resnet34': choose one of resnet50, small"),
+        ({"backbone": "resnet34"}, "'resnet34': choose one of 'resnet50', 'small'"),
         ({"test_size": (1650, 1100)}, "expected .shorter, longer."),
         ({"test_size": 640}, "test_size=640"),
         ({"test_size": (0, 10)}, "expected .shorter, longer."),
@@ -316,20 +313,6 @@ def test_images_without_usable_faces_give_a_background_loss(target):
     assert torch.isfinite(images.grad).all() and images.grad.any()
 
 
-@pytest.mark.parametrize("value", [0.0, 0.5, 1.0])
-@pytest.mark.parametrize("size", [(64, 64), (1, 1), (7, 45)])
-def test_constant_and_tiny_images(value, size):
-    images = torch.full((2, 3, *size), value, requires_grad=True)
-    box = {"boxes": torch.tensor([[0.0, 0.0, size[1], size[0]]])}
-    model = small()
-    terms = model.loss(images, [box, NO_FACE])
-    terms["total"].backward()
-    assert torch.isfinite(terms["total"]) and torch.isfinite(images.grad).all()
-    for found in model.predict(images, 0.0):
-        limit = torch.tensor([size[1], size[0]] * 2)
-        assert (found["boxes"] >= 0).all() and (found["boxes"] <= limit).all()
-
-
 def test_gradient_to_the_images_agrees_with_finite_differences(astronaut):
     """Of classes and boxes: the IoU term's target moves with the images without a gradient."""
     model = small().double()
@@ -351,13 +334,6 @@ def test_gradient_to_the_images_agrees_with_finite_differences(astronaut):
     torch.testing.assert_close((gradient * step).sum(), change, rtol=1e-4, atol=1e-14)
 
 
-def test_half_precision_images_are_read_in_full_precision():
-    images = seeded(1, 3, 64, 64).bfloat16().requires_grad_()
-    terms = small().loss(images, [{"boxes": torch.tensor([[10.0, 12.0, 30.0, 40.0]])}])
-    terms["total"].backward()
-    assert terms["total"].dtype == torch.float32 and images.grad.dtype == torch.bfloat16
-
-
 def test_faces_are_cut_or_ignored_at_the_edge():
     images = torch.zeros(1, 3, 50, 80)
     boxes = torch.tensor([[-4.0, 10, 20, 30], [70, 10, 100, 40], [60, 30, 90, 60], [5, 5, 9, 9]])
@@ -367,49 +343,7 @@ def test_faces_are_cut_or_ignored_at_the_edge():
     assert faces.ignored.tolist() == [[5, 5, 9, 9], [70, 10, 100, 40], [60, 30, 90, 60]]
 
 
-@pytest.mark.parametrize(
-    ("targets", "match"),
-    [
-        ([], "as many targets"),
-        ([{"boxes": torch.zeros(2, 5)}], r"\(N, 4\)"),
-        ([{"boxes": torch.full((1, 4), torch.nan)}], "finite"),
-        ([{"boxes": FACE, "ignore": torch.zeros(2)}], r"`ignore` must be \(1,\)"),
-    ],
-)
-def test_bad_targets_are_named(targets, match):
-    with pytest.raises(ValueError, match=match):
-        small().loss(seeded(1, 3, 64, 64), targets)
-
-
 # Frozen and trained
-
-
-def test_training_upstream_changes_nothing_here():
-    model, upstream = small(), nn.Conv2d(3, 3, 1)
-    whole = nn.ModuleList([upstream, model]).train()
-    before = {name: value.clone() for name, value in model.state_dict().items()}
-    first = {name: value.clone() for name, value in upstream.state_dict().items()}
-    optimiser = torch.optim.SGD([p for p in whole.parameters() if p.requires_grad], lr=0.1)
-    target = [{"boxes": torch.tensor([[10.0, 12.0, 30.0, 40.0]])}]
-    for _ in range(3):
-        model.loss(upstream(seeded(1, 3, 64, 64)), target)["total"].backward()
-        optimiser.step()
-        optimiser.zero_grad()
-    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
-    assert not any(torch.equal(first[name], value) for name, value in upstream.state_dict().items())
-    assert all(p.grad is None for p in model.parameters())
-
-
-def test_gradients_reach_every_parameter():
-    model = small(frozen=False)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.05 * torch.randn_like(parameter))
-    images = seeded(1, 3, 64, 64)
-    model.loss(images, [{"boxes": torch.tensor([[10.0, 12.0, 30.0, 40.0]])}])["total"].backward()
-    for name, parameter in model.named_parameters():
-        assert parameter.grad is not None and torch.isfinite(parameter.grad).all(), name
-        assert parameter.grad.any(), f"{name} has a gradient of zero"
 
 
 def test_overfits_one_batch_and_finds_its_faces(astronaut):
@@ -525,17 +459,6 @@ def test_a_batch_gives_what_its_images_give(telling):
 def test_nothing_found_is_an_empty_prediction(telling):
     for found in telling.predict(seeded(2, 3, 40, 40), 0.999):
         assert found["boxes"].shape == (0, 4) and found["scores"].shape == (0,)
-
-
-def test_predict_needs_no_gradient_and_changes_nothing(telling):
-    images = seeded(1, 3, 64, 64).requires_grad_()
-    before = images.detach().clone()
-    (found,) = telling.predict(images, 0.02)
-    assert not found["scores"].requires_grad and torch.equal(images.detach(), before)
-    with pytest.raises(TypeError, match="uint8"):
-        telling.predict(torch.zeros(1, 3, 8, 8, dtype=torch.uint8))
-    with pytest.raises(ValueError, match=r"\(B, 3, H, W\)"):
-        telling.loss(torch.zeros(3, 8, 8), [])
 
 
 # Released weights
@@ -678,34 +601,6 @@ def test_the_resnet_passes_gradients_to_the_images():
     assert all(p.grad is None for p in model.parameters())
 
 
-def test_other_checkpoints_are_refused_in_one_line(released_state, released_file, tmp_path):
-    with torch.device("meta"):
-        model = create_recognizer("tinaface")
+def test_released_weights_are_of_one_network_only(released_file):
     with pytest.raises(ValueError, match="weights are of resnet50, this is small"):
         small().load_released_weights(released_file)
-    with pytest.raises(FileNotFoundError, match="no checkpoint at"):
-        model.load_released_weights(tmp_path / "absent.pth")
-    (tmp_path / "text.pth").write_text("not weights")
-    shapes = {**released_state, "bbox_head.retina_cls.bias": torch.zeros(4)}
-    lacking = {k: v for k, v in released_state.items() if k != "backbone.gn1.weight"}
-    torch.save({k: v[:0] if v.ndim == 4 else v for k, v in shapes.items()}, tmp_path / "shape.pth")
-    torch.save({k: v[:0] for k, v in lacking.items()}, tmp_path / "lacking.pth")
-    torch.save({"weights": print}, tmp_path / "code.pth")
-    for name, words in (
-        ("text.pth", "not a tensors-only checkpoint"),
-        ("code.pth", "not a tensors-only checkpoint"),
-        ("shape.pth", r"expected \("),
-        ("lacking.pth", "backbone.gn1.weight is missing"),
-    ):
-        with pytest.raises(ValueError, match=words) as caught:
-            model.load_released_weights(tmp_path / name)
-        assert "\n" not in str(caught.value) and name in str(caught.value)
-
-
-@pytest.mark.gpu
-def test_same_loss_on_the_gpu():
-    model, images = small(), seeded(1, 3, 64, 64)
-    target = torch.tensor([[10.0, 12.0, 30.0, 40.0]])
-    here = model.loss(images, [{"boxes": target}])["total"]
-    there = copy.deepcopy(model).cuda().loss(images.cuda(), [{"boxes": target.cuda()}])["total"]
-    torch.testing.assert_close(there.cpu(), here, rtol=1e-2, atol=1e-3)
