@@ -1,8 +1,9 @@
-"""Zero-reference losses: hand-computed cases, plain loops, gradients, awkward images."""
+"""Zero-reference losses: hand-computed cases, plain loops, the epsilon of the colour loss."""
 
 import numpy as np
 import pytest
 import torch
+from seeded import seeded
 
 from llie_core.losses.zero_reference import (
     FORMS,
@@ -13,11 +14,6 @@ from llie_core.losses.zero_reference import (
     spatial_consistency,
     zero_reference_total,
 )
-
-
-def seeded(*shape: int, seed: int = 0, dtype=torch.float32) -> torch.Tensor:
-    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
-
 
 # ---- Plain loops over pixels and regions, in double precision
 
@@ -170,31 +166,8 @@ class TestByHand:
             assert illumination_smoothness(torch.full((2, 24, 9, 9), -0.7), form) == 0
 
 
-class TestGradients:
-    @pytest.mark.parametrize("form", FORMS)
-    def test_gradcheck(self, form):
-        x = seeded(2, 3, 9, 10, dtype=torch.float64).requires_grad_()
-        y = seeded(2, 3, 9, 10, seed=1, dtype=torch.float64).requires_grad_()
-        maps = seeded(2, 3, 4, 5, dtype=torch.float64).requires_grad_()
-        each = torch.tensor([0.1, 0.6], dtype=torch.float64)
-        assert torch.autograd.gradcheck(lambda a, b: spatial_consistency(a, b, form), (x, y))
-        assert torch.autograd.gradcheck(lambda a: exposure_control(a, each, form, patch=4), x)
-        assert torch.autograd.gradcheck(lambda a: colour_constancy(a, form), x)
-        assert torch.autograd.gradcheck(lambda a: illumination_smoothness(a, form), maps)
-
-    @pytest.mark.parametrize("form", FORMS)
-    @pytest.mark.parametrize("value", [0.0, 0.5, 1.0])
-    @pytest.mark.parametrize("size", [(32, 32), (5, 3), (1, 1)])
-    def test_finite_on_black_grey_and_white(self, value, size, form):
-        image = torch.full((2, 3, *size), value, requires_grad=True)
-        maps = torch.zeros(2, 24, *size, requires_grad=True)
-        outputs = {"image": image, "curve_maps": maps}
-        losses = zero_reference_total(outputs, image.detach(), form=form)
-        losses["total"].backward()
-        assert all(torch.isfinite(loss) for loss in losses.values())
-        assert torch.isfinite(image.grad).all() and torch.isfinite(maps.grad).all()
-
-    def test_colour_epsilon_is_not_felt_off_grey(self):
+class TestColourEpsilon:
+    def test_is_not_felt_off_grey(self):
         x = torch.tensor([0.5, 0.5, 0.501]).view(1, 3, 1, 1)  # channel means 1e-3 apart
         exact = colour_constancy(x.double(), epsilon=0.0).item()
         assert colour_constancy(x).item() == pytest.approx(exact, rel=1e-3)
@@ -243,14 +216,6 @@ class TestTotal:
         released, thesis = (zero_reference_total(outputs, original, form=f) for f in FORMS)
         assert all(not torch.isclose(released[name], thesis[name]) for name in released)
 
-    @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-    def test_half_precision_is_computed_in_float32(self, dtype):
-        half = {name: value.to(dtype) for name, value in self.outputs().items()}
-        full = {name: value.float() for name, value in half.items()}
-        ours = zero_reference_total(half, half["image"] / 2)
-        theirs = zero_reference_total(full, (half["image"] / 2).float())
-        torch.testing.assert_close(ours, theirs)
-
 
 class TestBadInput:
     def test_unknown_form(self):
@@ -272,7 +237,7 @@ class TestBadInput:
 
     def test_unknown_weights(self):
         outputs = {"image": seeded(1, 3, 8, 8), "curve_maps": seeded(1, 3, 8, 8)}
-        with pytest.raises(ValueError, match="known: zero_dce"):
+        with pytest.raises(ValueError, match=r"no weights 'dce' \(known: zero_dce"):
             zero_reference_total(outputs, outputs["image"], "dce")
         with pytest.raises(ValueError, match="expected"):
             zero_reference_total(outputs, outputs["image"], {"spatial": 1.0})

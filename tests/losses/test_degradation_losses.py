@@ -1,9 +1,10 @@
-"""Losses of DRGN: closed forms, hand-computed equations, gradients, both stages in training."""
+"""Losses of DRGN: closed forms, hand-computed equations, both stages in training."""
 
 import math
 
 import pytest
 import torch
+from seeded import changed, seeded, state_of
 from torch import nn
 
 from llie_core.losses.adversarial import discriminator_loss, generator_adversarial
@@ -21,10 +22,6 @@ from llie_core.losses.degradation import (
 from llie_core.losses.paired import charbonnier
 from llie_core.metrics import ssim as ssim_metric
 from llie_core.models.drgn import MFN, Discriminators, TwoStep
-
-
-def seeded(*shape: int, seed: int = 0, dtype=torch.float32) -> torch.Tensor:
-    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
 
 
 def likeness(prediction: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
@@ -67,19 +64,6 @@ class TestAdversarial:
         generator_adversarial(logits).backward()
         assert logits.grad.item() == pytest.approx(-1)
 
-    def test_gradcheck(self):
-        real, fake = (
-            (6 * seeded(2, 1, 2, 2, seed=s, dtype=torch.float64) - 3).requires_grad_()
-            for s in (0, 1)
-        )
-        assert torch.autograd.gradcheck(generator_adversarial, fake)
-        assert torch.autograd.gradcheck(discriminator_loss, (real, fake))
-
-    @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-    def test_half_precision_is_computed_in_float32(self, dtype):
-        logits = (20 * seeded(2, 1, 4, 4)).to(dtype)
-        assert generator_adversarial(logits) == generator_adversarial(logits.float()) > 0
-
 
 class TestKL:
     def test_equal_images(self):
@@ -113,21 +97,6 @@ class TestKL:
         kl = kl_of_images(x, -x.detach())
         kl.backward()
         assert torch.isfinite(kl) and kl > 0 and torch.isfinite(x.grad).all()
-
-    def test_gradcheck(self):
-        x, y = (
-            (seeded(2, 3, 2, 3, seed=s, dtype=torch.float64) - 0.5).requires_grad_() for s in (0, 1)
-        )
-        assert torch.autograd.gradcheck(kl_of_images, (x, y))
-
-    @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-    def test_half_precision_is_computed_in_float32(self, dtype):
-        x, y = (seeded(2, 3, 40, 40, seed=s).to(dtype) for s in (0, 1))
-        assert kl_of_images(x, y) == kl_of_images(x.float(), y.float()) > 0
-
-    def test_shapes_must_agree(self):
-        with pytest.raises(ValueError, match=r"\(1, 3, 4, 4\) and \(2, 3, 4, 4\)"):
-            kl_of_images(seeded(1, 3, 4, 4), seeded(2, 3, 4, 4))
 
 
 class TestDegradationLoss:
@@ -431,11 +400,11 @@ class TestBothStages:
     def test_refinement_fits_a_batch_with_the_first_generator_frozen(self):
         model, batch = self.model(), batch_of(16)
         model.g_de.requires_grad_(False)
-        before = {name: value.clone() for name, value in model.g_de.state_dict().items()}
+        before = state_of(model.g_de)
         log = self.train(model, RefinementObjective(likeness, model), batch)
         assert log[-1]["charbonnier"] < 0.7 * log[0]["charbonnier"]
         assert log[-1]["charbonnier_ref"] < 0.7 * log[0]["charbonnier_ref"]
-        torch.testing.assert_close(model.g_de.state_dict(), before, rtol=0, atol=0)
+        assert not changed(model.g_de, before)
 
     @pytest.mark.parametrize("value", [0.0, 0.5, 1.0])
     def test_finite_on_black_grey_and_white(self, value):

@@ -1,14 +1,18 @@
-"""Losses against a target: closed forms, a plain loop, gradients, awkward images."""
+"""Losses against a target: closed forms and a plain loop."""
 
 import numpy as np
 import pytest
 import torch
+from seeded import seeded
 
-from llie_core.losses.paired import charbonnier, edge_loss, jcrnet_loss, laplacian
-
-
-def seeded(*shape: int, seed: int = 0, dtype=torch.float32) -> torch.Tensor:
-    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+from llie_core.losses.paired import (
+    charbonnier,
+    edge_loss,
+    jcrnet_loss,
+    laplacian,
+    structural_similarity,
+)
+from llie_core.metrics import ssim
 
 
 def loop_blur(image: np.ndarray, present: np.ndarray) -> np.ndarray:
@@ -61,11 +65,6 @@ class TestCharbonnier:
         assert charbonnier(x, x).item() == pytest.approx(1e-3, rel=1e-6)
         assert charbonnier(x, x).dtype == edge_loss(x, x).dtype == torch.float32
 
-    @pytest.mark.parametrize("loss", [charbonnier, edge_loss])
-    def test_other_shapes_are_refused_and_not_broadcast(self, loss):
-        with pytest.raises(ValueError, match=r"\(2, 3, 8, 8\) and \(1, 3, 8, 8\)"):
-            loss(torch.zeros(2, 3, 8, 8), torch.zeros(1, 3, 8, 8))
-
 
 class TestLaplacian:
     @pytest.mark.parametrize("size", [(1, 1), (1, 7), (2, 2), (5, 6), (16, 9)])
@@ -117,22 +116,6 @@ class TestEdgeLoss:
         assert edge_loss(blurred, texture) > 20 * edge_loss(dimmed, texture)
 
 
-@pytest.mark.parametrize("loss", [charbonnier, edge_loss])
-class TestGradients:
-    def test_numerical(self, loss):
-        x, y = (seeded(1, 2, 5, 6, seed=seed, dtype=torch.float64) for seed in (3, 4))
-        assert torch.autograd.gradcheck(lambda a, b: loss(a, b, 0.1), (x.requires_grad_(), y))
-
-    @pytest.mark.parametrize("value", [0.0, 0.5, 1.0])
-    @pytest.mark.parametrize("size", [(8, 8), (1, 1)])
-    def test_finite_on_constant_images(self, loss, value, size):
-        x = torch.full((1, 3, *size), value, requires_grad=True)
-        for target in (torch.zeros(1, 3, *size), torch.full((1, 3, *size), value)):
-            total = loss(x, target)
-            (gradient,) = torch.autograd.grad(total, x)
-            assert torch.isfinite(total) and torch.isfinite(gradient).all()
-
-
 class TestJCRNetLoss:
     outputs = {name: seeded(2, 3, 12, 8, seed=k) for k, name in enumerate(("image", "ssb_image"))}
     batch = {"target": seeded(2, 3, 12, 8, seed=5)}
@@ -166,26 +149,15 @@ class TestJCRNetLoss:
 
 class TestStructuralSimilarity:
     def test_equals_the_metric(self):
-        from llie_core.losses.paired import structural_similarity
-        from llie_core.metrics import ssim
+        x = seeded(2, 3, 24, 31)
+        y = 0.6 * x + 0.4 * seeded(2, 3, 24, 31, seed=1)
+        ours, metric = structural_similarity(x, y).double(), ssim(x, y)
+        torch.testing.assert_close(ours, metric, rtol=0, atol=1e-5)
+        in_float64 = structural_similarity(x.double(), y.double())
+        torch.testing.assert_close(in_float64, metric, rtol=0, atol=1e-12)
 
-        x, y = torch.rand(2, 3, 24, 31), torch.rand(2, 3, 24, 31)
-        y = 0.6 * x + 0.4 * y
-        torch.testing.assert_close(
-            structural_similarity(x, y).double(), ssim(x, y), rtol=0, atol=1e-5
-        )
-
-    def test_gradient_and_flat_images(self):
-        from llie_core.losses.paired import structural_similarity
-
-        x = torch.rand(1, 1, 12, 12, dtype=torch.float64, requires_grad=True)
-        y = torch.rand(1, 1, 12, 12, dtype=torch.float64)
-        assert torch.autograd.gradcheck(lambda a: structural_similarity(a, y), x)
+    def test_two_constant_images_differ_by_their_means_alone(self):
         for value in (0.0, 0.5, 1.0):
-            flat = torch.full((1, 3, 5, 7), value, requires_grad=True)
-            similarity = structural_similarity(flat, torch.full((1, 3, 5, 7), 0.5))
-            similarity.sum().backward()
-            assert torch.isfinite(flat.grad).all()
-            # Two flat images differ by their means alone.
+            pair = torch.full((1, 3, 5, 7), value), torch.full((1, 3, 5, 7), 0.5)
             expected = (value + 1e-4) / (value**2 + 0.25 + 1e-4)
-            assert similarity.item() == pytest.approx(expected, rel=1e-4)
+            assert structural_similarity(*pair).item() == pytest.approx(expected, rel=1e-4)
