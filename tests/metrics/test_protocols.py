@@ -8,9 +8,20 @@ import pytest
 import torch
 from PIL import Image
 
-from llie_core.metrics import brisque, evaluate, fsim, load_protocols, psnr, score_pair, ssim
+from llie_core.metrics import (
+    brisque,
+    evaluate,
+    fsim,
+    load_protocols,
+    mean_defined,
+    psnr,
+    score_pair,
+    ssim,
+    why_undefined,
+)
 from llie_core.metrics.protocols import Protocol
 from llie_core.metrics.quality import GT_MEAN_DEFINITIONS, gt_mean, to_uint8_levels
+from llie_core.weights import weights_table
 
 PROTOCOLS = load_protocols()
 ENTRY = {
@@ -241,8 +252,42 @@ def test_some_images_of_a_folder_cannot_be_scored(tmp_path, shared_data, monkeyp
     assert niqe_row.note.startswith("2 of 3: ")
     assert "no structure" in niqe_row.note
     assert "at least 96" in niqe_row.note
-    assert psnr_row.n == 3
-    assert psnr_row.value == float("inf")  # one of them is identical
+    assert psnr_row.n == 2 and 0 < psnr_row.value < 100
+    assert psnr_row.note == "1 of 3: undefined: the two images are identical"
+
+
+def test_a_mean_is_that_of_the_defined_values():
+    assert mean_defined([1.0, float("inf"), 2.0, float("nan"), None]) == (1.5, 2, 3)
+    assert mean_defined([float("nan"), float("-inf")]) == (None, 0, 2)
+    assert mean_defined([]) == (None, 0, 0)
+    reasons = [why_undefined(value) for value in (0.5, float("inf"), float("nan"))]
+    assert reasons == [
+        "",
+        "undefined: the two images are identical",
+        "undefined: the image has no structure",
+    ]
+
+
+def test_protocols_name_the_weights_they_need(tmp_path, monkeypatch):
+    monkeypatch.setenv("LLIE_WEIGHTS", str(tmp_path))
+    needed = {name: protocol.weights for name, protocol in PROTOCOLS.items() if protocol.weights}
+    assert needed == {
+        "niqe-live": ("niqe",),
+        "brisque-live": ("brisque", "brisque-range"),
+        "sseq-live": ("sseq",),
+        "lpips-alex": ("lpips-alex",),
+        "lpips-vgg": ("lpips-vgg",),
+    }
+    for name, protocol in PROTOCOLS.items():
+        missing = protocol.missing_weights()
+        expected = f"not available: llie weights fetch {needed[name][0]}" if name in needed else ""
+        assert missing == expected
+    assert set().union(*needed.values()) <= set(weights_table())
+
+
+def test_protocols_find_their_weights(shared_data, monkeypatch):
+    monkeypatch.setenv("LLIE_WEIGHTS", str(shared_data / "metric_weights"))
+    assert PROTOCOLS["brisque-live"].missing_weights() == ""
 
 
 def test_score_pair_names_what_is_wrong(tmp_path):

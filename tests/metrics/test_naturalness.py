@@ -15,7 +15,6 @@ from llie_core.metrics import brisque, niqe, sseq
 from llie_core.metrics.matlab import grey_levels, imresize
 from llie_core.metrics.naturalness import brisque_features, niqe_features, sseq_features
 from llie_core.metrics.svm import couple
-from llie_core.weights import WeightsNotAvailable
 
 METRICS = {"niqe": niqe, "brisque": brisque, "sseq": sseq}
 
@@ -286,17 +285,6 @@ def test_probabilities_recover_consistent_pairs():
 
 
 @pytest.mark.parametrize("name", METRICS)
-def test_batch_is_its_singles_in_any_dtype(weights, name):
-    metric, images = METRICS[name], picture(200, 209, batch=3)
-    values = metric(images)
-    assert values.shape == (3,)
-    assert values.dtype == torch.float64
-    singles = torch.cat([metric(image[None]) for image in images])
-    torch.testing.assert_close(values, singles, rtol=0, atol=1e-9)
-    assert torch.equal(metric(images.double()), values)
-
-
-@pytest.mark.parametrize("name", METRICS)
 def test_noise_makes_a_photograph_less_natural(weights, coffee_and_dark, name):
     image = coffee_and_dark[:1, :, 100:292, 200:392]
     noise = torch.randn(image.shape, generator=torch.Generator().manual_seed(0))
@@ -306,66 +294,7 @@ def test_noise_makes_a_photograph_less_natural(weights, coffee_and_dark, name):
     assert values == sorted(values)
 
 
-@pytest.mark.parametrize("name", METRICS)
-@pytest.mark.parametrize("level", [0.0, 0.5, 1.0])
-def test_a_flat_image_has_no_score_and_spoils_no_other(weights, name, level):
-    metric, image = METRICS[name], picture(192, 192)
-    values = metric(torch.cat([torch.full_like(image, level), image]))
-    assert values[0].isnan()
-    assert values[1].item() == pytest.approx(metric(image).item(), abs=1e-9)
-
-
-def test_niqe_leaves_flat_blocks_out(weights):
+def test_niqe_leaves_flat_blocks_out():
     image = picture(192, 288)
     image[..., :96, :96] = 0.5  # one block, the borders of the next ones too
-    assert torch.isfinite(niqe(image)).all()
-
-
-@pytest.mark.gpu
-@pytest.mark.parametrize("name", METRICS)
-def test_values_on_the_gpu_are_those_on_the_cpu(weights, coffee_and_dark, name):
-    values = METRICS[name](coffee_and_dark.cuda())
-    assert values.device.type == "cuda"
-    expected = METRICS[name](coffee_and_dark)
-    torch.testing.assert_close(values.cpu(), expected, rtol=0, atol=1e-8)
-
-
-# Bad input, missing weights.
-
-
-@pytest.mark.parametrize("name", METRICS)
-def test_bad_input_is_named(weights, name):
-    metric, image = METRICS[name], picture(192, 96)
-    nan = image.clone()
-    nan[0, 0, 0, 0] = torch.nan
-    for bad, message in [
-        (nan, "NaN"),
-        (image[:0], "empty batch"),
-        (image[0], r"must be \(B, 3, H, W\)"),
-        (image * 255, "divide 8-bit values by 255"),
-    ]:
-        with pytest.raises(ValueError, match=f"{name}.*{message}"):
-            metric(bad)
-    with pytest.raises(TypeError, match="uint8"):
-        metric((image * 255).to(torch.uint8))
-
-
-@pytest.mark.parametrize(
-    ("name", "size", "message"),
-    [
-        ("niqe", (95, 300), "at least 96"),
-        ("niqe", (191, 191), "two whole blocks"),
-        ("brisque", (15, 40), "at least 16"),
-        ("sseq", (40, 32), "at least 33"),
-    ],
-)
-def test_small_images_are_named(weights, name, size, message):
-    with pytest.raises(ValueError, match=message):
-        METRICS[name](picture(*size))
-
-
-@pytest.mark.parametrize("name", METRICS)
-def test_without_weights_the_command_is_named(tmp_path, monkeypatch, name):
-    monkeypatch.setenv("LLIE_WEIGHTS", str(tmp_path))
-    with pytest.raises(WeightsNotAvailable, match=f"llie weights fetch {name}"):
-        METRICS[name](picture(96, 192))
+    assert torch.isfinite(niqe(image, (torch.ones(36), torch.eye(36)))).all()

@@ -9,7 +9,6 @@ import torch
 
 from llie_core.metrics import fsim, gt_mean, lpips, psnr, ssim
 from llie_core.metrics.quality import SSIM_FAMILIES, lpips_network
-from llie_core.weights import WeightsNotAvailable
 
 
 def to_tensor(image: np.ndarray) -> torch.Tensor:
@@ -40,31 +39,20 @@ def random_pair(height: int, width: int, batch: int = 1) -> tuple[torch.Tensor, 
     return x, y
 
 
-def random_lpips(backbone: str) -> torch.nn.Module:
-    """The LPIPS network with a seeded random backbone: the trained one is never downloaded."""
-    shapes = {
-        "alex": {0: (64, 3, 11), 3: (192, 64, 5), 6: (384, 192, 3), 8: (256, 384, 3),
-                 10: (256, 256, 3)},
-        "vgg": {0: (64, 3, 3), 2: (64, 64, 3), 5: (128, 64, 3), 7: (128, 128, 3),
-                10: (256, 128, 3), 12: (256, 256, 3), 14: (256, 256, 3), 17: (512, 256, 3),
-                19: (512, 512, 3), 21: (512, 512, 3), 24: (512, 512, 3), 26: (512, 512, 3),
-                28: (512, 512, 3)},
-    }  # fmt: skip
-    g = torch.Generator().manual_seed(0)
-    state = {}
-    for index, (outward, inward, side) in shapes[backbone].items():
-        scale = (2 / (inward * side * side)) ** 0.5
-        weight = torch.randn(outward, inward, side, side, generator=g) * scale
-        state |= {
-            f"features.{index}.weight": weight,
-            f"features.{index}.bias": torch.zeros(outward),
-        }
-    return lpips_network(backbone, state)
+def random_backbone(backbone: str) -> dict[str, torch.Tensor]:
+    """A seeded random backbone of LPIPS: the trained one is never downloaded."""
+    from torchvision import models
 
-
-@pytest.fixture(scope="module")
-def alex() -> torch.nn.Module:
-    return random_lpips("alex")
+    with torch.device("meta"):
+        shapes = {"alex": models.alexnet, "vgg": models.vgg16}[backbone]().features.state_dict()
+    g, state = torch.Generator().manual_seed(0), {}
+    for name, like in shapes.items():
+        if like.ndim == 4:
+            scale = (2 / like[0].numel()) ** 0.5
+            state[f"features.{name}"] = torch.randn(like.shape, generator=g) * scale
+        else:
+            state[f"features.{name}"] = torch.zeros(like.shape)
+    return state
 
 
 # Known answers. The printed ones come from float32 libraries, so SSIM is held to 2e-6 of them;
@@ -213,150 +201,29 @@ def test_gt_mean_by_illumination_ratio_is_no_image_operation():
         gt_mean(x, y, "grey")
 
 
-# Properties.
-
-METRICS = {
-    "psnr": psnr,
-    **{f"ssim-{f}": lambda x, y, f=f: ssim(x, y, f) for f in SSIM_FAMILIES},
-    "fsim": fsim,
-    "fsimc": lambda x, y: fsim(x, y, chromatic=True),
-}
-
-
-@pytest.mark.parametrize("metric", METRICS.values(), ids=METRICS)
-def test_identity_symmetry_and_monotony(metric, coffee_pair):
-    x = coffee_pair[0][..., 100:196, 200:296]
-    noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(1))
-    noisy = [(x + s * noise).clamp(0, 1) for s in (0.02, 0.05, 0.1, 0.2)]
-    same = metric(x, x).item()
-    assert same == float("inf") or same == pytest.approx(1, abs=1e-9)
-    values = [same] + [metric(x, y).item() for y in noisy]
-    assert values == sorted(values, reverse=True)
-    assert len(set(values)) == 5
-    assert metric(x, noisy[1]).item() == pytest.approx(metric(noisy[1], x).item(), abs=1e-9)
-
-
-@pytest.mark.parametrize("metric", METRICS.values(), ids=METRICS)
-def test_batch_is_its_singles_in_any_dtype(metric):
-    x, y = random_pair(33, 47, batch=3)
-    values = metric(x, y)
-    assert values.shape == (3,)
-    assert values.dtype == torch.float64
-    singles = torch.cat([metric(x[i : i + 1], y[i : i + 1]) for i in range(3)])
-    torch.testing.assert_close(values, singles, rtol=0, atol=1e-12)
-    for dtype in (torch.float16, torch.bfloat16, torch.float64):
-        low, other = x.to(dtype), y.to(dtype)
-        torch.testing.assert_close(metric(low, other), metric(low.double(), other.double()))
-
-
-def test_large_batches_are_worked_on_in_parts(monkeypatch):
-    from llie_core.metrics import quality
-
-    x, y = random_pair(16, 16, batch=5)
-    whole = ssim(x, y)
-    monkeypatch.setitem(quality._CHUNK_PIXELS, "cpu", 2 * 16 * 16)
-    assert torch.equal(ssim(x, y), whole)
-
-
-@pytest.mark.gpu
-@pytest.mark.parametrize("metric", METRICS.values(), ids=METRICS)
-def test_values_on_the_gpu_are_those_on_the_cpu(metric):
-    x, y = random_pair(65, 97, batch=2)
-    values = metric(x.cuda(), y.cuda())
-    assert values.device.type == "cuda"
-    torch.testing.assert_close(values.cpu(), metric(x, y), rtol=0, atol=1e-7)
-
-
 # LPIPS with a random backbone.
 
 
-def test_lpips_of_a_random_backbone(alex):
+@pytest.mark.parametrize(
+    ("backbone", "known"),
+    [("alex", (0.033033378, 0.033144750)), ("vgg", (0.059362136, 0.060891304))],
+)
+def test_lpips_is_that_of_the_authors_package(backbone, known):
+    """Their package (lpips 0.1.4) on these images with this random backbone."""
+    network = lpips_network(backbone, random_backbone(backbone))
     x, y = random_pair(35, 50, batch=2)
-    values = lpips(x, y, network=alex)
-    assert values.shape == (2,)
-    assert values.dtype == torch.float64
-    assert (values > 0).all()
-    assert lpips(x, x, network=alex).abs().max() == 0
-    torch.testing.assert_close(lpips(y, x, network=alex), values, rtol=1e-5, atol=0)
-    singles = torch.cat([lpips(x[i : i + 1], y[i : i + 1], network=alex) for i in range(2)])
-    torch.testing.assert_close(singles, values, rtol=1e-4, atol=0)
-
-
-def test_lpips_scales_images_as_the_package_asks(alex):
-    x, y = random_pair(32, 32)
-    expected = alex(2 * x - 1, 2 * y - 1).item()
-    assert lpips(x, y, network=alex).item() == pytest.approx(expected, rel=1e-5)
-
-
-def test_lpips_vgg_takes_its_own_backbone():
-    x, y = random_pair(32, 32)
-    assert lpips(x, y, network=random_lpips("vgg")).item() > 0
-
-
-def test_lpips_network_refuses_a_state_that_does_not_fit_and_spares_the_seed():
-    torch.manual_seed(0)
-    before = torch.get_rng_state()
-    with pytest.raises(ValueError, match=r"features\.0\.weight \(64, 3, 11, 11\)"):
-        lpips_network("alex", {})
-    assert torch.equal(torch.get_rng_state(), before)
-    with pytest.raises(ValueError, match="alex or vgg"):
-        lpips_network("squeeze", {})
-
-
-def test_lpips_without_weights_says_what_to_do_and_downloads_nothing(tmp_path, monkeypatch):
-    monkeypatch.setenv("LLIE_WEIGHTS", str(tmp_path))
-    x, y = random_pair(32, 32)
-    for backbone in ("alex", "vgg"):
-        with pytest.raises(WeightsNotAvailable, match=f"llie weights fetch lpips-{backbone}"):
-            lpips(x, y, backbone=backbone)
-    with pytest.raises(ValueError, match="alex or vgg"):
-        lpips(x, y, backbone="resnet")
-    assert not list(tmp_path.iterdir())
-
-
-# Bad input.
-
-
-@pytest.mark.parametrize("metric", [psnr, ssim, fsim, lpips, gt_mean])
-def test_bad_input_is_named(metric):
-    x, y = random_pair(40, 40)
-    nan = x.clone()
-    nan[0, 0, 0, 0] = torch.nan
-    for first, second, message in [
-        (x, y[..., :39], r"\(1, 3, 40, 40\) but reference is \(1, 3, 40, 39\)"),
-        (nan, y, "NaN"),
-        (x, nan, "reference holds NaN"),
-        (x[:0], y[:0], "empty batch"),
-        (x[0], y[0], r"must be \(B, 3, H, W\)"),
-        (x[:, :1], y[:, :1], r"must be \(B, 3, H, W\)"),
-        (x * 255, y * 255, "divide 8-bit values by 255"),
-        (x - 0.5, y, "clamp"),
-    ]:
-        with pytest.raises(ValueError, match=message):
-            metric(first, second)
-    with pytest.raises(TypeError, match="uint8"):
-        metric((x * 255).to(torch.uint8), y)
-    with pytest.raises(TypeError, match="ndarray"):
-        metric(x.numpy(), y)
-
-
-@pytest.mark.parametrize(("metric", "least"), [(ssim, 11), (fsim, 16), (lpips, 32)])
-def test_small_images_are_named(metric, least):
-    x, y = random_pair(least - 1, 64)
-    with pytest.raises(ValueError, match=f"at least {least}"):
-        metric(x, y)
-
-
-def test_unknown_ssim_family():
-    with pytest.raises(ValueError, match="valid, padded, downsampled, 3d"):
-        ssim(*random_pair(16, 16), family="gaussian")
+    assert lpips(x, y, network=network).tolist() == pytest.approx(known, abs=1e-6)
+    assert lpips(x, x, network=network).abs().max() == 0
+    with torch.no_grad():  # scaled to [−1, 1] as the network takes them
+        by_hand = network(2 * x - 1, 2 * y - 1).flatten().tolist()
+    assert by_hand == pytest.approx(known, abs=1e-6)
 
 
 def test_the_room_is_lazy():
     code = (
         "import sys, llie_core.metrics as m; assert 'psnr' in dir(m); "
         "assert not {'torch', 'llie_core.metrics.quality'} & set(sys.modules); m.psnr, m.niqe; "
-        "heavy = {'piq', 'lpips', 'scipy', 'skimage', 'torchvision', 'torchmetrics'}; "
+        "heavy = {'piq', 'scipy', 'skimage', 'torchvision', 'torchmetrics'}; "
         "assert 'llie_core.metrics.quality' in sys.modules and not heavy & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
