@@ -3,6 +3,7 @@
 import hashlib
 import re
 import threading
+from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -51,7 +52,10 @@ def toy(monkeypatch, tmp_path) -> str:
 
 def test_the_table_is_that_of_the_fact_sheet():
     table = weights_table()
-    assert list(table) == ["niqe", "brisque", "brisque-range", "sseq", "lpips-alex", "lpips-vgg"]
+    assert list(table) == [
+        "niqe", "brisque", "brisque-range", "sseq", "lpips-alex", "lpips-vgg", "zero-dce",
+        "zero-dce-pp",
+    ]  # fmt: skip
     assert [table[n].bytes for n in ("niqe", "brisque", "sseq")] == [8347, 353497, 101441]
     assert table["niqe"].url.endswith(
         "/utlive/niqe/d80aead297ff48b0254c39806f3a277b3ecbfc8d/modelparameters.mat"
@@ -118,6 +122,16 @@ def test_either_name_is_found(folder, toy, file):
     (folder / file).write_bytes(CONTENT)
     assert find("toy") == folder / file
     assert verify() == {"toy": "verified"}
+
+
+def test_a_name_that_several_authors_gave_is_judged_by_content(folder, toy, monkeypatch):
+    other = replace(weights.weights_table()["toy"], name="other", file="other.bin", sha256="0" * 64)
+    table = {**weights.weights_table(), "other": other}
+    monkeypatch.setattr(weights, "weights_table", lambda: table)
+    folder.mkdir()
+    (folder / "original.bin").write_bytes(CONTENT)
+    assert verify() == {"toy": "verified", "other": "absent"}
+    assert find("toy") == folder / "original.bin"
 
 
 def test_a_good_copy_is_found_beside_a_damaged_one(folder, toy):
@@ -217,7 +231,7 @@ def test_commands(folder, toy, monkeypatch):
     assert main_verify(["toy"]) == ("toy: absent", 1)
     assert main_verify(["tot"])[1] == 2
     assert main_fetch([])[1] == 2
-    assert "no weights named tot" in main_fetch(["tot"])[0]
+    assert "no weights 'tot'; did you mean 'toy'? (known: toy, all)" in main_fetch(["tot"])[0]
     monkeypatch.setattr(Weight, "url", property(lambda self: toy))
     for names in (["toy"], ["toy"], ["all"]):
         text, code = main_fetch(names)
