@@ -254,12 +254,12 @@ def test_enhance_takes_every_kind_and_names_what_it_cannot_read(
     [
         (["enhance", "nowhere", "out"], ["nowhere: no such picture or folder"]),
         (["enhance", ".", "out"], ["holds no picture", ".png"]),
-        (["enhance", "day.png", "out", "--model", "zerodce"], ["Did you mean 'zero_dce'?"]),
+        (["enhance", "day.png", "out", "--model", "zerodce"], ["did you mean 'zero_dce'?"]),
         (["enhance", "day.png", "out", "--model", "zero_dce"], ["zero_dce needs --weights"]),
-        (["enhance", "day.png", "out", "--weights", "w"], ["w: not a readable safetensors file"]),
+        (["enhance", "day.png", "out", "--weights", "w"], ["no file of weights at w"]),
         (
             ["enhance", "day.png", "out", "--model", "zero_dce", "--released", "w.pth"],
-            ["no checkpoint at w.pth"],
+            ["no file of weights at w.pth"],
         ),
         (["enhance", "day.png", "out", "--released", "w"], ["clahe has no released checkpoint"]),
         (["enhance", "day.png", "day.png"], ["day.png"]),

@@ -79,7 +79,6 @@ def test_logits_are_those_before_softmax(mtcnn):
         outputs = net(crops)
         torch.testing.assert_close(logits.softmax(1), outputs[-1].flatten(1))
         assert torch.equal(offsets, outputs[0].flatten(1)) and offsets.shape == (5, 4)
-        assert not getattr(net, head)._forward_hooks
 
 
 def test_the_real_networks_know_the_windows(mtcnn, astronaut):
