@@ -89,7 +89,7 @@ def cosine_distance(prediction: Tensor, target: Tensor, epsilon: float = 1e-6) -
     .. math:: 1 - \frac{\overline{pt} + \epsilon}
         {\sqrt{(\overline{p^2} + \epsilon)(\overline{t^2} + \epsilon)}}
 
-    with means over all values of an image: the cosine, once each vector has been given a further
+    with means over all values of an image: the cosine, once each vector has been given one more
     component. It makes the distance 0 between two zero vectors and gives it slopes there.
 
     Args:

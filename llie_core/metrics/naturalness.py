@@ -46,7 +46,7 @@ _FLAT = 1e-9  # cosine coefficients below this are rounding errors of an exact z
 def niqe(
     images: torch.Tensor, parameters: tuple[torch.Tensor, torch.Tensor] | None = None
 ) -> torch.Tensor:
-    r"""Natural image quality evaluator: distance of the picture's statistics from pristine ones.
+    r"""Natural image quality evaluator: distance of the image's statistics from pristine ones.
 
     .. math:: \sqrt{(\nu - \mu)^T \left(\tfrac{1}{2}(\Sigma_\nu + \Sigma)\right)^+ (\nu - \mu)}
 
@@ -147,7 +147,7 @@ def brisque_features(images: torch.Tensor) -> torch.Tensor:
         grey = grey_levels(part)
         scales = []
         for _ in range(2):
-            # MATLAB: filter2 pads with zeros, so the border looks like an edge of the picture.
+            # MATLAB: filter2 pads with zeros, so the border looks like an edge of the image.
             scales.append(_brisque_statistics(normalise(grey, border="constant")))
             grey = imresize(grey, 0.5)
         return _nan_where_constant(torch.cat(scales, dim=-1), part)
@@ -169,7 +169,7 @@ def sseq_features(images: torch.Tensor) -> torch.Tensor:
             blocks = padded.unfold(1, 8, 8).unfold(2, 8, 8).flatten(1, 2)  # (B, n, 8, 8)
             for entropy in (_spatial_entropy(blocks), _spectral_entropy(blocks)):
                 statistics += _middle_mean_and_skewness(entropy)
-            # MATLAB: the picture is uint8, so each smaller one is rounded and clipped (once, after
+            # MATLAB: the image is uint8, so each smaller one is rounded and clipped (once, after
             # both directions: rounding between them misses the authors' features by 0.02).
             grey = (imresize(grey, 0.5) + 0.5).floor().clamp(0, 255)
         return _nan_where_constant(torch.stack(statistics, dim=-1), part)

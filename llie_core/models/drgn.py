@@ -9,7 +9,7 @@ on a transformed normal-light image I. Two generators with weights of their own 
     I_D = G_de(I_L),    I_B = I_L − I_D,    I* = G_re(I_B)
 
 The degradation also goes onto other normal-light images, I_{L,ref} = I_ref + I_D, which gives
-further training pairs. Training is in two stages: `degradation_stage()` is G_de alone with I_B as
+more training pairs. Training is in two stages: `degradation_stage()` is G_de alone with I_B as
 its image; then `g_de.requires_grad_(False)` and the whole network. See losses/degradation.py.
 
 Differs from the paper:
@@ -20,7 +20,7 @@ Differs from the paper:
 - Eq. (11) aggregates by concatenation and a 1×1 convolution; a jump of two levels is two strided
   convolutions. Eq. (13) is one 1×1 fusion of all levels. G is the 5×5 binomial filter and every
   other pixel of its result.
-- LW-DRGN is told in two sentences: one branch, attention-guided dense fusion. Ours: a stem at
+- LW-DRGN is described in two sentences: one branch, attention-guided dense fusion. Ours: a stem at
   full size, six one-block modules at half size, after each of them attention over all outputs
   so far and a 1×1 convolution; 0.660 M parameters and 18.17 GMAC (published: 0.660 M, 18.15).
 - Ablations are of "similar complexity", nothing more is said. "w/o DL-DA" is one step,
@@ -285,15 +285,15 @@ class TwoStep(Enhancer):
         strength: float = 1.0,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """Put the degradation of a low-light picture on images: clamp(I_ref + strength · I_D).
+        """Put the degradation of a low-light image on images: clamp(I_ref + strength · I_D).
 
-        I_D carries the structure of the picture that it was read from; from a larger one a part at
-        a random place is taken, one place for the batch. Without such a picture it is the image's
+        I_D carries the structure of the image that it was read from; from a larger one a part at
+        a random place is taken, one place for the batch. Without such an image it is the image's
         own G_de(I_ref): G_de has seen low-light images only, so that is a guess for others.
 
         Args:
             image: I_ref, (B, 3, H, W) in [0, 1], any size.
-            reference_low: I_L, one picture (1, 3, h, w) or one for each image (B, 3, h, w). One
+            reference_low: I_L, one image (1, 3, h, w) or one for each I_ref (B, 3, h, w). One
                 smaller than the image is enlarged to cover it; then a part as large is cut out.
             strength: from 0, the image itself; 1 is the degradation as learned.
             generator: for the place of the cut, on the CPU; None: torch's global one.
@@ -314,7 +314,7 @@ class TwoStep(Enhancer):
         if reference_low is not None:
             check_images("darken", reference_low=reference_low)
             if len(reference_low) not in (1, len(image)):
-                counts = f"{len(reference_low)} low-light pictures for {len(image)} images"
+                counts = f"{len(reference_low)} low-light images for {len(image)} normal-light ones"
                 raise ValueError(f"darken: {counts}; give one, or one for each")
             low = _cut_to(reference_low.to(image), image.shape[-2:], generator)
         with evaluating(self):

@@ -248,7 +248,7 @@ class MultiScaleFusion(ArrayEnhancer):
 
 
 class InvertedDehazing(ArrayEnhancer):
-    r"""Dong: the negative of a dark picture looks hazy; it is dehazed and inverted back.
+    r"""Dong: the negative of a dark image is like a hazy one; it is dehazed and inverted back.
 
     X. Dong, G. Wang, Y. Pang, W. Li, J. Wen, W. Meng, Y. Lu, "Fast Efficient Algorithm for
     Enhancement of Low Lighting Video", ICME 2011.
@@ -267,7 +267,7 @@ class InvertedDehazing(ArrayEnhancer):
         candidates: for A. The paper's 100.
 
     Differs from the paper: it serves videos and reuses t and A from frame to frame; here is one
-    picture. We know no printed size of Ω; 7 gives the mean PSNR on LOL's eval15 that tables print.
+    image. We know no printed size of Ω; 7 gives the mean PSNR on LOL's eval15 that tables print.
     """
 
     def __init__(self, omega: float = 0.8, patch: int = 7, candidates: int = 100):

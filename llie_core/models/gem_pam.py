@@ -13,7 +13,7 @@ Differs from the paper, which gives no layer sizes, only 577 k parameters in all
 in GEM, and four encoder and four decoder blocks in PAM:
 - Widths (GEM 32; PAM 16-32-64-128 down, 64-32-16-8 up) are inferred; they give 577,294 parameters.
 - "Bilinear interpolation" to 32×32 is taken with antialiasing: without it each of the 32×32 values
-  would be that of four pixels of a large picture.
+  would be that of four pixels of a large image.
 - Output ranges and initialisation are not printed. Both modules start as the identity: a gain is
   the exponential of GEM's output, and the last layers of GEM and PAM start at zero. With PyTorch's
   default the gains start near zero or below, and GEM hardly moves beside PAM (measured).

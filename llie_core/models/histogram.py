@@ -46,7 +46,7 @@ class LayeredDifference(ValueEnhancer):
     Args:
         alpha: of the weights; higher lets fewer layers speak. The paper's 2.5.
 
-    In colour the curve maps the HSV value, so that hue stays. A picture whose pairs ask for all
+    In colour the curve maps the HSV value, so that hue stays. An image whose pairs ask for all
     steps alike (of black and white only, say) is returned as it is.
     """
 
@@ -86,7 +86,7 @@ class RegionStretching(ValueEnhancer):
     Proc. Asian Symposium on Information Display, 2006. "Regions" are those of the histogram.
 
     Levels lo … hi of a region keep that range: k becomes lo + (hi − lo) · c(k), c being the
-    cumulative distribution among the region's own pixels. A picture whose pixels are all dark
+    cumulative distribution among the region's own pixels. An image whose pixels are all dark
     therefore stays in the dark third.
 
     Args:

@@ -174,7 +174,7 @@ class SDD(ArrayEnhancer):
         iterations: at most; the script's 20. Two or three are usual.
 
     R is solved to a relative residual of 1 %, as in the script; a tenth of that moved the PSNR of
-    a dark picture of LOL by 1e-5 dB.
+    a dark image of LOL by 1e-5 dB.
 
     Differs from the authors' script: its Gaussian (σ = 1) in GTV blurs along rows only, ours both
     ways. The illumination is kept above 0.001. Mean PSNR on LOL's eval15: 13.34 dB; paper 3

@@ -6,7 +6,7 @@ Low-Light Image via Zero-Reference Deep Curve Estimation", C. Li, C. Guo, C. C. 
 Equation numbers are those of chapter 3 of the thesis on task-oriented joint training that uses
 both as its upstream model ("paper 2" here).
 
-A seven-layer network looks at the image and gives curve maps A in [−1, 1]; the curve
+A seven-layer network reads the image and gives curve maps A in [−1, 1]; the curve
 
     LE_n = LE_{n−1} + A_n · LE_{n−1} · (1 − LE_{n−1}),    LE_0 = I
 

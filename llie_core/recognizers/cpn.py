@@ -8,7 +8,7 @@ H. Lee, S. Cho, S. Kwak, "Human Pose Estimation in Extremely Low-Light Condition
 A ResNet gives features at strides 4 to 32. GlobalNet, a feature pyramid, predicts the heat maps of
 all joints from each of its four levels; RefineNet brings the four levels to stride 4, through more
 bottlenecks the coarser they are, and predicts the final maps. The backbone has two sets of batch
-norm, 0 for low light and 1 for well-lit pictures; all else is shared.
+norm, 0 for low light and 1 for well-lit images; all else is shared.
 
 Differs from the paper:
 - ExLPose also pulls the features of both lights together (Gram matrices) while it trains; here
@@ -396,8 +396,8 @@ def scale_to_mean(images: Tensor, mean: Tensor | None = None) -> Tensor:
 
     Args:
         images: (B, 3, H, W).
-        mean: (B, 3), the mean of the whole picture's channels, in [0, 1] (ExLPose scales the
-            picture before it is cropped); None: the images' own.
+        mean: (B, 3), the mean of the whole image's channels, in [0, 1] (ExLPose scales the
+            image before it is cropped); None: the images' own.
 
     Returns:
         (B, 3, H, W); a black image stays black.

@@ -6,7 +6,7 @@ paper's model: paper 4 measures detection with YOLOv4 (yolov4.py), and figures o
 to be compared.
 
 Differs from the paper: a plain backbone of 24 to 128 channels, a feature pyramid of 64 channels at
-strides 4 to 32, for small pictures with small objects, and towers of two convolutions. Objects to
+strides 4 to 32, for small images with small objects, and towers of two convolutions. Objects to
 be ignored take their places out of the class loss. Weights start at random; nothing is downloaded.
 """
 

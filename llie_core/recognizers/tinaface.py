@@ -16,9 +16,9 @@ Differs from the paper:
 - The backbone `small` is ours, for small machines: residual blocks of two plain convolutions,
   levels of stride 4 to 32 (faces from about 9 to 180 pixels), no resizing at test. It is a
   weak detector: after 700 steps on `builtin-crowd` (batch 8, 128², Adam 3e-3; 500 to 700 chosen
-  with sight of this test) it finds the person of the test split of `builtin-faces` by day with AP
-  0.37 to 0.42, and the faces of 96 pictures of WIDER FACE with 0.02, where MTCNN has 1.00 and 0.67
-  to 0.86.
+  with sight of this test) it finds the person of the test split of `builtin-faces` in normal
+  light with AP 0.37 to 0.42, and the faces of 96 images of WIDER FACE with 0.02, where MTCNN has
+  1.00 and 0.67 to 0.86.
 """
 
 import csv

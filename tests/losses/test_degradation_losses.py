@@ -385,7 +385,7 @@ class TestBothStages:
         log = self.train(stage, objective, batch_of(16))
         assert log[-1]["kl"] < 0.2 * log[0]["kl"]
         assert log[-1]["degradation_std"] < log[0]["degradation_std"]
-        # Normal-light pictures with hardly a degradation are easily told from dark ones.
+        # Normal-light images with hardly a degradation are easily told from dark ones.
         assert log[-1]["adversary_low"] < 0.5 < log[0]["adversary_low"]
 
     def test_anchor_keeps_the_degradation_alive(self):

@@ -173,7 +173,7 @@ def test_rates_at_a_score():
     )
 
 
-def test_rates_count_finds_on_pictures_without_faces():
+def test_rates_count_finds_on_images_without_faces():
     found = [detections([0, 0, 9, 9, 0.9], [9, 9, 9, 9, 0.2]), detections()]
     rates = detection_rates(found, [xyxy(), xyxy()], [flags(), flags()], score=0.5)
     assert rates["false_positives_per_image"] == 0.5 and rates["precision"] == 0.0

@@ -37,8 +37,8 @@ def weights(shared_data, monkeypatch) -> None:
     monkeypatch.setenv("LLIE_WEIGHTS", str(folder))
 
 
-def picture(height: int, width: int, batch: int = 1) -> torch.Tensor:
-    """A smooth random picture with some noise: structured and never flat."""
+def structured(height: int, width: int, batch: int = 1) -> torch.Tensor:
+    """A smooth random image with some noise: structured and never flat."""
     g = torch.Generator().manual_seed(height + width)
     coarse = torch.rand(batch, 3, height // 8 + 2, width // 8 + 2, generator=g)
     smooth = torch.nn.functional.interpolate(
@@ -214,14 +214,14 @@ def slow_sseq_features(grey: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("size", [(16, 16), (37, 53), (64, 75)])
 def test_brisque_features_on_odd_sizes(size):
-    image = picture(*size)
+    image = structured(*size)
     expected = slow_brisque_features(slow_grey(image[0]))
     np.testing.assert_allclose(brisque_features(image)[0], expected, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("size", [(33, 33), (45, 91), (96, 66)])
 def test_sseq_features_on_odd_sizes(size):
-    image = picture(*size)
+    image = structured(*size)
     expected = slow_sseq_features(slow_grey(image[0]))
     # 1e-6: a cosine coefficient that is zero counts 3e-7 bits more than one that is a rounding
     # error, and which of them are exact zeros depends on the transform's order of summation.
@@ -230,7 +230,7 @@ def test_sseq_features_on_odd_sizes(size):
 
 @pytest.mark.parametrize("size", [(96, 192), (193, 215)])
 def test_niqe_features_and_score_on_odd_sizes(size):
-    image = picture(*size)
+    image = structured(*size)
     expected = slow_niqe_features(slow_grey(image[0]))
     np.testing.assert_allclose(niqe_features(image)[0], expected, rtol=1e-9, atol=1e-12)
     mu, sigma = np.linspace(0, 1, 36), np.diag(np.linspace(1, 2, 36))
@@ -242,7 +242,7 @@ def test_niqe_features_and_score_on_odd_sizes(size):
 
 @pytest.mark.parametrize("scale", [0.5, 0.3, 1.5])
 def test_imresize_against_the_slow_reference(scale):
-    image = picture(13, 18)[:, 0].double()
+    image = structured(13, 18)[:, 0].double()
     expected = slow_resize(image[0].numpy(), scale)
     np.testing.assert_allclose(imresize(image, scale)[0], expected, rtol=0, atol=1e-12)
 
@@ -257,7 +257,7 @@ def test_imresize_in_closed_form():
 
 
 def test_imresize_agrees_with_torch_away_from_the_borders():
-    image = picture(40, 52)[:, :1].double()
+    image = structured(40, 52)[:, :1].double()
     expected = torch.nn.functional.interpolate(
         image, scale_factor=0.5, mode="bicubic", antialias=True, align_corners=False
     )  # pads otherwise, but has the same kernel
@@ -268,7 +268,7 @@ def test_imresize_agrees_with_torch_away_from_the_borders():
 def test_grey_levels_are_rounded_with_the_ntsc_weights():
     image = torch.tensor([50, 200, 3]).view(1, 3, 1, 1) / 255
     assert grey_levels(image).item() == round(0.298936 * 50 + 0.587043 * 200 + 0.114021 * 3)
-    image = picture(9, 11)
+    image = structured(9, 11)
     np.testing.assert_array_equal(grey_levels(image)[0], slow_grey(image[0]))
 
 
@@ -295,6 +295,6 @@ def test_noise_makes_a_photograph_less_natural(weights, coffee_and_dark, name):
 
 
 def test_niqe_leaves_flat_blocks_out():
-    image = picture(192, 288)
+    image = structured(192, 288)
     image[..., :96, :96] = 0.5  # one block, the borders of the next ones too
     assert torch.isfinite(niqe(image, (torch.ones(36), torch.eye(36)))).all()

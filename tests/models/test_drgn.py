@@ -280,12 +280,12 @@ class TestDarken:
         assert torch.equal(model.darken(x, strength=0.0), x)
         assert (model.darken(x, strength=3.0) == 0).all()  # clamped
 
-    def test_degradation_of_a_chosen_picture(self):
+    def test_degradation_of_a_chosen_image(self):
         model, x, low = self.make(), seeded(2, 3, 9, 14), seeded(2, 3, 9, 14, seed=1)
         torch.testing.assert_close(model.darken(x, low), (x - 0.5 * low).clamp(0, 1))
         torch.testing.assert_close(model.darken(x, low[:1]), (x - 0.5 * low[:1]).clamp(0, 1))
 
-    def test_larger_pictures_are_cut_at_a_random_place(self):
+    def test_larger_images_are_cut_at_a_random_place(self):
         model, x = self.make(), torch.ones(1, 3, 6, 5)
         low = torch.arange(20.0 * 30).view(1, 1, 20, 30).expand(1, 3, 20, 30) / 600
         corners = set()
@@ -300,7 +300,7 @@ class TestDarken:
         assert torch.equal(*again)
 
     @pytest.mark.parametrize("size", [(1, 1), (3, 40), (9, 5), (8, 13)])
-    def test_smaller_pictures_are_enlarged_to_cover(self, size):
+    def test_smaller_images_are_enlarged_to_cover(self, size):
         model, x = self.make(), torch.ones(2, 3, 9, 14)
         y = model.darken(x, torch.full((1, 3, *size), 0.4))
         torch.testing.assert_close(y, torch.full_like(x, 0.8))
@@ -317,7 +317,7 @@ class TestDarken:
             (None, -0.1, "strength -0.1"),
             (None, float("nan"), "strength nan"),
             (None, float("inf"), "strength inf"),
-            (seeded(3, 3, 8, 8), 1.0, "3 low-light pictures for 2 images"),
+            (seeded(3, 3, 8, 8), 1.0, "3 low-light images for 2 normal-light ones"),
             (seeded(2, 1, 8, 8), 1.0, r"reference_low.*\(2, 1, 8, 8\)"),
         ],
     )

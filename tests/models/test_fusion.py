@@ -40,7 +40,7 @@ class TestCameraModel:
         assert (exposed(image, 3.0) > exposed(image, 1.5)).all()
 
     def test_illumination_as_by_a_dense_system(self):
-        """On a picture of twice the size, so that the half-sized map is known."""
+        """On an image of twice the size, so that the half-sized map is known."""
         image = as_array(seeded(1, 3, 18, 14, seed=7))
         small = resize(image.max(axis=2), (9, 7))
         weights = []
@@ -127,7 +127,7 @@ class TestFusion:
         shares = [np.full((37, 50), 0.3), np.full((37, 50), 0.7)]
         np.testing.assert_allclose(fuse([one, other], shares), 0.3 * one + 0.7 * other, atol=1e-12)
 
-    def test_a_hard_seam_between_flat_images_is_blended_over_the_picture(self):
+    def test_a_hard_seam_between_flat_images_is_blended_over_the_image(self):
         left = (np.arange(64) < 32)[None] * np.ones((64, 1))
         fused = fuse([np.zeros((64, 64)), np.ones((64, 64))], [left, 1 - left])
         assert fused[:, :16].max() < 0.5 < fused[:, -16:].min()

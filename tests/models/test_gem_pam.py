@@ -120,10 +120,10 @@ def test_ialm_trains_under_autocast():
 
 
 def test_evaluation_mode_agrees_with_training_mode_after_batches_of_eight():
-    """Batch statistics of 8 pictures are near enough to the running ones.
+    """Batch statistics of 8 images are near enough to the running ones.
 
     The margin is a quarter of the loss: measured are 16 % with batches of 8, and 45 % with single
-    pictures, whose statistics differ too much.
+    images, whose statistics differ too much.
     """
     from llie_core.data import open_dataset
 

@@ -96,7 +96,7 @@ class TestRegionStretching:
                 expected[y, x] = low + (high - low) * share
         np.testing.assert_allclose(levels_after("lrs", levels), expected, atol=1e-3)
 
-    def test_dark_pictures_stay_in_the_dark_third_and_fill_it(self):
+    def test_dark_images_stay_in_the_dark_third_and_fill_it(self):
         after = levels_after("lrs", random_levels(32, 32, top=20))
         assert after.max() == pytest.approx(85, abs=1e-3)
         assert after.mean() == pytest.approx(85 / 2, abs=4)

@@ -27,7 +27,7 @@ def tiny(frozen=True, seed=0, **options):
 
 
 def persons(count, size=SIZE, seed=0):
-    """Pictures of 14 discs of different colours, and the joints at their centres, all visible."""
+    """Images of 14 discs of different colours, and the joints at their centres, all visible."""
     height, width = size
     joints = seeded(count, 14, 3, seed=seed) * torch.tensor([width - 8.0, height - 8.0, 0.0])
     joints += torch.tensor([4.0, 4.0, 2.0])
@@ -143,7 +143,7 @@ def test_gradient_reaches_the_images_and_agrees_with_finite_differences():
 def test_scaling_brings_each_channel_to_its_mean():
     images = 0.1 * seeded(2, 3, 8, 8)
     torch.testing.assert_close(module.scale_to_mean(images).mean((2, 3)), torch.full((2, 3), 0.4))
-    mean = torch.tensor([[0.1, 0.2, 0.4], [0.8, 0.05, 0.01]])  # of the whole pictures
+    mean = torch.tensor([[0.1, 0.2, 0.4], [0.8, 0.05, 0.01]])  # of the whole images
     scaled = module.scale_to_mean(images, mean)
     factor = torch.tensor([[4.0, 2, 1], [0.5, 8, 40]])[..., None, None]
     torch.testing.assert_close(scaled, images * factor)
@@ -390,7 +390,7 @@ def test_scores_are_the_mean_over_joints():
 
 
 def test_annotated_persons_come_back_from_their_maps(shared_data):
-    """Real ExLPose crops: targets, decoded and put back into the picture, are the annotations."""
+    """Real ExLPose crops: targets, decoded and put back into the image, are the annotations."""
     from llie_core.data import open_dataset
     from llie_core.data.pose import to_image
     from llie_core.metrics.pose import KeypointAP

@@ -17,7 +17,7 @@ NONE = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.long)}
 
 
 def rectangles():
-    """Two pictures of 64×96: tall red rectangles are class 2, flat blue ones class 5."""
+    """Two images of 64×96: tall red rectangles are class 2, flat blue ones class 5."""
     images = 0.2 * seeded(2, 3, 64, 96)
     shown = [
         [((10, 6, 22, 38), 2), ((40, 20, 84, 34), 5), ((30, 44, 66, 56), 5)],

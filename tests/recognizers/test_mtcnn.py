@@ -31,7 +31,7 @@ def astronaut():
     return torch.from_numpy(data.astronaut()[10:266, 96:352]).float().permute(2, 0, 1)[None] / 255
 
 
-FACE = torch.tensor([[83.0, 51.0, 173.0, 164.0]])  # in the picture above
+FACE = torch.tensor([[83.0, 51.0, 173.0, 164.0]])  # in the image above
 
 
 def loss(mtcnn, images, targets, seed=0):

@@ -24,7 +24,7 @@ from llie_core.recognizers import tinaface as module
 from llie_core.recognizers import tinaface_head as head
 from llie_core.recognizers.targets import Objects
 
-FACE = torch.tensor([[83.0, 51.0, 173.0, 164.0]])  # in the picture below
+FACE = torch.tensor([[83.0, 51.0, 173.0, 164.0]])  # in the image below
 NO_FACE = {"boxes": torch.zeros(0, 4)}
 TERMS = ("total", "class", "box", "iou")
 
@@ -347,7 +347,7 @@ def test_faces_are_cut_or_ignored_at_the_edge():
 
 
 def test_overfits_one_batch_and_finds_its_faces(astronaut):
-    """A face of 28 pixels, one of 14, and a picture without any."""
+    """A face of 28 pixels, one of 14, and an image without any."""
     second = torch.full((1, 3, 64, 64), 0.5)
     second[..., 16:48, 24:56] = F.avg_pool2d(astronaut, 8)
     images = torch.cat([F.avg_pool2d(astronaut, 4), second, torch.full_like(second, 0.5)])
