@@ -31,8 +31,9 @@ from llie_core.data.images import write_image
 from llie_core.data.paired import RECORDS, SETTINGS, read_records, read_settings
 from llie_core.data.splits import shuffled
 from llie_core.data.transforms import crop, resize
-from llie_core.files import locked, write_text
+from llie_core.files import locked, problem_of, write_text
 from llie_core.hashing import content_hash
+from llie_core.names import unknown
 
 # On COCO val2017's sample the input's PSNR comes out at 11.6 dB; DRGN prints 11.58 for COCO1000.
 COCO_STYLE = DarkeningRange(
@@ -88,7 +89,7 @@ def write_preset(
     fewer). Raises as write_pairs, and ValueError for an unknown preset.
     """
     if name not in PRESETS:
-        raise ValueError(f"no preset {name!r} (known: {', '.join(PRESETS)})")
+        raise unknown("preset", name, PRESETS)
     preset = PRESETS[name]
     settings = {"preset": name, "ranges": asdict(preset.ranges)}
     wanted = preset.count if count is None else count
@@ -142,11 +143,14 @@ class _Job:
         self.seed, self.size, self.records, self.lock = seed, size, records, threading.Lock()
 
     def write(self, index: int, name: str) -> dict:
-        """Write a pair, unless its image cannot be read; returns the record."""
+        """Write a pair, unless its image fails; returns the record."""
         try:
-            item = dict(self.source[index])
-        except (ValueError, OSError) as error:
-            return self._record({"name": name, "unreadable": " ".join(str(error).split())})
+            return self._record(self._made(index, name))
+        except Exception as error:  # decoders and darkeners raise anything on odd images
+            return self._record({"name": name, "unreadable": problem_of(name, error)})
+
+    def _made(self, index: int, name: str) -> dict:
+        item = dict(self.source[index])
         if self.size:
             item = centre_fit(item, self.size)
         high = quantise(item["image"].numpy())
@@ -154,7 +158,7 @@ class _Job:
         file = bare(name)
         write_image(self.target / "high" / f"{file}.png", torch.from_numpy(high))
         write_image(self.target / "low" / f"{file}.png", torch.from_numpy(low))
-        return self._record({"name": name, "file": file, "darkening": parameters, **_known(item)})
+        return {"name": name, "file": file, "darkening": parameters, **_known(item)}
 
     def _record(self, record: dict) -> dict:
         if record != self.records.get(record["name"]):  # an image may be unreadable once more

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from llie_core.data.folders import require
 from llie_core.data.images import frame_holding, read_image
 
 SPLITS = ("train", "val")
@@ -69,9 +70,9 @@ class WiderFace(Dataset):
         annotations: str = "auto",
         missing: str = "error",
     ):
-        _require("split", split, SPLITS)
-        _require("annotations", annotations, ("auto", "mat", "txt"))
-        _require("missing", missing, ("error", "skip"))
+        require("WIDER FACE", "split", split, SPLITS)
+        require("WIDER FACE", "annotations", annotations, ("auto", "mat", "txt"))
+        require("WIDER FACE", "missing", missing, ("error", "skip"))
         self.root, self.split = Path(root), split
         self.images = self.root / f"WIDER_{split}" / "images"
         source = _annotation_file(self.root, split, annotations)
@@ -114,11 +115,6 @@ class WiderFace(Dataset):
     def __getitem__(self, index: int) -> dict:
         target = self.target(index)
         return {"image": read_image(self.images / target["name"], self.frame(index)), **target}
-
-
-def _require(option: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise ValueError(f"WIDER FACE: {option}={value!r} is not one of {', '.join(known)}")
 
 
 def _annotation_file(root: Path, split: str, kind: str) -> Path:

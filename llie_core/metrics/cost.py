@@ -13,6 +13,9 @@ from dataclasses import dataclass
 
 import torch
 
+from llie_core.devices import device_name
+from llie_core.names import check_choice
+
 PRECISIONS = {"float32": None, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
@@ -107,11 +110,7 @@ def latency(
         runs: about how many calls are timed at least.
         seconds: least time spent on measuring.
     """
-    if precision not in PRECISIONS:
-        known = ", ".join(PRECISIONS)
-        raise ValueError(f"latency: no precision {precision!r}; choose one of {known}")
-    from llie_core.runs import device_name
-
+    check_choice(PRECISIONS, precision=precision)
     device, dtype = torch.device(device), PRECISIONS[precision]
     if isinstance(model, torch.nn.Module):
         model = copy.deepcopy(model).to(device).eval()

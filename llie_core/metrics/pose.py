@@ -19,6 +19,8 @@ from collections.abc import Hashable, Iterable, Mapping
 import torch
 from torch import Tensor
 
+from llie_core.names import check_choice
+
 _LIMBS = (0.079, 0.079, 0.072, 0.072, 0.062, 0.062, 0.107, 0.107, 0.087, 0.087, 0.089, 0.089)
 SIGMAS = {
     # L/R shoulder, elbow, wrist, hip, knee, ankle; head, neck
@@ -39,8 +41,7 @@ class KeypointAP:
 
     def __init__(self, sigmas: str | Iterable[float] = "exlpose", area_of_box: float = 0.53):
         if isinstance(sigmas, str):
-            if sigmas not in SIGMAS:
-                raise ValueError(f"no sigmas named {sigmas!r}: {', '.join(SIGMAS)} are known")
+            check_choice(SIGMAS, sigmas=sigmas)
             sigmas = SIGMAS[sigmas]
         self.sigmas = tuple(float(s) for s in sigmas)
         if not self.sigmas or min(self.sigmas) <= 0 or area_of_box <= 0:

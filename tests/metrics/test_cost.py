@@ -123,7 +123,7 @@ def test_timing_says_nothing():
 
 
 def test_unknown_precision():
-    with pytest.raises(ValueError, match="float32, float16, bfloat16"):
+    with pytest.raises(ValueError, match="'float32', 'float16', 'bfloat16'"):
         latency(torch.sqrt, (4, 4), precision="int8")
 
 

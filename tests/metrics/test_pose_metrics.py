@@ -211,7 +211,7 @@ def test_bad_input():
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"sigmas": "halpe"}, "exlpose, coco"),
+        ({"sigmas": "halpe"}, "'exlpose', 'coco'"),
         ({"sigmas": [0.1, 0.0]}, "positive"),
         ({"sigmas": []}, "positive"),
         ({"area_of_box": 0}, "positive"),
