@@ -238,6 +238,17 @@ def test_a_failed_installation_is_named_and_done_again(project):
     assert [line[0] for line in project.log()] == ["venv", "pip", "pip"]
 
 
+def test_an_update_that_failed_is_not_forgotten(project):
+    project.make("env")
+    requirements = project.folder / "pyproject.toml"
+    before = requirements.read_text()
+    requirements.write_text("changed")
+    assert project.make("env", CODE="1").returncode != 0
+    requirements.write_text(before)
+    project.log()
+    assert project.make("env").returncode == 0 and len(project.log()) >= 2
+
+
 def test_two_at_once_build_one_environment(project):
     command, base = ["make", "env"], {**project.base, "SECONDS": ".3"}
     both = [subprocess.Popen(command, cwd=project.folder, env=base) for _ in range(2)]
