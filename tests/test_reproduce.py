@@ -127,8 +127,8 @@ def test_every_paper_can_be_asked_for_under_every_profile(profile):
     [
         ("{ratios: ['1:0', \"2:1\", 3:1]}", {"ratios": ["1:0", "2:1", "3:1"]}),
         ("{lr: 1e-3, a: 1.5, b: -2, c: 322_000}", {"lr": 1e-3, "a": 1.5, "b": -2, "c": 322_000}),
-        ("{a: .5, b: 0, c: true, d: null, e: 1:30:00}",
-         {"a": 0.5, "b": 0, "c": True, "d": None, "e": "1:30:00"}),
+        ("{a: .5, b: 010, c: true, d: null, e: 1:30:00}",
+         {"a": 0.5, "b": 10.0, "c": True, "d": None, "e": "1:30:00"}),
         ("external: it's $(touch x) `touch x` \\ # no comment",
          {"external": "it's $(touch x) `touch x` \\"}),
         ("train: {lr: 2.0e-4}\nrows: [a b]", {"train": {"lr": 2e-4}, "rows": ["a b"]}),
