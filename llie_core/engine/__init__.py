@@ -1,0 +1,1 @@
+"""Training, run folders, and what may be reused; it knows no model, data set or paper."""

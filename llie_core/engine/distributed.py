@@ -1,0 +1,63 @@
+"""Training in several processes: joining them, starting them, averaging over them."""
+
+import os
+from collections.abc import Callable
+
+import torch
+import torch.distributed as dist
+
+from llie_core.signals import Interrupted
+
+
+def default_device(rank: int = 0) -> str:
+    """The local CUDA device where there is one, else the CPU."""
+    if not torch.cuda.is_available():
+        return "cpu"
+    return f"cuda:{int(os.environ.get('LOCAL_RANK', rank)) % torch.cuda.device_count()}"
+
+
+def join_process_group() -> tuple[int, int]:
+    """(rank, world size) under torchrun or `launch`; (0, 1) in a process on its own."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return 0, 1
+    if not dist.is_initialized():
+        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    return dist.get_rank(), dist.get_world_size()
+
+
+def launch(function: Callable, *args, processes: int = 1):
+    """Call `function(*args)` in `processes` processes of one group; return rank 0's result.
+
+    Works from a notebook (processes are spawned, so function and args must be picklable).
+
+    Raises:
+        Interrupted: a signal ended the processes.
+    """
+    if processes == 1:
+        return function(*args)
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    config = LaunchConfig(
+        run_id="llie",
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=processes,
+        start_method="spawn",
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+    )
+    try:
+        return elastic_launch(config, function)(*args)[0]
+    except SignalException as error:  # the processes have ended
+        raise Interrupted(error.sigval) from error
+
+
+def averaged(terms: dict[str, torch.Tensor], world_size: int) -> dict[str, torch.Tensor]:
+    """Loss terms as means over the processes, for the log."""
+    detached = {name: value.detach() for name, value in terms.items()}
+    if world_size > 1:
+        stacked = torch.stack(list(detached.values()))
+        dist.all_reduce(stacked)
+        detached = dict(zip(detached, stacked / world_size, strict=True))
+    return detached

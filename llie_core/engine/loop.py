@@ -1,0 +1,378 @@
+"""The training loop, one for every objective, device and number of processes.
+
+    batch ─▶ model.training_outputs(image) ─▶ objective(outputs, batch) ─▶ {"total", terms…}
+
+What a step computes depends only on settings, seed and step number (sampling.py), so a training
+that was interrupted and resumed on a CPU ends in the same weights, bit for bit. Reuse, locks and
+stamps are in fit.py, the log in records.py.
+"""
+
+import itertools
+import math
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
+
+from llie_core.engine.distributed import averaged
+from llie_core.engine.records import TrainingLog, read_checkpoint, write_checkpoint
+from llie_core.engine.runs import Run
+from llie_core.engine.sampling import BatchDraws, Drawn, seed_everything
+from llie_core.engine.settings import Section, free
+from llie_core.signals import ENDING, deferred
+
+Terms = dict[str, Tensor]
+SCHEDULES, PRECISIONS = ("constant", "cosine", "step"), ("float32", "mixed")
+
+
+class Objective(Protocol):
+    """objective(outputs, batch) → scalars: `total`, which is minimised, and its named terms."""
+
+    def __call__(self, outputs: dict, batch: dict, /) -> Terms: ...
+
+
+@runtime_checkable
+class HoldsModules(Protocol):
+    """An objective with networks of its own, such as a frozen recognizer; moved to the device."""
+
+    modules: tuple[nn.Module, ...]
+
+
+@runtime_checkable
+class Prepared(Protocol):
+    """An objective that asks for the untrained model and the first batches, once."""
+
+    def prepare(self, model: nn.Module, batches: list[dict], /) -> None: ...
+
+
+@runtime_checkable
+class Adversarial(Protocol):
+    """An objective with an adversary: a second Adam moves it before each step of the model, by its
+    own loss on the detached outputs."""
+
+    adversary: nn.Module
+
+    def adversary_loss(self, outputs: dict, batch: dict, /) -> Terms: ...
+
+
+@dataclass(frozen=True)
+class TrainSettings(Section):
+    """How to train.
+
+    batch_size: summed over all processes; planned_steps: of the published schedule, where `steps`
+    is a reduced run (0: the same); schedule: "constant", "cosine" from `lr` to `lr_final` over
+    `steps`, or "step": times `decay` at each of the `milestones`; grad_clip: largest gradient norm,
+    0 for no clipping; precision: "float32", or "mixed" (bfloat16 autocast of the model on a GPU;
+    losses in float32); validate_every: steps between two evaluations of the validation part (0:
+    none, the last weights are kept); checkpoint_seconds: between two checkpoints.
+    """
+
+    steps: int = 100
+    batch_size: int = 8
+    lr: float = 1e-3
+    lr_final: float = 0.0
+    schedule: str = "constant"
+    milestones: tuple[int, ...] = ()
+    decay: float = 0.1
+    weight_decay: float = 0.0
+    grad_clip: float = 0.0
+    precision: str = "float32"
+    validate_every: int = 0
+    planned_steps: int = free(0)
+    checkpoint_seconds: float = free(60.0)
+
+    def __post_init__(self):
+        super().__post_init__()
+        for name, known in (("schedule", SCHEDULES), ("precision", PRECISIONS)):
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name}: choose one of {', '.join(known)}")
+        if self.steps < 1 or self.batch_size < 1:
+            raise ValueError("steps and batch_size must be at least 1")
+        if self.validate_every < 0:
+            raise ValueError("validate_every must not be negative; 0 means never")
+
+    def lr_at(self, step: int) -> float:
+        """Learning rate of step 0 … steps − 1."""
+        if self.schedule == "constant":
+            return self.lr
+        if self.schedule == "step":
+            return self.lr * self.decay ** sum(step >= milestone for milestone in self.milestones)
+        progress = step / max(1, self.steps - 1)
+        return self.lr_final + (self.lr - self.lr_final) * (1 + math.cos(math.pi * progress)) / 2
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Model + objective + data: everything that one training needs.
+
+    data: data[i] is a training sample; a data set may offer `sample(index, draw)` instead, where
+    `draw` counts epochs × length + index, to vary crops or noise from epoch to epoch.
+    validate: (model in eval mode) → a number, higher is better, on data carved from the training
+    set; the weights with the highest one are kept.
+    workers: processes that load the data; they change no number.
+    """
+
+    model: nn.Module
+    objective: Objective
+    data: Dataset
+    collate: Callable[[list[dict]], dict]
+    settings: TrainSettings
+    seed: int = 0
+    validate: Callable[[nn.Module], float] | None = None
+    workers: int = 0
+
+    def __post_init__(self):
+        if bool(self.settings.validate_every) != (self.validate is not None):
+            raise ValueError("validate and validate_every go together")
+
+
+class Training:
+    """One training on one process of `world_size`: model, optimizer, step."""
+
+    def __init__(
+        self, experiment: Experiment, run: Run, train_hash: str, device: torch.device,
+        rank: int = 0, world_size: int = 1, quiet: bool = False,
+    ):  # fmt: skip
+        self.experiment, self.run, self.train_hash = experiment, run, train_hash
+        self.device, self.rank, self.world_size, self.quiet = device, rank, world_size, quiet
+        self.settings = experiment.settings
+        if self.settings.batch_size % world_size:
+            raise ValueError(
+                f"batch_size {self.settings.batch_size} does not divide over {world_size} processes"
+            )
+        self._build()
+        self.log = TrainingLog(run, device, writes=rank == 0)
+        self.best: dict[str, Any] = {}  # step, value, model: the weights that validated best
+        self.start, self.earlier_seconds = 0, 0.0
+
+    def _build(self) -> None:
+        on_gpu = self.device.type == "cuda"
+        self.model = self.experiment.model.to(self.device).train()
+        if on_gpu:
+            self.model = self.model.to(memory_format=torch.channels_last)
+        objective = self.experiment.objective
+        for module in objective.modules if isinstance(objective, HoldsModules) else ():
+            module.to(self.device)
+        self.adversary = None
+        if isinstance(objective, Adversarial):
+            self.adversary = Adversary(objective, self.settings.lr, self.device, self.world_size)
+        mixed = on_gpu and self.settings.precision == "mixed"
+        step = Step(self.model, objective, self.adversary, mixed)
+        self.step_module = DistributedDataParallel(step) if self.world_size > 1 else step
+        self.optimizer = torch.optim.Adam(
+            self.model.parameters(), lr=self.settings.lr, weight_decay=self.settings.weight_decay
+        )
+
+    # The loop ----------------------------------------------------------------------------------
+
+    def train(self) -> None:
+        """Run the steps that are left; the model ends with the weights to be kept.
+
+        Raises:
+            Interrupted: a signal arrived; the step was completed and a checkpoint written.
+        """
+        self._prepare_objective()
+        self.resume()
+        self.began = self.saved = time.perf_counter()
+        steps = range(self.start, self.settings.steps)
+        hidden = self.quiet or self.rank > 0 or not sys.stderr.isatty()
+        progress = tqdm(steps, desc=str(self.run), disable=hidden, leave=False)
+        with deferred() as signals, progress as bar:
+            for step, batch in zip(bar, self._batches(), strict=True):
+                self.step(step, batch)
+                last = step + 1 == self.settings.steps
+                every = self.settings.validate_every
+                if every and (last or (step + 1) % every == 0):
+                    self.validate(step + 1)
+                stop = bool(signals)
+                waited = time.perf_counter() - self.saved
+                if last or stop or waited > self.settings.checkpoint_seconds:
+                    self.save(step + 1)
+                if stop:
+                    break
+        if self.best:
+            self.model.load_state_dict(self.best["model"])
+
+    def step(self, step: int, batch: dict) -> None:
+        """One update of the model, and of the adversary before it."""
+        seed_everything(self.experiment.seed, step, self.rank)
+        lr = self.settings.lr_at(step)
+        optimizers = [self.optimizer, *([self.adversary.optimizer] if self.adversary else [])]
+        for group in (group for optimizer in optimizers for group in optimizer.param_groups):
+            group["lr"] = lr
+        terms = self.step_module(to_device(batch, self.device))
+        self.optimizer.zero_grad(set_to_none=True)
+        terms["total"].backward()
+        limit = self.settings.grad_clip or math.inf
+        grad_norm = nn.utils.clip_grad_norm_(self.model.parameters(), limit)
+        # Raises before the update where a term or the gradient is not finite.
+        self.log.add(step, lr, {**averaged(terms, self.world_size), "grad_norm": grad_norm})
+        self.optimizer.step()
+
+    def validate(self, step: int) -> None:
+        """Keep the weights if they do better on the validation part than all before."""
+        if self.rank > 0 or self.experiment.validate is None:
+            return
+        self.model.eval()
+        with torch.no_grad():
+            value = float(self.experiment.validate(self.model))
+        self.model.train()
+        self.log.add_validation(step, value)
+        if not self.best or value > self.best["value"]:
+            tensors = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
+            self.best = {"step": step, "value": value, "model": tensors}
+
+    # Interruption ------------------------------------------------------------------------------
+
+    def save(self, step: int) -> None:
+        """Write a checkpoint after `step` steps."""
+        self.log.flush()
+        self.saved = time.perf_counter()
+        if self.rank > 0:
+            return
+        state = {
+            "train_hash": self.train_hash,
+            "step": step,
+            "seconds": self.seconds(),
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "adversary": self.adversary.state_dict() if self.adversary else {},
+            "best": self.best,
+        }
+        write_checkpoint(self.run.checkpoint_path, state)
+
+    def resume(self) -> None:
+        """Go on from a checkpoint of the same hash; what another hash left is removed."""
+        state = read_checkpoint(self.run.checkpoint_path, self.device)
+        if self.world_size > 1:
+            dist.barrier()  # no process cleans up before all have read
+        if state.get("train_hash") == self.train_hash:
+            self.model.load_state_dict(state["model"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            if self.adversary:
+                self.adversary.load_state_dict(state["adversary"])
+            self.best = state["best"]
+            self.start, self.earlier_seconds = state["step"], state["seconds"]
+        self.log.restart(self.start)
+
+    def seconds(self) -> float:
+        """Time spent so far, that of interrupted calls included."""
+        return round(self.earlier_seconds + time.perf_counter() - self.began, 2)
+
+    # Data --------------------------------------------------------------------------------------
+
+    def _draws(self, start: int, rank: int = 0, world_size: int = 1) -> BatchDraws:
+        settings, length = self.settings, len(self.experiment.data)
+        return BatchDraws(length, settings.batch_size, settings.steps, self.experiment.seed, start,
+                          rank, world_size)  # fmt: skip
+
+    def _batches(self) -> Iterator[dict]:
+        data = Drawn(self.experiment.data)
+        if self.experiment.workers:
+            data[0]  # fills `Cached` sets before the processes copy them
+        return iter(
+            DataLoader(
+                data,
+                batch_sampler=self._draws(self.start, self.rank, self.world_size),
+                collate_fn=self.experiment.collate,
+                num_workers=self.experiment.workers,
+                pin_memory=self.device.type == "cuda",
+                worker_init_fn=_start_worker,
+            )
+        )
+
+    def _prepare_objective(self) -> None:
+        """Show an objective that asks for it the first batches (the same on every process)."""
+        if not isinstance(self.experiment.objective, Prepared):
+            return
+        seed_everything(self.experiment.seed, 0)
+        data = Drawn(self.experiment.data)
+        first = itertools.islice(iter(self._draws(0)), min(4, self.settings.steps))
+        batches = [self.experiment.collate([data[draw] for draw in batch]) for batch in first]
+        moved = [to_device(batch, self.device) for batch in batches]
+        self.experiment.objective.prepare(self.model, moved)
+
+
+class Step(nn.Module):
+    """Model and objective as one module, so that DDP sees a single forward."""
+
+    def __init__(self, model: nn.Module, objective: Objective, adversary, mixed: bool):
+        super().__init__()
+        self.model, self.mixed = model, mixed
+        # In lists: a frozen recognizer or an adversary is not DDP's to register.
+        self._objective, self._adversary = [objective], [adversary]
+
+    def forward(self, batch: dict) -> Terms:
+        image = batch["image"]
+        with torch.autocast(image.device.type, torch.bfloat16, enabled=self.mixed):
+            outputs = self.model.training_outputs(image)
+        outputs = {k: v.float() if torch.is_tensor(v) else v for k, v in outputs.items()}
+        if self._adversary[0] is None:
+            return self._objective[0](outputs, batch)
+        rival = self._adversary[0].step(outputs, batch)
+        terms = self._objective[0](outputs, batch)
+        return terms | {f"adversary_{name}": value for name, value in rival.items()}
+
+
+class Adversary:
+    """The objective's adversary with an optimizer of its own."""
+
+    def __init__(self, objective: Adversarial, lr: float, device, world_size: int):
+        self.module = objective.adversary.to(device).train()
+        self.loss, self.world_size = objective.adversary_loss, world_size
+        self.optimizer = torch.optim.Adam(self.module.parameters(), lr=lr)
+
+    def step(self, outputs: dict, batch: dict) -> Terms:
+        """One update on outputs that are cut from the model; its loss terms."""
+        cut = {k: v.detach() if torch.is_tensor(v) else v for k, v in outputs.items()}
+        self.module.requires_grad_(True)
+        terms = self.loss(cut, batch)
+        self.optimizer.zero_grad(set_to_none=True)
+        terms["total"].backward()
+        if self.world_size > 1:
+            for parameter in self.module.parameters():
+                dist.all_reduce(parameter.grad)
+                parameter.grad /= self.world_size
+        self.optimizer.step()
+        self.module.requires_grad_(False)  # the model's loss passes through it, no further
+        return terms
+
+    def state_dict(self) -> dict:
+        return {"model": self.module.state_dict(), "optimizer": self.optimizer.state_dict()}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.module.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+
+
+def to_device(batch: dict, device: torch.device) -> dict:
+    """A batch with all its tensors on a device; images with channels last in memory."""
+
+    def move(value):
+        if torch.is_tensor(value):
+            return value.to(device, non_blocking=True)
+        if isinstance(value, dict):
+            return {k: move(v) for k, v in value.items()}
+        if isinstance(value, list):
+            return [move(v) for v in value]
+        return value
+
+    moved = move(batch)
+    moved["image"] = moved["image"].contiguous(memory_format=torch.channels_last)
+    return moved
+
+
+def _start_worker(_worker: int) -> None:
+    torch.set_num_threads(1)
+    # A signal to all processes must not take the data from the step that ends in a checkpoint.
+    for number in ENDING:
+        signal.signal(number, signal.SIG_IGN)

@@ -1,0 +1,151 @@
+"""A run: the folder of one row and seed, with its records.
+
+results/<paper>/<dataset>/<profile>/<row>/<settings hash>/seed<k>/
+    settings.json, log.csv, validation.csv, checkpoint.bin     while it is trained
+    weights.safetensors, stamp.json                           when it is finished
+    scores/<test set>.csv, .json, per_image/<test set>.csv    when it is evaluated
+"""
+
+import csv
+import hashlib
+import json
+import platform
+import re
+import subprocess
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from llie_core.devices import device_name
+from llie_core.files import project_root, results_dir, write_text
+from llie_core.hashing import file_hash
+
+
+@dataclass(frozen=True)
+class Run:
+    """The folder of a row; every reader of results goes through here.
+
+    label: the row's name; settings_hash: of what its training reads of the settings ("" for rows
+    without training).
+    """
+
+    paper: str
+    dataset: str
+    profile: str
+    label: str
+    settings_hash: str
+    seed: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.paper}/{self.dataset}/{self.profile}/{self.label}/seed{self.seed}"
+
+    @property
+    def directory(self) -> Path:
+        root = results_dir() / self.paper / self.dataset / self.profile
+        return root / file_name(self.label) / self.settings_hash / f"seed{self.seed}"
+
+    @property
+    def weights_path(self) -> Path:
+        return self.directory / "weights.safetensors"
+
+    @property
+    def checkpoint_path(self) -> Path:
+        return self.directory / "checkpoint.bin"
+
+    @property
+    def log_path(self) -> Path:
+        return self.directory / "log.csv"
+
+    @property
+    def lock_path(self) -> Path:
+        return self.directory / ".lock"
+
+    def read_stamp(self) -> dict:
+        """The stamp of the finished run, or an empty dict."""
+        return read_json(self.directory / "stamp.json")
+
+    def is_finished(self, train_hash: str) -> bool:
+        """True when the folder holds finished weights of exactly this hash."""
+        return self.read_stamp().get("train_hash") == train_hash and self.weights_path.exists()
+
+    def checked_weights(self) -> Path:
+        """The finished weights.
+
+        Raises:
+            FileNotFoundError: the run is not finished.
+            ValueError: they are not what the stamp says.
+        """
+        stamp = self.read_stamp()
+        if not stamp or not self.weights_path.exists():
+            raise FileNotFoundError(f"{self}: not trained yet (no {self.weights_path.name})")
+        if stamp["weights_sha256"] != file_hash(self.weights_path):
+            raise ValueError(
+                f"{self.weights_path}: damaged (its SHA-256 is not that of stamp.json); delete "
+                "the folder and run again"
+            )
+        return self.weights_path
+
+    def read_log(self) -> list[dict[str, float]]:
+        """Rows of log.csv: step, lr, total, each term, grad_norm."""
+        return read_numbers(self.log_path)
+
+    def read_validation(self) -> list[dict[str, float]]:
+        """Rows of validation.csv: step, value."""
+        return read_numbers(self.directory / "validation.csv")
+
+    def write_json(self, name: str, content: dict) -> None:
+        text = json.dumps(content, indent=2, sort_keys=True, default=str)
+        write_text(self.directory / name, text + "\n")
+
+
+def file_name(label: str) -> str:
+    """A row's label as a folder name that every file system takes; different for each label."""
+    name = re.sub(r"[^\w.+@-]", "-", label)
+    if name == label:
+        return name
+    return f"{name}.{hashlib.sha256(label.encode()).hexdigest()[:4]}"
+
+
+def read_json(path: Path) -> dict:
+    """A JSON file as a dict; empty where it is not there.
+
+    Raises:
+        ValueError: damaged; the message names the file and what to do.
+    """
+    if not path.exists():
+        return {}
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: damaged record ({error}); delete it and run again") from None
+
+
+def read_numbers(path: Path) -> list[dict[str, float]]:
+    """A CSV file of numbers; empty where it is not there."""
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
+
+
+def environment(device) -> dict[str, str]:
+    """What a number depends on besides code and data: versions, device, commit."""
+    import torch
+
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "device": device_name(device),
+        "commit": commit(),
+    }
+
+
+@cache
+def commit() -> str:
+    """The checkout's commit, with '+' when files differ from it; 'unknown' outside git."""
+    command = ["git", "-C", str(project_root()), "describe", "--always", "--dirty=+", "--abbrev=10"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return "unknown"
+    return done.stdout.strip() or "unknown"
