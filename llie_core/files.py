@@ -20,6 +20,8 @@ from filelock import FileLock, Timeout
 # In the names of temporaries: processes of two hosts may have one number.
 HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:6]
 DAY_SECONDS = 86_400
+# Of one file alone; other errors of the system, such as a full disk, meet every file.
+OF_ONE_FILE = (None, errno.ENOENT, errno.ENAMETOOLONG, errno.EISDIR)
 REPEAT_SECONDS = 600.0
 STILL_WAITING = "still waiting; if the other process is stopped, continue or end it"
 
@@ -79,6 +81,22 @@ def _disk_is_full(error: Exception, folder: Path) -> bool:
         return error.errno in (errno.ENOSPC, errno.EDQUOT)
     # safetensors raises an error of its own, and torch one that does not say so.
     return "No space left" in str(error) or shutil.disk_usage(folder).free < 2**20
+
+
+def problem_of(file: object, error: Exception) -> str:
+    """Why one file of many failed, in one line that names it.
+
+    Raises:
+        OSError: the error itself, where the other files would meet it too.
+    """
+    if isinstance(error, OSError) and error.errno not in OF_ONE_FILE:
+        raise error
+    line = next(iter(str(error).splitlines()), "")
+    if isinstance(error, MemoryError) or "allocate memory" in line or "out of memory" in line:
+        return f"{file}: out of memory; scale the image down"
+    if not line or not isinstance(error, ValueError | OSError | RuntimeError):
+        line = f"{type(error).__name__}: {line}".removesuffix(": ")
+    return line if str(file) in line else f"{file}: {line}"
 
 
 def sweep(folder: Path) -> None:

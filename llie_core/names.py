@@ -1,7 +1,7 @@
 """Names: of rows and how tables show them; misspelt ones and the nearest known."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 
 def nearest(name: object, known: Iterable[str]) -> str:
@@ -36,10 +36,17 @@ def split_label(label: str) -> tuple[str, str]:
     return model, variant
 
 
-def title_of(label: str) -> str:
-    """A label as tables show it: "gem_pam+w/o PAM" → "GEM+PAM without PAM"."""
-    from llie_core.models import list_models, model_spec
+def title_of(label: str, titles: Mapping[str, str] | None = None) -> str:
+    """A label as tables show it: "gem_pam+w/o PAM" → "GEM+PAM without PAM".
 
+    titles: label → title of the rows that a study names itself (`study.titles`).
+    """
+    from llie_core.models import MODELS
+    from llie_core.recognizers import recognizer_titles
+
+    if titles and label in titles:
+        return titles[label]
     model, variant = split_label(label)
-    title = model_spec(model).title if model in list_models() else model
-    return f"{title} {variant.replace('w/o', 'without')}".strip()
+    known = {name: spec.title for name, spec in MODELS.items()} | recognizer_titles()
+    known["original"] = "normal light"
+    return f"{known.get(model, model)} {variant.replace('w/o', 'without')}".strip()

@@ -13,8 +13,7 @@ Every item is a dict with `image` (3, H, W) float32 RGB in [0, 1], `name`, and b
 Every set has `describe()`: what identifies its items, for hashes and records.
 """
 
-import torch
-
+from llie_core.data.batches import collate, face_targets, mask_targets, pose_targets
 from llie_core.data.registry import (
     DatasetSpec,
     dataset_spec,
@@ -30,31 +29,7 @@ __all__ = [
     "face_targets",
     "list_datasets",
     "listing_text",
+    "mask_targets",
     "open_dataset",
+    "pose_targets",
 ]
-
-_STACKED = ("image", "target", "mask", "saliency", "joints", "region")
-
-
-def collate(items: list[dict]) -> dict:
-    """Items to a batch: images, targets, masks, saliency, joints, regions stacked, else as lists.
-
-    Keys that not every item has are left out. ValueError where sizes differ.
-    """
-    shared = [key for key in items[0] if all(key in item for item in items)]
-    batch = {key: [item[key] for item in items] for key in shared}
-    for key in _STACKED:
-        if key in batch:
-            shapes = {tuple(tensor.shape) for tensor in batch[key]}
-            if len(shapes) > 1:
-                raise ValueError(f"a batch needs images of one size, got {sorted(shapes)}")
-            batch[key] = torch.stack(batch[key])
-    return batch
-
-
-def face_targets(batch: dict) -> list[dict]:
-    """The face boxes of a batch in the recognizers' form: a list of {"boxes", "ignore"}."""
-    return [
-        {"boxes": boxes, "ignore": ignore}
-        for boxes, ignore in zip(batch["boxes"], batch["ignore"], strict=True)
-    ]

@@ -47,6 +47,10 @@ class NormalLight(Dataset):
         item = self.source[index]
         return {"image": item["target"], "name": item["name"]}
 
+    def describe(self) -> dict:
+        """What identifies the items, for hashes and records."""
+        return {"source": self.source.describe(), "side": "normal light"}
+
 
 class DarkFaces(Dataset):
     """Wrap a face data set: `image` becomes the darkened image, `target` the original.
@@ -60,6 +64,16 @@ class DarkFaces(Dataset):
 
     def __len__(self) -> int:
         return len(self.source)
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the items, where the source knows them without reading any."""
+        return self.source.names
+
+    def describe(self) -> dict:
+        """What identifies the items; the darkener with its network, if it has one."""
+        own = {"darkener": self.darkener, "size": self.size, "seed": self.seed}
+        return {"source": self.source.describe(), **own}
 
     def __getitem__(self, index: int) -> dict:
         return self.sample(index, index)

@@ -37,6 +37,15 @@ class CachedDark(Dataset):
     def __len__(self) -> int:
         return len(self.source)
 
+    @property
+    def names(self) -> list[str]:
+        """Names of the items."""
+        return self.source.names
+
+    def describe(self) -> dict:
+        """The source's own: the items are the same, wherever they lie."""
+        return self.source.describe()
+
     def __getitem__(self, index: int) -> dict:
         path = self.folder / f"{index}.png"
         record = path.with_suffix(".json")

@@ -5,8 +5,8 @@
     <target>/pairs.jsonl        a line a pair: its parameters, and the boxes its source knew
 
 Every file is written atomically and a pair's line after its files, so a killed run goes on where
-it stopped. What becomes of an image depends on seed and name alone. An image that cannot be read
-is passed over; its line says why, and a later call tries it again.
+it stopped. What becomes of an image depends on seed and name alone. An image that fails is passed
+over; its line says why, and a later call tries it again.
 
 The papers do not publish how theirs were made (DRGN's COCO1000 and COCO24700, JCRNet's 959 COCO
 pairs): PRESETS states ranges of ours for the physical model of darkening.py. Sets made from them

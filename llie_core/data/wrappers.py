@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -125,6 +126,18 @@ class Darkened(Wrapped):
         return item | {"image": dark} | about
 
 
+class Relabelled(Wrapped):
+    """Objects with coarser labels, such as persons and vehicles: label k becomes labels[k]."""
+
+    def __init__(self, source: Dataset, labels: tuple[int, ...]):
+        super().__init__(source, labels=list(labels))
+        self._labels = torch.tensor(labels)
+
+    def __getitem__(self, index: int) -> dict:
+        item = self.source[index]
+        return item | {"labels": self._labels[item["labels"]]}
+
+
 class Resized(Wrapped):
     """Every item at one size (H, W), such as the 384 × 384 at which JCRNet scores photographs.
 
@@ -183,14 +196,19 @@ class Joined(Dataset):
 class Cached(Wrapped):
     """Every item in memory, decoded once, images as 8 bits: for small sets read over and over.
 
-    A LOL pair, some 22 ms to decode, comes out of it in some 4 ms. Filled by `threads` at the
-    start, so that loader processes share it. ValueError for images of more than 8 bits.
+    A LOL pair, some 22 ms to decode, comes out of it in some 4 ms. Filled by `threads` when the
+    first item is asked for, so that to open and to describe it costs nothing; read one item before
+    loader processes start, and they share it. ValueError for images of more than 8 bits.
     """
 
     def __init__(self, source: Dataset, threads: int | None = None):
         super().__init__(source)
-        with ThreadPoolExecutor(threads) as pool:
-            self._items = list(pool.map(lambda i: _pack(source[i]), range(len(source))))
+        self._threads = threads
+
+    @cached_property
+    def _items(self) -> list[dict]:
+        with ThreadPoolExecutor(self._threads) as pool:
+            return list(pool.map(lambda i: _pack(self.source[i]), range(len(self.source))))
 
     def describe(self) -> dict:
         """The source's own: the items are the same."""

@@ -16,8 +16,31 @@ class TaskLoss:
     def __init__(self, recognizer: nn.Module, targets: Callable[[dict], object]):
         self.recognizer, self.targets = recognizer, targets
 
+    @property
+    def modules(self) -> tuple[nn.Module, ...]:
+        """The networks that the loss holds."""
+        return (self.recognizer,)
+
     def __call__(self, outputs: dict, batch: dict) -> dict[str, torch.Tensor]:
         return self.recognizer.loss(outputs["image"], self.targets(batch))
+
+
+class BothLights(TaskLoss):
+    """A pose recognizer's own objective: its loss in low light and in normal light, summed.
+
+    Each light passes through a batch norm of its own (Lee et al.'s light-specific batch norm); the
+    model's image is the low-light one, `batch["target"]` the normal-light one.
+    """
+
+    def __call__(self, outputs: dict, batch: dict) -> dict[str, torch.Tensor]:
+        targets = self.targets(batch)
+        low = self.recognizer.loss(outputs["image"], targets, light="low")
+        well = self.recognizer.loss(batch["target"], targets, light="well")
+        return {
+            "total": low["total"] + well["total"],
+            "low_light": low["total"],
+            "well_lit": well["total"],
+        }
 
 
 class JointLoss:
@@ -47,6 +70,11 @@ class JointLoss:
         self.upstream, self.recognizer, self.targets = upstream, recognizer, targets
         self.w_up, self.w_down = w_up, w_down
         self.s_up = self.s_down = 1.0
+
+    @property
+    def modules(self) -> tuple[nn.Module, ...]:
+        """The networks that the loss holds."""
+        return () if self.recognizer is None else (self.recognizer,)
 
     @torch.no_grad()
     def prepare(self, model: nn.Module, batches: list[dict]) -> None:

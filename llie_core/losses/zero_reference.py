@@ -194,16 +194,21 @@ def zero_reference_total(
     return {"total": total, **terms}
 
 
+def zero_dce_loss(outputs: Mapping[str, Tensor], batch: Mapping) -> dict[str, Tensor]:
+    """Zero-DCE's own objective: Eq. (3.12) with the weights of its release, 1, 10, 5, 200."""
+    return zero_reference_total(outputs, batch["image"], weights="zero_dce")
+
+
 def upstream_loss(outputs: Mapping[str, Tensor], batch: Mapping) -> dict[str, Tensor]:
     """L_up of paper 2: Eq. (3.12) with its weights 1, 10, 5, 1600, terms in the released form.
 
-    An objective: `outputs` of `training_outputs`, `batch["image"]` the pictures (B, 3, H, W).
+    An objective: `outputs` of `training_outputs`, `batch["image"]` the images (B, 3, H, W).
     """
     return zero_reference_total(outputs, batch["image"], weights="thesis")
 
 
 def darkening_loss(outputs: Mapping[str, Tensor], batch: Mapping) -> dict[str, Tensor]:
-    """The objective of EC-Zero-DCE (Sec. 3.1): each picture's own low exposure E as the target."""
+    """The objective of EC-Zero-DCE (Sec. 3.1): each image's own low exposure E as the target."""
     return zero_reference_total(
         outputs, batch["image"], weights="ec_zero_dce", exposure=outputs["exposure"]
     )

@@ -20,7 +20,7 @@ _HOME = {
     "latency": "cost",
     "load_protocols": "protocols",
     "evaluate": "protocols",
-    "score_pair": "protocols",
+    "score_pairs": "protocols",
     "mean_defined": "protocols",
     "why_undefined": "protocols",
 }

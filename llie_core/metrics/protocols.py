@@ -1,8 +1,8 @@
 """Protocols as data: how each number was made, and scoring images under all of them.
 
-`protocols.toml` lists them. `evaluate` applies one to tensors; `score_pair` applies all that images
-allow to two files or folders, side by side. A protocol of a recognition or cost metric is listed
-so that its numbers carry a name; they are computed in the rooms' own files.
+`protocols.toml` lists them. `evaluate` applies one to tensors; `score_pairs` applies all that
+images allow to files, side by side. A protocol of a recognition or cost metric is listed so that
+its numbers carry a name; they are computed in the rooms' own files.
 """
 
 import math
@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import torch
 
+from llie_core.files import problem_of
 from llie_core.imaging import LUMA, check_images
 from llie_core.metrics.naturalness import brisque, niqe, sseq
 from llie_core.metrics.quality import (
@@ -31,7 +32,6 @@ from llie_core.metrics.quality import (
 from llie_core.names import unknown
 from llie_core.weights import WeightsNotAvailable, find
 
-IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
 _ALLOWED = {
     "inputs": ("pair", "image", "faces", "masks", "joints", "objects", "maps", "model"),
     "colour": ("rgb", "y", "grey", "yiq", "none"),
@@ -42,7 +42,6 @@ _ALLOWED = {
     "direction": ("higher", "lower"),
 }
 _NO_REFERENCE = {"niqe": niqe, "brisque": brisque, "sseq": sseq}
-_NAMES_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -186,46 +185,40 @@ def evaluate(
     return _pair_values(protocol, x, y)
 
 
-def score_pair(
-    a: str | Path,
-    b: str | Path,
+def score_pairs(
+    pairs: Iterable[tuple[Path, Path]],
     read: Callable[[Path], torch.Tensor],
     protocols: Iterable[str] | None = None,
-) -> list[ScoreRow]:
-    """Score file or folder `a` against its reference `b` under every protocol of images.
-
-    Folders are matched by file name without suffix (by whole name where that is ambiguous).
+) -> tuple[list[ScoreRow], list[str]]:
+    """Score image files against their references under every protocol of images.
 
     Args:
-        a, b: two image files, or two folders of them.
-        read: reads a file to `(3, H, W)` float in [0, 1]; errors are ValueError or OSError.
+        pairs: (image, reference) files.
+        read: reads a file to `(3, H, W)` float in [0, 1].
         protocols: ids; all that take images by default.
 
     Returns:
-        One row a protocol, its value the mean over what is defined (`mean_defined`). What could
-        not be scored and why, and which files have no partner, is in the notes.
+        One row a protocol, its value the mean over what is defined (`mean_defined`); and a line
+        for each pair that cannot be scored: a file that cannot be read, two sizes.
 
     Raises:
-        FileNotFoundError, ValueError: no such path, no partners at all, unknown protocol; for two
-            files also an unreadable file or a difference of shape.
+        ValueError: unknown protocol.
     """
     chosen = [_protocol(name) for name in protocols or load_protocols()]
     chosen = [protocol for protocol in chosen if protocol.inputs in ("pair", "image")]
-    pairs, remarks = _match(Path(a), Path(b))
     values: dict[str, list[float]] = {protocol.id: [] for protocol in chosen}
     reasons: dict[str, list[str]] = {protocol.id: [] for protocol in chosen}
+    problems = []
     for first, second in pairs:
         try:
             x, y = _read_pair(first, second, read)
-        except (ValueError, OSError) as error:
-            if len(pairs) == 1:
-                raise
-            remarks.append(f"not scored: {error}")
+        except Exception as error:
+            problems.append(problem_of(first, error))
             continue
         for protocol in chosen:
             value, reason = _try(protocol, x, y)
             (reasons if reason else values)[protocol.id].append(reason or value)
-    return [_row(p.id, values[p.id], reasons[p.id], remarks) for p in chosen]
+    return [_row(p.id, values[p.id], reasons[p.id]) for p in chosen], problems
 
 
 def _protocol(protocol: str | Protocol) -> Protocol:
@@ -272,18 +265,17 @@ def _try(protocol: Protocol, x: torch.Tensor, y: torch.Tensor) -> tuple[float, s
         value = evaluate(protocol, x, y if protocol.inputs == "pair" else None).item()
     except WeightsNotAvailable as error:
         return float("nan"), f"not available: {error}"
-    except ValueError as error:
-        return float("nan"), str(error)
+    except (ValueError, RuntimeError, MemoryError) as error:
+        return float("nan"), str(error) or "out of memory"
     return value, why_undefined(value)
 
 
-def _row(name: str, values: list[float], reasons: list[str], remarks: list[str]) -> ScoreRow:
-    notes = []
-    if reasons:
-        scope = "" if not values else f"{len(reasons)} of {len(values) + len(reasons)}: "
-        notes.append(scope + "; ".join(dict.fromkeys(reasons)))
+def _row(name: str, values: list[float], reasons: list[str]) -> ScoreRow:
+    note = "; ".join(dict.fromkeys(reasons))
+    if values and reasons:
+        note = f"{len(reasons)} of {len(values) + len(reasons)}: {note}"
     mean, n, _ = mean_defined(values)
-    return ScoreRow(name, mean, n, "; ".join(notes + remarks))
+    return ScoreRow(name, mean, n, note)
 
 
 def _read_pair(
@@ -294,35 +286,3 @@ def _read_pair(
         sizes = [f"{image.shape[-2]}×{image.shape[-1]}" for image in (x, y)]
         raise ValueError(f"{first} is {sizes[0]} but {second} is {sizes[1]}")
     return x[None], y[None]
-
-
-def _match(a: Path, b: Path) -> tuple[list[tuple[Path, Path]], list[str]]:
-    """Pairs of files, and remarks on the files without a partner."""
-    for path in (a, b):
-        if not path.exists():
-            raise FileNotFoundError(f"no such file or folder: {path}")
-    if a.is_dir() != b.is_dir():
-        raise ValueError(f"give two files or two folders; {a} and {b} are one of each")
-    if not a.is_dir():
-        return [(a, b)], []
-    files_a, files_b = _images(a), _images(b)
-    unique = all(len({f.stem for f in files}) == len(files) for files in (files_a, files_b))
-    named_a, named_b = ({f.stem if unique else f.name: f for f in fs} for fs in (files_a, files_b))
-    common = [name for name in named_a if name in named_b]
-    if not common:
-        raise ValueError(f"no image of {a} ({len(files_a)}) has a namesake in {b} ({len(files_b)})")
-    remarks = [
-        f"{len(lonely)} of {folder} without a partner: {_listed(lonely)}"
-        for folder, names, others in ((a, named_a, named_b), (b, named_b, named_a))
-        if (lonely := [name for name in names if name not in others])
-    ]
-    return [(named_a[name], named_b[name]) for name in common], remarks
-
-
-def _images(folder: Path) -> list[Path]:
-    files = (f for f in folder.iterdir() if f.suffix.lower() in IMAGE_SUFFIXES and f.is_file())
-    return sorted(f for f in files if not f.name.startswith("."))
-
-
-def _listed(names: list[str]) -> str:
-    return ", ".join(names[:_NAMES_SHOWN]) + (", …" if len(names) > _NAMES_SHOWN else "")

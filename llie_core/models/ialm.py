@@ -17,6 +17,7 @@ as the identity, but for values below 1e-4.
 """
 
 import math
+from contextlib import nullcontext
 
 import torch
 import torch.nn.functional as F
@@ -63,8 +64,10 @@ def gaussian_blur(x: Tensor) -> Tensor:
     channels = x.shape[1]
     rows = weights.view(1, 1, -1, 1).expand(channels, 1, -1, 1)
     padded = F.pad(x, [BLUR_SIDE // 2] * 4, mode="replicate")
+    kind = x.device.type  # "meta", on which work is counted, has no autocast
+    has_autocast = torch.amp.is_autocast_available(kind)
     # In the image's own precision: bfloat16 has fewer levels than an 8-bit image.
-    with torch.autocast(x.device.type, enabled=False):
+    with torch.autocast(kind, enabled=False) if has_autocast else nullcontext():
         return F.conv2d(F.conv2d(padded, rows, groups=channels), rows.mT, groups=channels)
 
 

@@ -136,7 +136,7 @@ class NEID(Enhancer):
         super().__init__()
         check_choice(VARIANTS, variant=variant)
         check_choice(INITS, init=init)
-        self.variant = variant
+        self.variant, self.init = variant, init
         self.scale = 1 if variant == "U-net architecture" else 2
         self.encoder = Encoder()
         self.light_decoder = Decoder(self.scale)
@@ -169,7 +169,7 @@ class NEID(Enhancer):
         """
         if self.scale == 1:
             raise ValueError(f"neid {self.variant!r} works at full size and has no ×2 core")
-        return self._branches(x, detail=False)["image"]
+        return self.branches(x, detail=False)["image"]
 
     def deploy(self) -> "NEID":
         """A copy for use only: without the DR decoder and, where nothing fuses it, without DR.
@@ -184,10 +184,10 @@ class NEID(Enhancer):
 
     def _at_full_size(self, x: Tensor, detail: bool) -> dict[str, Tensor]:
         height, width = x.shape[-2:]
-        outputs = self._branches(halve(x) if self.scale == 2 else x, detail)
+        outputs = self.branches(halve(x) if self.scale == 2 else x, detail)
         return {name: output[..., :height, :width] for name, output in outputs.items()}
 
-    def _branches(self, x: Tensor, detail: bool) -> dict[str, Tensor]:
+    def branches(self, x: Tensor, detail: bool) -> dict[str, Tensor]:
         """Both branches on x (B, 3, h, w), DR's decoder only if asked for: (B, 3, s·h, s·w)."""
         height, width = (self.scale * side for side in x.shape[-2:])
         *skips, light = self.encoder(pad_to_multiple(x, 2 ** (len(WIDTHS) - 1)))

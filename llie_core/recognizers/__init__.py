@@ -1,6 +1,6 @@
 """Frozen task models: `create_recognizer(name)`; a model's file is imported on demand.
 
-A further recognizer adds one line to the table below and one file beside this one.
+Another recognizer adds one line to the table below and one file beside this one.
 """
 
 from importlib import import_module
@@ -8,19 +8,24 @@ from importlib import import_module
 from llie_core.names import unknown
 from llie_core.recognizers.base import Recognizer
 
-__all__ = ["Recognizer", "create_recognizer", "list_recognizers"]
+__all__ = ["Recognizer", "create_recognizer", "list_recognizers", "recognizer_titles"]
 
-# name → "module:class"
+# name → title as tables show it, "module:class"
 _RECOGNIZERS = {
-    "cpn": "cpn:CPN",
-    "mtcnn": "mtcnn:MTCNN",
-    "deeplabv3plus": "deeplabv3plus:DeepLabV3Plus",
-    "tinaface": "tinaface:TinaFace",
-    "yolov4": "yolov4:YOLOv4",
-    "light_detector": "light_detector:LightDetector",
-    "vst": "vst:VST",
-    "saliency_net": "saliency_net:SaliencyNet",
+    "cpn": ("CPN", "cpn:CPN"),
+    "mtcnn": ("MTCNN", "mtcnn:MTCNN"),
+    "deeplabv3plus": ("DeepLabV3+", "deeplabv3plus:DeepLabV3Plus"),
+    "tinaface": ("TinaFace", "tinaface:TinaFace"),
+    "yolov4": ("YOLOv4", "yolov4:YOLOv4"),
+    "light_detector": ("light detector", "light_detector:LightDetector"),
+    "vst": ("VST", "vst:VST"),
+    "saliency_net": ("saliency network", "saliency_net:SaliencyNet"),
 }
+
+
+def recognizer_titles() -> dict[str, str]:
+    """Name → title of all recognizers."""
+    return {name: title for name, (title, _) in _RECOGNIZERS.items()}
 
 
 def list_recognizers() -> list[str]:
@@ -42,5 +47,5 @@ def create_recognizer(name: str, frozen: bool = True, **options) -> Recognizer:
     """
     if name not in _RECOGNIZERS:
         raise unknown("recognizer", name, _RECOGNIZERS)
-    module, _, cls = _RECOGNIZERS[name].partition(":")
+    module, _, cls = _RECOGNIZERS[name][1].partition(":")
     return getattr(import_module(f"{__name__}.{module}"), cls)(frozen=frozen, **options)

@@ -4,8 +4,15 @@ import numpy as np
 import pytest
 import torch
 
-from llie_core.data.dark_faces import DarkFaces, crop_faces, exposure_darkener, physical_darkener
-from llie_core.data.darkening import Darkening, darken
+from llie_core.data.dark_faces import (
+    DarkFaces,
+    NormalLight,
+    crop_faces,
+    exposure_darkener,
+    physical_darkener,
+)
+from llie_core.data.darkening import Darkening, DarkeningRange, darken
+from llie_core.engine.reuse import content_hash, identity
 
 
 class Ramp(torch.utils.data.Dataset):
@@ -18,6 +25,9 @@ class Ramp(torch.utils.data.Dataset):
 
     def __len__(self):
         return 2
+
+    def describe(self):
+        return {"size": [self.height, self.width]}
 
     def __getitem__(self, index):
         y, x = torch.meshgrid(torch.arange(self.height), torch.arange(self.width), indexing="ij")
@@ -88,6 +98,30 @@ def test_dark_faces_darkens_and_keeps_the_original_as_target():
     again = darken(item["target"].numpy(), Darkening(**item["darkening"]))
     assert np.array_equal(item["image"].numpy(), again)
     assert torch.equal(item["image"], DarkFaces(source, physical_darkener())[1]["image"])
+
+
+def test_the_darkener_and_the_crops_identify_the_images():
+    def described(darkener, **options):
+        return content_hash(identity(DarkFaces(Ramp(8, 8, []), darkener, **options)))
+
+    def dimmer(weight):
+        model = torch.nn.Conv2d(1, 1, 1).requires_grad_(False)
+        torch.nn.init.constant_(model.weight, weight)
+        torch.nn.init.zeros_(model.bias)
+        return exposure_darkener(model)
+
+    hashes = [
+        described(dimmer(0.5)),
+        described(dimmer(0.6)),
+        described(dimmer(0.5), size=4),
+        described(dimmer(0.5), seed=1),
+        described(physical_darkener()),
+        described(physical_darkener(DarkeningRange(gamma=(1.0, 1.1)))),
+    ]
+    assert len(set(hashes)) == len(hashes) and described(dimmer(0.5)) == hashes[0]
+    normal = NormalLight(DarkFaces(Ramp(8, 8, []), physical_darkener()))
+    assert torch.equal(normal[1]["image"], Ramp(8, 8, [])[1]["image"])
+    assert content_hash(identity(normal)) not in hashes
 
 
 def test_every_epoch_draws_its_own_crop_and_darkening():

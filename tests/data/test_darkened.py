@@ -7,11 +7,17 @@ import torch
 from llie_core.data.dark_faces import DarkFaces, physical_darkener
 from llie_core.data.darkened import CachedDark
 from llie_core.data.darkening import quantise
+from llie_core.engine.reuse import content_hash, identity
 
 
 class Faces(torch.utils.data.Dataset):
+    names = ("event/0.jpg", "event/1.jpg", "event/2.jpg")
+
     def __len__(self):
         return 3
+
+    def describe(self):
+        return {"count": 3}
 
     def __getitem__(self, index):
         image = torch.rand(3, 9, 12 + index, generator=torch.Generator().manual_seed(index))
@@ -89,3 +95,12 @@ def test_every_level_survives_and_what_is_off_the_grid_reads_alike_each_time(tmp
 def test_crops_cannot_be_kept(tmp_path):
     with pytest.raises(ValueError, match="only whole images"):
         CachedDark(DarkFaces(Faces(), Counting(), size=8), tmp_path, "a")
+
+
+def test_where_they_are_kept_is_no_part_of_what_they_are(tmp_path):
+    plain = DarkFaces(Faces(), physical_darkener())
+    kept, elsewhere = CachedDark(plain, tmp_path, "a"), CachedDark(plain, tmp_path / "b", "c")
+    assert kept.names == Faces.names
+    assert content_hash(identity(kept)) == content_hash(identity(elsewhere))
+    other = CachedDark(DarkFaces(Faces(), physical_darkener(), seed=1), tmp_path, "a")
+    assert content_hash(identity(kept)) != content_hash(identity(other))

@@ -183,7 +183,9 @@ def test_presets_are_the_registrys_synthetic_sets(coco, tmp_path):
         assert item["image"].shape == ((3, *preset.size) if preset.size else (3, 30, 40))
         low, high = preset.ranges.exposure
         assert low <= item["darkening"]["exposure"] <= high
-    with pytest.raises(ValueError, match=r"no preset 'coco'; did you mean .* \(known: coco-low-light"):
+    with pytest.raises(
+        ValueError, match=r"no preset 'coco'; did you mean .* \(known: coco-low-light"
+    ):
         write_preset("coco", coco, tmp_path / "x")
 
 

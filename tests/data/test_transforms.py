@@ -155,7 +155,18 @@ def test_cached_items_are_the_same_and_16_bits_are_refused(shared_data):
             assert torch.equal(data[index][key], some[index][key])
     assert data.describe() == some.describe() and len(data) == 2
     with pytest.raises(ValueError, match="a: image has more than 8 bits"):
-        Cached(Listed([item()]))
+        Cached(Listed([item()]))[0]
+
+
+def test_a_cached_set_reads_nothing_before_an_item_is_asked_for():
+    class Unreadable(Listed):
+        def __getitem__(self, index):
+            raise OSError("read")
+
+    data = Cached(Unreadable([item()]))
+    assert len(data) == 1 and data.describe()
+    with pytest.raises(OSError, match="read"):
+        data[0]
 
 
 def test_training_samples_from_real_pairs(shared_data):

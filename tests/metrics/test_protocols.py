@@ -15,7 +15,7 @@ from llie_core.metrics import (
     load_protocols,
     mean_defined,
     psnr,
-    score_pair,
+    score_pairs,
     ssim,
     why_undefined,
 )
@@ -184,7 +184,9 @@ def test_two_files_side_by_side(tmp_path, no_weights):
     x, y = pair()
     write(tmp_path / "out.png", x)
     write(tmp_path / "truth.png", y)
-    rows = {r.protocol: r for r in score_pair(tmp_path / "out.png", tmp_path / "truth.png", read)}
+    found, problems = score_pairs([(tmp_path / "out.png", tmp_path / "truth.png")], read)
+    rows = {row.protocol: row for row in found}
+    assert problems == []
     assert set(rows) == {n for n, p in PROTOCOLS.items() if p.inputs in ("pair", "image")}
     x, y = to_uint8_levels(x), to_uint8_levels(y)
     for name in ("psnr-rgb-float", "psnr-y", "ssim-3d", "fsim-yiq-luma"):
@@ -201,38 +203,25 @@ def test_two_files_side_by_side(tmp_path, no_weights):
         assert note in rows[name].note
 
 
-def test_folders_are_matched_by_name_and_the_rest_is_said(tmp_path, no_weights):
+def test_the_mean_is_over_the_pairs_that_can_be_scored(tmp_path, no_weights):
     a, b = tmp_path / "a", tmp_path / "b"
     values = []
     for seed in (1, 2):
         x, y = pair(seed=seed)
         write(a / f"{seed}.png", x)
-        write(b / f"{seed}.bmp", y)
+        write(b / f"{seed}.png", y)
         values.append(evaluate("psnr-rgb-uint8", x, y).item())
-    write(a / "extra.png", x)
-    write(b / "turned.png", y.mT)
     write(a / "turned.png", y)
+    write(b / "turned.png", y.mT)
     (a / "broken.png").write_bytes(b"no image")
     write(b / "broken.png", y)
-    (a / "notes.txt").write_text("not an image")
-    write(a / ".hidden.png", x)
-    (row,) = score_pair(a, b, read, ["psnr-rgb-uint8"])
+    pairs = [(a / f"{name}.png", b / f"{name}.png") for name in ("1", "2", "turned", "broken")]
+    (row,), problems = score_pairs(pairs, read, ["psnr-rgb-uint8"])
     assert row.value == pytest.approx(np.mean(values), abs=1e-9)
-    assert row.n == 2
-    for part in ("1 of", "without a partner: extra", "turned.png is 48×65", "is 65×48",
-                 "broken.png"):  # fmt: skip
-        assert part in row.note
-    assert "hidden" not in row.note
-    assert "notes" not in row.note
-
-
-def test_ambiguous_stems_are_matched_by_whole_name(tmp_path):
-    x, y = pair()
-    for name in ("a.png", "a.bmp"):
-        write(tmp_path / "a" / name, x)
-        write(tmp_path / "b" / name, y)
-    (row,) = score_pair(tmp_path / "a", tmp_path / "b", read, ["psnr-rgb-float"])
     assert (row.n, row.note) == (2, "")
+    turned, broken = problems
+    assert turned == f"{a / 'turned.png'} is 48×65 but {b / 'turned.png'} is 65×48"
+    assert str(a / "broken.png") in broken
 
 
 def test_some_images_of_a_folder_cannot_be_scored(tmp_path, shared_data, monkeypatch):
@@ -244,9 +233,9 @@ def test_some_images_of_a_folder_cannot_be_scored(tmp_path, shared_data, monkeyp
     flat = torch.full((1, 3, 96, 192), 0.5)
     write(tmp_path / "a" / "flat.png", flat)
     write(tmp_path / "b" / "flat.png", flat)
-    niqe_row, psnr_row = score_pair(
-        tmp_path / "a", tmp_path / "b", read, ["niqe-live", "psnr-rgb-float"]
-    )
+    names = ("big.png", "small.png", "flat.png")
+    pairs = [(tmp_path / "a" / name, tmp_path / "b" / name) for name in names]
+    (niqe_row, psnr_row), _ = score_pairs(pairs, read, ["niqe-live", "psnr-rgb-float"])
     assert niqe_row.n == 1
     assert niqe_row.value > 0
     assert niqe_row.note.startswith("2 of 3: ")
@@ -290,18 +279,6 @@ def test_protocols_find_their_weights(shared_data, monkeypatch):
     assert PROTOCOLS["brisque-live"].missing_weights() == ""
 
 
-def test_score_pair_names_what_is_wrong(tmp_path):
-    x, y = pair()
-    a, b = tmp_path / "a" / "one.png", tmp_path / "b" / "two.png"
-    write(a, x)
-    write(b, y.mT)
-    with pytest.raises(ValueError, match=r"one\.png is 48×65 but .*two\.png is 65×48"):
-        score_pair(a, b, read)
-    with pytest.raises(FileNotFoundError, match="absent"):
-        score_pair(a, tmp_path / "absent", read)
-    with pytest.raises(ValueError, match="two files or two folders"):
-        score_pair(a, b.parent, read)
-    with pytest.raises(ValueError, match="namesake"):
-        score_pair(a.parent, b.parent, read)
+def test_an_unknown_protocol_is_refused():
     with pytest.raises(ValueError, match="no protocol 'ssim'"):
-        score_pair(a, b, read, ["ssim"])
+        score_pairs([], read, ["ssim"])

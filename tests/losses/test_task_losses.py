@@ -5,7 +5,6 @@ import torch
 from torch import nn
 
 from llie_core.losses.task_driven import JointLoss, weights_of_ratio
-from llie_core.recipes.joint import RATIOS
 
 IMAGE = torch.zeros(1, 3, 2, 2)
 
@@ -172,7 +171,6 @@ def test_a_weight_needs_its_recognizer():
     ],
 )  # fmt: skip
 def test_weights_of_the_eight_ratios(ratio, weights):
-    assert ratio in RATIOS and len(RATIOS) == 8
     assert weights_of_ratio(ratio) == pytest.approx(weights)
 
 
@@ -186,84 +184,3 @@ def test_what_is_no_ratio_is_refused(ratio):
 def test_impossible_ratios_are_refused(ratio):
     with pytest.raises(ValueError, match=f"ratio '{ratio}': both parts must be ≥ 0 and not both"):
         weights_of_ratio(ratio)
-
-
-# With the real detector -----------------------------------------------------------------------
-
-
-@pytest.fixture
-def real(tmp_path, monkeypatch):
-    """experiment(ratio) of the recipe on tiny pictures with MTCNN."""
-    pytest.importorskip("facenet_pytorch", reason="facenet-pytorch is not installed")
-    from llie_core.recipes import get_recipe
-
-    monkeypatch.setenv("LLIE_RESULTS", str(tmp_path))
-    recipe = get_recipe("joint")
-    settings = recipe.settings("smoke", size=64, train_count=4, steps=3, batch_size=2)
-
-    def experiment(ratio):
-        return recipe.experiment(recipe.key(settings, "zero_dce_pp", ratio), settings)
-
-    return experiment
-
-
-def first_batch(experiment):
-    # Item 1 of this seed holds faces, so that all of the detector's terms have something to say.
-    items = [experiment.data[i] for i in range(len(experiment.data))]
-    return experiment.collate([item for item in items if len(item["boxes"])][:2])
-
-
-def gradients(experiment, one):
-    """Gradient of the total at the untrained enhancer; the detector's windows are drawn alike."""
-    model, objective = experiment.model.train(), experiment.objective
-    torch.manual_seed(0)
-    objective.prepare(model, [one])
-    torch.manual_seed(0)
-    model.zero_grad()
-    terms = objective(model.training_outputs(one["image"]), one)
-    terms["total"].backward()
-    flat = torch.cat([p.grad.flatten() for p in model.parameters()])
-    return terms, flat.clone()
-
-
-def test_the_detectors_gradient_reaches_every_layer_of_the_enhancer(real):
-    experiment = real("0:1")
-    terms, _ = gradients(experiment, first_batch(experiment))
-    assert terms["total"].item() == pytest.approx(1, abs=1e-5)
-    for name, parameter in experiment.model.named_parameters():
-        assert parameter.grad.isfinite().all(), name
-        assert parameter.grad.abs().sum() > 0, name
-    assert all(p.grad is None for p in experiment.objective.recognizer.parameters())
-
-
-def test_joint_gradient_is_the_weighted_sum_of_both(real):
-    joined = real("2:1")
-    one = first_batch(joined)
-    terms, both = gradients(joined, one)
-    assert terms["up"].item() == pytest.approx(1, abs=1e-5)
-    assert terms["down"].item() == pytest.approx(1, abs=1e-5)
-    _, up = gradients(real("1:0"), one)
-    _, down = gradients(real("0:1"), one)
-    assert down.norm() > 1e-6 and up.norm() > 1e-6
-    assert torch.allclose(both, up + 0.5 * down, rtol=1e-3, atol=1e-6 * both.abs().max().item())
-
-
-def test_training_changes_the_enhancer_and_never_the_detector(real):
-    from llie_core.training import fit
-
-    experiment = real("2:1")
-    detector = experiment.objective.recognizer
-    before = {k: v.clone() for k, v in detector.state_dict().items()}
-    start = {k: v.clone() for k, v in experiment.model.state_dict().items()}
-    run = fit(experiment, "cpu", quiet=True)
-    after = detector.state_dict()
-    assert before.keys() == after.keys()
-    assert all(torch.equal(before[k], after[k]) for k in before)
-    assert not any(m.training for m in detector.modules())
-    assert not any(p.requires_grad for p in detector.parameters())
-    trained = experiment.model.state_dict()
-    assert all(not torch.equal(start[k], trained[k]) for k in start if k.endswith("weight"))
-    log = run.read_log()
-    assert len(log) == 3 and {"up", "down", "down_onet_class"} <= set(log[0])
-    for row in log:
-        assert row["total"] == pytest.approx(row["up"] + 0.5 * row["down"], rel=1e-6)

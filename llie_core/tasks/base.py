@@ -1,0 +1,89 @@
+"""The evaluation loop, one for every task.
+
+    dark image ─▶ enhancer ─▶ enhanced image ─▶ meter.update ─▶ values of each image
+                                                meter.compute ─▶ numbers with their protocols
+
+A task says which meter gathers what; a frozen recognizer that reads the images is the task's.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+from llie_core.data import collate
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One number: `protocol` names an entry of protocols.toml, `n` counts what it is a mean over.
+
+    recognizer: which one read the images, "" for none.
+    """
+
+    metric: str
+    value: float
+    n: int
+    protocol: str
+    subset: str = "all"
+    recognizer: str = ""
+
+
+class Meter(Protocol):
+    """Gathers what a task measures over the batches of a test set."""
+
+    def update(self, images: Tensor, batch: dict, /) -> list[dict]:
+        """Take enhanced images (B, 3, H, W) in [0, 1]; returns the values of each image."""
+        ...
+
+    def compute(self) -> list[Measured]:
+        """The numbers over all images."""
+        ...
+
+
+class Task(ABC):
+    """What is measured on a test set. Its attributes identify it, recognizers included."""
+
+    name: str
+    batch_size = 1  # images of a set on disk may differ in size
+
+    @abstractmethod
+    def meter(self, device: torch.device, normal_light: bool) -> Meter:
+        """A new meter. normal_light: the images are the normal-light ones."""
+
+    def beside(self, folder: Path) -> "Task":
+        """The task as it leaves files, such as detections, in a folder; itself without any."""
+        return self
+
+    def measure(
+        self, model: nn.Module, data: Dataset, device: torch.device, normal_light: bool = False,
+        workers: int = 0,
+    ) -> tuple[list[Measured], list[dict]]:  # fmt: skip
+        """The numbers of an enhancer on a test set, and the values of each image.
+
+        Args:
+            model: on the device, in eval mode.
+            normal_light: read the normal-light image in place of the enhanced one.
+            workers: processes that load the data.
+        """
+        meter, rows = self.meter(device, normal_light), []
+        if workers:
+            data[0]  # fills `Cached` sets before the processes copy them
+        batches = DataLoader(data, self.batch_size, collate_fn=collate, num_workers=workers)
+        for batch in batches:
+            if normal_light:
+                # In the layout of enhanced images, on which a recognizer's rounding depends.
+                images = batch["target"].to(device, memory_format=torch.channels_last)
+            else:
+                images = model.enhance(batch["image"].to(device))  # (B, 3, H, W)
+            rows += meter.update(images, batch)
+        return meter.compute(), rows
+
+
+def mean(values: list[float]) -> float:
+    """The mean of a list that is not empty."""
+    return sum(values) / len(values)

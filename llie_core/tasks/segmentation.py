@@ -1,0 +1,79 @@
+"""Semantic segmentation: a frozen recognizer reads the enhanced images; mIoU over the whole set.
+
+Items need `mask` (H, W), 255 ignored.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from llie_core.data import mask_targets
+from llie_core.metrics.segmentation import SegmentationIoU
+from llie_core.recognizers import Recognizer
+from llie_core.tasks.base import Measured, Task
+from llie_core.tasks.quality import Appearance
+
+
+class Segmentation(Task):
+    """mIoU of what a recognizer finds.
+
+    Args:
+        recognizer: `predict(images)` → class ids (B, H, W).
+        classes: their names, by id.
+        parts: measure IoU of every class too, and brightness and PSNR of the images.
+        batch_size: images a batch; 1 where they differ in size.
+    """
+
+    name = "segmentation"
+
+    def __init__(
+        self, recognizer: Recognizer, classes: Sequence[str], parts: bool = True,
+        batch_size: int = 8,
+    ):  # fmt: skip
+        self.recognizer, self.classes = recognizer, tuple(classes)
+        self.parts, self.batch_size = parts, batch_size
+
+    def meter(self, device: torch.device, normal_light: bool) -> "SegmentationMeter":
+        appearance = Appearance(normal_light) if self.parts else None
+        return SegmentationMeter(self.recognizer.to(device), self.classes, appearance)
+
+
+class SegmentationMeter:
+    """One confusion matrix over all images, and the mIoU of each image."""
+
+    def __init__(
+        self, recognizer: Recognizer, classes: tuple[str, ...], appearance: Appearance | None
+    ):
+        self.recognizer, self.classes, self.appearance = recognizer, classes, appearance
+        self.whole, self.images = SegmentationIoU(len(classes)), 0
+
+    def update(self, images: Tensor, batch: dict) -> list[dict]:
+        predicted = self.recognizer.predict(images)  # (B, H, W)
+        masks = mask_targets(batch).to(images.device)
+        self.whole.update(predicted, masks)
+        self.images += len(images)
+        if self.appearance:
+            self.appearance.update(images, batch)
+        return [
+            {"name": name, "miou": self._miou(*pair)}
+            for name, *pair in zip(batch["name"], predicted, masks, strict=True)
+        ]
+
+    def compute(self) -> list[Measured]:
+        found = self.whole.compute()
+        measured = [Measured("miou", found["miou"], self.images, "seg-miou")]
+        if self.appearance is None:
+            return measured
+        measured += [
+            Measured("iou", value, self.images, "seg-iou-class", subset=name)
+            for name, value in zip(self.classes, found["per_class"].tolist(), strict=True)
+            if value == value  # NaN: neither in the truth nor predicted
+        ]
+        return measured + self.appearance.compute()
+
+    def _miou(self, predicted: Tensor, mask: Tensor) -> str:
+        """One image's own, over the classes that occur in it; empty without labelled pixels."""
+        one = SegmentationIoU(len(self.classes))
+        one.update(predicted[None], mask[None])
+        return f"{one.compute()['miou']:.4f}" if one.matrix.any() else ""
