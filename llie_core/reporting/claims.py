@@ -5,23 +5,28 @@ by the paper's own table`), then on the measured scores:
 
     order       high > low (> floor, where given) in `metric` on every one of `subsets`
     better      as order, but by the metric's own direction: a lower NIQE is the better one
-    gap         high − low is larger on subset `larger` than on every one of `smaller`
+    gap         high − low is positive on subset `larger`, and larger than on each of `smaller`
     difference  high − low = values[subset], to `tolerance`; decided on the paper's own data only
     ratio       high / low = values[subset], likewise
-    measured    a named measurement of the recipe decides
-    picture     judged by eye from a figure; shown, not decided
+    measured    a named measurement of the study decides
+    eye         left to the eye; the figure is shown, nothing is decided
+    hypothesis  no statement about what was found, for the reason `why`; nothing is decided
     impossible  nobody can run it again, for the reason `why`
 
 `high`, `low` and `floor` are a row ("zero_dce_pp+2:1"), a number, a name that the file gives to
 several rows ([rows]), or a list of these: then every pair of different ones has to pass. ">" is
-meant of the numbers, whatever the metric's direction. Rows are compared seed by seed; a mean margin
-within one standard deviation of its seeds decides nothing. Percent count as fractions, parameters
+meant of the numbers, whatever the metric's direction. Trained rows are compared seed by seed: it
+takes three seeds to decide an ordering, and a mean margin beyond one standard deviation of
+them. Percent count as fractions, parameters
 in millions, FLOPs in billions. A check of the first two kinds may also have
 
     above, below  bounds of the margin: above < high − low < below
     most          true: more than half of the comparisons have to pass, not all; "places": all
                   pairs of rows have to pass in more than half of the places
     why           why nobody can run it again; then it is tried on the printed tables only
+
+A measured claim that compares trained rows names by which `metric`: it then needs three seeds too
+(costs need none), a recognizer that may decide, and for a time a GPU.
 
 Where: `metric` is one or a list; `subsets` are ["all"] if not given; `dataset` (one or a list),
 `recognizer` and `table` are given where the paper prints several numbers for the same rows. A
@@ -37,12 +42,13 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
-from pathlib import Path
 
-from llie_core.published import load
 from llie_core.reporting.comparisons import (
     FIGURES,
+    LEAST_SEEDS,
+    UNTRAINED,
     WHERE,
+    Outcome,
     Part,
     Tables,
     as_list,
@@ -50,9 +56,9 @@ from llie_core.reporting.comparisons import (
     parts_of,
     score_lookup,
 )
+from llie_core.reporting.published import FOLDER, load
 from llie_core.reporting.scores import Score
 
-CLAIMS = Path(__file__).parents[1] / "published" / "claims"
 KEYS = {
     "order": {"high", "low", "metric"},
     "better": {"high", "low", "metric"},
@@ -60,7 +66,8 @@ KEYS = {
     "difference": {"high", "low", "metric", "values", "tolerance"},
     "ratio": {"high", "low", "metric", "values", "tolerance"},
     "measured": {"name"},
-    "picture": {"figure"},
+    "eye": {"figure"},
+    "hypothesis": {"why"},
     "impossible": {"why"},
 }
 BOUNDS = {"subsets", "floor", "above", "below", "most", "why"}
@@ -70,10 +77,12 @@ OPTIONAL_KEYS = {
     "gap": {*WHERE},
     "difference": {*WHERE},
     "ratio": {*WHERE},
-    "measured": {"recognizer"},
-    "picture": {"recognizer"},
+    "measured": {"recognizer", "metric"},
+    "eye": {"recognizer"},
 }
 NUMBERS = ("order", "better", "gap", *FIGURES)  # kinds that tables decide
+TIMES = ("latency", "fps")
+UNREAD = (*UNTRAINED, "psnr", "ssim", "fsim", "niqe", "brisque", "lpips", "sseq")  # no recognizer's
 
 
 @dataclass(frozen=True)
@@ -134,12 +143,16 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Context:
-    """What was run: data set, profile, number of seeds, and whether it is the paper's own."""
+    """What was run: data set, profile, number of seeds, and whether it is the paper's own.
+
+    blind: recognizer → why it decides nothing, such as one near chance on normal-light images.
+    """
 
     dataset: str
     profile: str
     seeds: int
     papers_own: bool
+    blind: Mapping[str, str] = field(default_factory=dict)
 
     def holds(self, yes: bool, seeds: int | None = None, whole: bool = True) -> str:
         """The verdict's words.
@@ -149,15 +162,18 @@ class Context:
         """
         if self.papers_own and (whole or not yes):
             return "reproduced" if yes else "not reproduced"
+        return f"{'holds' if yes else 'does not hold'} on {self.place(seeds)}"
+
+    def place(self, seeds: int | None = None) -> str:
+        """What was run, in words; seeds: as for `holds`."""
         seeds = self.seeds if seeds is None else seeds
-        where = f"{self.dataset} ({self.profile}, {seeds} seed{'s' * (seeds != 1)})"
-        return f"holds on {where}" if yes else f"does not hold on {where}"
+        return f"{self.dataset} ({self.profile}, {seeds} seed{'s' * (seeds != 1)})"
 
 
 @cache
 def load_claims(paper: str) -> tuple[Claim, ...]:
     """All claims of a paper, in the order of its text; ValueError names a malformed one."""
-    path, claims = CLAIMS / f"{paper}.toml", {}
+    path, claims = FOLDER / paper / "claims.toml", {}
     if not path.exists():
         raise ValueError(f"no claims are written down for paper {paper!r}")
     with path.open("rb") as file:
@@ -210,21 +226,33 @@ def judge(
             words = verdicts[claim.restates].verdict, f"as {claim.restates}"
         elif claim.kind in NUMBERS:
             words = _judge_numbers(claim, tables, report)
+        elif claim.kind == "hypothesis":
+            words = f"hypothesis ({claim.check['why']})", ""
         elif claim.kind == "impossible":
             words = f"cannot be re-run ({claim.check['why']})", ""
         elif elsewhere := report.elsewhere(("", claim.check.get("recognizer", ""))):
             words = f"not run ({elsewhere})", ""
-        elif claim.kind == "picture":
-            words = "not run (judged by eye)", f"see {claim.check['figure']}"
+        elif claim.kind == "eye":
+            words = "left to the eye", f"see {claim.check['figure']}"
         else:
-            words = _judge_measured(claim, context, measurements or {})
+            words = _judge_measured(claim, report, measurements or {})
         verdicts[claim.id] = Verdict(claim, *words)
     return list(verdicts.values())
 
 
-def _judge_measured(claim, context, measurements) -> tuple[str, str]:
+def _judge_measured(claim: Claim, report: "_Report", measurements: Mapping) -> tuple[str, str]:
     holds, evidence = measurements.get(claim.check["name"], (None, "not measured in this run"))
-    return (f"not run ({evidence})", "") if holds is None else (context.holds(holds), evidence)
+    if holds is None:
+        return f"not run ({evidence})", ""
+    check = {"metric": [], **claim.check}
+    parts = parts_of(claim.kind, [check], {})
+    context = report.context_for(parts)
+    if blind := report.blind(parts):
+        return f"not run ({blind})", evidence
+    trained = any(part.metric not in UNTRAINED for part in parts)
+    if trained and context.seeds < LEAST_SEEDS:
+        return _few_seeds(context.seeds), evidence
+    return context.holds(holds), evidence
 
 
 def _judge_numbers(claim: Claim, tables: Tables, report: "_Report") -> tuple[str, str]:
@@ -245,9 +273,26 @@ def _judge_numbers(claim: Claim, tables: Tables, report: "_Report") -> tuple[str
         return f"not run ({elsewhere})", evidence
     if not context.papers_own and any(part.needs_own_data for part in covered):
         return "not run (a figure of the paper's own data)", evidence
+    if blind := report.blind(covered):
+        return f"not run ({blind})", evidence
     if here.holds is None:
-        return f"not run ({here.lacking})" if here.lacking else "inconclusive", evidence
+        return _undecided(here), evidence
     return context.holds(here.holds, here.seeds, whole=not elsewhere), evidence
+
+
+def _undecided(outcome: Outcome) -> str:
+    """Why numbers decide nothing."""
+    if outcome.lacking:
+        return f"not run ({outcome.lacking})"
+    if outcome.few_seeds:
+        return _few_seeds(outcome.seeds)
+    if (outcome.seeds or 0) < 2:
+        return "inconclusive (a tie)"
+    return "inconclusive (within the spread of the seeds)"
+
+
+def _few_seeds(seeds: int | None) -> str:
+    return f"inconclusive ({seeds} seed{'s' * (seeds != 1)}; an ordering takes {LEAST_SEEDS})"
 
 
 class _Report:
@@ -260,6 +305,8 @@ class _Report:
         self.context, self.lookup = context, score_lookup(scores)
         self._standing_in = standing_in
         self._recognizers = {score.recognizer for score in scores}
+        timed = [score for score in scores if score.metric in TIMES] or scores
+        self._timed_on_cpu = any(score.device.startswith("CPU") for score in timed)
 
     def elsewhere(self, *places: tuple[str, str]) -> str:
         """Which other reports judge what is of some (data set, recognizer); "" for none."""
@@ -274,9 +321,18 @@ class _Report:
         return unique, self.elsewhere(*((part.dataset, part.recognizer) for part in parts))
 
     def context_for(self, parts: list[Part]) -> Context:
-        """What stands in for a data set that a claim names is not the paper's own."""
+        """What stands in for a data set that a claim names is not the paper's own, nor is a time
+        that a CPU took: all papers timed on GPUs."""
         named = self._standing_in and any(part.dataset for part in parts)
-        return replace(self.context, papers_own=self.context.papers_own and not named)
+        slow = self._timed_on_cpu and any(part.metric in TIMES for part in parts)
+        return replace(self.context, papers_own=self.context.papers_own and not (named or slow))
+
+    def blind(self, parts: list[Part]) -> str:
+        """Why the recognizer behind some parts decides nothing; "" where it may."""
+        readers = {part.recognizer for part in parts} - {""} or self._recognizers - {""}
+        blind = self.context.blind
+        task = any(part.metric not in UNREAD for part in parts)
+        return next((blind[r] for r in sorted(readers) if r in blind), "") if task else ""
 
     def _other(self, dataset: str, recognizer: str) -> str:
         """The data set or recognizer that the scores in hand are not of; "" where they are."""

@@ -10,12 +10,14 @@ from functools import reduce
 from itertools import product
 from operator import sub
 
-from llie_core.published import PublishedValue
+from llie_core.reporting.published import PublishedValue
 from llie_core.reporting.scores import Score, summarise
 
 FIGURES = ("difference", "ratio")  # kinds that state a number
 ANYWHERE = ("parameters", "flops")  # metrics that do not depend on the data
 ROUNDING = 1e-9  # of differences of printed decimals
+LEAST_SEEDS = 3  # of trained rows, for an ordering
+UNTRAINED = (*ANYWHERE, "macs", "latency", "fps")  # metrics that no training changes
 WHERE = ("dataset", "recognizer", "table")  # keys that tell apart what has the same rows
 NAMED = 8  # rows without numbers that are named; of more, only the count is told
 UNITS = {"percent": 0.01, "count": 1e-6, "FLOP": 1e-9}  # to fractions, millions, billions
@@ -65,7 +67,8 @@ class Outcome:
     """holds: True, False, or None when undecided (numbers are missing, or within seed spread).
 
     words: the margins; lacking: the missing numbers, or ""; seeds: the fewest behind a margin,
-    None where no row has any; against: the margins that speak against the claim.
+    None where no row has any; against: the margins that speak against the claim; few_seeds:
+    undecided because there are too few seeds.
     """
 
     holds: bool | None
@@ -73,6 +76,7 @@ class Outcome:
     lacking: str = ""
     seeds: int | None = None
     against: tuple[Margin, ...] = ()
+    few_seeds: bool = False
 
 
 def parts_of(kind: str, checks: Iterable[Mapping], directions: Mapping[str, str]) -> list[Part]:
@@ -102,7 +106,8 @@ def compare(parts: Iterable[Part], lookup_of: Callable[[Part], Lookup]) -> Outco
     words = "; ".join(filter(None, (words, lacking)))
     seeds = min((len(m.values) for m in known if None not in m.values), default=None)
     against = tuple(margin for margin, sign in zip(margins, signs, strict=True) if sign < 0)
-    return Outcome(holds, words, lacking, seeds, against)
+    few = holds is None and any(_too_few(margin) for margin in known)
+    return Outcome(holds, words, lacking, seeds, against, few)
 
 
 def margins_of(parts: Iterable[Part], lookup_of: Callable[[Part], Lookup]) -> list[Margin]:
@@ -112,7 +117,8 @@ def margins_of(parts: Iterable[Part], lookup_of: Callable[[Part], Lookup]) -> li
         check, lookup = part.check, lookup_of(part)
         high, low, floor = (as_list(check.get(key, [])) for key in ("high", "low", "floor"))
         if part.kind == "gap":
-            places = [(check["larger"], smaller) for smaller in as_list(check["smaller"])]
+            larger = check["larger"]
+            places = [(larger,), *((larger, smaller) for smaller in as_list(check["smaller"]))]
         else:
             places = [(s,) for s in as_list(check.get("values") or check.get("subsets", "all"))]
         pairs = [pair for pair in [*product(high, low), *product(low, floor)] if len(set(pair)) > 1]
@@ -157,8 +163,17 @@ def _sign(margin: Margin) -> int:
     if margin.part.kind in FIGURES:
         off = abs(summary.mean - check["values"][margin.subsets[0]])
         return 1 if off <= check["tolerance"] + ROUNDING else -(off > spread)
+    if _too_few(margin):
+        return 0
     slack = min(summary.mean - check.get("above", 0), check.get("below", math.inf) - summary.mean)
     return (slack > spread) - (slack < -spread)
+
+
+def _too_few(margin: Margin) -> bool:
+    """Whether an ordering of trained rows has too few seeds to be decided."""
+    if margin.part.kind in FIGURES or margin.part.metric in UNTRAINED or None in margin.values:
+        return False
+    return len(margin.values) < LEAST_SEEDS
 
 
 def _decide(signs: list[int], most: bool = False) -> bool | None:
@@ -291,5 +306,4 @@ def score_lookup(scores: Iterable[Score]) -> Lookup:
 
 
 def _cell(value: PublishedValue | Score) -> Cell:
-    label = f"{value.method}+{value.variant}" if value.variant else value.method
-    return label, value.metric, value.subset
+    return value.label, value.metric, value.subset

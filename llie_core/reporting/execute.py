@@ -8,10 +8,8 @@ import html
 import json
 import os
 import re
-import signal
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,6 +26,8 @@ from llie_core.files import (
     write_text,
 )
 from llie_core.names import unknown
+from llie_core.reporting.equations import with_equations
+from llie_core.signals import handling, interrupt
 
 TEMPLATES = Path(__file__).parent / "templates"
 SUMMARY = "summary"  # the notebook that reads what the others recorded
@@ -78,7 +78,7 @@ def build_report(paper: str, parameters: dict) -> Path:
     Raises:
         ValueError: no such notebook or parameter.
         ReportFailed: a cell or the export failed.
-        KeyboardInterrupt: Ctrl-C, SIGTERM or SIGHUP.
+        Interrupted: Ctrl-C, SIGTERM or SIGHUP.
     """
     name = report_name(paper, parameters)
     source = _notebook(paper)
@@ -147,27 +147,16 @@ def _parameter_names(source: Path) -> list[str]:
     return [n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)]
 
 
-@contextlib.contextmanager
-def _interrupted_by_signals() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP interrupt as Ctrl-C does, and the first of them alone: what follows
-    would interrupt the record of it."""
+def _interrupted_by_signals() -> contextlib.AbstractContextManager[None]:
+    """Let the first signal interrupt, and it alone: a later one would interrupt its record."""
+    arrived: list[int] = []
 
-    def interrupt(*_of_signal) -> None:
-        for number in before:
-            signal.signal(number, signal.SIG_IGN)
-        raise KeyboardInterrupt
+    def first(number: int) -> None:
+        arrived.append(number)
+        if len(arrived) == 1:
+            interrupt(number)
 
-    before = {}
-    if threading.current_thread() is threading.main_thread():
-        before = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-        before = {n: handler for n, handler in before.items() if handler != signal.SIG_IGN}
-    for number in before:
-        signal.signal(number, interrupt)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    return handling(first)
 
 
 def _execute(source: Path, partial: Path, parameters: dict, name: str) -> None:
@@ -202,6 +191,9 @@ def _export(executed: Path, target: Path, title: str) -> None:
         embed_images=True,
     )
     notebook = nbformat.read(executed, as_version=4)
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            cell.source = with_equations(cell.source)
     body, _ = exporter.from_notebook_node(notebook, resources={"metadata": {"name": title}})
     write_text(target, body)
 

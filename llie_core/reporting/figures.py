@@ -1,6 +1,7 @@
-"""Figures: pictures with what was found in them, maps, histograms, curves, each with alt text."""
+"""Figures: images with what was found in them, maps, histograms, charts, each with alt text."""
 
-from collections.abc import Mapping, Sequence
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import matplotlib.pyplot as plt
@@ -8,7 +9,13 @@ import seaborn as sns
 import torch
 from IPython.display import display
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
+
+from llie_core.names import title_of
+from llie_core.reporting.published import PublishedValue
+from llie_core.reporting.scores import Score, select, summarise
+from llie_core.reporting.tables import conditions, in_unit
 
 WIDTH = 10.0  # inches, of a full-width figure
 BOX = "#39ff14"
@@ -19,7 +26,7 @@ LIMB_COLOURS = sns.color_palette("husl", 13)
 
 @dataclass(frozen=True)
 class Panel:
-    """A picture with a label and what was found: image (3, H, W), boxes (N, 4) xyxy, scores (N,),
+    """An image with a label and what was found: image (3, H, W), boxes (N, 4) xyxy, scores (N,),
     and bodies: joints (P, J, 2 or 3), of which `limbs` are the pairs to be joined by a line;
     regions (N, 4) xyxy, marked because they are shown enlarged elsewhere."""
 
@@ -34,7 +41,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class Map:
-    """Values (H, W) of a picture, such as errors, with a label."""
+    """Values (H, W) of an image, such as errors, with a label."""
 
     label: str
     values: torch.Tensor
@@ -46,11 +53,12 @@ def show(figure: Figure, alt: str) -> None:
     plt.close(figure)
 
 
-def pictures(rows: Sequence[Sequence[Panel]], title: str = "", alt: str = "") -> None:
-    """A grid of pictures with labels, boxes and scores, shown; the alt text counts the boxes."""
+def images(rows: Sequence[Sequence[Panel]], title: str = "", alt: str = "") -> None:
+    """A grid of images with labels, boxes and scores, shown; the alt text counts the boxes."""
     columns = max(map(len, rows))
     tall = [max(p.image.shape[1] / p.image.shape[2] for p in panels) for panels in rows]
-    heights = [WIDTH / columns * each + 0.3 for each in tall]
+    text = [0.16 + 0.14 * max(len(_wrapped(p.label).splitlines()) for p in line) for line in rows]
+    heights = [WIDTH / columns * a + b for a, b in zip(tall, text, strict=True)]
     whole = sum(heights) + 0.4 * bool(title)
     figure, axes = plt.subplots(
         len(rows), columns, figsize=(WIDTH, whole), squeeze=False, dpi=110,
@@ -87,20 +95,21 @@ def heat_maps(rows: Sequence[Sequence[Map]], limit: float, unit: str, title: str
     for line, maps in zip(axes, rows, strict=True):
         for axis, one in zip(line, maps, strict=False):
             drawn = axis.imshow(one.values.numpy(), cmap="inferno", vmin=0, vmax=limit)
-            axis.set_title(f"{one.label}\nmean {one.values.mean():.3f}", fontsize=9)
+            label = _wrapped(one.label)
+            axis.set_title(f"{label}\nmean {one.values.mean():.3f}", fontsize=9)
     figure.colorbar(drawn, ax=axes, label=unit, shrink=0.8)
     figure.suptitle(title)
     means = "; ".join(f"{m.label} {m.values.mean():.3f}" for maps in rows for m in maps)
-    show(figure, f"{title}. {unit}, mean over the picture: {means}")
+    show(figure, f"{title}. {unit}, mean over the image: {means}")
 
 
 def histograms(shares: Mapping[str, torch.Tensor], reference: torch.Tensor, title: str) -> None:
-    """One axis a picture: its histogram, filled, and the reference's, dashed.
+    """One axis an image: its histogram, filled, and the reference's, dashed.
 
     Args:
         shares: label → (3, bins) of red, green and blue, or (1, bins) of grey, over [0, 1]; every
             channel sums to 1. The alt text gives the part that each shares with the reference.
-        reference: the same of the picture to compare with.
+        reference: the same of the image to compare with.
     """
     columns = min(4, len(shares))
     lines = -(-len(shares) // columns)
@@ -115,14 +124,67 @@ def histograms(shares: Mapping[str, torch.Tensor], reference: torch.Tensor, titl
         for colour, own, wanted in zip(CHANNELS[len(share)], share, reference, strict=True):
             axis.fill_between(places, own.numpy(), color=colour, alpha=0.35, linewidth=0)
             axis.plot(places, wanted.numpy(), color=colour, linestyle="--", linewidth=0.8)
-        axis.set_title(label, fontsize=9)
-        # A dark picture's single peak would flatten all others.
+        axis.set_title(_wrapped(label), fontsize=9)
+        # A dark image's single peak would flatten all others.
         axis.set(yticks=[], xlim=(0, 1), ylim=(0, 1.6 * reference.max().item()))
     figure.suptitle(title)
     sns.despine(figure, left=True)
     common = {k: torch.minimum(v, reference).sum(1).mean() for k, v in shares.items()}
     words = "; ".join(f"{label} {share:.0%}" for label, share in common.items())
     show(figure, f"{title}. Shared with the reference's histogram: {words}")
+
+
+def comparison_chart(
+    scores: Iterable[Score], metric: str, subset: str = "all",
+    published: Iterable[PublishedValue] = (), title: str = "",
+    titles: Mapping[str, str] | None = None,
+) -> None:  # fmt: skip
+    """One line a row, the best first: a point a seed, a bar at their mean, and a diamond at the
+    published value.
+
+    Args:
+        scores: of one data set and profile; the rows of these on `metric` and `subset` are shown.
+        published: printed cells, of which those of the same metric, subset and row are taken.
+        titles: row's label → what the chart calls it (`study.titles`), where not names.title_of.
+
+    Raises:
+        ValueError: no score of this metric and subset.
+    """
+    scores = select(scores, metric=metric, subset=subset)
+    if not scores:
+        raise ValueError(f"no score of {metric} on {subset} to chart")
+    unit, higher = scores[0].unit, scores[0].direction == "higher"
+    means = {s.label: summarise(x.value for x in select(scores, label=s.label)) for s in scores}
+    labels = sorted(means, key=lambda label: means[label].mean, reverse=higher)
+    names = [title_of(label, titles) for label in labels]
+    cells = [c for c in published if (c.metric, c.subset) == (metric, subset) and c.value]
+    cells = [cell for cell in cells if cell.label in means]
+    sets = ", ".join(dict.fromkeys(cell.dataset for cell in cells if cell.dataset))
+    where_printed = f"published ({sets})" if sets else "published"
+    printed = [(labels.index(cell.label), cell.value * in_unit(cell.unit, unit)) for cell in cells]
+
+    size = (0.8 * WIDTH, 0.28 * len(labels) + 1.0)
+    figure, axis = plt.subplots(figsize=size, constrained_layout=True)
+    colour, places = sns.color_palette()[0], range(len(labels))
+    axis.plot([means[label].mean for label in labels], places, "|", color=colour, markersize=14,
+              markeredgewidth=2, label="mean")  # fmt: skip
+    sns.scatterplot(x=[s.value for s in scores], y=[labels.index(s.label) for s in scores],
+                    ax=axis, color=colour, label="each seed", zorder=3)  # fmt: skip
+    if printed:
+        y, x = zip(*printed, strict=True)
+        axis.plot(x, y, "D", color="#444444", fillstyle="none", markersize=8, label=where_printed)
+    counted = "" if unit in ("index", "fraction", "count") else f", {unit}"
+    where = "" if subset == "all" else f" on {subset}"
+    better = f"({'higher' if higher else 'lower'} is better)"
+    axis.set(title=title, xlabel=f"{metric}{where}{counted} {better}", ylabel="", yticks=places,
+             yticklabels=names, ylim=(len(labels) - 0.5, -0.5))  # fmt: skip
+    axis.grid(axis="y", alpha=0.3)
+    axis.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
+    sns.despine(figure, left=True)
+    measured = "; ".join(f"{title_of(x, titles)} {means[x]:.3f}" for x in labels)
+    words = "; ".join(dict.fromkeys(f"{names[place]} {value:.3f}" for place, value in printed))
+    words = f". {where_printed}: {words}" if words else ""
+    show(figure, f"{title}. {metric}{where}: {measured}{words}. {conditions(scores)}")
 
 
 def line_chart(
@@ -136,13 +198,15 @@ def line_chart(
         x, y: what the axes count, with units.
         log: both axes logarithmic.
     """
-    figure, axis = plt.subplots(figsize=(0.7 * WIDTH, 3.2), constrained_layout=True)
+    figure, axis = plt.subplots(figsize=(WIDTH, 3.2), constrained_layout=True)
     present = {label: points for label, points in series.items() if points}
     for label, points in present.items():
         sns.lineplot(x=[p[0] for p in points], y=[p[1] for p in points], ax=axis, label=label,
                      marker="o")  # fmt: skip
     scale = "log" if log else "linear"
     axis.set(title=title, xlabel=x, ylabel=y, xscale=scale, yscale=scale)
+    if present:  # beside the lines, which it would cover
+        axis.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     sns.despine(figure)
     ends = "; ".join(f"{label} {p[-1][1]:.4g} at {p[-1][0]:.4g}" for label, p in present.items())
     show(figure, f"{title}. {y} by {x}: {ends}")
@@ -154,22 +218,24 @@ def training_curves(
     """One axis a loss term, one line a run: the running mean over a twentieth of the steps."""
     present = [term for term in terms if any(term in rows[0] for rows in logs.values() if rows)]
     figure, axes = plt.subplots(
-        1, len(present), figsize=(WIDTH, 2.8), squeeze=False, constrained_layout=True
+        1, len(present), figsize=(WIDTH, 3.0), squeeze=False, constrained_layout=True
     )
+    colours = dict(zip(logs, sns.color_palette("tab10", len(logs)), strict=True))
     for axis, term in zip(axes[0], present, strict=True):
         for label, rows in logs.items():
             values = [row[term] for row in rows if term in row]
             if values:
-                sns.lineplot(x=range(len(values)), y=_smooth(values), ax=axis, label=label)
+                sns.lineplot(x=range(len(values)), y=_smooth(values), ax=axis, color=colours[label])
         axis.set(title=term, xlabel="step", ylabel="")
-        axis.legend(fontsize=8)
+    lines = [Line2D([], [], color=colour) for colour in colours.values()]
+    figure.legend(lines, list(colours), loc="outside lower center", ncols=3, fontsize=8)
     sns.despine(figure)
     show(figure, alt)
 
 
 def _draw(axis: plt.Axes, panel: Panel) -> None:
     axis.imshow(panel.image.clamp(0, 1).permute(1, 2, 0).numpy(), interpolation="nearest")
-    axis.set_title(panel.label, fontsize=9)
+    axis.set_title(_wrapped(panel.label), fontsize=9)
     for (x0, y0, x1, y1), score in zip(panel.boxes.tolist(), panel.scores.tolist(), strict=True):
         axis.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, color=BOX, linewidth=1))
         axis.text(x0, max(6.0, y0 - 3), f"{score:.2f}", color=BOX, fontsize=6)
@@ -181,8 +247,12 @@ def _draw(axis: plt.Axes, panel: Panel) -> None:
             ends = body[[a, b], :2]
             colour = LIMB_COLOURS[number % len(LIMB_COLOURS)]
             axis.plot(*ends.T.tolist(), color=colour, linewidth=1.5, marker=".", markersize=3)
-    # Lines and boxes that leave the picture must not widen the axes.
+    # Lines and boxes that leave the image must not widen the axes.
     axis.set(xlim=(-0.5, panel.image.shape[2] - 0.5), ylim=(panel.image.shape[1] - 0.5, -0.5))
+
+
+def _wrapped(label: str) -> str:
+    return textwrap.fill(label, 24, break_on_hyphens=False)
 
 
 def _smooth(values: list[float]) -> list[float]:

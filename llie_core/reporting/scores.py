@@ -8,26 +8,26 @@ from pathlib import Path
 from statistics import mean, stdev
 
 from llie_core.files import project_root, write_rows
+from llie_core.metrics.protocols import load_protocols
 
 
 @dataclass(frozen=True)
 class Score:
-    """One number. `protocol` names an entry of protocols.toml; `n` counts what it is a mean over.
+    """One number. `protocol` names an entry of protocols.toml, which has its unit and direction;
+    `n` counts what it is a mean over.
 
-    steps_done / steps_planned: of the published schedule, 0 for methods without training.
-    weights: where the weights came from ("trained here", "released", "none").
+    label: the row; steps_done / steps_planned: of the published schedule, 0 for methods without
+    training; weights: where they came from ("trained here", "released", "external", "none");
+    commit: of the code that evaluated it.
     """
 
     run: str
-    method: str
-    variant: str
+    label: str
     recognizer: str
     dataset: str
     split: str
     subset: str
     metric: str
-    unit: str
-    direction: str
     value: float
     n: int
     seed: int
@@ -38,11 +38,15 @@ class Score:
     steps_done: int
     steps_planned: int
     weights: str
+    commit: str
 
     @property
-    def label(self) -> str:
-        """Method and variant, as claims and tables name a row."""
-        return f"{self.method}+{self.variant}" if self.variant else self.method
+    def unit(self) -> str:
+        return load_protocols()[self.protocol].unit
+
+    @property
+    def direction(self) -> str:
+        return load_protocols()[self.protocol].direction
 
 
 _TYPES = {field.name: field.type for field in fields(Score)}
@@ -91,15 +95,24 @@ def summarise(values: Iterable[float]) -> Summary:
 
 
 def select(scores: Iterable[Score], **wanted: object) -> list[Score]:
-    """Scores whose fields equal `wanted`; `label` may stand for method and variant."""
+    """Scores whose fields equal `wanted`."""
     return [s for s in scores if all(getattr(s, key) == value for key, value in wanted.items())]
 
 
-def reference_scores(paper: str, dataset: str, further: str = "") -> list[Score]:
-    """Scores of the committed reference run of a paper on a data set; empty where there is none.
+def reference_folder(paper: str, dataset: str) -> Path | None:
+    """The best reference runs kept of a paper on a data set: those of the paper's own schedule,
+    else of a reduced one; None where there are none."""
+    root = project_root() / "results" / "reference" / paper / dataset
+    kept = [root / profile for profile in ("paper", "reference")]
+    return next((folder for folder in kept if (folder / "scores.csv").exists()), None)
 
-    further: another test set that the same rows were scored on.
-    """
-    name = f"scores-{further}.csv" if further else "scores.csv"
-    path = project_root() / "results" / "reference" / paper / dataset / name
-    return read_scores(path) if path.exists() else []
+
+def reference_scores(paper: str, dataset: str, test_set: str = "") -> list[Score]:
+    """Scores of the reference runs on one test set (default: the one trained on); [] without."""
+    return select(kept_scores(paper, dataset), dataset=test_set or dataset)
+
+
+def kept_scores(paper: str, dataset: str) -> list[Score]:
+    """Scores of the reference runs on every test set; [] without."""
+    folder = reference_folder(paper, dataset)
+    return read_scores(folder / "scores.csv") if folder else []

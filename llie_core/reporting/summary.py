@@ -4,16 +4,18 @@ import csv
 from collections.abc import Iterable
 from pathlib import Path
 
+from llie_core.engine.runs import read_json
 from llie_core.files import project_root, results_dir, write_rows
-from llie_core.published import PAPERS
+from llie_core.names import title_of
 from llie_core.reporting.claims import Verdict
+from llie_core.reporting.published import list_papers
 from llie_core.reporting.scores import Score, read_scores, select, summarise
 from llie_core.reporting.tables import Table
-from llie_core.runs import read_json
 
 # Words that verdicts begin with, as the columns of the table count them.
 COLUMNS = ("reproduced", "not reproduced", "holds on", "does not hold on", "inconclusive",
-           "contradicted by the paper's own table", "cannot be re-run", "not run")  # fmt: skip
+           "contradicted by the paper's own table", "cannot be re-run", "left to the eye",
+           "hypothesis", "not run")  # fmt: skip
 
 
 def write_verdicts(folder: Path, verdicts: Iterable[Verdict]) -> None:
@@ -38,7 +40,7 @@ def report_folders(profile: str) -> list[Path]:
     """results/<paper>/<dataset>/<profile> of every report that was made, by paper."""
     found = [
         path.parent
-        for paper in PAPERS
+        for paper in list_papers()
         for path in sorted((results_dir() / paper).glob(f"*/{profile}/headline.json"))
     ]
     return found
@@ -73,11 +75,12 @@ def reference_table() -> Table:
     """The committed reference runs: main numbers of every row, mean ± sd over seeds."""
     rows = []
     root = project_root() / "results" / "reference"
-    for path in sorted(root.glob("*/*/scores.csv")):
-        scores = read_scores(path)
+    for path in sorted(root.glob("*/*/*/scores.csv")):
+        dataset = path.parts[-3]
+        scores = select(read_scores(path), dataset=dataset)
         for label in dict.fromkeys(score.label for score in scores):
             own = select(scores, label=label)
-            rows.append([*_names(path.parent / "x"), label, _main_numbers(own)])
+            rows.append([*_names(path.parent), title_of(label), _main_numbers(own)])
     header = ["paper", "data set", "row", "mean over seeds"]
     return Table("Reference runs", header, rows, "Protocols: see each run's scores.csv.")
 
@@ -105,5 +108,5 @@ def _names(folder: Path) -> list[str]:
 
 def _missing(profile: str) -> str:
     made = {folder.parts[-3] for folder in report_folders(profile)}
-    absent = [paper for paper in PAPERS if paper not in made]
+    absent = [paper for paper in list_papers() if paper not in made]
     return f"No report yet of: {', '.join(absent)}." if absent else "All five papers."

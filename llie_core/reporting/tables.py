@@ -2,10 +2,12 @@
 
 import html
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
-from llie_core.published import PublishedValue, table
+from llie_core.metrics.protocols import load_protocols
+from llie_core.names import title_of
+from llie_core.reporting.published import PublishedValue, load, table
 from llie_core.reporting.scores import Score, select, summarise
 
 NOT_RUN = "not run"
@@ -14,6 +16,11 @@ _NO_NUMBER = (NOT_RUN, "–", "inf", "nan", "", "not legible", "not published", 
 
 # (unit of the published column, unit of the score) → what the score is multiplied by.
 _UNITS = {("percent", "fraction"): 100, ("M", "count"): 1e-6}
+
+
+def in_unit(printed: str, measured: str) -> float:
+    """What a published value is multiplied by to be in the unit of a score."""
+    return 1 / _UNITS.get((printed, measured), 1)
 
 
 @dataclass(frozen=True)
@@ -84,26 +91,115 @@ def published_beside_measured(
     rows = []
     for row in sorted({cell.row for cell in cells}):
         line = {cell.column: cell for cell in cells if cell.row == row}
-        label = next(iter(line.values())).label
+        title = next(iter(line.values())).title
         values = [v for c in columns for v in _pair(line.get(c), scores, decimals, stands_for)]
-        rows.append([label, *values])
+        rows.append([title, *values])
     return Table(caption, header, rows, _note(cells, scores, stands_for))
 
 
-def score_table(scores: Iterable[Score], metrics: Sequence[tuple[str, str]], caption: str) -> Table:
-    """Rows are methods, columns (metric, subset): mean ± sd over seeds, with every protocol."""
-    scores = list(scores)
-    labels = dict.fromkeys(score.label for score in scores)
+def score_table(
+    scores: Iterable[Score], metrics: Sequence[tuple[str, str]], caption: str,
+    titles: Mapping[str, str] | None = None,
+) -> Table:  # fmt: skip
+    """Rows are methods, columns (metric, subset): mean ± sd over seeds, with every protocol.
+
+    titles: row's label → what the table calls it (`study.titles`), where not names.title_of; its
+    rows come first, in its order.
+    """
+    scores, order = list(scores), list(titles or ())
+    labels = list(dict.fromkeys(score.label for score in scores))
+    labels.sort(key=lambda label: order.index(label) if label in order else len(order))
     wanted = [s for s in scores if (s.metric, s.subset) in metrics]
     rows = [
         [
-            label,
+            title_of(label, titles),
             *[_mean(select(wanted, label=label, metric=m, subset=s), none="–") for m, s in metrics],
         ]
         for label in labels
     ]
-    header = ["", *[m if s == "all" else f"{m}, {s}" for m, s in metrics]]
-    return Table(caption, header, rows, "Measured: " + conditions(wanted))
+    units = {score.metric: score.unit for score in wanted if score.unit in ("dB", "ms")}
+    header = [
+        ", ".join(filter(None, (metric, units.get(metric), subset if subset != "all" else "")))
+        for metric, subset in metrics
+    ]
+    return Table(caption, ["", *header], rows, "Measured: " + conditions(wanted))
+
+
+def set_table(
+    scores: Iterable[Score], sets: Sequence[str], protocols: Sequence[str],
+    titles: Mapping[str, str], absent: Mapping[str, str], caption: str,
+) -> Table:  # fmt: skip
+    """Rows are methods, columns a test set and protocol: mean ± sd over seeds.
+
+    Args:
+        sets: the test sets at hand; absent: the others, with the reason.
+        protocols: ids of protocols.toml, whose scores stand under their metric's name.
+        titles: row's label → what the table calls it, in the order of the table.
+    """
+    known, scores = load_protocols(), list(scores)
+    if not sets:
+        rows = [[name, NOT_RUN, why] for name, why in absent.items()]
+        return Table(caption, ["set", "scores", "why"], rows)
+    columns = [(name, known[protocol]) for name in sets for protocol in protocols]
+    rows = []
+    for label, title in titles.items():
+        row = [title]
+        for name, protocol in columns:
+            found = select(scores, label=label, dataset=name, protocol=protocol.id)
+            why = protocol.missing_weights() or NOT_RUN
+            row.append(_mean(found, protocol.decimals, none=why))
+        rows.append(row)
+    header = ["", *[f"{name}, {protocol.metric}" for name, protocol in columns]]
+    used = [s for s in scores if s.dataset in sets and s.protocol in protocols]
+    words = [f"{name}: {NOT_RUN}, {why}." for name, why in absent.items()]
+    return Table(caption, header, rows, " ".join([f"Measured: {conditions(used)}", *words]))
+
+
+@dataclass(frozen=True)
+class Counted:
+    """A network's parameters and multiply-accumulates, counted; `macs` None where they are not.
+
+    label: its row in the paper's tables, "" for none; published: what the paper's text, or the
+    network's own paper, prints of "parameters" or "macs"; more: further columns, title → cell.
+    """
+
+    title: str
+    parameters: int
+    macs: int | None = None
+    label: str = ""
+    published: Mapping[str, str] = field(default_factory=dict)
+    more: Mapping[str, str] = field(default_factory=dict)
+
+
+def audit_table(
+    paper: str, networks: Iterable[Counted], size: tuple[int, int], note: str = ""
+) -> Table:
+    """Parameters and work of networks on an image of (H, W), published beside counted.
+
+    Published are the cells of published.csv under `parameters` and, taken to count a
+    multiply-accumulate once, `flops` and `macs`; the note says where a paper counts otherwise.
+    """
+    networks, cells = list(networks), load(paper)
+    more = list(dict.fromkeys(name for network in networks for name in network.more))
+    rows = []
+    for network in networks:
+        own = [cell for cell in cells if network.label and cell.label == network.label]
+        macs = "not counted" if network.macs is None else f"{network.macs / 1e9:.3f}"
+        size_printed = network.published.get("parameters") or _printed(own, "parameters")
+        work_printed = network.published.get("macs") or _printed(own, "flops", "macs")
+        rows.append([network.title, *(network.more.get(name, "–") for name in more),
+                     size_printed, f"{network.parameters:,}", work_printed, macs])  # fmt: skip
+    height, width = size
+    header = ["network", *more, "parameters, published", "here",
+              f"GMAC for {width}×{height}, published", "here"]  # fmt: skip
+    return Table("Audit", header, rows, f"One multiply-add counts 1. {note}".strip())
+
+
+def _printed(cells: Iterable[PublishedValue], *metrics: str) -> str:
+    """The cells of some metrics as printed, with the unit where it is a prefix ("2.01 M")."""
+    found = [cell for cell in cells if cell.metric in metrics and cell.printed]
+    words = dict.fromkeys(f"{c.printed} M" if c.unit == "M" else c.printed for c in found)
+    return " / ".join(words) or "not published"
 
 
 def conditions(scores: Iterable[Score]) -> str:
@@ -147,7 +243,7 @@ def _is_number_column(values: Sequence[object]) -> bool:
 
 def _flipped(cell: PublishedValue) -> PublishedValue:
     place = {"row": cell.column, "column": cell.row}
-    return replace(cell, **place, label=cell.header, header=cell.label)
+    return replace(cell, **place, title=cell.header, header=cell.title)
 
 
 def _belongs(score: Score, cell: PublishedValue, stands_for: str | None) -> bool:
@@ -165,9 +261,7 @@ def _pair(
     printed = "not legible" if cell.status == "not_legible" else cell.printed
     if cell.status == "misprint":
         printed += " *"
-    found = select(
-        scores, method=cell.method, variant=cell.variant, metric=cell.metric, subset=cell.subset
-    )
+    found = select(scores, label=cell.label, metric=cell.metric, subset=cell.subset)
     found = [score for score in found if _belongs(score, cell, stands_for)]
     return printed, _mean(found, decimals, times=_UNITS.get((cell.unit, *_unit(found)), 1))
 
@@ -198,10 +292,28 @@ def _note(cells: list[PublishedValue], scores: list[Score], stands_for: str | No
     places = dict.fromkeys(" with ".join(filter(None, (c.dataset, c.recognizer))) for c in cells)
     named = ", ".join(filter(None, places)) or "no data set is named"
     notes = [
-        f"* {c.label}, {c.header}: {c.note}" for c in cells if c.status == "misprint" and c.note
+        f"* {c.title}, {c.header}: {c.note}" for c in cells if c.status == "misprint" and c.note
     ]
     words = f"Published: {named}. Here: {conditions(used)}"
     return " ".join([words, *notes])
+
+
+def provenance_table(stamps: Iterable[dict], titles: Mapping[str, str] | None = None) -> Table:
+    """What each trained row came from: steps, time, device, versions, commit, train hash.
+
+    titles: row's label → what the table calls it (`study.titles`), where not names.title_of.
+    """
+    rows = []
+    for stamp in stamps:
+        run = stamp["run"]
+        steps = f"{stamp['steps_done']} of {stamp['steps_planned']}"
+        versions = f"torch {stamp['torch']}, {stamp['commit']}"
+        title = f"{title_of(run['label'], titles)}, seed {run['seed']}"
+        seconds = f"{stamp['seconds']:.0f} s"
+        rows.append([title, run["dataset"], steps, seconds, stamp["device"], versions,
+                     stamp["train_hash"]])  # fmt: skip
+    header = ["run", "data", "steps of planned", "time", "device", "versions", "train hash"]
+    return Table("Where the numbers come from", header, rows)
 
 
 def claims_table(verdicts: Iterable, caption: str = "Claims") -> Table:
@@ -210,8 +322,13 @@ def claims_table(verdicts: Iterable, caption: str = "Claims") -> Table:
     return Table(caption, ["claim", "place", "says", "verdict", "evidence"], rows)
 
 
-def verdict_counts(verdicts: Iterable) -> Table:
-    """How many claims got each verdict; the reasons in brackets are left to the full table."""
+def verdict_counts(verdicts: Iterable, reservations: Iterable[str] = ()) -> Table:
+    """How many claims got each verdict; the reasons in brackets are left to the full table.
+
+    reservations: why this is not the paper's own run (`study.reservations()`).
+    """
     words = [v.verdict.split(" (")[0] for v in verdicts]
     rows = [[word, str(words.count(word))] for word in dict.fromkeys(words)]
-    return Table(f"Verdicts on {len(words)} claims", ["verdict", "claims"], rows)
+    why = "; ".join(reservations)
+    note = f"No claim is reproduced or refuted by this run: {why}." if why else ""
+    return Table(f"Verdicts on {len(words)} claims", ["verdict", "claims"], rows, note)

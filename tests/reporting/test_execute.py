@@ -548,7 +548,7 @@ time.sleep(300)
         process.send_signal(number)
     for number, process in processes.items():
         output, errors = process.communicate(timeout=60)
-        assert process.returncode == 130 and output == ""
+        assert process.returncode == 128 + number and output == ""
         assert errors == "llie: interrupted; run the same command again to resume\n"
         state = state_of(tmp_path, f"{number.name}-toy-smoke")
         assert (state["state"], state["error"]) == ("interrupted", "interrupted")

@@ -1,0 +1,406 @@
+"""Paper 4: DRGN and LW-DRGN, degradation learned first, then refinement.
+
+K. Jiang, Z. Wang, Z. Wang, C. Chen, P. Yi, T. Lu, C.-W. Lin, "Degrade is Upgrade: Learning
+Degradation for Low-light Image Enhancement", AAAI 2022.
+
+Two trainings a row. The first (DeG, the row "drgn_degradation") learns what darkness did to an
+image; the second takes its generator, frozen, and trains the refinement on the given pairs and on
+pairs that the first one makes from normal-light images of another set. Rows:
+
+    identity, gamma, clahe      no training; an external folder: the paper's rivals
+    drgn, lw_drgn               the paper's losses as printed
+    drgn+w/o DL-DA … w/o SSIM   Table 1; "w/o SSIM" shares the first training of the whole model
+    drgn+anchored, lw_…         ours: the first training also holds I_L − I_D to the normal-light
+                                image, for the printed loss alone lets I_D collapse to a constant
+    original                    the normal-light image, before a detector only
+
+Table 4's detection: COCO1000 and the detector's training are not published, and neither detector's
+weights are here, so each of its two sets has a stand-in, which says so:
+
+    builtin-streets-darkened  COCO1000: drawn streets in daylight, darkened as COCO1000 is made here
+    builtin-streets           ExDark: the same streets at night
+    coco-darkened             COCO1000: a copy of COCO val2017, darkened alike (setting)
+    exdark                    a copy of ExDark (setting)
+
+The streets are read by a light detector, trained on them in daylight, which tells persons from
+vehicles (eight classes need a longer training than a quick report has); the copies by YOLOv4, given
+the authors' weights.
+
+Differs from the paper:
+- crops are of random place, not the cells of a 96×96 grid; "scaling" is a factor of 1 to 1.25;
+- both trainings start with the full learning rate;
+- the reference images, whose set is not named, are normal-light photographs that come with the
+  environment, or those of a folder (`pairs.reference`);
+- weights are chosen by validation pairs; the paper does not say how its epoch was.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+
+import torch
+from torch import nn
+from torch.utils.data import Dataset
+
+from llie_core.data import collate, open_dataset
+from llie_core.data.batches import object_targets
+from llie_core.data.registry import Absent
+from llie_core.data.synthesis import COCO_STYLE
+from llie_core.data.unpaired import ImageFolder
+from llie_core.data.wrappers import Augmented, Cached, Darkened, Relabelled, Resized, WithReference
+from llie_core.engine.loop import Experiment, TrainSettings
+from llie_core.engine.settings import Section, free, override
+from llie_core.files import project_root
+from llie_core.losses.degradation import SSIM_WEIGHT, DegradationObjective, RefinementObjective
+from llie_core.losses.paired import structural_similarity
+from llie_core.losses.task_driven import TaskLoss
+from llie_core.models.drgn import VARIANTS, Discriminators
+from llie_core.names import join_label, split_label
+from llie_core.papers.paired import (
+    BUILTIN,
+    QUICK_PROTOCOLS,
+    TRAIN,
+    EvaluationSettings,
+    PairedSettings,
+    PairedStudy,
+    PairSettings,
+    at_most,
+    open_each,
+)
+from llie_core.papers.rows import Row, Trained
+from llie_core.papers.study import TestSet, enhanced, every_row
+from llie_core.recognizers import create_recognizer
+from llie_core.reporting.scores import Score, select
+from llie_core.synthetic.streets import STREET_OBJECTS
+from llie_core.tasks.detection import ObjectDetection
+from llie_core.tasks.quality import MAIN, ImageQuality
+
+ANCHORED = "anchored"
+ABLATIONS = tuple(f"drgn+{variant}" for variant in VARIANTS if variant)  # of Table 1
+# What of the two losses a variant changes.
+FIRST_LOSS = {"w/o KL": {"kl_weight": 0.0}, ANCHORED: {"anchor_weight": 1.0}}
+SECOND_LOSS = {"w/o SSIM": {"ssim_weight": 0.0}}
+PAIRS = ("test148", "lol1000", "voc144")  # of Table 2
+REAL = ("dicm", "mef")  # the two public sets of which Table 3 has 63 images, not listed
+# 480 pairs of 400×600 hold 24 patches of 96×96 each: 720 steps of 16 an epoch, 20 and 40 epochs.
+DEGRADATION_STEPS, REFINEMENT_STEPS, DECAY_EVERY = 20 * 720, 40 * 720, 6000
+COST_SIZE = (384, 384)  # at which the paper states its cost
+LEAST_MAP50 = 0.05  # of some row; below it, a detector tells rows apart by chance only
+# What the light detector finds: 0, persons, and 1, vehicles, by the labels of STREET_OBJECTS.
+KINDS = tuple(int(name not in ("person", "rider")) for name in STREET_OBJECTS)
+EVALUATION = EvaluationSettings(cost_size=COST_SIZE)
+DETECTOR = TrainSettings(steps=300, batch_size=4, lr=3e-3, schedule="cosine")
+STREETS, DARKENED = "builtin-streets", "builtin-streets-darkened"
+COCO, EXDARK = "coco-darkened", "exdark"
+# A set here → the set of the paper's Table 4 (a and b) that it is or stands in for.
+STANDS_FOR = {DARKENED: "coco1000", COCO: "coco1000", STREETS: "exdark", EXDARK: "exdark"}
+
+
+@dataclass(frozen=True)
+class DrgnPairSettings(PairSettings):
+    """reference: "builtin-photos" or a folder of normal-light images, I_ref."""
+
+    flips: str = "horizontal"
+    scale: tuple[float, float] = (1.0, 1.25)
+    reference: str = BUILTIN
+
+
+@dataclass(frozen=True)
+class DegradationSettings(Section):
+    """steps: of the first training, which is else trained as the second."""
+
+    steps: int = 100
+
+
+@dataclass(frozen=True)
+class StreetSettings(Section):
+    """The drawn streets: size (H, W) in pixels, and how many."""
+
+    size: tuple[int, int] = (96, 192)
+    train_count: int = 128
+    test_count: int = 16
+
+
+@dataclass(frozen=True)
+class DetectionSettings(Section):
+    """Copies of COCO and ExDark.
+
+    data: folder that holds them; yolov4_weights: the authors' yolov4.weights, without which nothing
+    is detected in them; size: (H, W) to which their images are brought; count: how many of each,
+    0 for all.
+    """
+
+    data: str = free("")
+    yolov4_weights: str = free("")
+    size: tuple[int, int] = (480, 640)
+    count: int = 0
+
+
+@dataclass(frozen=True)
+class DrgnSettings(PairedSettings):
+    """Settings of DRGN. train: of the second training; detector: of the light detector."""
+
+    rows: tuple[str, ...] = ("drgn", "lw_drgn", "lw_drgn+anchored")
+    pairs: DrgnPairSettings = DrgnPairSettings()
+    degradation: DegradationSettings = DegradationSettings()
+    evaluation: EvaluationSettings = EVALUATION
+    streets: StreetSettings = StreetSettings()
+    detector: TrainSettings = DETECTOR
+    detection: DetectionSettings = DetectionSettings()
+
+    renamed = {
+        **PairedSettings.renamed,
+        "street_train": "streets.train_count",
+        "street_test": "streets.test_count",
+        "street_size": "streets.size",
+        "detector_batch": "detector.batch_size",
+    }
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.dataset == BUILTIN and self.pairs.parts != "official":
+            raise ValueError("pairs.parts: the built-in pairs have one split only")
+
+
+def quick(dataset: str) -> DrgnSettings:
+    train = replace(
+        TRAIN, steps=120, planned_steps=REFINEMENT_STEPS, batch_size=4, lr_final=1e-5,
+        validate_every=40,
+    )  # fmt: skip
+    return override(DrgnSettings(dataset, "quick", train=train), {
+        "pairs": {"size": 32, "val_count": 4, "val_size": 96, "test_count": 8},
+        "degradation": {"steps": 80},
+        "evaluation": {"protocols": (*QUICK_PROTOCOLS, MAIN["fsim"])},
+    })  # fmt: skip
+
+
+def smoke(dataset: str) -> DrgnSettings:
+    return override(quick(dataset), {
+        "profile": "smoke",
+        "pairs": {"size": 16, "train_count": 4, "val_count": 2, "val_size": 16, "test_count": 2,
+                  "test_size": 48},
+        "train": {"steps": 2, "batch_size": 2, "validate_every": 2},
+        "degradation": {"steps": 2},
+        "evaluation": {"protocols": QUICK_PROTOCOLS, "cost_size": (32, 48)},
+        "streets": {"size": (32, 64), "train_count": 2, "test_count": 2},
+        "detector": {"steps": 2, "batch_size": 2},
+    })  # fmt: skip
+
+
+def reference(dataset: str) -> DrgnSettings:
+    return override(quick(dataset), {
+        "profile": "reference",
+        "rows": ("drgn", "lw_drgn"),
+        "pairs": {"size": 64, "val_count": 15, "val_size": 128},
+        "train": {"steps": 600, "lr": 5e-4, "validate_every": 100},
+        "degradation": {"steps": 300},
+        "evaluation": {"protocols": ()},
+        "streets": {"size": (128, 256), "train_count": 512, "test_count": 64},
+        "detector": {"steps": 1500, "batch_size": 8},
+    })  # fmt: skip
+
+
+def paper(dataset: str) -> DrgnSettings:
+    return override(reference(dataset), {
+        "profile": "paper",
+        "rows": ("drgn", "lw_drgn", *ABLATIONS, "drgn+anchored"),
+        "pairs": {"size": 96, "val_size": 96,
+                  "parts": "480/20" if dataset == "lol" else "official"},
+        "train": {"steps": REFINEMENT_STEPS, "batch_size": 16, "schedule": "step", "decay": 0.9,
+                  "milestones": tuple(range(DECAY_EVERY, REFINEMENT_STEPS, DECAY_EVERY)),
+                  "validate_every": 1440},
+        "degradation": {"steps": DEGRADATION_STEPS},
+        "workers": 8,
+    })  # fmt: skip
+
+
+class DrgnStudy(PairedStudy):
+    title = "DRGN: learn the degradation, take it off, refine"
+    question = (
+        "Are two steps better than one, is it the degradation that is learned, and does a detector "
+        "find more?"
+    )
+    datasets = (BUILTIN, "lol")
+    profiles = {"smoke": smoke, "quick": quick, "reference": reference, "paper": paper}
+    trained_labels = ("drgn", "lw_drgn", *ABLATIONS, "drgn+anchored", "lw_drgn+anchored")
+    headline_labels = ("drgn", "lw_drgn")
+    stands_for = "lol1000"
+    unpaired_sets = REAL
+    unpaired_protocols = ("niqe-live", "sseq-live")
+    settings: DrgnSettings
+
+    def blind_readers(self, scores: Iterable[Score]) -> dict[str, str]:
+        found = select(scores, metric="map_50")
+        best = max((s.value for s in found if s.label != "original"), default=LEAST_MAP50)
+        why = f"mAP50 is {best:.3f} at most: the detector finds too little to tell rows apart"
+        return {s.recognizer: why for s in found} if best < LEAST_MAP50 else {}
+
+    def is_papers_own(self) -> bool:
+        # Trained as the paper's; its tables have no numbers on LOL, so the other sets are judged.
+        return self.settings.dataset == "lol"
+
+    # Rows --------------------------------------------------------------------------------------
+
+    def rows(self) -> list[Row]:
+        normal = Row("original", "identity", normal_light=True, title="normal light")
+        return [*super().rows(), normal]
+
+    def trained_row(self, label: str, seed: int) -> Row:
+        model, variant = split_label(label)
+        loss = {"ssim_weight": SSIM_WEIGHT} | SECOND_LOSS.get(variant, {})
+        trained = self.trained(loss=loss)
+        first = () if variant == "w/o DL-DA" else (self.degradation_row(model, variant, seed),)
+        return Row(label, model, _options(variant), trained, seed, first)
+
+    def degradation_row(self, model: str, variant: str, seed: int) -> Row:
+        """The first training of a row; what changes the second loss alone shares that of ""."""
+        variant = "" if variant in SECOND_LOSS else variant
+        loss = {"kl_weight": 1.0, "anchor_weight": 0.0} | FIRST_LOSS.get(variant, {})
+        given = {"loss": loss, "steps": self.settings.degradation.steps}
+        trained = replace(self.trained(**given), experiment=self.degradation_experiment)
+        stage = f"{model}_degradation"
+        return Row(join_label(stage, variant), stage, _options(variant), trained, seed)
+
+    @cached_property
+    def detector_row(self) -> Row:
+        """The light detector of the drawn streets, one for all rows and seeds."""
+        given = {"train": self.settings.detector, "streets": self.settings.streets}
+        trained = Trained(self.detector_experiment, given)
+        options = {"classes": len(set(KINDS))}
+        return Row("light_detector", "light_detector", options, trained, dataset=STREETS)
+
+    # Training ----------------------------------------------------------------------------------
+
+    @cached_property
+    def train_data(self) -> Dataset:
+        """Random crops of the training pairs, each with one of a reference image, flipped."""
+        return WithReference(super().train_data, self.references, self.settings.pairs.flips)
+
+    @cached_property
+    def references(self) -> Dataset:
+        """Normal-light images I_ref, of none of the training pairs."""
+        pairs = self.settings.pairs
+        if pairs.reference != BUILTIN:
+            return ImageFolder(project_root() / pairs.reference)
+        # As large as the built-in pairs, which show half a photograph; larger beside real ones.
+        size = pairs.size if self.settings.dataset == BUILTIN else 256
+        # Another seed than that of the training pairs: other parts of the photographs.
+        return Cached(open_dataset(BUILTIN, "train", size=size, count=pairs.train_count, seed=1))
+
+    def objective(self, row: Row, *first: nn.Module) -> RefinementObjective:
+        return RefinementObjective(structural_similarity, **row.given["loss"])
+
+    def paired_experiment(self, row: Row, *first: nn.Module) -> Experiment:
+        """The second training: G_de is that of the first, and frozen; the synthetic pairs pass
+        through the network that is being trained."""
+        experiment = super().paired_experiment(row)
+        for stage in first:
+            experiment.model.g_de = stage.g_de
+            objective = RefinementObjective(
+                structural_similarity, experiment.model, **row.given["loss"]
+            )
+            experiment = replace(experiment, objective=objective)
+        return experiment
+
+    def degradation_experiment(self, row: Row) -> Experiment:
+        """The first training: no normal-light image is seen, so none can choose the weights."""
+        stage = row.build()
+        torch.manual_seed(row.seed)
+        return Experiment(
+            model=stage,
+            objective=DegradationObjective(stage.g_de, Discriminators(), **row.given["loss"]),
+            data=self.train_data,
+            collate=collate,
+            settings=replace(
+                self.settings.train, steps=self.settings.degradation.steps, validate_every=0,
+                planned_steps=DEGRADATION_STEPS,
+            ),
+            seed=row.seed,
+            workers=self.settings.workers,
+        )  # fmt: skip
+
+    def detector_experiment(self, row: Row) -> Experiment:
+        """The training of the light detector on drawn streets in daylight."""
+        detector = row.build()
+        return Experiment(
+            model=detector,
+            objective=TaskLoss(detector, object_targets),
+            data=Augmented(self.streets("train", "day"), flips="horizontal"),
+            collate=collate,
+            settings=self.settings.detector,
+            seed=row.seed,
+            workers=self.settings.workers,
+        )
+
+    # Test sets ---------------------------------------------------------------------------------
+
+    def test_sets(self) -> list[TestSet]:
+        return [*super().test_sets(), *self.paired_sets[0], *self.detection_sets[0]]
+
+    def absent(self) -> dict[str, str]:
+        return super().absent() | self.paired_sets[1] | self.detection_sets[1]
+
+    @cached_property
+    def paired_sets(self) -> tuple[list[TestSet], dict[str, str]]:
+        """The sets of Table 2 that are at hand, and why the others are not."""
+        found, absent = open_each(PAIRS, self.open_unpaired)
+        task = partial(ImageQuality, self.protocols)
+        return [TestSet(name, data, task, rows=enhanced) for name, data in found.items()], absent
+
+    @cached_property
+    def detection_sets(self) -> tuple[list[TestSet], dict[str, str]]:
+        """The sets of Table 4, or what stands in for them, and why the others are not there."""
+        light = {DARKENED: Darkened(self.streets("test", "day"), COCO_STYLE),
+                 STREETS: self.streets("test", "night")}  # fmt: skip
+        copies, absent = open_each((COCO, EXDARK), self.open_copy)
+        read = bool(self.settings.detection.yolov4_weights)
+        if not read:
+            why = "no weights given (setting detection.yolov4_weights)"
+            absent |= {f"{name}, detection": why for name in copies}
+        sets = [_detection_set(*one, ObjectDetection, self.detector_row) for one in light.items()]
+        task = self.yolov4_detection if read else ImageQuality
+        return sets + [_detection_set(*one, task) for one in copies.items()], absent
+
+    def yolov4_detection(self, protocols: tuple[str, ...]) -> ObjectDetection:
+        """Detection by YOLOv4 with the authors' weights."""
+        detector = create_recognizer("yolov4", frozen=False)
+        detector.load_darknet_weights(project_root() / self.settings.detection.yolov4_weights)
+        return ObjectDetection(detector.freeze(), protocols)
+
+    def streets(self, split: str, light: str) -> Dataset:
+        """Drawn streets with their persons and vehicles; light: "day" or "night"."""
+        own = self.settings.streets
+        count = own.train_count if split == "train" else own.test_count
+        drawn = open_dataset(STREETS, split, size=own.size, count=count, light=light)
+        return Cached(Relabelled(drawn, KINDS))
+
+    def open_copy(self, name: str) -> Dataset:
+        """A copy of COCO's val2017, darkened, or of ExDark; raises Absent."""
+        detection = self.settings.detection
+        if not detection.data:
+            raise Absent("no folder given (setting detection.data)")
+        split, options = ("val", {}) if name == COCO else ("all", {"label_space": "coco"})
+        root = project_root() / detection.data
+        data = open_dataset(name.removesuffix("-darkened"), split, root, **options)
+        data = Resized(at_most(data, detection.count), detection.size, quantised=True)
+        return Darkened(data, COCO_STYLE) if name == COCO else data
+
+
+def _options(variant: str) -> dict[str, str]:
+    """Of the network; the anchor is the loss's alone."""
+    return {"variant": variant} if variant in VARIANTS[1:] else {}
+
+
+def _detection_set(name: str, data: Dataset, task: Callable, *detector: Row) -> TestSet:
+    """A set of Table 4. PSNR and SSIM where there is a normal-light image, else NIQE and SSEQ.
+
+    task: (*detector, protocols=…) → Task; detector: the row that is to read it; without one YOLOv4
+    does, if the task is detection.
+    """
+    paired = name != EXDARK
+    protocols = tuple(MAIN[metric] for metric in (("psnr", "ssim") if paired else ("niqe", "sseq")))
+    reader = "light_detector" if detector else "" if task is ImageQuality else "yolov4"
+    return TestSet(
+        name, data, partial(task, protocols=protocols), detector, kind="detection",
+        recognizer=reader, rows=every_row if paired else enhanced,
+    )  # fmt: skip

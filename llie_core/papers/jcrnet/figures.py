@@ -1,0 +1,261 @@
+"""Charts and images of paper 3's report: lines over the methods (Fig. 1), means over the sets (12),
+ablations (13, 14, 16), perceptual distances (15), failures (17), saliency (18).
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+import matplotlib.pyplot as plt
+import seaborn as sns
+import torch
+from torch import Tensor
+from torch.utils.data import Subset
+
+from llie_core.metrics.protocols import load_protocols
+from llie_core.metrics.quality import lpips_network
+from llie_core.papers.images import Example, examples
+from llie_core.papers.jcrnet.report import METRICS
+from llie_core.papers.jcrnet.study import JcrnetStudy
+from llie_core.papers.paired import spread
+from llie_core.papers.study import enhanced
+from llie_core.reporting.figures import WIDTH, Map, Panel, show
+from llie_core.reporting.published import load
+from llie_core.reporting.published import table as published_table
+from llie_core.reporting.scores import Score, select, summarise
+from llie_core.reporting.tables import Table
+from llie_core.tasks.quality import MAIN
+from llie_core.weights import find
+
+FES_PARTS = ("jcrnet+w/o E-D", "jcrnet+w/o CAB", "jcrnet+w/o SSB")
+STAGES = ("jcrnet+w/o FES", "jcrnet+w/o JRS", "jcrnet+w/o IAS")
+
+
+# Charts ------------------------------------------------------------------------------------------
+
+
+def method_names(study: JcrnetStudy) -> dict[str, str]:
+    """Label → title, of the study's rows and of the methods that only the paper has."""
+    printed = {c.label: c.header.split(" / ")[-1] for c in published_table("jcrnet", "I")}
+    return printed | study.titles
+
+
+def metric_chart(study: JcrnetStudy, scores: Sequence[Score]) -> None:
+    """Fig. 1: lines over the methods for each metric of Table I, as printed for LOL and as here.
+
+    scores: on the pairs trained on.
+    """
+    names = method_names(study)
+    printed = [cell for cell in published_table("jcrnet", "I") if cell.dataset == "lol"]
+    labels = list(dict.fromkeys([c.label for c in printed] + [s.label for s in scores]))
+    figure, axes = plt.subplots(
+        len(METRICS), figsize=(WIDTH, 1.3 * len(METRICS) + 1), sharex=True, constrained_layout=True
+    )
+    ours, words = f"here, {scores[0].dataset}", []
+    for axis, metric in zip(axes, METRICS, strict=True):
+        lines = {
+            "published, LOL": {c.label: c.value for c in printed if c.metric == metric},
+            ours: _means(select(scores, metric=metric)),
+        }
+        for title, values in lines.items():
+            heights = [values.get(label, math.nan) for label in labels]  # a gap where there is none
+            axis.plot(range(len(labels)), heights, marker="o", markersize=4, label=title)
+        axis.set(ylabel=metric)
+        best = max if load_protocols()[MAIN[metric]].direction == "higher" else min
+        found = [names[best(v, key=v.get)] if v else "not run" for v in lines.values()]
+        words.append(f"best {metric}: published {found[0]}, here {found[1]}")
+    axes[0].legend(fontsize=8)
+    axes[-1].set_xticks(range(len(labels)), [names[x] for x in labels], rotation=90)
+    figure.suptitle("Fig. 1: metrics by method")
+    sns.despine(figure)
+    show(figure, f"Fig. 1: metrics by method. {'; '.join(words)}")
+
+
+def mean_chart(study: JcrnetStudy, scores: Sequence[Score]) -> None:
+    """Fig. 12 (a, b): mean BRISQUE and NIQE over the data sets, as printed and as measured.
+
+    scores: on all sets.
+    """
+    names = method_names(study)
+    figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 6.5), sharey=True, constrained_layout=True)
+    words = []
+    for axis, metric in zip(axes, ("brisque", "niqe"), strict=True):
+        cells = [c for c in load("jcrnet") if c.table in ("I", "II") and c.metric == metric]
+        printed, sets = over_sets((c.label, c.dataset, c.value) for c in cells)
+        lines = {f"published, {sets} sets": printed}
+        found = [s for s in select(scores, metric=metric, subset="all", recognizer="")
+                 if not s.dataset.endswith("-cast")]  # fmt: skip
+        here, count = over_sets((s.label, s.dataset, s.value) for s in found)
+        if here:
+            lines[f"here, {count} set{'s' * (count != 1)}"] = here
+        order = sorted({*printed, *here}, key=lambda name: printed.get(name, here.get(name)))
+        for title, values in lines.items():
+            shown = [label for label in order if label in values]
+            sns.scatterplot(
+                x=[values[x] for x in shown], y=[names[x] for x in shown], ax=axis, label=title
+            )
+        axis.set(xlabel=f"mean {metric}, lower is better", ylabel="")
+        axis.legend(fontsize=8)
+        words += [f"{x}: lowest {metric} {names[min(v, key=v.get)]}" for x, v in lines.items()]
+    figure.suptitle("Fig. 12 (a), (b): means over data sets")
+    sns.despine(figure)
+    show(figure, f"Fig. 12 (a), (b): means over data sets. {'; '.join(words)}")
+
+
+def over_sets(values: Iterable[tuple[str, str, float]]) -> tuple[dict[str, float], int]:
+    """(row, data set, value) → row → mean over its data sets, of the rows that are on as many as
+    any, and how many these are."""
+    by_row: dict[str, dict[str, list[float]]] = {}
+    for row, dataset, value in values:
+        by_row.setdefault(row, {}).setdefault(dataset, []).append(value)
+    count = max((len(sets) for sets in by_row.values()), default=0)
+    means = {
+        row: summarise(summarise(of).mean for of in sets.values()).mean
+        for row, sets in by_row.items()
+        if len(sets) == count
+    }
+    return means, count
+
+
+def _means(scores: list[Score]) -> dict[str, float]:
+    """Label → mean over seeds."""
+    labels = dict.fromkeys(score.label for score in scores)
+    return {x: summarise(s.value for s in select(scores, label=x)).mean for x in labels}
+
+
+# Images ------------------------------------------------------------------------------------------
+
+
+def pair_examples(study: JcrnetStudy, count: int) -> list[Example]:
+    """Figs. 4, 5: test pairs as every row enhances them."""
+    return examples(study, filter(enhanced, study.first_seed()), count)
+
+
+def other_examples(study: JcrnetStudy, count: int = 1) -> dict[str, list[Example]]:
+    """Figs. 5 to 10: data set → images of it as every row gives them, of the sets at hand."""
+    sets = [*study.unpaired[0], *study.other_sets[0]]
+    rows = [row for row in study.first_seed() if enhanced(row)]
+    return {one.name: examples(study, rows, count, one) for one in sets if not one.subset}
+
+
+def ablation_examples(
+    study: JcrnetStudy, labels: Iterable[str], count: int = 2, cast: bool = False
+) -> list[Example]:
+    """Images as the input, those of the ablations that were run, and JCRNet show them.
+
+    cast: the test pairs under a green cast.
+    """
+    wanted = {"identity", *labels, "jcrnet"}
+    rows = [row for row in study.first_seed() if row.label in wanted]
+    return examples(study, rows, count, study.cast_set if cast else study.main_set)
+
+
+def line(example: Example) -> list[Panel]:
+    """The images of all rows and the ground truth, for `figures.images`."""
+    return [Panel(title, image) for title, image in example.all().items()]
+
+
+def side_by_side(lines: list[list], columns: int = 6) -> list[list]:
+    """Short lines of images or maps, one after the other as far as `columns` go."""
+    each = max(1, columns // len(lines[0]))
+    return [
+        [panel for line in lines[start : start + each] for panel in line]
+        for start in range(0, len(lines), each)
+    ]
+
+
+def colour_table(found: Mapping[str, Sequence[Example]]) -> Table:
+    """Mean colour and over-exposed share of the images of Figs. 13 and 14, by kind and row."""
+    rows = []
+    for kind, of in found.items():
+        for title in of[0].all():
+            images = [one.all()[title] for one in of]
+            means = torch.stack([image.mean((1, 2)) for image in images]).mean(0)
+            burnt = sum((image > 0.98).float().mean().item() for image in images) / len(images)
+            rows.append([kind, title, *(f"{value:.3f}" for value in means), f"{burnt:.1%}"])
+    header = ["images", "row", "red", "green", "blue", "values above 0.98"]
+    return Table("Figs. 13 and 14: colour and exposure", header, rows)
+
+
+def distance_maps(found: Sequence[Example]) -> tuple[list[list[Map]], float, str]:
+    """Fig. 15: perceptual distance of each row to the ground truth by pixel (H, W), the limit of
+    the colour scale, and the distance's name.
+
+    LPIPS before its mean over the image; without its weights the colour difference CIEDE2000.
+    """
+    if load_protocols()[MAIN["lpips"]].missing_weights():
+        between, limit, unit = _colour_difference, 40.0, "CIEDE2000"
+    else:
+        between, limit, unit = _spatial_lpips, 0.5, "LPIPS (AlexNet)"
+    lines = [
+        [Map(title, between(image, one.target)) for title, image in one.shown().items()]
+        for one in found
+    ]
+    return side_by_side(lines), limit, unit
+
+
+def _spatial_lpips(image: Tensor, target: Tensor) -> Tensor:
+    state = torch.load(find("lpips-alex"), map_location="cpu", weights_only=True)
+    network = lpips_network("alex", state)
+    network.spatial = True
+    with torch.no_grad():
+        return network(image[None].float(), target[None].float(), normalize=True)[0, 0]
+
+
+def _colour_difference(image: Tensor, target: Tensor) -> Tensor:
+    from skimage.color import deltaE_ciede2000, rgb2lab
+
+    first, second = (rgb2lab(x.permute(1, 2, 0).double().numpy()) for x in (image, target))
+    return torch.from_numpy(deltaE_ciede2000(first, second)).float()
+
+
+def failures(study: JcrnetStudy, count: int = 2) -> tuple[list[list[Panel]], Table]:
+    """Fig. 17: the test images on which JCRNet's PSNR is lowest.
+
+    Raises:
+        ValueError: the rows were not evaluated under the main protocol of PSNR.
+    """
+    measured = study.per_image(study.row("jcrnet"), study.main_set)
+    if MAIN["psnr"] not in measured[0]:
+        raise ValueError(f"Fig. 17 needs {MAIN['psnr']} among the setting evaluation.protocols")
+    values = [float(image[MAIN["psnr"]]) for image in measured]
+    worst = sorted(range(len(values)), key=values.__getitem__)[:count]
+    rows = [row for row in study.first_seed() if row.label in ("identity", "jcrnet")]
+    test_set = replace(study.main_set, data=Subset(study.test_pairs, worst))
+    found = examples(study, rows, count, test_set)
+    cells = []
+    for index, one in zip(worst, found, strict=True):
+        noise = [noise_in_black(image, one.target) for image in one.all().values()]
+        shown = ["–" if value is None else f"{value:.4f}" for value in noise]
+        cells.append([one.name, f"{values[index]:.2f}", *shown])
+    header = ["image", "PSNR, dB", *(f"noise in black, {title}" for title in found[0].all())]
+    note = "Noise: mean |difference of neighbours in a row| where the ground truth is below 0.1."
+    table = Table("Fig. 17: where JCRNet does worst", header, cells, note)
+    return side_by_side([line(one) for one in found]), table
+
+
+def noise_in_black(image: Tensor, target: Tensor) -> float | None:
+    """Mean |difference of horizontal neighbours| of an image (3, H, W) where the mean of the
+    target's channels is below 0.1; None where it is nowhere."""
+    black = target.mean(0)[:, 1:] < 0.1  # (H, W - 1)
+    return image.diff(dim=-1).abs().mean(0)[black].mean().item() if black.any() else None
+
+
+def saliency_panels(study: JcrnetStudy, count: int = 1) -> list[list[Panel]]:
+    """Fig. 18: a line of images as each row gives them, and below what is found salient."""
+    lines = []
+    for test_set in study.saliency_sets[0]:
+        rows = [row for row in study.first_seed() if test_set.rows(row)]
+        data, recognizer = study.data(test_set), study.task(test_set).recognizer.cpu()
+        found = examples(study, rows, count, test_set)
+        for one, index in zip(found, spread(len(data), count), strict=True):
+            maps = [_grey(recognizer.predict(image[None])) for image in one.outputs.values()]
+            lines.append([Panel(title, image) for title, image in one.shown().items()])
+            lines[-1].append(Panel(f"{test_set.name} (below: mask)", one.dark))
+            lines.append([Panel("", x) for x in [*maps, _grey(data[index]["mask"][None])]])
+    return lines
+
+
+def _grey(found: Tensor) -> Tensor:
+    """A map (1, 1, H, W) as an image (3, H, W)."""
+    return found[0].float().expand(3, -1, -1)

@@ -1,0 +1,339 @@
+"""Paper 3: JCRNet, three stages that correct colour, refine detail and balance exposure.
+
+N. Yu, H. Shi, Y. Han, "Joint Correcting and Refinement for Balanced Low-Light Image Enhancement",
+arXiv:2309.16128.
+
+Rows: the input, a gamma curve and the thirteen methods of the papers' tables that need no training;
+the learned rivals as an external folder; JCRNet and its eight ablations (Tables III to VI). Its
+MindSpore twin is not available.
+
+Besides the pairs that it is trained on, every row is evaluated on what of the paper's other sets
+the folder `evaluation.sets` holds: MIT and COCO (Table I), six sets without ground truth (II, III),
+phone video (VIII). Two sets cannot be had; each has a stand-in, which says so:
+
+    Toys (Table V)        the test pairs under a green cast
+    saliency (Table IX)   a small network, trained on normal-light drawn streets, reads them at
+                          night; ECSSD, darkened, where a copy is given; VST itself with its
+                          released file
+"""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import cached_property, partial
+
+from torch import nn
+from torch.utils.data import Dataset
+
+from llie_core.data import collate, open_dataset
+from llie_core.data.cast import ColourCast
+from llie_core.data.darkening import DarkeningRange
+from llie_core.data.unpaired import PHONES
+from llie_core.data.wrappers import Augmented, Cached, Darkened, Joined, Resized
+from llie_core.engine.loop import Experiment, Objective, TrainSettings
+from llie_core.engine.settings import Section, override
+from llie_core.losses.paired import jcrnet_loss
+from llie_core.losses.task_driven import TaskLoss
+from llie_core.models.jcrnet import ABLATIONS, FORMS
+from llie_core.names import check_choice, join_label, split_label
+from llie_core.papers.paired import (
+    BASELINES,
+    BUILTIN,
+    QUICK_PROTOCOLS,
+    EvaluationSettings,
+    PairedSettings,
+    PairedStudy,
+    PairSettings,
+    open_each,
+    open_other,
+)
+from llie_core.papers.rows import Released, Row, Trained
+from llie_core.papers.study import TestSet, enhanced
+from llie_core.tasks.quality import MAIN, ImageQuality
+from llie_core.tasks.saliency import Saliency, saliency_masks
+
+CLASSICAL = (
+    "he", "ldr", "lrs", "jed", "sdd", "lime", "msr", "npe", "bimef", "crm", "dong", "mf",
+)  # fmt: skip
+PAIRS = ("coco-low-light", "mit-adobe-fivek")  # of Table I, besides LOL
+VIDEO = "phone-video"  # of Table VIII
+CAST = (0.6, 1.0, 0.7)  # gains of R, G, B in linear light: a green cast
+CAST_ROWS = ("identity", "gamma", "jcrnet")  # models evaluated under it
+STREETS, ECSSD = "builtin-streets", "ecssd"
+SALIENCY = (
+    STREETS, ECSSD, "saliency-rgb-low-light", "saliency-rgbd-low-light", "saliency-rgbt-low-light",
+)  # fmt: skip
+READERS = ("saliency_net", "vst")
+SALIENCY_ROWS = ("identity", "gamma", "clahe", "jcrnet")  # besides other programs' rows
+NORMAL_LIGHT = Row("original", "identity", normal_light=True, title="normal light")
+SALIENCY_TRAIN = TrainSettings(steps=200, batch_size=8, lr=2e-3, schedule="cosine")
+# The paper prints no number of epochs; its parent work has 250, here of 1,400 pairs in tens (and
+# before them 3 of warm-up, left out).
+PLANNED_STEPS = 250 * 140
+
+
+@dataclass(frozen=True)
+class NetworkSettings(Section):
+    """Forms of models/jcrnet.py: "released" or "paper"."""
+
+    modulation: str = "released"
+    retinex: str = "released"
+    rgb: str = "released"
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_choice(FORMS, **asdict(self))
+
+
+@dataclass(frozen=True)
+class JcrnetEvaluation(EvaluationSettings):
+    """size: (H, W) to which images of the paper's other sets are brought, the paper's."""
+
+    size: tuple[int, int] = (384, 384)
+
+
+@dataclass(frozen=True)
+class SaliencySettings(Section):
+    """Table IX.
+
+    sets: which are evaluated; model: "saliency_net", trained here, or "vst" with the authors' file
+    `weights`; size: (H, W) of the images; train: of saliency_net; train_count, test_count: numbers
+    of drawn streets.
+    """
+
+    sets: tuple[str, ...] = SALIENCY
+    model: str = READERS[0]
+    weights: str = ""
+    size: tuple[int, int] = (96, 192)
+    train: TrainSettings = SALIENCY_TRAIN
+    train_count: int = 192
+    test_count: int = 24
+
+    def __post_init__(self):
+        super().__post_init__()
+        for name in self.sets:
+            check_choice(SALIENCY, sets=name)
+        check_choice(READERS, model=self.model)
+        if self.model == "vst" and not self.weights:
+            raise ValueError("model: vst needs weights, its authors' RGB_VST.pth")
+
+
+@dataclass(frozen=True)
+class JcrnetSettings(PairedSettings):
+    """Settings of JCRNet. joined: more pairs to train on, expected in `data`."""
+
+    rows: tuple[str, ...] = ("jcrnet",)
+    baselines: tuple[str, ...] = (*BASELINES, *CLASSICAL)
+    evaluation: JcrnetEvaluation = JcrnetEvaluation()
+    network: NetworkSettings = NetworkSettings()
+    joined: tuple[str, ...] = ()
+    saliency: SaliencySettings = SaliencySettings()
+
+    renamed = PairedSettings.renamed | {
+        "further_size": "evaluation.size",
+        "saliency_steps": "saliency.train.steps",
+        "saliency_batch": "saliency.train.batch_size",
+        "saliency_lr": "saliency.train.lr",
+        "saliency_train": "saliency.train_count",
+        "saliency_test": "saliency.test_count",
+    }
+
+    def __post_init__(self):
+        super().__post_init__()
+        if "jcrnet" not in self.rows:
+            raise ValueError("rows: name jcrnet itself, its ablations stand beside it")
+
+
+def quick(dataset: str) -> JcrnetSettings:
+    pairs = PairSettings(size=48, val_count=8, val_size=96, test_count=8, test_size=192)
+    # The paper does not speak of clipping; its parent works report exploding losses in small
+    # batches.
+    train = TrainSettings(
+        steps=150, planned_steps=PLANNED_STEPS, batch_size=4, lr=5e-4, lr_final=1e-6,
+        schedule="cosine", grad_clip=1.0, validate_every=30,
+    )  # fmt: skip
+    protocols = (*QUICK_PROTOCOLS, MAIN["niqe"], MAIN["brisque"], MAIN["lpips"])
+    evaluation = JcrnetEvaluation(protocols=protocols, cost_size=(128, 128))
+    return JcrnetSettings(dataset, "quick", pairs=pairs, train=train, evaluation=evaluation)
+
+
+def smoke(dataset: str) -> JcrnetSettings:
+    return override(quick(dataset), {
+        "profile": "smoke",
+        "baselines": ("identity", "gamma", "clahe", "he"),
+        "pairs": {"size": 16, "train_count": 8, "val_count": 2, "val_size": 16, "test_count": 2,
+                  "test_size": 48},
+        "train": {"steps": 2, "batch_size": 2, "validate_every": 2},
+        "evaluation": {"protocols": QUICK_PROTOCOLS, "cost_size": (32, 48)},
+        "saliency": {"size": (32, 64), "train": {"steps": 2, "batch_size": 2}, "train_count": 4,
+                     "test_count": 2},
+    })  # fmt: skip
+
+
+def reference(dataset: str) -> JcrnetSettings:
+    return override(quick(dataset), {
+        "profile": "reference",
+        "pairs": {"size": 64, "val_count": 15, "val_size": 128},
+        "train": {"steps": 1600, "validate_every": 200},
+        "evaluation": {"protocols": (), "cost_size": (384, 384)},
+        "saliency": {"train": {"steps": 600}, "train_count": 512, "test_count": 96},
+    })  # fmt: skip
+
+
+def paper(dataset: str) -> JcrnetSettings:
+    return override(reference(dataset), {
+        "profile": "paper",
+        "rows": JcrnetStudy.trained_labels,
+        "joined": ("brightening-train",),
+        "pairs": {"size": 256, "val_size": 0},
+        "train": {"steps": PLANNED_STEPS, "batch_size": 10, "lr": 2e-4, "precision": "mixed",
+                  "validate_every": 140 * 5},
+        "workers": 8,
+    })  # fmt: skip
+
+
+class JcrnetStudy(PairedStudy):
+    title = "JCRNet: correction, refinement and balance in three stages"
+    question = (
+        "Is JCRNet ahead of methods without training, do its parts each matter, and does a "
+        "saliency network find more in its images?"
+    )
+    datasets = (BUILTIN, "lol")
+    profiles = {"smoke": smoke, "quick": quick, "reference": reference, "paper": paper}
+    trained_labels = tuple(join_label("jcrnet", ablation) for ablation in ABLATIONS)
+    unpaired_sets = ("exdark", "dicm", "lime", "mef", "npe", "vv")  # of Tables II and III
+    settings: JcrnetSettings
+
+    @classmethod
+    def default_dataset(cls, profile: str) -> str:
+        return "lol" if profile in ("reference", "paper") else BUILTIN
+
+    def is_papers_own(self) -> bool:
+        # Trained as the paper's. Its test pairs are 100 of LOL's 500, which it does not list, so
+        # only its other sets are its own.
+        return self.settings.dataset == "lol"
+
+    # Rows --------------------------------------------------------------------------------------
+
+    def rows(self) -> list[Row]:
+        return [*super().rows(), NORMAL_LIGHT]
+
+    def trained_row(self, label: str, seed: int) -> Row:
+        _, ablation = split_label(label)
+        options = {"ablation": ablation, **asdict(self.settings.network)}
+        return Row(label, "jcrnet", options, self.trained(joined=self.settings.joined), seed)
+
+    def objective(self, row: Row, *needed: nn.Module) -> Objective:
+        return jcrnet_loss
+
+    def open_pairs(self, split: str) -> Dataset:
+        data = super().open_pairs(split)
+        if split != "train" or not self.settings.joined:
+            return data
+        joined = [open_dataset(name, split, self.settings.data) for name in self.settings.joined]
+        return Joined(data, *joined)
+
+    # Test sets ---------------------------------------------------------------------------------
+
+    def test_sets(self) -> list[TestSet]:
+        return [*super().test_sets(), self.cast_set, *self.other_sets[0], *self.saliency_sets[0]]
+
+    def absent(self) -> dict[str, str]:
+        return super().absent() | self.other_sets[1] | self.saliency_sets[1]
+
+    @cached_property
+    def cast_set(self) -> TestSet:
+        """The test pairs under a green cast."""
+        task = partial(ImageQuality, self.protocols)
+        return TestSet(f"{self.settings.dataset}-cast", ColourCast(self.test_pairs, CAST), task,
+                       rows=lambda row: row.model in CAST_ROWS and enhanced(row))  # fmt: skip
+
+    def open_unpaired(self, name: str) -> Dataset:
+        # The paper takes all of ExDark, not its official test part.
+        return self.open_resized(name, "all" if name == "exdark" else "test")
+
+    def open_resized(self, name: str, split: str = "test", **options) -> Dataset:
+        """One of the paper's other sets at one size; raises Absent."""
+        data = open_other(self.settings, name, split, **options)
+        return Resized(data, self.settings.evaluation.size, quantised=True)
+
+    @cached_property
+    def other_sets(self) -> tuple[list[TestSet], dict[str, str]]:
+        """Other pairs and phone video that are at hand, and why the rest is not."""
+        pairs, absent = open_each(PAIRS, self.open_resized)
+        phones, why = open_each(PHONES, lambda phone: self.open_resized(VIDEO, subset=phone))
+        for reason in why.values():  # of the first phone that is not there
+            absent.setdefault(VIDEO, reason.removeprefix(f"{VIDEO}: "))
+        task = partial(ImageQuality, self.protocols)
+        sets = [TestSet(name, data, task, rows=enhanced) for name, data in pairs.items()]
+        task = partial(ImageQuality, self.unpaired_protocols)
+        sets += [
+            TestSet(VIDEO, data, task, subset=phone, rows=enhanced)
+            for phone, data in phones.items()
+        ]
+        return sets, absent
+
+    # Saliency ----------------------------------------------------------------------------------
+
+    @cached_property
+    def saliency_sets(self) -> tuple[list[TestSet], dict[str, str]]:
+        """The low-light sets of Table IX that are at hand, and why the others are not."""
+        found, absent = open_each(self.settings.saliency.sets, self.open_saliency)
+        return [self.saliency_set(name, data) for name, data in found.items()], absent
+
+    def saliency_set(self, name: str, data: Dataset | Callable[..., Dataset]) -> TestSet:
+        """One of them, with the network that reads it."""
+        paired = name in (STREETS, ECSSD)
+
+        def evaluated(row: Row) -> bool:
+            ours = row.label in SALIENCY_ROWS or row.source in ("external", "released")
+            return paired if row.normal_light else ours
+
+        reader = self.saliency_row(STREETS if name == STREETS else ECSSD)
+        return TestSet(name, data, Saliency, (reader,), kind="saliency", recognizer=reader.model,
+                       rows=evaluated)  # fmt: skip
+
+    def saliency_row(self, trained_on: str) -> Row:
+        """The network that reads: VST, or one trained on drawn streets or on ECSSD."""
+        own = self.settings.saliency
+        if own.model == "vst":
+            return Row("vst", "vst", weights=Released(own.weights), title="VST")
+        given = {"size": own.size, "train": own.train}
+        if trained_on == STREETS:
+            given["count"] = own.train_count
+        label = join_label(READERS[0], "" if trained_on == STREETS else trained_on)
+        trained = Trained(self.saliency_experiment, given)
+        options = {"size": max(own.size)}
+        return Row(label, READERS[0], options, trained, dataset=trained_on,
+                   title=f"saliency network ({trained_on})")  # fmt: skip
+
+    def saliency_experiment(self, row: Row) -> Experiment:
+        """The training of the network that reads, on normal-light images."""
+        model, images = row.build(), self.saliency_images(row.dataset, "train")
+        return Experiment(
+            model=model, objective=TaskLoss(model, saliency_masks),
+            data=Augmented(images, flips="horizontal"), collate=collate,
+            settings=self.settings.saliency.train, seed=row.seed, workers=self.settings.workers,
+        )  # fmt: skip
+
+    def open_saliency(self, name: str) -> Dataset | Callable[..., Dataset]:
+        """The low-light images of one set of Table IX; streets are drawn when they are read.
+
+        Raises:
+            Absent: no copy of the set, or of what its reader is trained on.
+        """
+        if name == STREETS:
+            return lambda _reader: self.saliency_images(STREETS, "test")
+        if self.settings.saliency.model != "vst":
+            open_other(self.settings, ECSSD, "train")
+        data = self.saliency_images(name, "test")
+        return Darkened(data, DarkeningRange()) if name == ECSSD else data
+
+    def saliency_images(self, name: str, split: str) -> Dataset:
+        """Normal-light streets to train on, at night to test on, or a set on disk; at one size."""
+        own = self.settings.saliency
+        if name != STREETS:
+            return Resized(open_other(self.settings, name, split), own.size, quantised=True)
+        count, light = {"train": (own.train_count, "day"), "test": (own.test_count, "night")}[split]
+        # Every row is evaluated on the same streets, so they stay in memory.
+        about = {"size": own.size, "count": count, "light": light, "task": "saliency"}
+        return Cached(open_dataset(STREETS, split, **about))

@@ -1,0 +1,133 @@
+"""Verdicts on the thesis's claims, by each detector, and the properties that are measured."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+
+import torch
+from torch import nn
+
+from llie_core.models.zero_dce import light_curve
+from llie_core.names import title_of
+from llie_core.papers.joint.study import ALONE, BUILTIN, GROUPS, JOINT, JointStudy, read_by
+from llie_core.reporting.claims import NUMBERS, Context, Verdict, judge
+from llie_core.reporting.scores import Score, select, summarise
+from llie_core.reporting.tables import Table
+
+LIMIT = 0.02  # of a mean difference between images, below which they are called alike
+IMAGES = 8  # test images by which properties of the trained network are measured
+Measurements = dict[str, tuple[bool | None, str]]  # name → (holds, evidence) or (None, why not)
+
+
+def verdicts(study: JointStudy, scores: Sequence[Score]) -> dict[str, list[Verdict]]:
+    """Detector → the verdict on every claim, by the reference run and by this one; the measured
+    ones are of the main detector."""
+    main = study.settings.recognizer
+    measured = {main: measurements(study, read_by(scores, main))}
+    readers = sorted(study.settings.readers, key=lambda reader: reader != main)
+    return {
+        reader: study.verdicts(scores, measured.get(reader), partial(judged, reader))
+        for reader in readers
+    }
+
+
+def judged(
+    reader: str, study: JointStudy, scores: Sequence[Score], context: Context, measured: Mapping
+) -> list[Verdict]:
+    """By what one detector finds in one run; the thesis has one detector only."""
+    own = context.papers_own and reader == study.settings.recognizer
+    of = read_by(select(scores, dataset=context.dataset), reader)
+    return judge("joint", of, replace(context, papers_own=own), measured)
+
+
+def verdicts_by_detector(found: Mapping[str, Sequence[Verdict]]) -> Table:
+    """The claims that AP decides, and what each detector's numbers say of them."""
+    rows = [
+        [same[0].claim.id, same[0].claim.says, *(v.verdict for v in same)]
+        for same in zip(*found.values(), strict=True)
+        if same[0].claim.kind in NUMBERS
+    ]
+    return Table("Claims decided by AP, by detector", ["claim", "says", *found], rows)
+
+
+def measurements(study: JointStudy, scores: Sequence[Score]) -> Measurements:
+    """Properties that claims state, measured: name → (holds, evidence) or (None, why not)."""
+    needs = "needs a trained zero_dce with 24 maps, which this report does not train"
+    return {
+        "curve_monotone": curve_is_monotone(),
+        "maps_equal": (None, needs),
+        "one_map_enough": (None, needs),
+        **properties_of_the_network(study),
+        "quality_not_detection": quality_is_not_detection(study, scores),
+        "joint_step_slower": joint_step_is_slower(study),
+    }
+
+
+def curve_is_monotone() -> tuple[bool, str]:
+    """Claim 2.05: the eightfold curve rises on [0, 1] and keeps 0 and 1, for A in [−1, 1]."""
+    x = torch.linspace(0, 1, 1001, dtype=torch.float64)
+    worst = {}
+    for curve in ("released", "thesis"):
+        maps = [(torch.full_like(x, a),) * 8 for a in torch.linspace(-1, 1, 41).tolist()]
+        results = [light_curve(x, map8, curve) for map8 in maps]
+        ends = all(abs(y[0]) < 1e-12 and abs(y[-1] - 1) < 1e-12 for y in results)
+        worst[curve] = min(y.diff().min().item() for y in results) if ends else float("-inf")
+    evidence = "; ".join(f"{k}: smallest step {v:.1e} of 1001 points" for k, v in worst.items())
+    return worst["released"] > -1e-12, evidence
+
+
+def properties_of_the_network(study: JointStudy) -> Measurements:
+    """Claims 2.08 and 2.09, of the last trained row: images at half the size, maps at 1/12."""
+    if study.settings.dataset != BUILTIN:
+        why = "measured on built-in images of one size only"
+        return {"size_insensitive": (None, why), "scale_factor": (None, why)}
+    row = next(row for row in reversed(study.first_seed()) if row.is_trained)
+    model, data = study.load(row, "cpu"), study.data(study.main_set)
+    images = torch.stack([data[i]["image"] for i in range(min(IMAGES, len(data)))])
+    whole, halves = model.enhance(images), model.enhance(_half(images))
+    size = (halves - _half(whole)).abs().mean().item()
+    model.scale_factor = 12
+    scale = (model.enhance(images) - whole).abs().mean().item()
+    return {
+        "size_insensitive": (
+            size < LIMIT, f"mean |difference| at half the size {size:.4f} (limit {LIMIT})"
+        ),
+        "scale_factor": (
+            scale < LIMIT, f"mean |difference|, map at 1/12: {scale:.4f} (limit {LIMIT})"
+        ),
+    }  # fmt: skip
+
+
+def _half(images: torch.Tensor) -> torch.Tensor:
+    return nn.functional.interpolate(images, scale_factor=0.5, mode="area")
+
+
+def quality_is_not_detection(study: JointStudy, scores: Sequence[Score]) -> tuple[bool, str]:
+    """Claim 2.21: some row is better by PSNR than another and is detected worse (AP, hard)."""
+    names = study.titles
+    values = {
+        label: tuple(
+            summarise(s.value for s in select(scores, label=label, metric=m, subset=subset)).mean
+            for m, subset in (("psnr", "all"), ("ap", "hard"))
+        )
+        for label in dict.fromkeys(s.label for s in select(scores, metric="psnr"))
+    }
+    for a, (psnr_a, ap_a) in values.items():
+        for b, (psnr_b, ap_b) in values.items():
+            if psnr_a > psnr_b + 0.5 and ap_a < ap_b - 0.005:
+                numbers = f"PSNR {psnr_a:.2f} > {psnr_b:.2f} dB, AP {ap_a:.3f} < {ap_b:.3f}"
+                return True, f"{title_of(a, names)} against {title_of(b, names)}: {numbers}"
+    return False, "no pair of rows with better PSNR (by 0.5 dB) and lower AP (by 0.005)"
+
+
+def joint_step_is_slower(study: JointStudy) -> tuple[bool | None, str]:
+    """Whether a step of the joint training takes longer than one of Zero-DCE++ alone."""
+    rows = {row.label: row for row in study.first_seed()}
+    seconds = {}
+    for ratio, label in ((ALONE, GROUPS[1]), (JOINT, study.main_row().label)):
+        if label not in rows:
+            return None, f"needs the ratio {ratio}"
+        stamp = study.run(rows[label]).read_stamp()
+        seconds[ratio] = stamp["seconds"] / stamp["steps_done"]
+    evidence = ", ".join(f"{ratio}: {s:.3f} s a step" for ratio, s in seconds.items())
+    return seconds[JOINT] > seconds[ALONE], evidence

@@ -1,0 +1,343 @@
+"""What the report of paper 2 shows beside its scores: findings, tables by detector, detections,
+audit; the claims are judged in claims.py."""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from llie_core.metrics.cost import count_macs, count_parameters
+from llie_core.models import create_enhancer
+from llie_core.names import title_of
+from llie_core.papers.joint.study import GROUPS, MODEL, TINAFACE, JointStudy, read_by
+from llie_core.papers.rows import Row
+from llie_core.recognizers import create_recognizer
+from llie_core.reporting.figures import Panel
+from llie_core.reporting.published import PublishedValue, load
+from llie_core.reporting.published import table as published
+from llie_core.reporting.scores import Score, reference_scores, select, summarise
+from llie_core.reporting.tables import (
+    Counted,
+    Table,
+    audit_table,
+    conditions,
+    published_beside_measured,
+)
+from llie_core.synthetic.faces import FACES
+from llie_core.synthetic.photos import photograph
+from llie_core.tasks.faces import HEIGHTS, SUBSETS, height_name
+
+SMALL = 32  # px; faces lower than this are small ones here
+AUDIT_SIZE = (512, 1024)  # (H, W)
+
+# Tables ----------------------------------------------------------------------------------------
+
+
+def reader_title(study: JointStudy, reader: str) -> str:
+    """A detector as tables show it."""
+    return study.tinaface_row.shown if reader == TINAFACE else reader.upper()
+
+
+def best_evidence(study: JointStudy) -> list[Score]:
+    """The scores of the reference run on this data set, if one is kept, else of this run."""
+    dataset = study.settings.dataset
+    scores = reference_scores("joint", dataset) or select(study.evaluate(), dataset=dataset)
+    untrained = [row for row in study.rows() if not row.is_trained]
+    order = [row.label for row in (*untrained, *study.possible_rows(), *study.rows())]
+    known = [score for score in scores if score.label in order]
+    return sorted(known, key=lambda score: order.index(score.label))
+
+
+def printed_cells() -> list[PublishedValue]:
+    """The cells of both tables, each row and subset once."""
+    return list({(cell.label, cell.subset): cell for cell in load("joint")}.values())
+
+
+def findings(study: JointStudy, scores: Sequence[Score]) -> Table:
+    """One sentence a question, by the scores of one data set and each detector."""
+    rows = []
+    for reader in study.settings.readers:
+        own, title = read_by(scores, reader), reader_title(study, reader)
+        dark, alone, joint, normal = (_words(own, label) for label in GROUPS)
+        rows += [
+            [f"Does joint training help {title}?",
+             f"After joint training {joint}; after Zero-DCE++ alone {alone}."],
+            [f"How far is that from normal light for {title}?",
+             f"In low light {dark}; in normal light {normal}."],
+        ]  # fmt: skip
+    note = f"AP on hard faces, recall; mean over seeds. Measured: {conditions(_shown(scores))}"
+    return Table("What was found", ["question", "finding"], rows, note)
+
+
+def _words(scores: Sequence[Score], label: str) -> str:
+    ap, recall = (
+        _mean(select(scores, label=label, metric=metric, subset=subset))
+        for metric, subset in (("ap", "hard"), ("recall", "all"))
+    )
+    return f"AP {ap}, recall {recall}"
+
+
+def _shown(scores: Iterable[Score]) -> list[Score]:
+    return [s for s in scores if (s.metric, s.subset) in (("ap", "hard"), ("recall", "all"))]
+
+
+def thesis_tables(study: JointStudy, scores: Sequence[Score]) -> list[Table]:
+    """Tables 4.1 and 4.2, published beside measured, for each detector."""
+    captions = {"4.1": "AP of four groups of test images", "4.2": "AP by the ratio W_up : W_down"}
+    tables = []
+    for number, caption in captions.items():
+        for reader in study.settings.readers:
+            whole = f"Table {number}: {caption}, read by {reader_title(study, reader)}"
+            own = read_by(scores, reader)
+            tables.append(published_beside_measured("joint", number, own, whole))
+    return tables
+
+
+def groups_table(study: JointStudy, scores: Sequence[Score], caption: str) -> Table:
+    """The four groups: AP as printed (TinaFace, WIDER FACE) and as each detector has it here."""
+    readers, names, rows = study.settings.readers, study.titles, []
+    for label in GROUPS:
+        printed = {c.subset: c.printed for c in published("joint", "4.1") if c.label == label}
+        cells = [printed[subset] for subset in SUBSETS]
+        for reader in readers:
+            own = select(read_by(scores, reader), label=label, metric="ap")
+            cells += [_mean(select(own, subset=subset)) for subset in SUBSETS]
+        rows.append([title_of(label, names), *cells])
+    columns = ("published", *(reader_title(study, reader) for reader in readers))
+    header = ["", *[f"{subset}, {column}" for column in columns for subset in SUBSETS]]
+    measured = [s for s in scores if s.metric == "ap" and s.subset in SUBSETS]
+    return Table(caption, header, rows, "Measured: " + conditions(measured))
+
+
+def every_row_table(study: JointStudy, scores: Sequence[Score]) -> Table:
+    """Every row before every detector, those too that another detector's loss has trained."""
+    readers, names, rows = study.settings.readers, study.titles, []
+    for label in dict.fromkeys(s.label for s in scores):
+        cells = [
+            _mean(select(scores, label=label, recognizer=reader, metric=metric, subset=subset))
+            for reader in readers
+            for metric, subset in (("ap", "hard"), ("recall", "all"), ("fp_per_image", "all"))
+        ]
+        quality = _mean(select(scores, label=label, metric="psnr"), ".2f")
+        rows.append([title_of(label, names), *cells, quality])
+    words = ("AP, hard", "recall", "false positives an image")
+    columns = [reader_title(study, reader) for reader in readers]
+    header = ["", *[f"{what}, {column}" for column in columns for what in words], "PSNR, dB"]
+    shown = [s for s in scores if s.subset in ("hard", "all")]
+    note = "A row that names no detector is trained by MTCNN's loss, if by any. Measured: "
+    return Table("Every row before every detector", header, rows, note + conditions(shown))
+
+
+def wider_tables(study: JointStudy, scores: Sequence[Score]) -> list[Table]:
+    """The four groups, then every row, before each detector on WIDER FACE."""
+    if not scores:
+        rows = [[name, why] for name, why in study.absent().items()]
+        return [Table("WIDER FACE: not run", ["data set", "why"], rows)]
+    caption = "Table 4.1 on WIDER FACE: AP by the official protocol"
+    return [groups_table(study, scores, caption), every_row_table(study, scores)]
+
+
+def data_summary(study: JointStudy) -> Table:
+    """Images, faces per subset and mean brightness of the test set; one image at a time."""
+    data = study.data(study.main_set)
+    count = without = 0
+    faces, dark, light = dict.fromkeys(SUBSETS, 0), 0.0, 0.0
+    for item in _items(data):
+        count += 1
+        without += not len(item["boxes"])
+        dark, light = dark + item["image"].mean().item(), light + item["target"].mean().item()
+        for subset in SUBSETS:
+            faces[subset] += int(item["keep"][subset].sum())
+    header = ["", "images", "without a face", *SUBSETS, "mean, low light", "mean, normal light"]
+    cells = [study.settings.dataset, *map(str, (count, without, *faces.values()))]
+    cells += [f"{dark / count:.2f}", f"{light / count:.2f}"]
+    return Table("Test set: faces by subset (each contains the ones before)", header, [cells])
+
+
+def first_losses(study: JointStudy) -> Table:
+    """The losses of the first training step, before and after they are brought to one range."""
+    terms, rows = ("up_raw", "up", "down_raw", "down", "total"), []
+    for title, log in study.logs().items():
+        rows.append([title, *(f"{log[0][t]:.2f}" if t in log[0] else "–" for t in terms)])
+    header = ["", "L_up", "L_up / s_up", "L_down", "L_down / s_down", "L_total"]
+    return Table("Losses of the first step", header, rows)
+
+
+def audit() -> Table:
+    """Parameters and work of enhancers and detectors against what their papers print."""
+    zero_dce, small_map = create_enhancer("zero_dce"), create_enhancer(MODEL, scale_factor=12)
+    networks = [
+        _counted("Zero-DCE", zero_dce, "1/1", "79,416", "41.5"),
+        _counted("Zero-DCE++", create_enhancer(MODEL), "1/1", "10,561", "5.28"),
+        _counted("Zero-DCE++", small_map, "1/12", "10,561", "0.036"),
+        Counted("EC-Zero-DCE", count_parameters(create_enhancer("ec_zero_dce"))),
+    ]
+    for title, options, printed in (
+        ("TinaFace (ResNet-50)", {}, {"parameters": "37.98 M"}),
+        ("TinaFace, small (ours)", {"backbone": "small"}, {}),
+    ):
+        count = count_parameters(create_recognizer(TINAFACE, **options))
+        networks.append(Counted(title, count, published=printed))
+    networks.append(Counted("MTCNN", count_parameters(create_recognizer("mtcnn"))))
+    note = (
+        "Published are the figures of the networks' own papers; the thesis prints none. "
+        "Convolutions only. The released code crops to multiples of 12 (its 0.036 is for "
+        "1020×504), ours keeps every pixel. EC-Zero-DCE is our re-statement."
+    )
+    return audit_table("joint", networks, AUDIT_SIZE, note)
+
+
+def _counted(title: str, model: nn.Module, curve_map: str, parameters: str, macs: str) -> Counted:
+    printed, more = {"parameters": parameters, "macs": macs}, {"curve map": curve_map}
+    work = count_macs(model, AUDIT_SIZE).macs
+    return Counted(title, count_parameters(model), work, published=printed, more=more)
+
+
+def _mean(scores: Sequence[Score], form: str = ".3f") -> str:
+    return format(summarise(s.value for s in scores), form) if scores else "not run"
+
+
+# Small faces -----------------------------------------------------------------------------------
+
+
+def gains_by_height(
+    study: JointStudy, scores: Sequence[Score]
+) -> dict[str, list[tuple[float, float]]]:
+    """Row and detector → (face height in pixels, AP gained over the low-light image)."""
+    names, lines = study.titles, {}
+    for reader in study.settings.readers:
+        own = read_by(scores, reader)
+        for label in GROUPS[1:]:
+            gains = [(_middle(span), _gain(own, label, span)) for span in HEIGHTS]
+            title = f"{title_of(label, names)}, {reader_title(study, reader)}"
+            lines[title] = [(x, gain) for x, gain in gains if gain is not None]
+    return lines
+
+
+def small_faces_gain(study: JointStudy, scores: Sequence[Score]) -> Table:
+    """Claim 2.15 by face height: does joint training gain more AP on small faces than on large?"""
+    rows = []
+    for reader in study.settings.readers:
+        own = read_by(scores, reader)
+        small, large = (
+            _mean_gain(own, [span for span in HEIGHTS if (span[1] <= SMALL) == low])
+            for low in (True, False)
+        )
+        if small is None or large is None:
+            rows.append([reader_title(study, reader), "–", "–", "not run"])
+        else:
+            verdict = "holds" if small > large else "does not hold"
+            title = reader_title(study, reader)
+            rows.append([title, f"{small:+.3f}", f"{large:+.3f}", verdict])
+    header = ["read by", f"faces under {SMALL} px", "others", "small faces gain more"]
+    note = "Joint training less the low-light image; mean over heights, weighted by faces."
+    return Table("AP gained by joint training, by face height (claim 2.15)", header, rows, note)
+
+
+def _gain(scores: Sequence[Score], label: str, span: tuple[int, int]) -> float | None:
+    after, before = (
+        summarise(
+            s.value for s in select(scores, label=row, metric="ap", subset=height_name(*span))
+        )
+        for row in (label, GROUPS[0])
+    )
+    return after.mean - before.mean if after.seeds and before.seeds else None
+
+
+def _mean_gain(scores: Sequence[Score], spans: Sequence[tuple[int, int]]) -> float | None:
+    """Mean gain of joint training over ranges of height, weighted by their faces."""
+    total = faces = 0.0
+    for span in spans:
+        gain = _gain(scores, GROUPS[2], span)
+        if gain is not None:
+            dark = select(scores, label=GROUPS[0], metric="ap", subset=height_name(*span))
+            total, faces = total + gain * dark[0].n, faces + dark[0].n
+    return total / faces if faces else None
+
+
+def _middle(span: tuple[int, int]) -> float:
+    """Where a range of heights stands on the axis."""
+    least, most = span
+    return (least + most) / 2 if most < HEIGHTS[-1][1] else 1.25 * least
+
+
+# Figures ---------------------------------------------------------------------------------------
+
+
+def group_rows(study: JointStudy) -> list[Row]:
+    """The four groups of Table 4.1 for the main detector: dark, alone, joint, normal light."""
+    wanted = (*GROUPS[:2], study.main_row().label, GROUPS[3])
+    rows = {row.label: row for row in study.first_seed()}
+    return [rows[label] for label in wanted if label in rows]
+
+
+def ratio_rows(study: JointStudy) -> list[Row]:
+    """The low-light image and one row a trained ratio, as Fig. 4.3 shows them."""
+    return [study.row(GROUPS[0]), *(row for row in study.first_seed() if row.is_trained)]
+
+
+def annotated(study: JointStudy, images: int = 3) -> list[list[Panel]]:
+    """Test images with faces, in low light and in normal light, with the annotated boxes."""
+    lines: list[list[Panel]] = [[], []]
+    for item in _with_faces(study.data(study.main_set), images):
+        lines[0].append(Panel(f"{item['name']}, low light", item["image"]))
+        lines[1].append(Panel("normal light, annotated", item["target"], regions=item["boxes"]))
+    return lines
+
+
+def detections(study: JointStudy, rows: Sequence[Row], images: int) -> list[list[Panel]]:
+    """For each of the first test images with faces, one panel a row, detections ≥ 0.5."""
+    detector = study.task(study.main_set).readers[study.settings.recognizer].cpu()
+    models = [study.load(row, "cpu") for row in rows]
+    return [
+        [_panel(row, model, detector, item) for row, model in zip(rows, models, strict=True)]
+        for item in _with_faces(study.data(study.main_set), images)
+    ]
+
+
+def _panel(row: Row, model: nn.Module, detector: nn.Module, item: dict) -> Panel:
+    given = item["target"] if row.normal_light else item["image"]
+    image = model.enhance(given[None])
+    found = detector.predict(image)[0]
+    sure = found["scores"] >= 0.5
+    return Panel(row.shown, image[0], found["boxes"][sure], found["scores"][sure])
+
+
+def exposures(study: JointStudy, targets: Sequence[float]) -> list[Panel]:
+    """A normal-light photograph darkened by EC-Zero-DCE to each target exposure (Fig. 3.1)."""
+    row = study.darkener_row
+    study.train(row, quiet=True)
+    model = study.load(row, "cpu")
+    photo = _portrait(study.settings.faces.test_size)
+    images = [photo, *(model.enhance(photo[None], exposure=e)[0] for e in targets)]
+    labels = ["normal light", *(f"E = {e:.2f}" for e in targets)]
+    return [
+        Panel(f"{label}, mean {image.mean():.3f}", image)
+        for label, image in zip(labels, images, strict=True)
+    ]
+
+
+def _portrait(size: int) -> Tensor:
+    """A photograph (3, size, size) in [0, 1] of a head and its surroundings."""
+    source = FACES["test"]
+    x0, y0, x1, y1 = source.box
+    x, y, reach = (x0 + x1) / 2, (y0 + y1) / 2, 0.9 * (y1 - y0)
+    box = (x - reach, y - reach, x + reach, y + reach)
+    image = photograph(source.photo).resize((size, size), box=box)
+    return torch.from_numpy(np.asarray(image, dtype=np.float32)).permute(2, 0, 1) / 255
+
+
+def _items(data: Dataset) -> Iterable[dict]:
+    return (data[index] for index in range(len(data)))
+
+
+def _with_faces(data: Dataset, count: int) -> list[dict]:
+    found: list[dict] = []
+    for item in _items(data):
+        if len(found) == count:
+            break
+        if len(item["boxes"]) >= 2:
+            found.append(item)
+    return found

@@ -1,0 +1,474 @@
+"""Paper 2: Zero-DCE++ trained jointly with a frozen face detector.
+
+Wang Jingchao, "Task-Oriented Low Light Enhancement", MSAI master project, Nanyang Technological
+University, 2024.
+
+Rows: the low-light image, gamma, CLAHE, the normal-light image, and Zero-DCE++ by the ratio
+W_up : W_down of its own loss and the detector's: "zero_dce_pp+2:1" with MTCNN's loss,
+"zero_dce_pp+2:1@tinaface" with TinaFace's. Two detectors read every row: MTCNN with its public
+weights, and TinaFace, the thesis's own, either small and trained here on normal-light images, or
+whole with its authors' file.
+
+Differs from the paper: s_up and s_down bring the two losses to one range (see
+losses/task_driven.py); on built-in faces the images are darkened by a physical model, and
+easy/medium/hard go by the height of the face.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from torch import nn
+from torch.utils.data import Dataset
+
+from llie_core.data import collate, face_targets, open_dataset
+from llie_core.data.dark_faces import DarkFaces, NormalLight, exposure_darkener
+from llie_core.data.darkened import CachedDark
+from llie_core.engine.loop import Experiment, Objective, TrainSettings
+from llie_core.engine.reuse import code, content_hash, identity
+from llie_core.engine.settings import Section, free, override
+from llie_core.files import project_root, results_dir
+from llie_core.losses.task_driven import JointLoss, TaskLoss, weights_of_ratio
+from llie_core.losses.zero_reference import darkening_loss, upstream_loss
+from llie_core.names import split_label, unknown
+from llie_core.papers.rows import Released, Row, Trained
+from llie_core.papers.study import Study, StudySettings, TestSet
+from llie_core.recognizers import create_recognizer
+from llie_core.reporting.scores import Score, select, summarise
+from llie_core.tasks.faces import FaceDetection
+
+MODEL, DARKENER, TINAFACE = "zero_dce_pp", "ec_zero_dce", "tinaface"
+RECOGNIZERS = ("mtcnn", TINAFACE)
+RATIOS = ("1:0", "1:1", "3:2", "2:1", "3:1", "2:3", "1:3", "0:1")  # rows of Table 4.2
+ALONE, JOINT = "1:0", "2:1"  # Zero-DCE++ by itself; the thesis's choice
+# The four groups of Table 4.1.
+GROUPS = ("identity", f"{MODEL}+{ALONE}", f"{MODEL}+{JOINT}", "original")
+BASELINES = ("identity", "gamma", "clahe")
+# In normal light, on hard faces; a detector below it, or better in low light, decides no claim.
+LEAST_AP = 0.5
+BUILTIN, WIDER = "builtin-faces", "wider-face"
+PHOTOS, CROWD = "builtin-photos", "builtin-crowd"
+# Of the published schedule: epochs are not stated there; Zero-DCE++'s 100 on 12,880 images.
+PLANNED_STEPS = 322_000
+TRAIN = TrainSettings(
+    steps=120, planned_steps=PLANNED_STEPS, batch_size=4, schedule="cosine", weight_decay=1e-4,
+    grad_clip=0.1,
+)  # fmt: skip
+TRAIN_TINAFACE = TrainSettings(steps=500, lr=3e-3, schedule="cosine", grad_clip=5.0)
+TRAIN_DARKENER = replace(TRAIN, planned_steps=0, batch_size=6, lr=2e-3)
+
+
+@dataclass(frozen=True)
+class FaceSettings(Section):
+    """The images. Sizes in pixels, counts in images; counts and test_size of the built-in set.
+
+    size: of the training crops; missing: "skip" runs on a partial copy of WIDER FACE, of which the
+    records then say so; wider_face: folder of a WIDER FACE copy, whole or in part, as a second
+    test set.
+    """
+
+    size: int = 128
+    train_count: int = 512
+    test_size: int = 256
+    test_count: int = 64
+    missing: str = "error"
+    wider_face: str = free("")
+
+
+@dataclass(frozen=True)
+class MtcnnSettings(Section):
+    """MTCNN. face_windows, image_windows: windows that its loss draws around each face and over
+    each image; threshold: least score at which a detection counts for recall and false positives.
+    """
+
+    face_windows: int = 4
+    image_windows: int = 16
+    threshold: float = 0.9
+
+
+@dataclass(frozen=True)
+class TinaFaceSettings(Section):
+    """TinaFace. backbone: "small", trained here (train; size: of its training images), or
+    "resnet50" with its authors' file (weights); threshold: as MTCNN's.
+    """
+
+    backbone: str = "small"
+    weights: str = free("")
+    size: int = 128
+    threshold: float = 0.5
+    train: TrainSettings = TRAIN_TINAFACE
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.backbone not in ("small", "resnet50"):
+            raise ValueError("backbone: choose small or resnet50")
+
+
+@dataclass(frozen=True)
+class JointSettings(StudySettings):
+    """Settings of the joint training.
+
+    ratios: W_up:W_down of the rows trained, perhaps with @recognizer; recognizer: whose loss trains
+    a row that names no other; readers: which detectors read every row; darkener: the training of
+    EC-Zero-DCE, which darkens WIDER FACE.
+    """
+
+    ratios: tuple[str, ...] = (ALONE, JOINT, "0:1", f"{JOINT}@{TINAFACE}")
+    recognizer: str = "mtcnn"
+    readers: tuple[str, ...] = RECOGNIZERS
+    faces: FaceSettings = FaceSettings()
+    mtcnn: MtcnnSettings = MtcnnSettings()
+    tinaface: TinaFaceSettings = TinaFaceSettings()
+    train: TrainSettings = TRAIN
+    darkener: TrainSettings = TRAIN_DARKENER
+
+    renamed = {
+        "recognizer_steps": "tinaface.train.steps",
+        "recognizer_batch": "tinaface.train.batch_size",
+        "recognizer_lr": "tinaface.train.lr",
+        "recognizer_size": "tinaface.size",
+        "score_threshold": "mtcnn.threshold",
+        **{own: f"train.{own}" for own in vars(TRAIN)},  # not tinaface.train's
+    }
+
+    def __post_init__(self):
+        super().__post_init__()
+        for name in (self.recognizer, *self.readers):
+            if name not in RECOGNIZERS:
+                raise unknown("recognizer", name, RECOGNIZERS)
+        if self.recognizer not in self.readers:
+            raise ValueError(f"readers: {self.recognizer} trains and has to read too")
+        for ratio in self.ratios:
+            check_ratio(ratio)
+
+
+def quick(dataset: str) -> JointSettings:
+    return override(JointSettings(dataset, "quick"), {
+        "faces": {"test_count": 48},
+        "tinaface": {"train": {"steps": 280, "batch_size": 6}},
+    })  # fmt: skip
+
+
+def smoke(dataset: str) -> JointSettings:
+    return override(JointSettings(dataset, "smoke"), {
+        "ratios": (ALONE, JOINT, f"{JOINT}@{TINAFACE}"),
+        "faces": {"size": 64, "train_count": 8, "test_size": 128, "test_count": 6},
+        "tinaface": {"size": 64, "train": {"steps": 2, "batch_size": 2}},
+        "train": {"steps": 4, "batch_size": 2},
+        "darkener": {"steps": 4},
+    })  # fmt: skip
+
+
+def reference(dataset: str) -> JointSettings:
+    return override(JointSettings(dataset, "reference"), {
+        "seeds": (0, 1, 2),
+        "ratios": (ALONE, "3:1", JOINT, "1:1", "0:1", f"{JOINT}@{TINAFACE}"),
+        "faces": {"size": 160, "train_count": 2048, "test_count": 192},
+        "mtcnn": {"face_windows": 8, "image_windows": 48},
+        "tinaface": {"train": {"steps": 700}},
+        "train": {"steps": 400},
+        "darkener": {"steps": 400},
+    })  # fmt: skip
+
+
+def paper(dataset: str) -> JointSettings:
+    return override(JointSettings(dataset, "paper"), {
+        "ratios": RATIOS,
+        "recognizer": TINAFACE,
+        "faces": {"size": 512},
+        "mtcnn": {"face_windows": 8, "image_windows": 48},
+        "tinaface": {"backbone": "resnet50"},
+        "train": {"steps": PLANNED_STEPS, "lr": 1e-4, "schedule": "constant",
+                  "precision": "mixed"},
+        "darkener": {"steps": 20_000},
+        "workers": 8,
+    })  # fmt: skip
+
+
+class JointStudy(Study):
+    title = "Zero-DCE++ trained jointly with a frozen face detector"
+    question = "Does a detector find more faces after joint training than after Zero-DCE++ alone?"
+    datasets = (BUILTIN, WIDER)
+    profiles = {"smoke": smoke, "quick": quick, "reference": reference, "paper": paper}
+    settings: JointSettings
+
+    @classmethod
+    def default_dataset(cls, profile: str) -> str:
+        return WIDER if profile == "paper" else BUILTIN
+
+    def blind_readers(self, scores: Iterable[Score]) -> dict[str, str]:
+        found = select(scores, dataset=self.settings.dataset, metric="ap", subset="hard")
+        blind = {}
+        for reader in dict.fromkeys(score.recognizer for score in found):
+            dark, normal = (
+                summarise(s.value for s in select(found, recognizer=reader, label=label))
+                for label in (GROUPS[0], GROUPS[3])
+            )
+            if normal.mean < LEAST_AP or normal.mean < dark.mean:
+                words = f"AP {normal:.3f} in normal light, {dark:.3f} in low light"
+                blind[reader] = f"{reader} decides nothing: {words}"
+        return blind
+
+    def is_papers_own(self) -> bool:
+        settings = self.settings
+        own_detector = settings.recognizer == TINAFACE and settings.tinaface.backbone == "resnet50"
+        return settings.dataset == WIDER and settings.faces.missing == "error" and own_detector
+
+    # Rows --------------------------------------------------------------------------------------
+
+    def rows(self) -> list[Row]:
+        settings = self.settings
+        joint = [self.joint_row(ratio, seed=0) for ratio in settings.ratios]
+        unique = {row.label: row for row in joint}.values()
+        return [
+            *(Row(model, model) for model in BASELINES),
+            *self.given_rows(),
+            Row("original", "identity", normal_light=True, title="normal light"),
+            *(replace(row, seed=seed) for row in unique for seed in settings.seeds),
+        ]
+
+    def possible_rows(self) -> list[Row]:
+        labels = (*RATIOS, *(f"{ratio}@{name}" for ratio in RATIOS for name in RECOGNIZERS))
+        joint = [self.joint_row(ratio, self.settings.seeds[0]) for ratio in labels]
+        return [*joint, self.darkener_row, self.tinaface_row]
+
+    def main_row(self) -> Row:
+        return self.row(f"{MODEL}+{variant_of(JOINT, self.settings.recognizer)}")
+
+    def joint_row(self, ratio: str, seed: int) -> Row:
+        """Zero-DCE++ at a ratio W_up:W_down, perhaps with @recognizer."""
+        settings = self.settings
+        variant = variant_of(ratio, settings.recognizer)
+        weights, trainer = split_variant(variant)
+        w_up, w_down = weights_of_ratio(weights)
+        read = {
+            "weights": (w_up, w_down),
+            "trainer": trainer if w_down else "",
+            "train": settings.train,
+            "size": settings.faces.size,
+        }
+        needs = []
+        if settings.dataset == WIDER:
+            read["missing"] = settings.faces.missing
+            needs.append(self.darkener_row)
+        else:
+            read["count"] = settings.faces.train_count
+        if w_down and trainer == TINAFACE:
+            needs.append(self.tinaface_row)
+        elif w_down:
+            read["windows"] = self._windows
+        title = _title(weights, trainer if variant != weights else "")
+        trained = Trained(self.joint_experiment, read)
+        return Row(
+            f"{MODEL}+{variant}", MODEL, weights=trained, seed=seed, needs=tuple(needs), title=title
+        )
+
+    @cached_property
+    def darkener_row(self) -> Row:
+        """EC-Zero-DCE, trained to darken, shared by all rows."""
+        read = {"train": self.settings.darkener, "count": self.settings.faces.train_count}
+        trained = Trained(self.darkener_experiment, read)
+        return Row(DARKENER, DARKENER, weights=trained, dataset=PHOTOS)
+
+    @cached_property
+    def tinaface_row(self) -> Row:
+        """TinaFace: small and trained on normal-light images, or whole with its authors' file."""
+        tinaface = self.settings.tinaface
+        options = {"backbone": tinaface.backbone}
+        if tinaface.backbone != "small":
+            return Row(TINAFACE, TINAFACE, options, Released(tinaface.weights), title="TinaFace")
+        trained = Trained(
+            self.tinaface_experiment, {"train": tinaface.train, "size": tinaface.size}
+        )
+        return Row(TINAFACE, TINAFACE, options, trained, dataset=CROWD, title="TinaFace, small")
+
+    # Training ----------------------------------------------------------------------------------
+
+    def check_data(self) -> None:
+        settings = self.settings
+        if settings.dataset == WIDER:
+            open_dataset(WIDER, "train", settings.data, missing=settings.faces.missing)
+        needed = [*self._readers, *(one for row in self.rows() for one in row.needs)]
+        if any(row.weights == Released("") for row in needed):
+            raise ValueError(
+                "tinaface: its authors' checkpoint is needed (setting tinaface: {weights: FILE}), "
+                "or the small one that is trained here (tinaface: {backbone: small})"
+            )
+
+    def joint_experiment(self, row: Row, *needed: nn.Module) -> Experiment:
+        """The joint training; `needed`: the darkener of WIDER FACE, the TinaFace that trains."""
+        assert isinstance(row.weights, Trained)
+        w_up, w_down = row.weights.settings["weights"]
+        trainer = row.weights.settings["trainer"]
+        darkener, *rest = needed if self.settings.dataset == WIDER else (None, *needed)
+        detector = rest[0] if rest else None
+        if trainer and detector is None:
+            detector = create_recognizer(trainer, **self._windows)
+        loss = JointLoss(upstream_loss, detector, face_targets, w_up, w_down)
+        data = self.train_data(darkener)
+        return self._experiment(row, row.build(), loss, data, self.settings.train)
+
+    def darkener_experiment(self, row: Row) -> Experiment:
+        """EC-Zero-DCE on normal-light photographs."""
+        photos = open_dataset(PHOTOS, "train", size=64, count=self.settings.faces.train_count)
+        data, train = NormalLight(photos), self.settings.darkener
+        return self._experiment(row, row.build(), darkening_loss, data, train)
+
+    def tinaface_experiment(self, row: Row) -> Experiment:
+        """The small TinaFace on normal-light faces, each image once."""
+        own, recognizer = self.settings.tinaface, row.build()
+        count = own.train.steps * own.train.batch_size
+        data = open_dataset(CROWD, "train", size=own.size, count=count)
+        loss = TaskLoss(recognizer, face_targets)
+        return self._experiment(row, recognizer, loss, data, own.train)
+
+    def _experiment(
+        self, row: Row, model: nn.Module, loss: Objective, data: Dataset, train: TrainSettings
+    ) -> Experiment:
+        workers = self.settings.workers
+        return Experiment(model, loss, data, collate, train, row.seed, workers=workers)
+
+    @property
+    def _windows(self) -> dict[str, int]:
+        own = self.settings.mtcnn
+        return {"windows_per_face": own.face_windows, "windows_per_image": own.image_windows}
+
+    # Data --------------------------------------------------------------------------------------
+
+    def train_data(self, darkener: nn.Module | None = None) -> Dataset:
+        """Low-light images with faces; crops of WIDER FACE are darkened by `darkener`."""
+        settings, faces = self.settings, self.settings.faces
+        if darkener is None:
+            return open_dataset(BUILTIN, "train", size=faces.size, count=faces.train_count)
+        source = open_dataset(WIDER, "train", settings.data, missing=faces.missing)
+        return DarkFaces(source, exposure_darkener(darkener), faces.size)
+
+    def test_sets(self) -> list[TestSet]:
+        return [self.main_set, *([self.wider_set] if self._second else [])]
+
+    def absent(self) -> dict[str, str]:
+        if self._second or self.settings.dataset == WIDER:
+            return {}
+        return {WIDER: "no folder given (setting faces: {wider_face: FOLDER})"}
+
+    @property
+    def _second(self) -> bool:
+        return bool(self.settings.faces.wider_face) and self.settings.dataset != WIDER
+
+    @cached_property
+    def main_set(self) -> TestSet:
+        """The test images of the set trained on."""
+        faces = self.settings.faces
+        if self.settings.dataset == WIDER:
+            return self._wider(self.settings.data, faces.missing)
+        data = open_dataset(BUILTIN, "test", size=faces.test_size, count=faces.test_count)
+        main = self.settings.recognizer
+        return TestSet(BUILTIN, data, self.face_task, self._readers, "faces", recognizer=main)
+
+    @cached_property
+    def wider_set(self) -> TestSet:
+        """A copy of WIDER FACE, whole or in part, for the rows of the first seed."""
+        root = project_root() / self.settings.faces.wider_face
+        return replace(self._wider(root, "skip"), rows=lambda row: bool(self.first_seed([row])))
+
+    def _wider(self, root, missing: str) -> TestSet:
+        source = open_dataset(WIDER, "val", root, missing=missing)
+
+        def darkened(*models: nn.Module) -> Dataset:
+            """Whole images, darkened once for all rows; the darkener is the last of the models."""
+            dark = DarkFaces(source, exposure_darkener(models[-1]))
+            key = content_hash([identity(dark), code(dark)])
+            return CachedDark(dark, results_dir() / "darkened", key)
+
+        return TestSet(
+            WIDER, darkened, self.official_task, (*self._readers, self.darkener_row), "faces",
+            split="val", recognizer=self.settings.recognizer,
+        )  # fmt: skip
+
+    @property
+    def _readers(self) -> tuple[Row, ...]:
+        return (self.tinaface_row,) if TINAFACE in self.settings.readers else ()
+
+    def face_task(self, *tinaface: nn.Module, official: bool = False) -> FaceDetection:
+        """Every reader, the main one first."""
+        settings = self.settings
+        names = sorted(settings.readers, key=lambda name: name != settings.recognizer)
+        readers = {
+            name: tinaface[0] if name == TINAFACE else create_recognizer(name) for name in names
+        }
+        least = {"mtcnn": settings.mtcnn.threshold, TINAFACE: settings.tinaface.threshold}
+        return FaceDetection(readers, {name: least[name] for name in names}, official)
+
+    def official_task(self, *models: nn.Module) -> FaceDetection:
+        """The same by WIDER FACE's protocol; the last model, the darkener, reads nothing."""
+        return self.face_task(*models[:-1], official=True)
+
+    # Report ------------------------------------------------------------------------------------
+
+    def headline(self, scores: list[Score]) -> str:
+        own = read_by(select(scores, dataset=self.settings.dataset), self.settings.recognizer)
+        parts = []
+        for words, metric, subset in (
+            ("AP on hard faces", "ap", "hard"),
+            ("recall", "recall", "all"),
+            ("false positives an image", "fp_per_image", "all"),
+        ):
+            alone, joint = (
+                summarise(s.value for s in select(own, label=row, metric=metric, subset=subset))
+                for row in GROUPS[1:3]
+            )
+            if alone.seeds and joint.seeds:
+                parts.append(f"{words} {alone:.3f} alone, {joint:.3f} joint")
+        return "Zero-DCE++: " + ("; ".join(parts) or f"{ALONE} and {JOINT} were not both run")
+
+
+# How rows are named ----------------------------------------------------------------------------
+
+
+def split_variant(variant: str) -> tuple[str, str]:
+    """Ratio and the recognizer whose loss trains: "2:1@tinaface", or "2:1" for MTCNN."""
+    ratio, _, trainer = variant.partition("@")
+    return ratio, trainer or RECOGNIZERS[0]
+
+
+def variant_of(ratio: str, recognizer: str) -> str:
+    """The variant of a row: the ratio, and the recognizer where it matters and is not MTCNN.
+
+    recognizer: the one whose loss trains where `ratio` names none.
+    """
+    weights, _, trainer = ratio.partition("@")
+    trainer = trainer or recognizer
+    needed = weights_of_ratio(weights)[1] and trainer != RECOGNIZERS[0]
+    return f"{weights}@{trainer}" if needed else weights
+
+
+def check_ratio(ratio: str) -> None:
+    """ValueError where `ratio` is not W_up:W_down, perhaps with @recognizer."""
+    weights, at, trainer = ratio.partition("@")
+    if at and trainer not in RECOGNIZERS:
+        raise ValueError(f"ratio {ratio!r}: behind @ stands one of {', '.join(RECOGNIZERS)}")
+    weights_of_ratio(weights)
+
+
+def read_by(scores: Iterable[Score], reader: str) -> list[Score]:
+    """The thesis's rows for one detector, which reads what its own loss has trained.
+
+    Rows without a detector's loss are there too; labels have plain ratios, as the tables do.
+    """
+    own = []
+    for score in scores:
+        model, variant = split_label(score.label)
+        ratio, trainer = split_variant(variant)
+        trained = model == MODEL and ratio and weights_of_ratio(ratio)[1]
+        if score.recognizer == reader and (not trained or trainer == reader):
+            own.append(replace(score, label=f"{model}+{ratio}" if ratio else model))
+    return own
+
+
+def _title(ratio: str, trainer: str) -> str:
+    """ "Zero-DCE++ alone (1:0)", "joint training (2:1, TinaFace's loss)"."""
+    w_up, w_down = weights_of_ratio(ratio)
+    if not w_down:
+        return f"Zero-DCE++ alone ({ratio})"
+    inside = f"{ratio}, TinaFace's loss" if trainer else ratio
+    return f"Zero-DCE++ joint ({inside})" if w_up else f"Zero-DCE++, detector's loss ({inside})"

@@ -1,0 +1,347 @@
+"""What the report of paper 5 shows besides what papers 3 to 5 share: findings, Fig. 1, the audit,
+the cost against a full-resolution U-net, and its measured claims."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from llie_core.engine.distributed import default_device
+from llie_core.engine.runs import device_name
+from llie_core.metrics.cost import count_macs, count_parameters, latency
+from llie_core.metrics.memory import peak_memory
+from llie_core.models import create_enhancer
+from llie_core.models.neid import VARIANTS, halve
+from llie_core.names import title_of
+from llie_core.papers.images import (
+    TRUTH,
+    Example,
+    comparison,
+    detailed_region,
+    details,
+    examples,
+    gradient,
+    part,
+)
+from llie_core.papers.neid.study import SEQUENCE, UNET, NeidStudy
+from llie_core.reporting.figures import Panel
+from llie_core.reporting.scores import Score, Summary, select, summarise
+from llie_core.reporting.tables import Counted, Table, audit_table, conditions
+
+FOUR_K = (2160, 3840)
+FULL, LE_ALONE, AT_USE = "U-net at full size", "LE alone", "NEID at use"
+ONCE = {"warm_up": 0, "runs": 1}
+DETAIL_ROWS = ("gamma", "clahe", "lime", "npe", "neid", f"neid+{UNET}")  # of Fig. 9
+FIGURES = {"lime": "6", "npe": "7", "dicm": "8"}
+CAPTIONS = {"1": "quantitative evaluation on LOL", "2": "ablation, PSNR in dB"}
+Verdicts = dict[str, tuple[bool | None, str]]  # name → (holds, evidence) or (None, why not)
+
+# Findings --------------------------------------------------------------------------------------
+
+
+def findings(study: NeidStudy, scores: Sequence[Score]) -> Table:
+    """A sentence a question, from scores of one data set; "not evaluated" where rows are absent."""
+    scores, titles = select(scores, metric="psnr"), study.titles
+    untrained = {s.label: s.value for s in scores if s.weights == "none" and s.label != "identity"}
+    best = max(untrained, key=lambda label: untrained[label])
+    share = _work("", (256, 256)) / _work(UNET, (256, 256))
+    unet, alone, unfused, classical = (
+        _against(scores, label, titles)
+        for label in (f"neid+{UNET}", "neid+LE", "neid+LE + DR", best)
+    )
+    cost = f"NEID needs {share:.2f} of the multiply-adds of the U-net at full size"
+    rows = [
+        ["Is a quarter of the pixels enough?", f"{cost}; {unet}."],
+        ["Does the detail branch help?", f"{alone}; {unfused}."],
+        ["Is it better than methods without training?",
+         f"{classical}, the best of {len(untrained)}."],
+    ]  # fmt: skip
+    note = f"PSNR, mean over seeds. Measured: {conditions(scores)}"
+    return Table("What was found", ["question", "finding"], rows, note)
+
+
+def _psnr(scores: Sequence[Score], label: str) -> Summary:
+    return summarise(s.value for s in select(scores, label=label, metric="psnr"))
+
+
+def _against(scores: Sequence[Score], label: str, titles: Mapping[str, str]) -> str:
+    """NEID's PSNR against another row's, in words."""
+    ours, other = _psnr(scores, "neid"), _psnr(scores, label)
+    title = title_of(label, titles)
+    if not other.seeds:
+        return f"{title}: not evaluated (setting rows)"
+    return f"{ours:.2f} dB against {other:.2f} dB of {title}"
+
+
+# Figures ---------------------------------------------------------------------------------------
+
+
+def teaser(example: Example) -> list[Panel]:
+    """Fig. 1: what is sent, what NEID makes of it, and the part with most detail of each."""
+    output, region = example.outputs["neid"], detailed_region(example)
+    panels = [
+        Panel("(b) low light, half the size", halve(example.dark[None])[0]),
+        Panel("(a) NEID", output, regions=torch.tensor([region])),
+        Panel("(c) detail of (a)", part(output, region)),
+    ]
+    if example.target is not None:
+        panels.append(Panel("the same detail, " + TRUTH, part(example.target, region)))
+    return panels
+
+
+def detail_lines(study: NeidStudy, count: int) -> list[list[Panel]]:
+    """Fig. 9: the part with most detail of some test images, enlarged, by row."""
+    rows = [r for r in study.first_seed() if r.label in DETAIL_ROWS or r.source == "external"]
+    return [details(one) for one in examples(study, rows, count)]
+
+
+def unpaired_lines(study: NeidStudy, count: int = 1) -> dict[str, list[list[Panel]]]:
+    """Figs. 6 to 8: title → `count` images of each set there is, with an enlarged part."""
+    lines = {}
+    for test_set in study.unpaired[0]:
+        found = examples(study, study.first_seed(), count, test_set)
+        name = test_set.name
+        title = f"Fig. {FIGURES[name]}: images of {name.upper()}, and a part of each enlarged"
+        lines[title] = [line for one in found for line in comparison(one)]
+    return lines
+
+
+# Audit and cost --------------------------------------------------------------------------------
+
+
+def audit() -> Table:
+    """Parameters in training and at use, and the work of the rows of Table 2."""
+    networks = []
+    for variant in reversed(VARIANTS):
+        model = create_enhancer("neid", variant=variant)
+        more = {
+            "parameters in training": f"{count_parameters(model):,}",
+            "input": "256×256" if variant == UNET else "128×128",
+        }
+        at_use = model.deploy()
+        macs = count_macs(at_use, (256, 256)).macs
+        networks.append(
+            Counted(variant or "LE + DR + FF", count_parameters(at_use), macs, more=more)
+        )
+    note = (
+        "The paper publishes neither layers nor sizes: these are of our reading. At use the "
+        "decoder and the head of DR are dropped; FF still needs its 1×1 layer."
+    )
+    return audit_table("neid", networks, (256, 256), note)
+
+
+@dataclass(frozen=True)
+class NetworkCost:
+    """Of one image of (H, W): macs and memory (bytes) counted, milliseconds measured or None."""
+
+    title: str
+    size: tuple[int, int]
+    parameters: int
+    macs: int
+    memory: int
+    milliseconds: float | None
+
+
+def costs(
+    networks: Mapping[str, nn.Module], sizes: Sequence[tuple[int, int]], device: str,
+    timed: Sequence[tuple[int, int]] = (),
+) -> list[NetworkCost]:  # fmt: skip
+    """Every network at every size. timed: the sizes at which latency is taken, on `device`."""
+    found = []
+    for size in sizes:
+        for title, model in networks.items():
+            taken = None
+            if size in timed:
+                # A call at 4K is long enough to need neither warm-up nor repetition.
+                often = {"warm_up": 1, "runs": 3} if size[0] * size[1] < 1e6 else ONCE
+                taken = latency(model, size, device, **often, seconds=0).median_ms
+            work, memory = count_macs(model, size).macs, peak_memory(model, size)
+            found.append(NetworkCost(title, size, count_parameters(model), work, memory, taken))
+    return found
+
+
+def cost_table(found: Sequence[NetworkCost], against: str, untimed: str, device: str) -> Table:
+    """A line a network and size; in brackets the ratio to the row `against` at that size.
+
+    untimed: why there is no latency where there is none.
+    """
+    base = {cost.size: cost for cost in found if cost.title == against}
+    rows = []
+    for cost in found:
+        other = base[cost.size]
+        height, width = cost.size
+        time = untimed
+        if cost.milliseconds is not None:
+            time = _ratio(cost.milliseconds, other.milliseconds, 1, ".0f")
+        rows.append([f"{width}×{height}", cost.title,
+                     _ratio(cost.parameters, other.parameters, 1e6, ".2f"),
+                     _ratio(cost.macs, other.macs, 1e9, ".1f"),
+                     _ratio(cost.memory, other.memory, 2**20, ",.0f"), time])  # fmt: skip
+    header = ["image", "network", "parameters, M", "GMAC", "peak memory, MiB", "latency, ms"]
+    note = (
+        f"In brackets: the ratio to {against}. One multiply-add counts 1. Memory: weights and the "
+        "largest set of tensors alive at once, counted in float32; what a library takes besides is "
+        f"left out. Latency: one image, float32, {device_name(device)}."
+    )
+    return Table("Cost against a full-resolution U-net", header, rows, note)
+
+
+def cost_against_unet(study: NeidStudy) -> Table:
+    """The paper's point: half the sides against a U-net that works on all pixels."""
+    return cost_table(_costs(study), FULL, "not run (set time_4k)", default_device())
+
+
+def _ratio(value: float, base: float, unit: float, form: str) -> str:
+    return f"{value / unit:{form}} ({value / base:.2f})"
+
+
+def _costs(study: NeidStudy) -> list[NetworkCost]:
+    device, small = default_device(), study.settings.evaluation.cost_size
+    with_4k = device != "cpu" or study.settings.time_4k
+    return _measured_costs(small, (small, FOUR_K) if with_4k else (small,), device)
+
+
+# Measured once, so that the table and the claims show the same times.
+@lru_cache(maxsize=2)
+def _measured_costs(small: tuple[int, int], timed: tuple, device: str) -> list[NetworkCost]:
+    networks = {
+        FULL: create_enhancer("neid", variant=UNET),
+        LE_ALONE: create_enhancer("neid", variant="LE"),
+        AT_USE: create_enhancer("neid").deploy(),
+    }
+    return costs(networks, (small, FOUR_K), device, timed)
+
+
+def _two(study: NeidStudy, size: tuple[int, int]) -> tuple[NetworkCost, NetworkCost]:
+    """Costs of the U-net and of NEID at one size."""
+    found = {cost.title: cost for cost in _costs(study) if cost.size == size}
+    return found[FULL], found[AT_USE]
+
+
+def _work(variant: str, size: tuple[int, int]) -> int:
+    """Multiply-accumulates of a variant at use."""
+    return count_macs(create_enhancer("neid", variant=variant).deploy(), size).macs
+
+
+# Measured claims -------------------------------------------------------------------------------
+
+
+def measurements(study: NeidStudy, scores: Sequence[Score]) -> Verdicts:
+    """Properties that claims state, measured: name → (holds, evidence) or (None, why not)."""
+    return {
+        "details_at_little_cost": details_at_little_cost(study),
+        "detail_branch_free": detail_branch_free(study),
+        "half_size_cheaper": half_size_cheaper(study, scores),
+        "joint_beats_sequence": _and_psnr(scores, SEQUENCE, True, ""),  # claim 5.09
+        "no_extra_memory": no_extra_memory(study, scores),
+        "brightness_even": brightness_even(study),
+    }
+
+
+def details_at_little_cost(study: NeidStudy) -> tuple[bool | None, str]:
+    """Claim 5.01: over LE alone, details (gradients) come closer to the truth for ≤ 5 % work."""
+    alone, ours = (_work(variant, (400, 600)) for variant in ("LE", ""))
+    words = f"{ours / alone - 1:+.1%} work over LE alone (limit 5 %)"
+    found = _over_test_set(study, ("neid", "neid+LE"), gradient_error)
+    if isinstance(found, str):
+        return None, f"{found}; {words}"
+    ours_error, alone_error = found
+    evidence = f"mean error of gradients {ours_error:.4f} against {alone_error:.4f}; {words}"
+    return bool(ours_error < alone_error and ours <= 1.05 * alone), evidence
+
+
+def detail_branch_free(study: NeidStudy) -> tuple[bool | None, str]:
+    """Claim 5.05: without DR's decoder and head the images are the same, bit for bit."""
+    model, (one,) = study.load(study.row("neid"), "cpu"), examples(study, [], 1)
+    at_use = model.deploy()
+    same = torch.equal(model.enhance(one.dark[None]), at_use.enhance(one.dark[None]))
+    dropped = count_parameters(model) - count_parameters(at_use)
+    left = count_parameters(at_use.detail_layer)
+    evidence = (
+        f"{dropped / 1e6:.2f} M parameters dropped, images {'the same' if same else 'differ'}; "
+        f"what is left of DR is the 1×1 layer that FF reads, {left / 1e6:.2f} M"
+    )
+    return same and dropped > 0, evidence
+
+
+def half_size_cheaper(study: NeidStudy, scores: Sequence[Score]) -> tuple[bool | None, str]:
+    """Claim 5.07: less work and time than the U-net at full size, and no lower PSNR."""
+    height, width = size = study.settings.evaluation.cost_size
+    full, ours = _two(study, size)
+    faster = ours.milliseconds < full.milliseconds and ours.macs < full.macs
+    words = (
+        f"{ours.macs / full.macs:.2f} of the work and "
+        f"{ours.milliseconds / full.milliseconds:.2f} of the time at {width}×{height}"
+    )
+    return _and_psnr(scores, UNET, faster, words)
+
+
+def no_extra_memory(study: NeidStudy, scores: Sequence[Score]) -> tuple[bool | None, str]:
+    """Claim 5.10: no more work and memory than the U-net at full size, and a higher PSNR."""
+    full, ours = _two(study, FOUR_K)
+    within = ours.macs <= full.macs and ours.memory <= full.memory
+    words = (
+        f"{ours.macs / full.macs:.2f} of the work and "
+        f"{ours.memory / full.memory:.2f} of the memory at 4K"
+    )
+    return _and_psnr(scores, UNET, within, words)
+
+
+def brightness_even(study: NeidStudy) -> tuple[bool | None, str]:
+    """Claim 5.12: the error of brightness varies less over the image than the U-net's."""
+    found = _over_test_set(study, ("neid", f"neid+{UNET}"), unevenness)
+    if isinstance(found, str):
+        return None, found
+    ours, full = found
+    evidence = (
+        f"spread of the brightness error over 8×8 parts of an image: {ours:.4f} against "
+        f"{full:.4f} of the U-net at full size"
+    )
+    return bool(ours < full), evidence
+
+
+def _and_psnr(
+    scores: Sequence[Score], variant: str, holds: bool, words: str
+) -> tuple[bool | None, str]:
+    """Whether `holds`, and NEID's PSNR is not below another row's; None without that row."""
+    ours, other = _psnr(scores, "neid"), _psnr(scores, f"neid+{variant}")
+    if not (ours.seeds and other.seeds):
+        return None, "; ".join(filter(None, (_needs(f"neid+{variant}"), words)))
+    quality = f"PSNR {ours:.2f} dB against {other:.2f} dB of {variant}"
+    return holds and ours.mean >= other.mean, "; ".join(filter(None, (quality, words)))
+
+
+def _needs(label: str) -> str:
+    return f"needs the row {label} (setting rows)"
+
+
+def _over_test_set(
+    study: NeidStudy, labels: tuple[str, str], measure: Callable[[Tensor, Tensor], Tensor]
+) -> list[float] | str:
+    """`measure(output, target)`, the mean over the test pairs and seeds, of two rows."""
+    means = []
+    for label in labels:
+        rows = [row for row in study.rows() if row.label == label]
+        if not rows:
+            return _needs(label)
+        values = []
+        for row in rows:
+            model, device = study.load(row), default_device()
+            for item in (study.test_pairs[i] for i in range(len(study.test_pairs))):
+                output = model.enhance(item["image"][None].to(device)).cpu()
+                values.append(measure(output, item["target"][None]).item())
+        means.append(sum(values) / len(values))
+    return means
+
+
+def gradient_error(output: Tensor, target: Tensor) -> Tensor:
+    """Mean difference of the lengths of gradients, images (1, 3, H, W)."""
+    return (gradient(output) - gradient(target)).abs().mean()
+
+
+def unevenness(output: Tensor, target: Tensor) -> Tensor:
+    """Standard deviation of the mean error over 8×8 parts of an image."""
+    return F.adaptive_avg_pool2d((output - target).mean(dim=1, keepdim=True), 8).std()

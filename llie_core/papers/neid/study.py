@@ -1,0 +1,176 @@
+"""Paper 5: NEID, light and detail from half the pixels.
+
+Z. Jiang, C. Liu, Y. Wang, K. Li, A. Men, H. Wang, H. Luo, "Bridge the Vision Gap from Field to
+Command: A Deep Learning Network Enhancing Illumination and Details", 2021.
+
+Rows: the input, gamma, CLAHE; the methods of Table 1 without training; NEID; by name the ablations
+of Table 2, and `SEQUENCE`, which Sec. 2.2 argues against: a U-net that brightens the half-size
+image, then a super-resolution network, trained on normal-light images only.
+"""
+
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+
+from torch import nn
+
+from llie_core.data.wrappers import Augmented, Wrapped
+from llie_core.engine.loop import Experiment, Objective, TrainSettings
+from llie_core.engine.settings import Section, override
+from llie_core.losses.colour import DETAIL_TARGETS, HUES, neid_loss
+from llie_core.models.neid import INITS, NEID, BrightenThenEnlarge
+from llie_core.names import split_label
+from llie_core.papers.paired import (
+    BASELINES,
+    BUILTIN,
+    EvaluationSettings,
+    PairedSettings,
+    PairedStudy,
+    PairSettings,
+)
+from llie_core.papers.rows import Row
+
+CLASSICAL = ("bimef", "crm", "dong", "lime", "mf", "msr", "npe")  # of Table 1
+UNET = "U-net architecture"
+ABLATIONS = (f"neid+{UNET}", "neid+LE", "neid+LE + DR")  # of Table 2
+SEQUENCE = "U-net, then super-resolution"
+TITLES = {UNET: "U-net at full size", "LE": "NEID, LE alone", "LE + DR": "NEID, LE + DR",
+          SEQUENCE: SEQUENCE}  # fmt: skip
+PAIRS, BATCH = 470, 8  # LOL's 485 pairs less the 15 that weights are chosen by
+PLANNED_STEPS = 2000 * PAIRS // BATCH  # 2000 epochs
+MILESTONES = (500 * PAIRS // BATCH, 1000 * PAIRS // BATCH)
+
+
+@dataclass(frozen=True)
+class LossSettings(Section):
+    """Of losses/colour.py.
+
+    delta: of the Huber loss; hue: "printed" or "circular"; detail_target: "image", the full-size
+    low-light crop, or "target", Eq. (3) as printed.
+    """
+
+    delta: float = 0.1
+    hue: str = "printed"
+    detail_target: str = "image"
+
+    def __post_init__(self):
+        super().__post_init__()
+        for name, known in (("hue", HUES), ("detail_target", DETAIL_TARGETS)):
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name}: choose one of {', '.join(known)}")
+
+
+@dataclass(frozen=True)
+class NeidSettings(PairedSettings):
+    """Settings of NEID.
+
+    init: "paper", N(0, 0.02²), or "pytorch", with which short trainings converge (models/neid.py);
+    time_4k: take the latency at 3840×2160 on a CPU too, half a minute a call and 7 GB.
+    """
+
+    rows: tuple[str, ...] = ("neid",)
+    baselines: tuple[str, ...] = (*BASELINES, *CLASSICAL)
+    loss: LossSettings = LossSettings()
+    init: str = "pytorch"
+    time_4k: bool = False
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.init not in INITS:
+            raise ValueError(f"init: choose one of {', '.join(INITS)}")
+
+
+def quick(dataset: str) -> NeidSettings:
+    # The rate stays high for long: under a cosine, so few steps end in a grey plateau.
+    train = TrainSettings(
+        steps=360, planned_steps=PLANNED_STEPS, schedule="step", milestones=(300,),
+        validate_every=60,
+    )  # fmt: skip
+    return NeidSettings(
+        dataset, "quick", pairs=PairSettings(train_count=256), train=train,
+        evaluation=EvaluationSettings(cost_size=(400, 600)),
+    )  # fmt: skip
+
+
+def smoke(dataset: str) -> NeidSettings:
+    return override(quick(dataset), {
+        "profile": "smoke",
+        "baselines": ("identity", "gamma", "clahe", "msr"),
+        "pairs": {"size": 32, "train_count": 8, "val_count": 2, "test_count": 2, "test_size": 48},
+        "train": {"steps": 2, "batch_size": 2, "schedule": "cosine", "milestones": (),
+                  "validate_every": 2},
+        "evaluation": {"cost_size": (64, 96)},
+    })  # fmt: skip
+
+
+def reference(dataset: str) -> NeidSettings:
+    return override(quick(dataset), {
+        "profile": "reference",
+        "pairs": {"size": 96, "val_count": 15},
+        "train": {"steps": 5000, "milestones": (4000, 4700), "validate_every": 500},
+        "evaluation": {"protocols": ()},
+        "time_4k": True,
+    })  # fmt: skip
+
+
+def paper(dataset: str) -> NeidSettings:
+    return override(reference(dataset), {
+        "profile": "paper",
+        "rows": ("neid", *ABLATIONS),
+        "pairs": {"size": 256},
+        "train": {"steps": PLANNED_STEPS, "lr": 1e-4, "milestones": MILESTONES,
+                  "validate_every": 20 * PAIRS // BATCH, "precision": "mixed"},
+        "workers": 8,
+        "init": "paper",
+    })  # fmt: skip
+
+
+class NeidStudy(PairedStudy):
+    title = "NEID: light and detail from half the pixels"
+    question = "Is a quarter of the pixels enough, and does the detail branch help?"
+    profiles = {"smoke": smoke, "quick": quick, "reference": reference, "paper": paper}
+    trained_labels = ("neid", *ABLATIONS, f"neid+{SEQUENCE}")
+    unpaired_sets = ("lime", "npe", "dicm")  # Figs. 6, 7, 8
+    settings: NeidSettings
+
+    @classmethod
+    def default_dataset(cls, profile: str) -> str:
+        return "lol" if profile in ("reference", "paper") else BUILTIN
+
+    def is_papers_own(self) -> bool:
+        return self.settings.dataset == "lol"
+
+    def trained_row(self, label: str, seed: int) -> Row:
+        _, variant = split_label(label)
+        options = {"variant": variant, "init": self.settings.init}
+        trained, title = self.trained(loss=self.settings.loss), TITLES.get(variant, "")
+        if variant != SEQUENCE:
+            return Row(label, "neid", options, trained, seed, title=title)
+        # Super-resolution is what the light branch does, given a bright image.
+        options |= {"variant": "LE"}
+        trained = replace(trained, experiment=self.sequence_experiment)
+        unet = self.trained_row(f"neid+{UNET}", seed)
+        return Row(label, "neid", options, trained, seed, (unet,), sequence, title=title)
+
+    def objective(self, row: Row, *needed: nn.Module) -> Objective:
+        return partial(neid_loss, **asdict(self.settings.loss))
+
+    def sequence_experiment(self, row: Row, _unet: nn.Module) -> Experiment:
+        """The super-resolution network is trained on normal-light images only."""
+        pairs = self.settings.pairs
+        experiment = self.paired_experiment(row)
+        validate = experiment.validate and self.validation(NormalLight(self.val_pairs))
+        data = Augmented(NormalLight(self.train_pairs), pairs.size, pairs.flips)
+        return replace(experiment, data=data, validate=validate)
+
+
+def sequence(enlarge: NEID, brighten: NEID) -> BrightenThenEnlarge:
+    """Both networks as they are used, one after the other."""
+    return BrightenThenEnlarge(brighten, enlarge)
+
+
+class NormalLight(Wrapped):
+    """Normal-light images as input and target."""
+
+    def __getitem__(self, index: int) -> dict:
+        item = self.source[index]
+        return item | {"image": item["target"]}

@@ -1,0 +1,345 @@
+"""What papers 3, 4 and 5 share: an enhancer trained on pairs, evaluated under named protocols.
+
+    pairs ─▶ crops, flipped ─▶ enhancer ─▶ the paper's loss
+    validation pairs, carved from train, choose the weights; the test set is read once
+
+Beside the paper's own network and its ablations stand methods without training, and any other
+program's images from an external folder.
+"""
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import ClassVar, TypeVar
+
+import torch
+from torch import nn
+from torch.utils.data import Dataset
+
+from llie_core.data import collate, dataset_spec, open_dataset
+from llie_core.data.paired import Lol
+from llie_core.data.registry import Absent, locate, open_at
+from llie_core.data.wrappers import Augmented, Cached, Wrapped
+from llie_core.engine.loop import Experiment, Objective, TrainSettings
+from llie_core.engine.settings import Section, free
+from llie_core.files import project_root
+from llie_core.metrics.protocols import load_protocols
+from llie_core.names import title_of, unknown
+from llie_core.papers.rows import Row, Trained
+from llie_core.papers.study import Study, StudySettings, TestSet, enhanced
+from llie_core.reporting.scores import Score, select, summarise
+from llie_core.tasks.quality import MAIN, Cost, ImageQuality, all_protocols
+from llie_core.tasks.validation import ValidationPSNR
+
+QUICK_PROTOCOLS = (*(MAIN[m] for m in ("psnr", "ssim")), "psnr-rgb-float-gtmean-grey-8bit")
+BASELINES = ("identity", "gamma", "clahe")
+BUILTIN = "builtin-photos"
+TRAIN = TrainSettings(schedule="cosine", validate_every=50)
+Opened = TypeVar("Opened")
+
+
+@dataclass(frozen=True)
+class PairSettings(Section):
+    """Training pairs. Sizes in pixels, counts in pairs.
+
+    size: of the training crops; flips: "none", "horizontal" or "all"; scale: range of a random
+    factor on the sides before the crop; train_count, val_count, test_count, test_size: of the
+    built-in pairs (of other sets, val_count pairs are held out of train); val_size: side of the
+    crops by which weights are chosen, 0 for whole images; parts: of LOL, "official" or another
+    split of the loader.
+    """
+
+    size: int = 64
+    flips: str = "all"
+    scale: tuple[float, float] = (1.0, 1.0)
+    train_count: int = 128
+    val_count: int = 8
+    val_size: int = 0
+    test_count: int = 16
+    test_size: int = 128
+    parts: str = "official"
+
+
+@dataclass(frozen=True)
+class EvaluationSettings(Section):
+    """How rows are evaluated.
+
+    protocols: ids of protocols.toml, () for all that images allow; cost_size: (H, W) at which MACs
+    and latency are taken; sets: folder of the paper's other test sets (DICM, LIME, …), each in a
+    folder of its usual name; count: images of each, evenly over it, 0 for all.
+    """
+
+    protocols: tuple[str, ...] = QUICK_PROTOCOLS
+    cost_size: tuple[int, int] = (256, 256)
+    sets: str = free("")
+    count: int = 0
+
+    def __post_init__(self):
+        super().__post_init__()
+        missing = [name for name in self.protocols if name not in load_protocols()]
+        if missing:
+            raise ValueError(f"protocols: {missing[0]!r} is no entry of protocols.toml")
+
+
+@dataclass(frozen=True)
+class PairedSettings(StudySettings):
+    """Settings of a training on pairs.
+
+    rows: trained rows by label; baselines: rows without training.
+    """
+
+    rows: tuple[str, ...] = ()
+    baselines: tuple[str, ...] = BASELINES
+    pairs: PairSettings = PairSettings()
+    train: TrainSettings = TRAIN
+    evaluation: EvaluationSettings = EvaluationSettings()
+
+    renamed = {
+        "models": "rows",
+        "turns": "pairs.flips",
+        "no_reference": "evaluation.sets",
+        "no_reference_count": "evaluation.count",
+        "lol_parts": "pairs.parts",
+    }
+
+
+class PairedStudy(Study):
+    """A paper whose enhancer is trained on pairs.
+
+    trained_labels: of all rows that can be trained, the paper's own network first; headline_labels:
+    the paper's networks, where it has several; stands_for: the data set of the paper's tables whose
+    columns built-in pairs may fill; unpaired_sets: the paper's test sets without ground truth, and
+    their protocols.
+    """
+
+    trained_labels: ClassVar[tuple[str, ...]]
+    headline_labels: ClassVar[tuple[str, ...]] = ()
+
+    datasets: ClassVar[tuple[str, ...]] = (BUILTIN, "lol", "mit-adobe-fivek")
+    stands_for: ClassVar[str] = "lol"
+    unpaired_sets: ClassVar[tuple[str, ...]] = ()
+    unpaired_protocols: ClassVar[tuple[str, ...]] = ("niqe-live", "brisque-live")
+    settings: PairedSettings
+
+    @classmethod
+    def default_dataset(cls, profile: str) -> str:
+        return "lol" if profile in ("reference", "paper") else BUILTIN
+
+    # Rows --------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def trained_row(self, label: str, seed: int) -> Row:
+        """A row that the paper trains, its own network or an ablation."""
+
+    def rows(self) -> list[Row]:
+        settings = self.settings
+        for label in settings.rows:
+            if label not in self.trained_labels:
+                raise unknown("row", label, self.trained_labels)
+        fixed = [Row(model, model) for model in settings.baselines]
+        trained = [
+            self.trained_row(label, seed)
+            for label in self.trained_labels
+            if label in settings.rows
+            for seed in settings.seeds
+        ]
+        return [*fixed, *self.given_rows(), *trained]
+
+    def main_row(self) -> Row:
+        chosen = [label for label in self.trained_labels if label in self.settings.rows]
+        return self.trained_row((chosen or self.trained_labels)[0], self.settings.seeds[0])
+
+    def possible_rows(self) -> list[Row]:
+        return [self.trained_row(label, self.settings.seeds[0]) for label in self.trained_labels]
+
+    # Data --------------------------------------------------------------------------------------
+
+    @cached_property
+    def train_pairs(self) -> Dataset:
+        """The pairs trained on, whole."""
+        return self.open_pairs("train")
+
+    @cached_property
+    def val_pairs(self) -> Dataset:
+        """The pairs, carved from train, that choose the weights."""
+        data, size = self.open_pairs("val"), self.settings.pairs.val_size
+        return Augmented(data, size) if size else data
+
+    @cached_property
+    def test_pairs(self) -> Dataset:
+        """The test pairs."""
+        return self.open_pairs("test")
+
+    def open_pairs(self, split: str) -> Dataset:
+        """One split, as it lies on disk or as it is made; small sets stay in memory."""
+        pairs, name = self.settings.pairs, self.settings.dataset
+        if name == BUILTIN:
+            counts = {"train": pairs.train_count, "val": pairs.val_count, "test": pairs.test_count}
+            size = pairs.size if split == "train" else pairs.test_size
+            return Cached(open_dataset(BUILTIN, split, size=size, count=counts[split]))
+        options = {"protocol": pairs.parts} if name == "lol" else {}
+        data = open_dataset(name, split, self.settings.data, val=pairs.val_count, **options)
+        # LOL's 485 pairs take 0.7 GB; FiveK's 5,000 at full size would not fit.
+        return Cached(data) if name == "lol" else data
+
+    @cached_property
+    def train_data(self) -> Dataset:
+        """Random crops of the training pairs, flipped."""
+        pairs = self.settings.pairs
+        return Augmented(self.train_pairs, pairs.size, pairs.flips, pairs.scale)
+
+    def check_data(self) -> None:
+        if self.settings.dataset != BUILTIN:
+            self.open_pairs("train")
+
+    # Training ----------------------------------------------------------------------------------
+
+    @abstractmethod
+    def objective(self, row: Row, *needed: nn.Module) -> Objective:
+        """The loss of a row; `needed`: the models that it builds on."""
+
+    def trained(self, **settings: object) -> Trained:
+        """A training on the pairs; `settings`: what else than pairs and schedule decides it."""
+        given = {"pairs": self.settings.pairs, "train": self.settings.train, **settings}
+        return Trained(self.paired_experiment, given)
+
+    def paired_experiment(self, row: Row, *needed: nn.Module) -> Experiment:
+        """The training of a row on the pairs."""
+        train = self.settings.train
+        return Experiment(
+            model=row.build(),
+            objective=self.objective(row, *needed),
+            data=self.train_data,
+            collate=collate,
+            settings=train,
+            seed=row.seed,
+            validate=self.validation(self.val_pairs) if train.validate_every else None,
+            workers=self.settings.workers,
+        )
+
+    def validation(self, pairs: Dataset) -> ValidationPSNR:
+        """Mean PSNR over validation pairs."""
+        return ValidationPSNR(pairs, self.batch_size, self.settings.workers)
+
+    @property
+    def batch_size(self) -> int:
+        """Images a batch of the own set; those of a set on disk may differ in size."""
+        return 8 if self.settings.dataset == BUILTIN else 1
+
+    # Test sets ---------------------------------------------------------------------------------
+
+    @property
+    def protocols(self) -> tuple[str, ...]:
+        """The protocols to evaluate under: those asked for, or all that images allow."""
+        return self.settings.evaluation.protocols or all_protocols()
+
+    def test_sets(self) -> list[TestSet]:
+        return [self.main_set, self.cost_set, *self.unpaired[0]]
+
+    @cached_property
+    def main_set(self) -> TestSet:
+        """The test pairs of the set trained on."""
+        task = partial(ImageQuality, self.protocols, self.batch_size)
+        return TestSet(self.settings.dataset, self.test_pairs, task, rows=enhanced)
+
+    @cached_property
+    def cost_set(self) -> TestSet:
+        """Parameters, MACs and latency."""
+        size = self.settings.evaluation.cost_size
+        return TestSet(self.settings.dataset, None, partial(Cost, size), kind="cost",
+                       rows=self.once)  # fmt: skip
+
+    @cached_property
+    def unpaired(self) -> tuple[list[TestSet], dict[str, str]]:
+        """The paper's sets without ground truth that are at hand, and why the others are not."""
+        found, absent = open_each(self.unpaired_sets, self.open_unpaired)
+        task = partial(ImageQuality, self.unpaired_protocols)
+        return [TestSet(name, data, task, rows=enhanced) for name, data in found.items()], absent
+
+    def open_unpaired(self, name: str) -> Dataset:
+        """One set without ground truth; raises Absent."""
+        return open_other(self.settings, name)
+
+    def absent(self) -> dict[str, str]:
+        return self.unpaired[1]
+
+    # Report ------------------------------------------------------------------------------------
+
+    @property
+    def reference_dataset(self) -> str:
+        return self.default_dataset("reference")
+
+    def official_count(self, test_set: TestSet) -> int | None:
+        parts = self.settings.pairs.parts if test_set.name == "lol" else ""
+        return Lol.tests.get(parts, super().official_count(test_set))
+
+    def headline(self, scores: list[Score]) -> str:
+        parts = []
+        for label in (*(self.headline_labels or self.trained_labels[:1]), "gamma", "identity"):
+            own = select(scores, label=label, metric="psnr", dataset=self.settings.dataset)
+            if own:
+                parts.append(f"{title_of(label)} {summarise(s.value for s in own):.2f}")
+        return f"PSNR, dB: {', '.join(parts)}" if parts else "nothing was evaluated"
+
+
+# Other test sets -------------------------------------------------------------------------------
+
+
+def open_each(
+    names: Iterable[str], opener: Callable[[str], Opened]
+) -> tuple[dict[str, Opened], dict[str, str]]:
+    """What `opener` finds, by name, and why it does not find the rest (raises Absent)."""
+    found, absent = {}, {}
+    for name in names:
+        try:
+            found[name] = opener(name)
+        except Absent as error:
+            absent[name] = str(error).removeprefix(f"{name}: ")
+    return found, absent
+
+
+def open_other(settings: PairedSettings, name: str, split: str = "test", **options) -> Dataset:
+    """One of the paper's other sets from the folder `evaluation.sets`; of its test images at most
+    `evaluation.count`.
+
+    The set has to lie in a folder of its usual name; any other, such as the one given, may hold
+    another set. Raises Absent.
+    """
+    spec, root = dataset_spec(name), settings.evaluation.sets
+    if not root:
+        raise Absent("no folder given (setting evaluation.sets)")
+    folder = locate(spec, project_root() / root)
+    if folder is None:
+        raise Absent(f"no folder {spec.folder} in {root}; {spec.where()}")
+    data = open_at(spec, split, folder, **options)
+    return data if split == "train" else at_most(data, settings.evaluation.count)
+
+
+def at_most(data: Dataset, count: int) -> Dataset:
+    """`count` items of a data set, evenly over it; all where there are no more, or for 0."""
+    return Spread(data, count) if 0 < count < len(data) else data
+
+
+class Spread(Wrapped):
+    """`count` items of a data set, evenly over it."""
+
+    def __init__(self, source: Dataset, count: int):
+        super().__init__(source, count=count)
+        self.indices = spread(len(source), count)
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the items."""
+        return [self.source.names[index] for index in self.indices]
+
+    def __getitem__(self, index: int) -> dict:
+        return self.source[self.indices[index]]
+
+
+def spread(length: int, count: int) -> list[int]:
+    """`count` indices, evenly over a set of that length."""
+    return torch.linspace(0, length - 1, min(count, length)).round().long().unique().tolist()

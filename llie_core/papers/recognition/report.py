@@ -1,0 +1,300 @@
+"""What the reports of paper 1 show beside the scores: findings, what is recognized, costs, audit;
+enhancers across recognizers and the measured claims are in claims.py."""
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor
+
+from llie_core.data import dataset_spec
+from llie_core.metrics.cost import count_macs, count_parameters
+from llie_core.models import create_enhancer
+from llie_core.names import title_of
+from llie_core.papers.images import Example, examples
+from llie_core.papers.paired import spread
+from llie_core.papers.recognition.study import DAY, NIGHT, RecognitionStudy, Streets
+from llie_core.recognizers import Recognizer, create_recognizer
+from llie_core.reporting.claims import load_claims
+from llie_core.reporting.figures import Panel
+from llie_core.reporting.published import PublishedValue
+from llie_core.reporting.published import table as published
+from llie_core.reporting.scores import Score, Summary, select, summarise
+from llie_core.reporting.tables import (
+    NOT_RUN,
+    Counted,
+    Table,
+    audit_table,
+    conditions,
+    published_beside_measured,
+)
+from llie_core.synthetic.streets import STREET_PALETTE
+
+# Pairs of joints that a skeleton joins, in ExLPose's order of joints.
+LIMBS = (
+    (12, 13), (13, 0), (13, 1), (0, 2), (2, 4), (1, 3), (3, 5), (0, 6), (1, 7), (6, 7), (6, 8),
+    (8, 10), (7, 9), (9, 11),
+)  # fmt: skip
+CAPTIONS = {
+    "1": "pose AP by darkness",
+    "2": "cost with the pose model, 256×192",
+    "3": "segmentation",
+    "4": "cost with DeepLabV3+, 1024×512",
+    "5": "ablation, segmentation",
+}
+OF_TASK = {"segmentation": ("3", "4", "5"), "pose": ("1", "2")}  # tables
+COSTS = {"segmentation": "4", "pose": "2"}
+SHOWN = ("identity", "zero_dce", "ialm", "gem_pam")  # rows of Figs. 2 and 3
+# CamVid's 11 classes in the colours of the Cityscapes classes that they correspond to.
+CAMVID_COLOURS = (10, 2, 5, 0, 1, 8, 7, 4, 13, 11, 18)
+
+# Findings and tables ---------------------------------------------------------------------------
+
+
+def findings(study: RecognitionStudy, scores: Sequence[Score]) -> Table:
+    """A sentence a question, from scores of one data set; "not run" where a row is absent."""
+    low, ours, zero_dce, ialm, gem, pam = (
+        _words(row_summary(study, scores, label))
+        for label in (
+            "identity", "gem_pam", "zero_dce", "ialm", "gem_pam+w/o PAM", "gem_pam+w/o GEM"
+        )
+    )  # fmt: skip
+    day = _words(by_day(study, scores))
+    rows = [
+        ["Does the recognizer find more behind GEM+PAM?", f"{low} without it, {ours} with it."],
+        ["More than behind enhancement for the human eye, or IALM?",
+         f"Zero-DCE {zero_dce}, IALM {ialm}."],
+        ["Do both modules contribute?", f"Without PAM {gem}, without GEM {pam}, both {ours}."],
+        ["What does low light cost it?", f"{day} in normal light, {low} in low light."],
+    ]  # fmt: skip
+    own = select(scores, metric=study.downstream.metric)
+    used = [s for s in own if s.subset in (study.downstream.whole, DAY)]
+    note = f"{study.downstream.title}, mean over seeds. Measured: {conditions(used)}"
+    return Table("What was found", ["question", "finding"], rows, note)
+
+
+def row_summary(study: RecognitionStudy, scores: Iterable[Score], label: str) -> Summary:
+    """A row's number of the task over seeds, on the whole test set in low light."""
+    own = study.downstream
+    found = select(scores, label=label, metric=own.metric, subset=own.whole)
+    return summarise(s.value for s in found)
+
+
+def by_day(study: RecognitionStudy, scores: Iterable[Score]) -> Summary:
+    """The recognizer's number on normal-light images, where nothing is enhanced."""
+    found = select(scores, metric=study.downstream.metric, subset=DAY)
+    return summarise(s.value for s in found)
+
+
+def _words(found: Summary) -> str:
+    return f"{found:.3f}" if found.seeds else NOT_RUN
+
+
+def columns(study: RecognitionStudy) -> list[tuple[str, str]]:
+    """(metric, subset) of the score table."""
+    metric = study.downstream.metric
+    subsets = {"miou": (DAY, "all"), "ap": (DAY, "LL-A", "LL-N", "LL-H", "LL-E")}[metric]
+    return [*((metric, subset) for subset in subsets), ("brightness", "all"), ("psnr", "all")]
+
+
+def printed(study: RecognitionStudy) -> list[PublishedValue]:
+    """The cells of the paper's tables of this task."""
+    return [cell for number in OF_TASK[study.downstream.kind] for cell in _cells(number)]
+
+
+def _cells(number: str, metric: str = "") -> list[PublishedValue]:
+    return [c for c in published("recognition", number) if metric in ("", c.metric)]
+
+
+def paper_tables(study: RecognitionStudy, scores: Sequence[Score]) -> list[Table]:
+    """The paper's tables of this task, published beside measured."""
+    return [
+        published_beside_measured(
+            "recognition", number, scores, f"Table {number}: {CAPTIONS[number]}", decimals=1
+        )
+        for number in OF_TASK[study.downstream.kind]
+    ]
+
+
+def recognizer_table(study: RecognitionStudy, scores: Sequence[Score]) -> Table:
+    """The frozen recognizer in normal light and in low light, before any enhancement."""
+    metric, row = study.downstream.title, study.recognizer_row
+    day, low = by_day(study, scores), row_summary(study, scores, "identity")
+    lost = f"{1 - low.mean / day.mean:.0%}" if day.seeds and low.seeds and day.mean else "–"
+    cells = [_words(day), _words(low)]
+    header = ["recognizer", f"{metric}, normal light", f"{metric}, low light", "lost"]
+    stamp = study.run(row).read_stamp()
+    note = f"Trained here, {stamp['steps_done']} steps; frozen for every row."
+    return Table("The recognizer that every row uses", header, [[row.shown, *cells, lost]], note)
+
+
+def class_table(study: RecognitionStudy, scores: Sequence[Score]) -> Table:
+    """IoU of every class, a row a class, a column a method; mean over seeds. Pose has none."""
+    if not isinstance(study.downstream, Streets):
+        return Table("IoU of every class", ["class", "IoU"], [], "Pose has no classes.")
+    found = select(scores, metric="iou")
+    labels = list(dict.fromkeys(score.label for score in found))
+    rows = []
+    for name in study.downstream.classes:
+        values = [summarise(s.value for s in select(found, label=x, subset=name)) for x in labels]
+        rows.append([name, *(f"{v:.3f}" if v.seeds else "–" for v in values)])
+    header = ["class", *(title_of(label, study.titles) for label in labels)]
+    profiles = ", ".join(dict.fromkeys(score.profile for score in found))
+    return Table("IoU of every class in low light", header, rows, f"Measured: profile {profiles}.")
+
+
+def subset_table(study: RecognitionStudy) -> Table:
+    """Images and brightness of the test set, by subset where there are any; one at a time."""
+    data, sums = study.images("test", NIGHT), {"": [0, 0.0]}
+    for index in range(len(data)):
+        item = data[index]
+        for subset in {"", item.get("subset", "")}:
+            found = sums.setdefault(subset, [0, 0.0])
+            found[0] += 1
+            found[1] += item["image"].mean().item()
+    rows = []
+    for subset, (count, total) in sorted(sums.items()):
+        mean = total / count
+        rows.append([subset or "all", str(count), f"{mean:.4f}", f"{255 * mean:.1f}"])
+    header = ["subset", "items", "mean intensity", "of 255"]
+    name = study.settings.dataset
+    return Table(f"Test set of {name}", header, rows, dataset_spec(name).note)
+
+
+def cost_table(study: RecognitionStudy, scores: Sequence[Score]) -> Table:
+    """Latency of enhancer and recognizer together, as a ratio to the recognizer's own."""
+    number = COSTS[study.downstream.kind]
+    paper = {cell.label: cell.value for cell in _cells(number, "latency") if cell.value}
+    latency = {s.label: s.value for s in select(scores, metric="latency")}
+    parameters = {s.label: s.value for s in select(scores, metric="parameters")}
+    rows = []
+    for label, value in latency.items():
+        ratio = f"{paper[label] / paper['identity']:.2f}" if label in paper else "–"
+        rows.append([title_of(label, study.titles), f"{parameters[label] / 1e6:.2f}",
+                     f"{value:.1f}", ratio, f"{value / latency['identity']:.2f}"])  # fmt: skip
+    header = ["before the recognizer", "parameters, M", "latency here, ms",
+              "ratio to the recognizer alone, published", "ratio here"]  # fmt: skip
+    height, width = study.settings.evaluation.cost_size
+    device = select(scores, metric="latency")[0].device
+    note = f"{width}×{height}, batch 1, float32, {device}. Published: RTX 3060, Table {number}."
+    return Table("Cost: each enhancer with its recognizer", header, rows, note)
+
+
+def audit(study: RecognitionStudy) -> Table:
+    """Parameters and work of the enhancers and of the recognizers, against what is published."""
+    size = study.settings.evaluation.cost_size
+    (sentence,) = (c for c in load_claims("recognition") if c.id == "1.07")
+    size_in_text = f"{sentence.check['values']['all']} M (in the text)"
+    networks = []
+    for label, options, words in (
+        ("gem_pam", {}, size_in_text),
+        ("gem_pam+w/o PAM", {"modules": "gem"}, ""),
+        ("gem_pam+w/o GEM", {"modules": "pam"}, ""),
+        ("ialm", {}, _enhancer_size("ialm")),
+        ("zero_dce", {}, _enhancer_size("zero_dce")),
+    ):
+        model = create_enhancer(label.partition("+")[0], **options)
+        macs = count_macs(model, size).macs
+        more = {"parameters": words} if words else {}
+        networks.append(Counted(title_of(label), count_parameters(model), macs, published=more))
+    recognizers = {
+        "4": ("deeplabv3plus", create_recognizer("deeplabv3plus")),
+        "2": ("cpn", create_recognizer("cpn", backbone="resnet50")),
+    }
+    for number, (name, recognizer) in recognizers.items():
+        words = f"{_parameters(number, 'identity').printed} M"
+        count = count_parameters(recognizer)
+        networks.append(Counted(title_of(name), count, published={"parameters": words}))
+    note = (
+        "The paper's DeepLabV3+ has a dense atrous pyramid (5,225,203 parameters with MobileNetV2 "
+        "less its last layer); the library's, used here, a separable one. The paper has no table "
+        "of GEM+PAM's layers: ours is a reading that comes to the same number."
+    )
+    return audit_table("recognition", networks, size, note)
+
+
+def _parameters(number: str, label: str) -> PublishedValue:
+    return next(cell for cell in _cells(number, "parameters") if cell.label == label)
+
+
+def _enhancer_size(label: str) -> str:
+    """What Table 4, which counts the recognizer too, leaves for an enhancer."""
+    both, alone = _parameters("4", label), _parameters("4", "identity")
+    left = float(both.printed) - float(alone.printed)
+    return f"{left:.1f} M ({both.printed} − {alone.printed})"
+
+
+# Figures ---------------------------------------------------------------------------------------
+
+
+def logs(study: RecognitionStudy) -> dict[str, list[dict[str, float]]]:
+    """Title → training log, of the recognizer and the rows of the first seed."""
+    row = study.recognizer_row
+    return {row.shown: study.run(row).read_log(), **study.logs()}
+
+
+def contact_sheet(study: RecognitionStudy, scenes: int) -> list[list[Panel]]:
+    """Test images, a scene a line: normal light where it is known, low light, labels."""
+    return [_scene(study, item) for item in test_items(study, scenes)]
+
+
+def _scene(study: RecognitionStudy, item: dict) -> list[Panel]:
+    line = [Panel("low light", item["image"])]
+    if "mask" in item:
+        line.append(Panel("labels", coloured(item["mask"], study.settings.dataset)))
+        return [Panel("normal light", item["target"]), *line] if "target" in item else line
+    return [_annotated("normal light, joints", item), *line]
+
+
+def _annotated(title: str, item: dict) -> Panel:
+    """A person in normal light with the annotated joints."""
+    return Panel(title, item["target"], joints=item["joints"][None], limbs=LIMBS)
+
+
+def test_items(study: RecognitionStudy, count: int) -> list[dict]:
+    """`count` items, evenly over the low-light test set."""
+    data = study.images("test", NIGHT)
+    return [data[index] for index in spread(len(data), count)]
+
+
+def predictions(study: RecognitionStudy, count: int) -> list[list[Panel]]:
+    """Figs. 2 and 3: `count` test images as the rows give them, with what is recognized."""
+    rows = [
+        r for r in study.first_seed() if r.label in SHOWN or r.source in ("external", "released")
+    ]
+    recognizer, lines = study.recognizer(), []
+    segmented = isinstance(study.downstream, Streets)
+    for example, item in zip(examples(study, rows, count), test_items(study, count), strict=True):
+        if segmented:
+            lines += _segmented(study, recognizer, example, item)
+        else:
+            posed = [_skeleton(t, x, recognizer) for t, x in example.shown().items()]
+            lines.append([*posed, _annotated("annotated", item)])
+    return lines
+
+
+def _segmented(
+    study: RecognitionStudy, recognizer: Recognizer, example: Example, item: dict
+) -> list[list[Panel]]:
+    """A line of enhanced images, and below it one of what is recognized in them."""
+    dataset, shown = study.settings.dataset, example.shown()
+    enhanced = [Panel(title, image) for title, image in shown.items()]
+    found = [
+        Panel("recognized", coloured(recognizer.predict(image[None])[0], dataset))
+        for image in shown.values()
+    ]
+    light = "low light" if example.target is None else "normal light"
+    last = Panel(light, example.dark if example.target is None else example.target)
+    return [[*enhanced, Panel("annotated", coloured(item["mask"], dataset))], [*found, last]]
+
+
+def _skeleton(title: str, image: Tensor, recognizer: Recognizer) -> Panel:
+    return Panel(title, image, joints=recognizer.predict(image[None])["joints"], limbs=LIMBS)
+
+
+def coloured(mask: Tensor, dataset: str) -> Tensor:
+    """Class ids (H, W) as an image (3, H, W) in Cityscapes' colours; 255 is black."""
+    palette = torch.tensor(STREET_PALETTE, dtype=torch.float32) / 255
+    if dataset == "camvid":
+        palette = palette[list(CAMVID_COLOURS)]
+    palette = torch.cat([palette, torch.zeros(1, 3)])
+    return palette[mask.clamp(max=len(palette) - 1)].permute(2, 0, 1)

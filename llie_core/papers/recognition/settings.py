@@ -1,0 +1,178 @@
+"""Settings of paper 1 and its profiles, a start for each data set."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from llie_core.engine.loop import TrainSettings
+from llie_core.engine.settings import Section, free, override
+from llie_core.names import unknown
+from llie_core.papers.study import StudySettings
+
+# Trained by the recognizer's loss: label → options of the model.
+BY_RECOGNIZER = {
+    "ialm": {},
+    "gem_pam+w/o PAM": {"modules": "gem"},
+    "gem_pam+w/o GEM": {"modules": "pam"},
+    "gem_pam": {"modules": "both"},
+}
+TRAINED = ("zero_dce", *BY_RECOGNIZER)
+# The paper prints no number of epochs: 50 of NightCity are taken. Zero-DCE: 200 of it.
+PLANNED_STEPS, ZERO_DCE_STEPS = 18_750, 75_000
+
+BY_ITS_LOSS = TrainSettings(steps=60, lr=5e-4, planned_steps=PLANNED_STEPS)
+FOR_VISION = TrainSettings(steps=60, weight_decay=1e-4, grad_clip=0.1, planned_steps=ZERO_DCE_STEPS)
+OF_RECOGNIZER = TrainSettings(steps=180, schedule="cosine")
+
+
+def _check_size(name: str, size: tuple[int, int]) -> None:
+    if min(size) < 32:
+        raise ValueError(f"{name}: give (height, width), each at least 32 pixels, not {size}")
+
+
+@dataclass(frozen=True)
+class SceneSettings(Section):
+    """Images. Sizes as (H, W) in pixels, at least 32.
+
+    size: to which images are brought (ExLPose's crops have the size of its loader); train_count:
+    scenes of the built-in training sets; day_data: folder of Cityscapes, where the recognizer of
+    NightCity is trained ("": below `data`); scale_input: pose images come with each channel scaled
+    to a mean of 0.4 (Lee et al.'s low-light input), off because the gain is GEM's task; missing:
+    "skip" reads a partial copy of ExLPose, of which the records then say so.
+    """
+
+    size: tuple[int, int] = (64, 128)
+    train_count: int = 192
+    day_data: str = free("")
+    scale_input: bool = False
+    missing: str = "error"
+
+    def __post_init__(self):
+        super().__post_init__()
+        _check_size("size", self.size)
+
+
+@dataclass(frozen=True)
+class RecognizerSettings(Section):
+    """The frozen recognizer: model and backbone, as the registry has them, and its training."""
+
+    model: str = "deeplabv3plus"
+    backbone: str = "mobilenet_v2"
+    train: TrainSettings = OF_RECOGNIZER
+
+
+@dataclass(frozen=True)
+class EvaluationSettings(Section):
+    """test_count: scenes of the built-in test sets; cost_size: (H, W), the paper's, at which
+    parameters and latency are taken."""
+
+    test_count: int = 32
+    cost_size: tuple[int, int] = (512, 1024)
+
+    def __post_init__(self):
+        super().__post_init__()
+        _check_size("cost_size", self.cost_size)
+
+
+@dataclass(frozen=True)
+class RecognitionSettings(StudySettings):
+    """Settings of paper 1.
+
+    rows: trained rows by label (one that `released` names is the authors' instead); train: by the
+    recognizer's loss; zero_dce: by its own losses.
+    """
+
+    rows: tuple[str, ...] = TRAINED
+    train: TrainSettings = BY_ITS_LOSS
+    zero_dce: TrainSettings = FOR_VISION
+    recognizer: RecognizerSettings = RecognizerSettings()
+    scenes: SceneSettings = SceneSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
+
+    renamed = {
+        "models": "rows",
+        "recognizer_steps": "recognizer.train.steps",
+        "recognizer_batch": "recognizer.train.batch_size",
+        "recognizer_lr": "recognizer.train.lr",
+    }
+
+    def __post_init__(self):
+        super().__post_init__()
+        for label in self.rows or ("",):
+            if label not in TRAINED:
+                raise unknown("row", label, TRAINED)
+
+
+# Profiles --------------------------------------------------------------------------------------
+
+PAPERS_OWN = ("nightcity", "exlpose")
+POSE = {
+    "scenes": {"size": (128, 96), "train_count": 96},
+    "recognizer": {"model": "cpn", "backbone": "tiny", "train": {"steps": 160, "lr": 5e-3}},
+    "train": {"steps": 45},
+    "evaluation": {"test_count": 24, "cost_size": (256, 192)},
+}
+BY_DATASET: dict[str, dict] = {
+    "builtin-streets": {},
+    "camvid": {"scenes": {"size": (96, 128)}},
+    "nightcity": {"scenes": {"size": (512, 1024)}},
+    "builtin-streets-pose": POSE,
+    "exlpose": POSE,
+}
+# What the longer runs on two cores change.
+REFERENCE: dict[str, dict] = {
+    "builtin-streets": {
+        "scenes": {"size": (96, 192), "train_count": 384}, "evaluation": {"test_count": 64},
+        "train": {"steps": 100}, "zero_dce": {"steps": 80}, "recognizer": {"train": {"steps": 500}},
+    },
+    "camvid": {
+        "scenes": {"size": (176, 240)}, "train": {"steps": 240}, "zero_dce": {"steps": 160},
+        "recognizer": {"train": {"steps": 1000}},
+    },
+    "builtin-streets-pose": {
+        "scenes": {"train_count": 512}, "evaluation": {"test_count": 128}, "train": {"steps": 160},
+        "zero_dce": {"steps": 160}, "recognizer": {"train": {"steps": 1000}},
+    },
+}  # fmt: skip
+
+
+def _start(dataset: str, profile: str) -> RecognitionSettings:
+    """What every profile of a data set starts from."""
+    known = ("paper",) if dataset in PAPERS_OWN else ("smoke", "quick", "reference")
+    if profile not in known:
+        raise unknown(f"profile of {dataset}", profile, known)
+    return override(RecognitionSettings(dataset, profile), BY_DATASET[dataset])
+
+
+def smoke(dataset: str) -> RecognitionSettings:
+    few = {"steps": 2, "batch_size": 4}
+    cost_size = (64, 96) if BY_DATASET[dataset] is POSE else (64, 128)
+    changes: dict[str, Any] = {
+        "rows": ("zero_dce", "gem_pam"), "train": few, "zero_dce": few,
+        "recognizer": {"train": {"steps": 4, "batch_size": 4}},
+        "scenes": {"train_count": 16}, "evaluation": {"test_count": 4, "cost_size": cost_size},
+    }  # fmt: skip
+    if dataset == "camvid":
+        changes["scenes"] = {"size": (64, 96)}
+    return override(_start(dataset, "smoke"), changes)
+
+
+def quick(dataset: str) -> RecognitionSettings:
+    return _start(dataset, "quick")
+
+
+def reference(dataset: str) -> RecognitionSettings:
+    start = _start(dataset, "reference")
+    return override(start, {"seeds": (0, 1, 2), **REFERENCE[dataset]})
+
+
+def paper(dataset: str) -> RecognitionSettings:
+    changes: dict[str, Any] = {
+        "train": {"steps": PLANNED_STEPS, "precision": "mixed"},
+        "zero_dce": {"steps": ZERO_DCE_STEPS, "lr": 1e-4, "precision": "mixed"},
+        "recognizer": {"train": {"steps": 60_000}},
+        "workers": 8,
+    }
+    if dataset == "exlpose":
+        changes["recognizer"]["backbone"] = "resnet50"
+        changes["scenes"] = {"size": (256, 192)}
+    return override(_start(dataset, "paper"), changes)

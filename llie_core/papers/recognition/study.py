@@ -1,0 +1,325 @@
+"""Paper 1: GEM+PAM, trained by the loss of a frozen recognizer.
+
+S. Ono, Y. Ogino, T. Toizumi, A. Ito, M. Tsukada, "Recognition-Oriented Low-Light Image Enhancement
+based on Global and Pixelwise Optimization".
+
+Two downstream tasks, a report each: segmentation (builtin-streets, camvid, nightcity) and pose
+(builtin-streets-pose, exlpose). Every row is an enhancer before the same frozen recognizer:
+
+    identity, gamma, clahe     nothing learned
+    an external folder         LLFlow, as the paper has it, or any other program's images
+    original                   the normal-light image of the same scene, where there is one
+    zero_dce                   trained for human vision, by its own losses on low-light images
+    ialm, gem_pam, and its     trained by the recognizer's loss
+    variants w/o PAM, w/o GEM
+
+The recognizer is trained once, on normal-light images (pose: on both lights), and shared.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import ClassVar, cast
+
+from torch import nn
+from torch.utils.data import Dataset
+
+from llie_core.data import collate, mask_targets, open_dataset, pose_targets
+from llie_core.data.camvid import CAMVID_CLASSES
+from llie_core.data.segmentation import CITYSCAPES_CLASSES
+from llie_core.data.wrappers import Augmented, Cached, MeanScaled, Resized
+from llie_core.engine.loop import Experiment, Objective, TrainSettings
+from llie_core.losses.task_driven import BothLights, TaskLoss
+from llie_core.losses.zero_reference import zero_dce_loss
+from llie_core.names import split_label, title_of
+from llie_core.papers.recognition.settings import (
+    BY_DATASET,
+    BY_RECOGNIZER,
+    PAPERS_OWN,
+    POSE,
+    TRAINED,
+    RecognitionSettings,
+    paper,
+    quick,
+    reference,
+    smoke,
+)
+from llie_core.papers.rows import Released, Row, Trained
+from llie_core.papers.study import Study, TestSet
+from llie_core.recognizers import Recognizer
+from llie_core.reporting.scores import Score, select, summarise
+from llie_core.tasks.base import Task
+from llie_core.tasks.pose import ALL, Pose
+from llie_core.tasks.quality import Cost
+from llie_core.tasks.segmentation import Segmentation
+
+BASELINES = ("identity", "gamma", "clahe")
+NORMAL_LIGHT = Row("original", "identity", normal_light=True, title="normal light")
+DAY, NIGHT = "day", "night"  # the two lights; NIGHT stands for any low light
+
+
+# The downstream tasks --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Downstream(ABC):
+    """What the two tasks differ in.
+
+    metric: the number that the paper's tables print, shown as `title`; whole: its subset on all of
+    a test set;
+    least: of it in normal light, below which the recognizer is near chance and decides no claim;
+    learns_in: light of the recognizer's training images; flips: augmentation of training images;
+    targets: batch → the recognizer's targets; objective: recognizer, targets → its own objective.
+    """
+
+    settings: RecognitionSettings
+
+    kind: ClassVar[str]
+    metric: ClassVar[str]
+    title: ClassVar[str]
+    whole: ClassVar[str]
+    least: ClassVar[float]
+    learns_in: ClassVar[str]
+    flips: ClassVar[str]
+    targets: ClassVar[Callable]
+    objective: ClassVar[type[TaskLoss]]
+
+    @abstractmethod
+    def options(self) -> dict:
+        """Arguments of the recognizer's constructor."""
+
+    @abstractmethod
+    def open(self, split: str, light: str) -> Dataset:
+        """The images of a split in a light, as they are evaluated."""
+
+    @abstractmethod
+    def task(self, recognizer: Recognizer, light: str = NIGHT) -> Task:
+        """What is measured on images of a light; by DAY only the metric of the whole set."""
+
+    def drawn(self, split: str, light: str) -> Dataset:
+        """The built-in images."""
+        settings = self.settings
+        train, test = settings.scenes.train_count, settings.evaluation.test_count
+        return open_dataset(
+            settings.dataset, split, size=settings.scenes.size, light=light,
+            count=train if split == "train" else test,
+        )  # fmt: skip
+
+
+class Streets(Downstream):
+    """Segmentation: the recognizer learns by day (Cityscapes) and reads at night (NightCity)."""
+
+    kind, metric, title, whole = "segmentation", "miou", "mIoU", "all"
+    least, learns_in, flips = 0.1, DAY, "horizontal"
+    targets, objective = staticmethod(mask_targets), TaskLoss
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes, by id."""
+        return CAMVID_CLASSES if self.settings.dataset == "camvid" else CITYSCAPES_CLASSES
+
+    def options(self) -> dict:
+        return {"classes": len(self.classes), "encoder": self.settings.recognizer.backbone}
+
+    def open(self, split: str, light: str) -> Dataset:
+        name, root, scenes = self.settings.dataset, self.settings.data, self.settings.scenes
+        if name == "builtin-streets":
+            return Cached(self.drawn(split, light))
+        if name == "camvid":
+            data = open_dataset(name, split, root, subset=DAY if light == DAY else "dusk")
+            return Cached(Resized(data, scenes.size, quantised=True))
+        if light == DAY:
+            name, root = "cityscapes", scenes.day_data or root
+        official = "val" if split == "test" else split
+        return Resized(open_dataset(name, official, root), scenes.size)
+
+    def task(self, recognizer: Recognizer, light: str = NIGHT) -> Task:
+        return Segmentation(recognizer, self.classes, parts=light != DAY)
+
+
+class Persons(Downstream):
+    """Pose of single persons (ExLPose): the recognizer learns in both lights."""
+
+    kind, metric, title, whole = "pose", "ap", "AP", ALL
+    least, learns_in, flips = 0.2, NIGHT, "none"
+    targets, objective = staticmethod(pose_targets), BothLights
+
+    def options(self) -> dict:
+        return {"joints": 14, "backbone": self.settings.recognizer.backbone}
+
+    def open(self, split: str, light: str) -> Dataset:
+        name, root, scenes = self.settings.dataset, self.settings.data, self.settings.scenes
+        if name == "exlpose":
+            lit = {"light": "well"} if light == DAY else {"light": "low", "paired": True}
+            data = open_dataset(name, split, root, missing=scenes.missing, **lit)
+        else:  # crops are resized, so they are rounded before they are held as 8 bits
+            data = Cached(Resized(self.drawn(split, light), scenes.size, quantised=True))
+        return MeanScaled(data) if scenes.scale_input and light != DAY else data
+
+    def task(self, recognizer: Recognizer, light: str = NIGHT) -> Task:
+        by_day = light == DAY
+        return Pose(recognizer, "well" if by_day else "low", parts=not by_day)
+
+
+# The study -------------------------------------------------------------------------------------
+
+
+class RecognitionStudy(Study):
+    title = "GEM+PAM, trained by the loss of a frozen recognizer"
+    question = "Does a frozen recognizer find more behind an enhancer trained by its own loss?"
+    datasets = tuple(BY_DATASET)
+    profiles = {"smoke": smoke, "quick": quick, "reference": reference, "paper": paper}
+    settings: RecognitionSettings
+
+    @classmethod
+    def default_dataset(cls, profile: str) -> str:
+        return "nightcity" if profile == "paper" else "builtin-streets"
+
+    @classmethod
+    def default_datasets(cls, profile: str) -> tuple[str, ...]:
+        return PAPERS_OWN if profile == "paper" else super().default_datasets(profile)
+
+    def is_papers_own(self) -> bool:
+        # The paper's recognizers are pretrained ones.
+        given = isinstance(self.recognizer_row.weights, Released)
+        return self.settings.dataset in PAPERS_OWN and given
+
+    def blind_readers(self, scores: Iterable[Score]) -> dict[str, str]:
+        own = self.downstream
+        found = select(scores, metric=own.metric, subset=DAY)
+        day = summarise(score.value for score in found)
+        why = f"near chance: {own.title} {day:.3f} in normal light, less than {own.least:g}"
+        return {score.recognizer: why for score in found} if day.mean < own.least else {}
+
+    @cached_property
+    def downstream(self) -> Downstream:
+        """Segmentation or pose, as the data set has it."""
+        pose = BY_DATASET[self.settings.dataset] is POSE
+        return Persons(self.settings) if pose else Streets(self.settings)
+
+    # Rows --------------------------------------------------------------------------------------
+
+    def rows(self) -> list[Row]:
+        settings = self.settings
+        fixed = [*(Row(model, model) for model in BASELINES), *self.given_rows()]
+        if settings.dataset.startswith("builtin"):
+            fixed.append(NORMAL_LIGHT)
+        labels = [x for x in TRAINED if x in settings.rows and x not in settings.released]
+        return [*fixed, *(self.trained_row(x, seed) for x in labels for seed in settings.seeds)]
+
+    def possible_rows(self) -> list[Row]:
+        return [self.trained_row(label, self.settings.seeds[0]) for label in TRAINED]
+
+    def trained_row(self, label: str, seed: int) -> Row:
+        """A row that is trained, by the recognizer's loss or by Zero-DCE's own."""
+        given, settings = {"scenes": self.settings.scenes}, self.settings
+        if label not in BY_RECOGNIZER:
+            trained = Trained(self.human_vision_experiment, given | {"train": settings.zero_dce})
+            return Row(label, label, weights=trained, seed=seed)
+        trained = Trained(self.recognition_experiment, given | {"train": settings.train})
+        model, _ = split_label(label)
+        return Row(label, model, BY_RECOGNIZER[label], trained, seed, (self.recognizer_row,))
+
+    @property
+    def recognizer_row(self) -> Row:
+        """The training of the recognizer, shared by all rows and seeds."""
+        own = self.settings.recognizer
+        trained = Trained(
+            self.recognizer_experiment, {"scenes": self.settings.scenes, "recognizer": own}
+        )
+        title = f"{title_of(own.model)} ({own.backbone})"
+        return Row(own.model, own.model, self.downstream.options(), trained, title=title)
+
+    def recognizer(self, device: str = "cpu") -> Recognizer:
+        """The trained recognizer, frozen."""
+        return cast(Recognizer, self.load(self.recognizer_row, device))
+
+    # Training ----------------------------------------------------------------------------------
+
+    def images(self, split: str, light: str) -> Dataset:
+        """The images of a split in a light, opened once."""
+        key = f"{split} {light}"
+        if key not in self._data:
+            self._data[key] = self.downstream.open(split, light)
+        return self._data[key]
+
+    def train_images(self, light: str) -> Dataset:
+        """Training images, flipped where the task has it."""
+        flips, data = self.downstream.flips, self.images("train", light)
+        return data if flips == "none" else Augmented(data, flips=flips)
+
+    def check_data(self) -> None:
+        for light in (NIGHT, self.downstream.learns_in):
+            self.images("train", light)
+
+    def recognition_experiment(self, row: Row, recognizer: Recognizer) -> Experiment:
+        """An enhancer trained by the frozen recognizer's loss, and nothing else."""
+        loss = TaskLoss(recognizer, self.downstream.targets)
+        return self._experiment(row, row.build(), loss, NIGHT, self.settings.train)
+
+    def human_vision_experiment(self, row: Row) -> Experiment:
+        """Zero-DCE trained by its own losses."""
+        return self._experiment(row, row.build(), zero_dce_loss, NIGHT, self.settings.zero_dce)
+
+    def recognizer_experiment(self, row: Row) -> Experiment:
+        """The recognizer, before it is frozen."""
+        recognizer, downstream = row.build(), self.downstream
+        loss = downstream.objective(recognizer, downstream.targets)
+        train = self.settings.recognizer.train
+        return self._experiment(row, recognizer, loss, downstream.learns_in, train)
+
+    def _experiment(
+        self, row: Row, model: nn.Module, objective: Objective, light: str, train: TrainSettings
+    ) -> Experiment:
+        return Experiment(
+            model, objective, self.train_images(light), collate, train, row.seed,
+            workers=self.settings.workers,
+        )  # fmt: skip
+
+    # Test sets ---------------------------------------------------------------------------------
+
+    def test_sets(self) -> list[TestSet]:
+        return [self.main_set, self.day_set, self.cost_set]
+
+    @cached_property
+    def main_set(self) -> TestSet:
+        """Low-light images."""
+        return self._set(self.settings.dataset, NIGHT, self.downstream.task)
+
+    @cached_property
+    def day_set(self) -> TestSet:
+        """Normal-light images: what the recognizer reaches where nothing is to be enhanced."""
+        name = "cityscapes" if self.settings.dataset == "nightcity" else self.settings.dataset
+        task = partial(self.downstream.task, light=DAY)
+        return self._set(name, DAY, task, subset=DAY, rows=is_input)
+
+    @cached_property
+    def cost_set(self) -> TestSet:
+        """Parameters and latency of enhancer and recognizer together."""
+        task = partial(Cost, self.settings.evaluation.cost_size, warm_up=1, runs=4, seconds=0.3)
+        return self._set(self.settings.dataset, "", task, kind="cost", rows=self.once)
+
+    def _set(self, name: str, light: str, task: Callable[..., Task], **about) -> TestSet:
+        split = "val" if self.settings.dataset == "nightcity" else "test"
+        data = self.images("test", light) if light else None
+        about = {"kind": self.downstream.kind, "split": split} | about
+        recognizer = self.recognizer_row
+        return TestSet(name, data, task, (recognizer,), recognizer=recognizer.label, **about)
+
+    def headline(self, scores: list[Score]) -> str:
+        own = self.downstream
+        low, ours = (
+            summarise(
+                s.value for s in select(scores, label=label, metric=own.metric, subset=own.whole)
+            )
+            for label in ("identity", "gem_pam")
+        )
+        if not (low.seeds and ours.seeds):
+            return "GEM+PAM was not run"
+        return f"{own.title} in low light: {low:.3f} as it is, {ours:.3f} after GEM+PAM"
+
+
+def is_input(row: Row) -> bool:
+    """For a test set on which images are read as they are."""
+    return row.model == "identity" and row.weights is None and not row.normal_light

@@ -1,0 +1,142 @@
+"""Reference runs: finished runs worth keeping, in a few files a data set, in git.
+
+results/reference/<paper>/<dataset>/<profile>/
+    scores.csv              every row on every test set
+    per_image/<key>.csv     label, seed, values of each image
+    runs.csv                a line a training: steps, seconds, device, commit, hashes
+    logs.csv, validation.csv    label, seed, step, … (at most LOG_ROWS lines a run)
+    weights/<label>-seed<k>.safetensors     half precision; only those asked for
+"""
+
+import csv
+import shutil
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from safetensors.torch import load_file, save_file
+
+from llie_core.engine.runs import Run, file_name
+from llie_core.files import atomic, project_root, write_rows
+from llie_core.papers.study import Study
+from llie_core.reporting.scores import Score, read_scores, write_scores
+
+LOG_ROWS = 200
+
+
+def keep(study: Study, weights: Sequence[str] = ()) -> Path:
+    """Copy a study's finished runs into results/reference; returns the folder.
+
+    Args:
+        weights: labels of the rows whose weights (of the first seed) are kept too.
+
+    Raises:
+        FileNotFoundError: a row is not trained or not evaluated.
+        ValueError: runs or scores of several commits, or of a commit with changed files.
+    """
+    settings = study.settings
+    own = Path("results/reference", study.paper, settings.dataset, settings.profile)
+    target = project_root() / own
+    rows, runs = study.rows(), study.trained_runs()
+    stamps = [_checked_stamp(run) for run in runs]
+    scores, images = _evaluations([study.run(row) for row in rows])
+    _one_clean_commit({stamp["commit"] for stamp in stamps} | {score.commit for score in scores})
+    # Written beside and moved at the end, so that what was kept before is lost in no case.
+    fresh = target.with_name(f".{target.name}.new")
+    shutil.rmtree(fresh, ignore_errors=True)
+    write_reference(fresh, scores, images, stamps)
+    _write_logs(fresh, runs)
+    for label in weights:
+        row = study.row(label)
+        name = f"{file_name(label)}-seed{row.seed}.safetensors"
+        save_half(study.run(row).checked_weights(), fresh / "weights" / name)
+    shutil.rmtree(target, ignore_errors=True)
+    fresh.rename(target)
+    return target
+
+
+def write_reference(
+    folder: Path, scores: Iterable[Score], images: dict[str, list[dict]], stamps: Iterable[dict]
+) -> None:
+    """scores.csv, per_image/<key>.csv and runs.csv of a data set."""
+    write_scores(folder / "scores.csv", scores)
+    for key, lines in images.items():
+        write_rows(folder / "per_image" / f"{key}.csv", lines, _columns(lines))
+    flat = [
+        {"label": stamp["run"]["label"], "seed": stamp["run"]["seed"],
+         "dataset": stamp["run"]["dataset"], **{k: v for k, v in stamp.items() if k != "run"}}
+        for stamp in stamps
+    ]  # fmt: skip
+    write_rows(folder / "runs.csv", flat, _columns(flat))
+
+
+def write_log(path: Path, logs: dict[tuple[str, int], list[dict]]) -> None:
+    """The logs of several runs, (label, seed) → lines, as one file."""
+    lines = [
+        {"label": label, "seed": seed} | {k: f"{v:.6g}" for k, v in line.items()}
+        for (label, seed), log in logs.items()
+        for line in _thinned(log)
+    ]
+    write_rows(path, lines, _columns(lines))
+
+
+def save_half(source: Path, target: Path) -> None:
+    """Copy a safetensors file with its floating-point tensors in half precision."""
+    tensors = {k: v.half() if v.is_floating_point() else v for k, v in load_file(source).items()}
+    with atomic(target) as temporary:
+        save_file(tensors, temporary)
+
+
+def _checked_stamp(run: Run) -> dict:
+    run.checked_weights()
+    return run.read_stamp()
+
+
+def _evaluations(runs: Iterable[Run]) -> tuple[list[Score], dict[str, list[dict]]]:
+    """The scores of some runs, and the values of each image by test set."""
+    scores: list[Score] = []
+    images: dict[str, list[dict]] = {}
+    for run in runs:
+        found = sorted((run.directory / "scores").glob("*.csv"))
+        if not found:
+            raise FileNotFoundError(f"{run}: not evaluated yet")
+        for path in found:
+            scores += read_scores(path)
+            with (run.directory / "per_image" / path.name).open(newline="") as file:
+                lines = [{"label": run.label, "seed": run.seed} | x for x in csv.DictReader(file)]
+            if lines:
+                images.setdefault(path.stem, []).extend(lines)
+    return scores, images
+
+
+def _one_clean_commit(commits: set[str]) -> None:
+    dirty = sorted(commit for commit in commits if commit.endswith("+") or commit == "unknown")
+    if dirty:
+        raise ValueError(
+            f"not kept: runs come from changed files ({', '.join(dirty)}); commit, and run again "
+            "in a clean checkout"
+        )
+    if len(commits) > 1:
+        raise ValueError(
+            f"not kept: runs come from several commits ({', '.join(sorted(commits))}); run all "
+            "rows at one"
+        )
+
+
+def _write_logs(folder: Path, runs: Iterable[Run]) -> None:
+    runs = list(runs)
+    write_log(folder / "logs.csv", {(run.label, run.seed): run.read_log() for run in runs})
+    curves = {(run.label, run.seed): run.read_validation() for run in runs}
+    if any(curves.values()):
+        write_log(folder / "validation.csv", curves)
+
+
+def _thinned(log: list[dict]) -> list[dict]:
+    """At most LOG_ROWS lines, evenly over a log, its last one included."""
+    if len(log) <= LOG_ROWS:
+        return log
+    step = (len(log) - 1) / (LOG_ROWS - 1)
+    return [log[round(i * step)] for i in range(LOG_ROWS)]
+
+
+def _columns(lines: Iterable[dict]) -> list[str]:
+    return list(dict.fromkeys(key for line in lines for key in line))

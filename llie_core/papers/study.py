@@ -1,0 +1,612 @@
+"""A study: rows (what is compared) × test sets (on what, by which protocol).
+
+    study = open_study("neid", profile="quick", seeds=[0, 1])
+    study.train()                 every row, after the rows that it needs
+    scores = study.evaluate()     every row on every test set
+
+What has not changed is reused.
+
+
+A paper's study names its settings, rows and test sets; how they are trained, evaluated, reused and
+recorded is here, once for all papers. To describe or to hash a row never trains.
+"""
+
+import csv
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import torch
+from torch import nn
+from torch.utils.data import Dataset
+from tqdm import tqdm
+
+from llie_core.data import dataset_spec
+from llie_core.data.external import ExternalOutputs, external_methods
+from llie_core.engine.distributed import default_device, launch
+from llie_core.engine.fit import fit
+from llie_core.engine.loop import Experiment
+from llie_core.engine.reuse import code, content_hash, identity
+from llie_core.engine.runs import Run, commit, device_name, file_hash, read_json
+from llie_core.engine.settings import Section, free, override
+from llie_core.files import locked, project_root, results_dir, write_rows
+from llie_core.models import list_enhancers
+from llie_core.names import unknown
+from llie_core.papers.rows import External, Released, Row, Trained, build_released
+from llie_core.reporting.claims import Context, Verdict, judge
+from llie_core.reporting.execute import write_headline
+from llie_core.reporting.scores import Score, kept_scores, read_scores, select, write_scores
+from llie_core.reporting.sources import reference_first
+from llie_core.reporting.summary import write_verdicts
+from llie_core.reporting.tables import Table
+from llie_core.tasks.base import Measured, Task
+from llie_core.tensors import load_weights
+
+
+@dataclass(frozen=True)
+class StudySettings(Section):
+    """What every study's settings share.
+
+    dataset: name in the registry; data: its folder ("" for built-in sets); seeds: one training per
+    seed; workers: processes that load the data; processes: training processes a run (DDP);
+    external: folder of other programs' images, METHOD/DATASET/NAME.png; released: enhancer → the
+    file of its authors' checkpoint ("" for the one that `llie weights fetch` keeps), each a row.
+    """
+
+    dataset: str
+    profile: str
+    data: str = free("")
+    seeds: tuple[int, ...] = free((0,))
+    workers: int = free(0)
+    processes: int = free(1)
+    external: str = free("")
+    released: dict[str, str] = field(default_factory=dict, metadata={"free": True})
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not self.seeds:
+            raise ValueError("seeds: name at least one seed")
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"seeds: {list(self.seeds)} names one twice; every seed is one run")
+        if min(self.seeds) < 0 or self.workers < 0 or self.processes < 1:
+            raise ValueError("seeds and workers must not be negative, processes at least 1")
+
+
+def every_row(_row: Row) -> bool:
+    """For a test set on which all rows are evaluated."""
+    return True
+
+
+def enhanced(row: Row) -> bool:
+    """For a test set on which all rows but the normal-light images are evaluated."""
+    return not row.normal_light
+
+
+@dataclass(frozen=True)
+class TestSet:
+    """Images on which rows are evaluated, and what is measured of them.
+
+    Args:
+        name: the data set, as scores name it.
+        data: the images, or a function (*models of `needs`) → images, such as darkened ones; None
+            where the task needs none (cost).
+        task: (*models of `needs`, frozen) → Task.
+        needs: rows that the task reads with or the images are made with.
+        kind: the task in a word, for file names.
+        split, subset: as scores have them; subset "" keeps that of the task.
+        recognizer: as scores have it, where the task does not say.
+        rows: which rows are evaluated on it.
+    """
+
+    __test__ = False  # not a test case of pytest's
+
+    name: str
+    data: Dataset | Callable[..., Dataset] | None
+    task: Callable[..., Task]
+    needs: tuple[Row, ...] = ()
+    kind: str = "quality"
+    split: str = "test"
+    subset: str = ""
+    recognizer: str = ""
+    rows: Callable[[Row], bool] = every_row
+
+    @property
+    def key(self) -> str:
+        """How files of its scores are named."""
+        return "-".join(filter(None, (self.kind, self.name, self.subset)))
+
+
+Judged = Callable[["Study", Sequence[Score], Context, Mapping[str, Any]], list[Verdict]]
+
+
+def judge_own(
+    study: "Study", scores: Sequence[Score], context: Context, measured: Mapping[str, Any]
+) -> list[Verdict]:
+    """Verdicts by the scores on the data set of the context."""
+    return judge(study.paper, select(scores, dataset=context.dataset), context, measured)
+
+
+class Study(ABC):
+    """One paper's study with its settings.
+
+    A subclass sets the class attributes and writes `rows` and `test_sets`.
+
+    title, question: for the report; datasets: the first is the default; profiles: name → function
+    (dataset) → settings.
+    """
+
+    paper: ClassVar[str]
+    title: ClassVar[str]
+    question: ClassVar[str]
+    datasets: ClassVar[tuple[str, ...]]
+    profiles: ClassVar[Mapping[str, Callable[[str], StudySettings]]]
+
+    def __init__(self, settings: StudySettings):
+        self.settings = settings
+        self._trained: dict[tuple[str, int], Run] = {}
+        self._tasks: dict[str, Task] = {}
+        self._data: dict[str, Dataset] = {}
+
+    # What a paper writes -----------------------------------------------------------------------
+
+    @abstractmethod
+    def rows(self) -> list[Row]:
+        """Every row that is compared, for every seed, in the order of the tables."""
+
+    @abstractmethod
+    def test_sets(self) -> list[TestSet]:
+        """The test sets that are at hand."""
+
+    def main_row(self) -> Row:
+        """The paper's own method, or the first that the settings select, of the first seed."""
+        return next(row for row in reversed(self.first_seed()) if row.is_trained)
+
+    def possible_rows(self) -> list[Row]:
+        """Rows that can be trained by name though the settings do not select them."""
+        return []
+
+    def absent(self) -> dict[str, str]:
+        """Test sets of the paper that are not at hand, and why."""
+        return {}
+
+    def check_data(self) -> None:  # noqa: B027 (built-in data are always there)
+        """Raise early, in one line, where the training data are not there."""
+
+    @abstractmethod
+    def is_papers_own(self) -> bool:
+        """True where data, recognizer and protocol are the paper's, so that it is reproduced."""
+
+    @abstractmethod
+    def headline(self, scores: list[Score]) -> str:
+        """The numbers that answer the question, in one line."""
+
+    def blind_readers(self, scores: Iterable[Score]) -> dict[str, str]:
+        """Recognizer → why it decides no claim, by these scores of it."""
+        return {}
+
+    @property
+    def reference_dataset(self) -> str:
+        """The data set whose reference run is judged before this run."""
+        return self.settings.dataset
+
+    # Settings ----------------------------------------------------------------------------------
+
+    @classmethod
+    def open(cls, profile: str = "quick", dataset: str = "", **changes: object) -> Self:
+        """The study under a profile with some settings changed.
+
+        Raises:
+            ValueError, TypeError: unknown profile, data set or setting, or a wrong value.
+        """
+        if profile not in cls.profiles:
+            raise unknown("profile", profile, cls.profiles)
+        dataset = dataset or cls.default_dataset(profile)
+        if dataset not in cls.datasets:
+            raise unknown(f"data set of {cls.paper}", dataset, cls.datasets)
+        return cls(override(cls.profiles[profile](dataset), changes))
+
+    @classmethod
+    def default_dataset(cls, profile: str) -> str:
+        """The data set of a profile where none is named."""
+        return cls.datasets[0]
+
+    @classmethod
+    def default_datasets(cls, profile: str) -> tuple[str, ...]:
+        """What `make reproduce` reports where no data set is named: all built-in ones, or, with
+        profile paper, the paper's own."""
+        if profile == "paper":
+            return (cls.default_dataset(profile),)
+        return tuple(name for name in cls.datasets if name.startswith("builtin-"))
+
+    # Rows --------------------------------------------------------------------------------------
+
+    def row(self, label: str, seed: int | None = None) -> Row:
+        """A row by its label: compared, possible, or needed by one of these.
+
+        Raises:
+            ValueError: no such row; the message names the known ones.
+        """
+        seed = self.settings.seeds[0] if seed is None else seed
+        known = list(self._every_row())
+        found = [row for row in known if row.label == label]
+        if not found:
+            raise unknown("row", label, dict.fromkeys(row.label for row in known))
+        for row in found:
+            if row.seed == seed or not row.is_trained:
+                return row
+        if seed not in self.settings.seeds:
+            return type(self)(replace(self.settings, seeds=(seed,))).row(label, seed)
+        return found[0]  # trained with one seed for all, such as a recognizer
+
+    def _every_row(self) -> Iterable[Row]:
+        pending = [*self.rows(), *self.possible_rows()]
+        pending += [row for test_set in self.test_sets() for row in test_set.needs]
+        while pending:
+            row = pending.pop(0)
+            yield row
+            pending += row.needs
+
+    def first_seed(self, rows: Iterable[Row] | None = None) -> list[Row]:
+        """The rows of the first seed, each once; those without training among them."""
+        rows = self.rows() if rows is None else rows
+        return [row for row in rows if not row.is_trained or row.seed == self.settings.seeds[0]]
+
+    def given_rows(self) -> list[Row]:
+        """Rows of the settings `released` and `external`."""
+        released = [
+            Row(model, model, weights=Released(file))
+            for model, file in self.settings.released.items()
+        ]
+        external = [
+            Row(method, "identity", weights=External(folder), title=method)
+            for method, folder in self._external_folders.items()
+        ]
+        return released + external
+
+    @cached_property
+    def _external_folders(self) -> dict[str, Path]:
+        """Method → the folder that holds its images, a folder a test set."""
+        if not self.settings.external:
+            return {}
+        root = project_root() / self.settings.external
+        folders = external_methods(root, self.settings.dataset)
+        if not folders:
+            raise FileNotFoundError(
+                f"external: no METHOD/{self.settings.dataset}/ folder in {root}; `llie export` "
+                "writes the images that a method has to be run on"
+            )
+        ours = sorted(set(folders) & {*list_enhancers(), "original"})
+        if ours:
+            raise ValueError(f"external: {ours[0]} is a method of this project; rename its folder")
+        return {name: folder.parent for name, folder in folders.items()}
+
+    def run(self, row: Row) -> Run:
+        """The folder of a row."""
+        settings = self.settings
+        dataset = row.dataset or settings.dataset
+        return Run(self.paper, dataset, settings.profile, row.label, row.settings_hash, row.seed)
+
+    # Training ----------------------------------------------------------------------------------
+
+    def train(self, *rows: Row, device=None, quiet: bool = False) -> list[Run]:
+        """Train rows (default: all) after those that they need; finished ones are reused."""
+        if not rows:
+            self.check_data()
+        chosen = [row for row in rows or self.rows() if row.is_trained]
+        hidden = quiet or len(chosen) < 2 or not sys.stderr.isatty()
+        bar = tqdm(chosen, desc=f"{self.paper}: training", disable=hidden)
+        return [self._train(row, device, quiet) for row in bar]
+
+    def _train(self, row: Row, device, quiet: bool) -> Run:
+        key = (row.label, row.seed)
+        if key in self._trained or not row.is_trained:
+            return self.run(row)
+        for needed in row.needs:
+            self._train(needed, device, quiet)
+        run, processes = self.run(row), self.settings.processes
+        if processes > 1:
+            train_hash = launch(_fit_job, self.paper, self.settings, *key, processes=processes)
+        else:
+            train_hash = fit(self.experiment(row), run, device, quiet=quiet)
+        if run.read_stamp().get("train_hash") != train_hash:
+            raise ValueError(f"{run}: another process has trained it anew; run again")
+        self._trained[key] = run
+        return run
+
+    def experiment(self, row: Row) -> Experiment:
+        """What one training needs; the rows that it builds on have to be trained.
+
+        Raises:
+            FileNotFoundError: one of these is not trained yet.
+        """
+        if not isinstance(row.weights, Trained):
+            raise ValueError(f"{row.label}: its weights do not come from a training")
+        return row.weights.experiment(row, *(self.load(needed, "cpu") for needed in row.needs))
+
+    def load(self, row: Row, device=None) -> nn.Module:
+        """The row's model with its weights, frozen, in eval mode."""
+        model = row.build()
+        if isinstance(row.weights, Trained):
+            load_weights(model, self.run(row).checked_weights())
+        elif isinstance(row.weights, Released):
+            model = build_released(row)
+        if row.compose is not None:
+            model = row.compose(model, *(self.load(needed, "cpu") for needed in row.needs))
+        return _frozen(model).to(device or default_device())
+
+    # Evaluation --------------------------------------------------------------------------------
+
+    def evaluate(self, *rows: Row, test_sets: Iterable[TestSet] | None = None, device=None):
+        """Scores of rows (default: all) on test sets (default: all), measured or read back."""
+        test_sets = list(self.test_sets() if test_sets is None else test_sets)
+        scores: list[Score] = []
+        pairs = [(row, one) for one in test_sets for row in rows or self.rows() if one.rows(row)]
+        bar = tqdm(pairs, desc=f"{self.paper}: evaluating", disable=not sys.stderr.isatty())
+        for row, test_set in bar:
+            scores += self._evaluate(row, test_set, device)
+        if not rows:
+            write_scores(self.folder / "scores.csv", scores)
+        return scores
+
+    @property
+    def folder(self) -> Path:
+        """What all rows share: results/<paper>/<dataset>/<profile>."""
+        return results_dir() / self.paper / self.settings.dataset / self.settings.profile
+
+    def _evaluate(self, row: Row, test_set: TestSet, device) -> list[Score]:
+        data = self.row_data(row, test_set)
+        if data is None and test_set.data is not None:
+            return []
+        device = torch.device(device or default_device())
+        run = self._train(row, device, True)
+        task = self.task(test_set)
+        eval_hash = self._eval_hash(row, test_set, task, data, device)
+        path = run.directory / "scores" / f"{test_set.key}.csv"
+        if (found := _read_back(path, eval_hash)) is not None:
+            return found
+        with locked(run.lock_path, str(run)):
+            model = self.load(row, device)
+            beside = task.beside(run.directory / "files" / test_set.key)
+            measured, images = beside.measure(
+                model, data, device, row.normal_light, self.settings.workers
+            )
+            scores = [self._score(one, row, run, test_set, device) for one in measured]
+            write_scores(path, scores)
+            write_rows(run.directory / "per_image" / path.name, images)
+            record = {"eval_hash": eval_hash, "sha256": file_hash(path), "commit": commit()}
+            run.write_json(f"scores/{test_set.key}.json", record)
+        return scores
+
+    def row_data(self, row: Row, test_set: TestSet) -> Dataset | None:
+        """A test set as a row is given it: another program's images stand in for the input.
+
+        None where that program was not run on it.
+        """
+        data = self.data(test_set)
+        if not isinstance(row.weights, External):
+            return data
+        folder = row.weights.folder / test_set.name
+        if data is None or not folder.is_dir():
+            return None
+        return ExternalOutputs(folder, data, missing="skip")
+
+    def data(self, test_set: TestSet) -> Dataset | None:
+        """The images of a test set, made with the models that they need."""
+        if not callable(test_set.data):
+            return test_set.data
+        if test_set.key not in self._data:
+            self._data[test_set.key] = test_set.data(*self._needed(test_set))
+        return self._data[test_set.key]
+
+    def task(self, test_set: TestSet) -> Task:
+        """The task of a test set, with the recognizers that it reads with."""
+        if test_set.key not in self._tasks:
+            self._tasks[test_set.key] = test_set.task(*self._needed(test_set))
+        return self._tasks[test_set.key]
+
+    def _needed(self, test_set: TestSet) -> list[nn.Module]:
+        """The models that a test set needs, trained where they are not yet."""
+        for needed in test_set.needs:
+            self._train(needed, None, True)
+        return [self.load(needed, "cpu") for needed in test_set.needs]
+
+    def _eval_hash(self, row: Row, test_set: TestSet, task: Task, data, device) -> str:
+        """What decides the scores of a row on a test set."""
+        objects = (row.build(), row.compose, data, task)
+        costs = device_name(device) if data is None else ""
+        return content_hash(
+            {
+                "weights": self._weights_identity(row),
+                "row": [row.model, identity(row.options), row.normal_light, row.source],
+                "data": identity(data),
+                "task": identity(task),
+                "set": [test_set.name, test_set.split, test_set.subset, costs],
+                "code": code(*objects, TestSet),
+            }
+        )
+
+    def _weights_identity(self, row: Row) -> object:
+        """Hash of the row's weights, those of the models it is composed with included."""
+        if isinstance(row.weights, Trained):
+            composed = [self._weights_identity(x) for x in row.needs] if row.compose else []
+            return [row.seed, file_hash(self.run(row).checked_weights()), composed]
+        if isinstance(row.weights, Released):
+            return identity([*self.load(row, "cpu").state_dict().values()])
+        return ""
+
+    def _score(self, measured: Measured, row: Row, run: Run, test_set: TestSet, device) -> Score:
+        stamp = run.read_stamp() if row.is_trained else {}
+        return Score(
+            run=str(run),
+            label=row.label,
+            recognizer=measured.recognizer or test_set.recognizer,
+            dataset=test_set.name,
+            split=test_set.split,
+            subset=test_set.subset or measured.subset,
+            metric=measured.metric,
+            value=float(measured.value),
+            n=measured.n,
+            seed=row.seed,
+            protocol=measured.protocol,
+            profile=self.settings.profile,
+            device=device_name(device),
+            precision="float32",
+            steps_done=stamp.get("steps_done", 0),
+            steps_planned=stamp.get("steps_planned", 0),
+            weights=row.source,
+            commit=commit(),
+        )
+
+    # Records of a report -----------------------------------------------------------------------
+
+    def verdicts(
+        self,
+        scores: Sequence[Score],
+        measured: Mapping[str, Any] | None = None,
+        judged: Judged = judge_own,
+    ) -> list[Verdict]:
+        """The verdict on every claim: by the reference run where one is kept, then by this run.
+
+        measured: name → (holds, evidence) of this run; judged: how scores of one run are judged.
+        The paper's own run is not set behind a reference.
+        """
+        context = self.context(scores)
+        here = judged(self, scores, context, measured or {})
+        kept = kept_scores(self.paper, self.reference_dataset)
+        if not kept or context.papers_own:
+            return here
+        reference = self.open(kept[0].profile, self.reference_dataset)
+        seeds = len({score.seed for score in kept if score.steps_planned})
+        blind = reference.blind_readers(kept)
+        of_kept = Context(self.reference_dataset, kept[0].profile, seeds, False, blind)
+        return reference_first(judged(reference, kept, of_kept, {}), here, of_kept)
+
+    def context(self, scores: Iterable[Score] = ()) -> Context:
+        """What a verdict has to name: data set, profile, seeds, whether it is the paper's own, and
+        which recognizers are blind by these scores."""
+        settings, own = self.settings, not self.reservations()
+        blind = self.blind_readers(scores)
+        return Context(settings.dataset, settings.profile, len(settings.seeds), own, blind)
+
+    def reservations(self) -> list[str]:
+        """Why these are not the paper's own runs; only where there is none, a claim can be
+        `reproduced` or `not reproduced`."""
+        found = self.training_reservations()
+        if not self.is_papers_own():
+            found.append("data set or recognizer is not the paper's")
+        return found or self._incomplete_sets()
+
+    def training_reservations(self) -> list[str]:
+        """Why the trainings are not the paper's, whatever they are evaluated on."""
+        settings = self.settings
+        if settings.profile != "paper":
+            return [f"profile {settings.profile}"]
+        changed = identity(settings) != identity(self.profiles["paper"](settings.dataset))
+        found = ["settings differ from the paper's preset"] if changed else []
+        for run in self.trained_runs():
+            stamp = run.read_stamp()
+            done, planned = stamp.get("steps_done", 0), stamp.get("steps_planned")
+            if planned is None or done < planned:
+                found.append(f"{run}: {done} of {planned or 'all'} steps trained")
+        return found
+
+    def _incomplete_sets(self) -> list[str]:
+        """Test sets of the data set trained on that do not hold all official images."""
+        found = []
+        for test_set in self.test_sets():
+            if test_set.name != self.settings.dataset or test_set.data is None:
+                continue
+            here, official = len(self.data(test_set)), self.official_count(test_set)
+            if here != official:
+                found.append(f"{test_set.name}: {here} of {official} test images")
+        return found
+
+    def official_count(self, test_set: TestSet) -> int | None:
+        """How many images its split of the data set has officially; None where nobody says."""
+        return dataset_spec(test_set.name).expected.get(test_set.split)
+
+    def trained_runs(self) -> list[Run]:
+        """The runs behind the rows and the test sets, those that others need first, each once."""
+        rows = [*self.rows(), *(x for test_set in self.test_sets() for x in test_set.needs)]
+        runs: dict[Run, None] = {}
+        for row in rows:
+            for one in (*row.needs, row):
+                if one.is_trained:
+                    runs[self.run(one)] = None
+        return list(runs)
+
+    @property
+    def titles(self) -> dict[str, str]:
+        """Label → title of every row, as tables and charts show them."""
+        return {row.label: row.shown for row in self._every_row()}
+
+    def logs(self) -> dict[str, list[dict[str, float]]]:
+        """Title → training log, of the rows of the first seed."""
+        rows = [row for row in self.first_seed() if row.is_trained]
+        return {row.shown: self.run(row).read_log() for row in rows}
+
+    def validation_curves(self) -> dict[str, list[tuple[float, float]]]:
+        """Title → (step, value on the validation part), of the rows of the first seed."""
+        rows = [row for row in self.first_seed() if row.is_trained]
+        read = {row.shown: self.run(row).read_validation() for row in rows}
+        return {title: [(x["step"], x["value"]) for x in found] for title, found in read.items()}
+
+    def record(self, scores: list[Score], verdicts: list[Verdict]) -> None:
+        """Write what the index of reports and the summary over all papers show."""
+        settings, device = self.settings, next((score.device for score in scores), "")
+        write_headline(
+            self.paper, settings.dataset, settings.profile, device, self.headline(scores)
+        )
+        write_verdicts(self.folder, verdicts)
+
+    def per_image(self, row: Row, test_set: TestSet) -> list[dict[str, str]]:
+        """What was measured of each image; the row has been evaluated on the test set."""
+        path = self.run(row).directory / "per_image" / f"{test_set.key}.csv"
+        with path.open(newline="", encoding="utf-8") as file:
+            return list(csv.DictReader(file))
+
+    def external_table(self) -> Table:
+        """What of the test set each external method covers."""
+        lines = []
+        for row in self.given_rows():
+            data = self.row_data(row, self.test_sets()[0])
+            if isinstance(data, ExternalOutputs):
+                lines.append([row.label, str(len(data)), data.report()])
+        return Table("External methods", ["method", "images", "missing, superfluous"], lines)
+
+    def once(self, row: Row) -> bool:
+        """For cost: rows of the first seed whose images are made here."""
+        first = row.seed == self.settings.seeds[0] or not row.is_trained
+        return first and enhanced(row) and not isinstance(row.weights, External)
+
+
+def _frozen(model: nn.Module) -> nn.Module:
+    freeze = getattr(model, "freeze", None)
+    return freeze() if freeze else model.requires_grad_(False).eval()
+
+
+def _read_back(path: Path, eval_hash: str) -> list[Score] | None:
+    """Scores of this very hash, or None.
+
+    Raises:
+        ValueError: the file is not what was written.
+    """
+    record = read_json(path.with_suffix(".json"))
+    if not path.exists() or record.get("eval_hash") != eval_hash:
+        return None
+    if record["sha256"] != file_hash(path):
+        raise ValueError(f"{path}: changed since it was written; delete it and run again")
+    return read_scores(path)
+
+
+def _fit_job(paper: str, settings: StudySettings, label: str, seed: int) -> str:
+    """One process of a DDP training (module level, so that it can be spawned)."""
+    from llie_core.papers import study_of
+
+    opened = study_of(paper)(settings)
+    row = opened.row(label, seed)
+    return fit(opened.experiment(row), opened.run(row))

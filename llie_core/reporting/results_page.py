@@ -1,0 +1,130 @@
+"""docs/RESULTS.md, written from the reference runs: every number there is a score that is kept."""
+
+import csv
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from llie_core.files import project_root
+from llie_core.metrics.protocols import load_protocols
+from llie_core.names import title_of
+from llie_core.reporting.published import list_papers
+from llie_core.reporting.scores import Score, read_scores, reference_folder, select, summarise
+
+# (metric, subset) of the tables; what a test set does not have is left out.
+COLUMNS = (
+    ("miou", "day"), ("miou", "all"), ("ap", "day"), ("ap", "LL-A"),
+    ("ap", "easy"), ("ap", "medium"), ("ap", "hard"),
+    ("recall", "all"), ("fp_per_image", "all"), ("map", "all"), ("map_50", "all"),
+    ("max_f", "all"), ("mae", "all"), ("psnr", "all"), ("ssim", "all"),
+    ("psnr-rgb-float-gtmean-grey-8bit", "all"), ("niqe", "all"), ("brisque", "all"),
+)  # fmt: skip
+TITLES = {
+    "miou": "mIoU", "ap": "AP", "fp_per_image": "false positives", "map": "mAP", "map_50": "mAP50",
+    "max_f": "max F", "mae": "MAE", "psnr": "PSNR", "ssim": "SSIM", "niqe": "NIQE",
+    "brisque": "BRISQUE", "psnr-rgb-float-gtmean-grey-8bit": "PSNR, GT-mean",
+}  # fmt: skip
+
+HEAD = """# Results of the reference runs
+
+Written by `llie results` from `results/reference`; do not edit. Numbers are means over seeds, with
+the standard deviation where there are several. They are measured here; the papers' own numbers and
+the verdicts on their claims stand beside them in the reports. `n` counts what a number is a mean
+over: images, persons or faces. Protocols are explained in `llie_core/metrics/protocols.toml`.
+"""
+
+
+def results_markdown(titles: Mapping[str, str]) -> str:
+    """The whole page; `titles`: paper → its title."""
+    parts = [HEAD]
+    for number, paper in enumerate(list_papers(), 1):
+        folders = _folders(paper)
+        if folders:
+            parts.append(f"## Paper {number}: {titles[paper]}\n")
+        for folder in folders:
+            parts += _of_folder(folder)
+    return "\n".join(parts)
+
+
+def _folders(paper: str) -> list[Path]:
+    """The best reference runs of a paper on each data set."""
+    root = project_root() / "results" / "reference" / paper
+    datasets = sorted(path.name for path in root.glob("*") if path.is_dir())
+    return [folder for name in datasets if (folder := reference_folder(paper, name))]
+
+
+def _of_folder(folder: Path) -> list[str]:
+    scores = read_scores(folder / "scores.csv")
+    dataset, profile = folder.parts[-2:]
+    parts = [f"### {dataset}, profile `{profile}`\n"]
+    for name in dict.fromkeys(score.dataset for score in scores):
+        parts += _of_test_set(name, select(scores, dataset=name))
+    parts += ["Trainings:\n", _runs_table(folder / "runs.csv")]
+    return parts
+
+
+def _of_test_set(name: str, scores: list[Score]) -> list[str]:
+    parts = []
+    readers = list(dict.fromkeys(s.recognizer for s in scores if (s.metric, s.subset) in COLUMNS))
+    for reader in [r for r in readers if r] or [""]:
+        own = [s for s in scores if s.recognizer in (reader, "")]
+        shown = [c for c in COLUMNS if select(own, metric=c[0], subset=c[1])]
+        if not shown:
+            continue
+        by = f", read by {reader}" if reader else ""
+        header = ["row", *(_column(own, *column) for column in shown)]
+        rows = [
+            [title_of(label), *(_cell(own, label, *column) for column in shown)]
+            for label in dict.fromkeys(s.label for s in own if (s.metric, s.subset) in shown)
+        ]
+        parts += [f"Test set {name}{by}:\n", _table(header, rows), _note(own, shown)]
+    return parts
+
+
+def _column(scores: list[Score], metric: str, subset: str) -> str:
+    unit = select(scores, metric=metric, subset=subset)[0].unit
+    where = {"all": "", "day": ", normal light"}.get(subset, f" {subset}")
+    named = TITLES.get(metric, metric) + where
+    return f"{named}, {unit}" if unit in ("dB", "percent") else named
+
+
+def _cell(scores: list[Score], label: str, metric: str, subset: str) -> str:
+    found = select(scores, label=label, metric=metric, subset=subset)
+    if not found:
+        return "–"
+    decimals = max(load_protocols()[found[0].protocol].decimals, 2)
+    return f"{summarise(score.value for score in found):.{decimals}f}"
+
+
+def _note(scores: list[Score], shown: Iterable[tuple[str, str]]) -> str:
+    found = [s for column in shown for s in select(scores, metric=column[0], subset=column[1])]
+    counts = sorted({score.n for score in found})
+    n = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    protocols = ", ".join(dict.fromkeys(score.protocol for score in found))
+    seeds = sorted({score.seed for score in found if score.steps_planned})
+    trained = f"; seeds {', '.join(map(str, seeds))}" if seeds else ""
+    return f"\nn = {n}{trained}; protocols {protocols}.\n"
+
+
+def _runs_table(path: Path) -> str:
+    with path.open(newline="", encoding="utf-8") as file:
+        runs = list(csv.DictReader(file))
+    rows = []
+    for label in dict.fromkeys(run["label"] for run in runs):
+        own = [run for run in runs if run["label"] == label]
+        seconds = summarise(float(run["seconds"]) for run in own).mean
+        rows.append([
+            title_of(label), str(len(own)),
+            " / ".join(dict.fromkeys(f"{r['steps_done']} of {r['steps_planned']}" for r in own)),
+            f"{seconds:.0f}", ", ".join(dict.fromkeys(run["device"] for run in own)),
+            ", ".join(dict.fromkeys(run["commit"] for run in own)),
+        ])  # fmt: skip
+    header = ["row", "seeds", "steps of planned", "seconds a training", "device", "commit"]
+    dirty = any(run["commit"].endswith("+") for run in runs)
+    note = "\nA + behind a commit: files differed from it.\n" if dirty else ""
+    return f"{_table(header, rows)}\n{note}"
+
+
+def _table(header: list[str], rows: list[list[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |"
+                     for line in lines)  # fmt: skip

@@ -1,0 +1,121 @@
+"""Verdicts by more than one source of scores: the sets that a paper's tables are of; the reference
+run and the run at hand."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from llie_core.reporting.claims import Claim, Context, Verdict, judge
+from llie_core.reporting.comparisons import as_list
+from llie_core.reporting.scores import Score
+
+
+@dataclass(frozen=True)
+class Source:
+    """Scores that judge claims.
+
+    covers: the paper's data sets that they are of, or stand in for; context: what a verdict has to
+    name; measured: name → (holds, evidence) of the claims that are measured, where they were.
+    """
+
+    covers: frozenset[str]
+    scores: Sequence[Score]
+    context: Context
+    measured: Mapping[str, tuple[bool | None, str]] = field(default_factory=dict)
+
+
+def no_copy(sets: Sequence[str]) -> str:
+    """Why there is no verdict by any of the paper's sets."""
+    return f"no copy of {', '.join(sets)} was given"
+
+
+def verdicts_by(
+    paper: str, sources: Sequence[Source], why_not: Callable[[Sequence[str]], str] = no_copy
+) -> list[Verdict]:
+    """The verdict on every claim, by each of the sources that is of its data sets.
+
+    Claims of no data set are the first source's; measured ones are judged where they were measured.
+    why_not: says of a claim's sets why none of the sources is of them.
+    """
+    judged = [judge(paper, s.scores, s.context, s.measured) for s in sources]
+    merged: dict[str, Verdict] = {}
+    for position, first in enumerate(judged[0]):
+        claim = first.claim
+        if claim.restates:
+            merged[claim.id] = replace(first, verdict=merged[claim.restates].verdict)
+            continue
+        found = [of[position] for s, of in zip(sources, judged, strict=True) if _is_of(s, claim)]
+        found = found or ([] if claim_sets(claim) else [first])
+        merged[claim.id] = _joined(first, found, why_not)
+    return list(merged.values())
+
+
+def claim_sets(claim: Claim) -> set[str]:
+    """The paper's data sets that a claim's check names; "a+b" is a mean over two."""
+    named = [name for check in claim.checks for name in as_list(check.get("dataset", []))]
+    return {one for name in named for one in name.split("+")}
+
+
+def _is_of(source: Source, claim: Claim) -> bool:
+    if claim.kind == "measured":
+        return claim.check["name"] in source.measured
+    return bool(claim_sets(claim) & source.covers)
+
+
+def _joined(first: Verdict, found: Sequence[Verdict], why_not: Callable) -> Verdict:
+    """What the sources found, or why nothing was."""
+    if first.verdict.startswith(("contradicted", "cannot")):
+        return first
+    if not found:
+        why = why_not(sorted(claim_sets(first.claim)))
+        return replace(first, verdict=f"not run ({why})", evidence="")
+    decided = [v for v in found if not v.verdict.startswith("not run")] or found[:1]
+    words, evidence = (
+        "; ".join(dict.fromkeys(filter(None, (getattr(v, name) for v in decided))))
+        for name in ("verdict", "evidence")
+    )
+    return replace(first, verdict=words, evidence=evidence)
+
+
+# The reference run, then the run at hand ---------------------------------------------------------
+
+
+def reference_first(
+    kept: Sequence[Verdict], here: Sequence[Verdict], context: Context
+) -> list[Verdict]:
+    """The verdicts by the reference run and by the run at hand, claim by claim, each named.
+
+    The reference's comes first, and this run's behind it where it differs; a reference that leaves
+    a claim open comes behind a run that decides it. context: of the reference.
+    """
+    return [_both(*pair, context) for pair in zip(kept, here, strict=True)]
+
+
+def _both(kept: Verdict, here: Verdict, context: Context) -> Verdict:
+    if not _weight(kept):
+        return here
+    of_reference = kept.verdict
+    if _weight(kept) == 1:  # "inconclusive" does not say where
+        of_reference += f" on {context.place()}"
+    if _weight(kept) < _weight(here):
+        verdict = f"{here.verdict}; reference: {of_reference}"
+    elif kept.verdict == here.verdict:
+        verdict = of_reference
+    else:
+        verdict = f"{of_reference}; this run: {here.verdict}"
+    return replace(here, verdict=verdict, evidence=_evidence(kept.evidence, here.evidence))
+
+
+def _evidence(kept: str, here: str) -> str:
+    """The numbers of both; what the paper prints is the same and stands once."""
+    if kept == here:
+        return here
+    found = kept.replace("measured: ", "measured by the reference: ", 1)
+    this_run = here.partition("measured: ")[2] or here
+    return "; ".join([found, *([f"this run: {this_run}"] if this_run else [])])
+
+
+def _weight(verdict: Verdict) -> int:
+    """2 for a claim that is decided, 1 for one that the numbers leave open, 0 for one that they do
+    not bear on."""
+    decided = any(word in verdict.verdict for word in ("holds on", "hold on", "reproduced"))
+    return 2 if decided else int("inconclusive" in verdict.verdict)

@@ -1,0 +1,270 @@
+"""The report of paper 4: findings, tables, figures, measured claims, verdicts; and the darkener."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+from test_drgn_study import ROWS
+from torch import nn
+
+from llie_core.data.darkening import quantise
+from llie_core.data.images import read_image
+from llie_core.data.synthesis import write_pairs
+from llie_core.models.drgn import TwoStep
+from llie_core.papers.drgn import degradation, report
+from llie_core.papers.drgn.darkener import degradation_darkener
+from llie_core.papers.drgn.study import DARKENED, LEAST_MAP50, STREETS
+from llie_core.reporting.scores import select
+
+TITLES = ["DRGN", "DRGN without SSIM", "LW-DRGN anchored"]
+
+# Tables and figures ----------------------------------------------------------------------------
+
+
+def test_tables_are_whole(results, scores):
+    study = results()
+    tables = [
+        report.findings(study, scores), report.table_1(study, scores), report.audit(),
+        report.table_2(study, scores), report.table_3(scores), report.cost_table(study, scores),
+        *report.detection_tables(study, scores), *report.table_4(scores),
+        degradation.degradation_table(study), report.absent_table(study),
+    ]  # fmt: skip
+    for table in tables:
+        assert table.rows and all(len(row) == len(table.header) for row in table.rows)
+        labels = [cell for row in table.rows for cell in row[:1]]
+        assert not any("+" in label and label != "KinD++" for label in labels), labels
+    rows = {row[0]: row for row in report.table_2(study, scores).rows}
+    assert rows["DRGN"][2] == "19.88 / 0.889 / 0.916" and rows["KinD"][-1] == "–"
+    own = select(scores, dataset="builtin-photos", label="drgn", metric="psnr")[0]
+    assert rows["DRGN"][-1].startswith(f"{own.value:.2f} / ")
+    assert [row[-1] for row in report.table_3(scores).rows] == ["cannot be re-run"] * 8
+
+
+def test_the_cost_is_published_beside_counted(results, scores):
+    cost = {row[0]: row[1:5] for row in report.cost_table(results(), scores).rows}
+    assert cost["DRGN"] == ["4.773", "4.781", "110.59", "110.43"]
+    assert cost["LW-DRGN anchored"] == ["–", "0.660", "–", "18.17"]
+    assert cost["DRGN without SSIM"][3] == "–"
+    assert cost["KinD"] == ["8.016", "not run", "78.40", "not run"]
+    audited = {row[0]: row for row in report.audit().rows}
+    assert audited["LW-DRGN"][1:] == ["0.660 M", "659,952", "18.15", "18.166"]
+
+
+def test_findings_name_what_was_not_evaluated(results, scores):
+    found = dict(report.findings(results(), scores).rows)
+    assert found["Are two steps better than one?"] == "DRGN without DL-DA: not evaluated"
+    assert "standard deviation of I_D" in found["Is it the degradation that is learned?"]
+    assert "against normal light" in found[f"Does a detector find more on {STREETS}?"]
+
+
+def test_what_is_absent_is_said_with_the_reason(results):
+    rows = dict(report.absent_table(results()).rows)
+    assert rows["NightSurveillance"] == "named in the text; the paper prints no table of it"
+    assert rows["voc144"] == "no folder given (setting evaluation.sets)"
+    (absent,) = [name for name, why in rows.items() if why == report.WHY_NO_ROW]
+    assert "LW-DRGN" in absent and "DRGN without SSIM" not in absent
+
+
+def test_a_row_without_detections_is_not_called_not_run(scores):
+    blind = [s for s in scores if s.metric not in ("precision", "iou")]
+    table = report.table_4(blind)[0]
+    rows = {row[0]: dict(zip(table.header, row, strict=True)) for row in table.rows}
+    assert rows["DRGN"]["IoU (%), here"] == "–" and rows["KinD"]["IoU (%), here"] == "not run"
+
+
+def test_images_of_the_degradation_and_of_what_is_found(results):
+    study = results()
+    assert [row.label for row, _ in degradation.learned(study)] == ROWS
+    lines = degradation.degradation_panels(study)
+    assert [line[0].label.removesuffix(": I_L") for line in lines] == TITLES
+    taken, left = -lines[0][1].image, lines[0][2].image
+    torch.testing.assert_close(left, lines[0][0].image - taken)
+    strengths = degradation.strength_panels(study)[0]
+    assert torch.equal(strengths[0].image, lines[0][4].image)  # strength 0 leaves the image
+    found = report.detections(study)
+    assert len(found) == 4 and [line[-1].label for line in found[1::2]] == ["normal light"] * 2
+    assert all(len(p.boxes) <= len(found[0][0].boxes) for p in [*found[0], *found[1]])
+    (own,) = report.scenes(study).items()
+    assert own[0] == "builtin-photos" and list(own[1][0].outputs) == ["identity", "gamma", *ROWS]
+    shares, truth = report.luma_shares(study)
+    assert list(shares) == ["input", "gamma 1/2.2", *TITLES] and truth.shape[0] == 1
+
+
+def test_dicm_and_mef_count_by_their_images(scores):
+    found = [
+        dataclasses.replace(scores[0], dataset=name, metric="niqe", value=value, n=n)
+        for name, value, n in (("dicm", 3.0, 3), ("mef", 7.0, 1))
+    ]
+    (pooled,) = report.pooled(found)
+    assert (pooled.dataset, pooled.value, pooled.n) == ("dicm+mef", 4.0, 4)
+    assert report.pooled(found[:1]) == []
+
+
+# Verdicts --------------------------------------------------------------------------------------
+
+
+def verdicts_of(study, scores, measured=None):
+    """Verdicts by these scores alone, without those of the reference run."""
+    found = report.judged(study, scores, study.context(scores), measured or {})
+    return {verdict.claim.id: verdict for verdict in found}
+
+
+def test_every_claim_gets_a_verdict_from_the_set_that_it_is_about(results, scores):
+    study = results()
+    assert len(report.verdicts(study, scores)) == 44
+    verdicts = verdicts_of(study, scores, degradation.measurements(study))
+    assert len(verdicts) == 44 and all(v.verdict for v in verdicts.values())
+    assert not any(v.verdict.startswith(("reproduced", "not rep")) for v in verdicts.values())
+    assert verdicts["4.35"].verdict.startswith("cannot be re-run")
+    assert "its images are not listed" in verdicts["4.34"].verdict
+    assert verdicts["4.01"].verdict.startswith("not run (no numbers for drgn+w/o DL-DA")
+    assert "measured: ssim" in verdicts["4.19"].evidence  # drgn+w/o SSIM was run
+    assert verdicts["4.18"].verdict == "not run (needs the row drgn+w/o KL)"
+    assert verdicts["4.27"].verdict.startswith("not run")  # the images timed are not 384×384
+
+
+@pytest.mark.parametrize("best", [0.4, 0.04])
+def test_detection_is_judged_where_the_detector_finds_something(results, scores, best):
+    (like,) = select(scores, label="drgn", dataset=STREETS, metric="map")
+    found = [
+        dataclasses.replace(like, label=label, dataset=name, metric=metric, value=value, seed=seed)
+        for label, value in (("drgn", best), ("identity", best / 2), ("original", 1.0))
+        for name in (DARKENED, STREETS)
+        for metric in ("map", "map_50", "precision", "iou")
+        for seed in range(3)
+    ]
+    others = select(scores, dataset="builtin-photos")
+    verdicts = verdicts_of(results(seeds=[0, 1, 2]), [*others, *found])
+    if best < LEAST_MAP50:
+        assert "the detector finds too little to tell rows apart" in verdicts["4.42"].verdict
+    else:
+        assert verdicts["4.42"].verdict == "holds on builtin-streets (smoke, 3 seeds)"
+        assert "precision +0.2000" in verdicts["4.42"].evidence
+        assert "retinexnet, zero_dce, kind" in verdicts["4.38"].verdict
+
+
+@pytest.mark.parametrize(("count", "own"), [(148, True), (16, False)])
+def test_a_copy_of_a_set_of_table_2_is_shown_and_judged(results, scores, count, own):
+    copy = [dataclasses.replace(s, dataset="test148", n=count) for s in scores
+            if s.dataset == "builtin-photos" and s.metric == "psnr"]  # fmt: skip
+    study = results()
+    header = report.table_2(study, [*scores, *copy]).header
+    assert header[-2:] == ["builtin-photos, here", "test148, here"]
+    context = dataclasses.replace(study.context(), papers_own=True)
+    found = report.sources(study, [*scores, *copy], context)
+    sources = {one.context.dataset: one for one in found}
+    assert sources["test148"].covers == {"test148"}
+    assert sources["builtin-photos"].covers == {"lol1000", "voc144"}
+    # The paper has no table of the pairs trained on, and its copy has to be whole.
+    assert not sources["builtin-photos"].context.papers_own
+    assert sources["test148"].context.papers_own is own
+
+
+# Measured claims -------------------------------------------------------------------------------
+
+
+def degrading(weight: float, constant: float = 0.0) -> TwoStep:
+    """A network whose I_D is weight · I_L + constant."""
+    g_de = nn.Conv2d(3, 3, 1)
+    model = TwoStep(g_de, nn.Identity(), multiple=1)
+    with torch.no_grad():
+        g_de.weight.copy_(weight * torch.eye(3)[:, :, None, None])
+        g_de.bias.fill_(constant)
+    return model
+
+
+@pytest.fixture(scope="module")
+def seen():
+    """Dark images of a fifth of the brightness, and normal ones of other scenes."""
+    target = torch.rand(4, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    target = target * torch.linspace(0.6, 0.9, 4).view(4, 1, 1, 1)
+    return degradation.Samples(target / 5, target, target.roll(1, dims=0))
+
+
+def test_a_collapsed_degradation_makes_no_pairs(seen):
+    nothing = degrading(0.0, -0.01)
+    assert degradation.pairs_made(nothing, seen)[0] is False
+    assert degradation.pairs_without_limit(nothing, seen)[0] is False
+    assert degradation.degradation_controlled(nothing, seen)[0] is False
+    assert degradation.degradations_alike(nothing, seen)[0] is False
+
+
+def test_the_true_degradation_makes_pairs_and_can_be_set(seen):
+    true = degrading(-4.0)  # I_D = I_L − I, as I = 5 · I_L
+    assert degradation.pairs_made(true, seen)[0] is True
+    holds, words = degradation.pairs_without_limit(true, seen)
+    assert holds is True and words.startswith("4 pairs of one image")
+    assert degradation.degradation_controlled(true, seen)[0] is True
+
+
+def test_equal_degradations_of_equal_images_are_alike(seen):
+    same = degradation.Samples(seen.low, seen.target, seen.low)
+    holds, words = degradation.degradations_alike(degrading(0.0), same)
+    assert holds is True and "images 100%, degradations 100%" in words
+
+
+def test_claims_about_rows_that_were_not_run_say_so(seen):
+    holds, words = degradation.of_drgn({}, seen, degradation.pairs_made)
+    assert holds is None and words == "needs the row drgn"
+    both = {"drgn": degrading(0.0), "drgn+anchored": degrading(-4.0)}
+    holds, words = degradation.of_drgn(both, seen, degradation.pairs_made)
+    assert holds is False and "DRGN anchored: mean of I_ref" in words
+
+
+@pytest.mark.parametrize(("after", "nearer"), [((0.40, 0.35), True), ((0.60, 0.30), False)])
+def test_levelling_is_judged_by_what_is_left_of_the_difference(after, nearer):
+    levels = {"identity": ((0.2, 0.1), 0.5), "gamma": (after, 0.5), "drgn": (after, 0.5)}
+    assert degradation.levelled(levels, ("gamma", "clahe"), alike=True)[0] is not nearer
+    holds, words = degradation.levelled(levels, ("drgn",), alike=False)
+    assert holds is nearer and "before 0.200 and 0.100" in words
+    assert degradation.levelled({}, ("drgn",), alike=False)[0] is None
+
+
+# The generator as a tool -----------------------------------------------------------------------
+
+
+class Grey(torch.utils.data.Dataset):
+    """Images of one grey value each."""
+
+    def __init__(self, levels, size):
+        self.levels, self.size = levels, size
+        self.names = [f"p{index}" for index in range(len(levels))]
+
+    def __len__(self):
+        return len(self.levels)
+
+    def __getitem__(self, index):
+        return {"image": torch.full((3, *self.size), self.levels[index]), "name": f"p{index}"}
+
+    def describe(self):
+        return {"levels": self.levels}
+
+
+def test_a_folder_is_darkened_with_learned_degradations(tmp_path):
+    lows = Grey([0.05, 0.15], size=(20, 20))
+    darkener = degradation_darkener(degrading(-2.0), lows, strength=(0.5, 1.5))
+    source = Grey([0.9, 0.9, 0.9], size=(24, 24))
+    about = {"model": "drgn"}
+    assert write_pairs(source, darkener, tmp_path / "a", about).pairs == 3
+    write_pairs(source, darkener, tmp_path / "b", about)
+    records = [json.loads(x) for x in (tmp_path / "a" / "pairs.jsonl").read_text().splitlines()]
+    for record in records:
+        dark = read_image(tmp_path / "a" / "low" / f"{record['file']}.png")
+        assert torch.equal(dark, read_image(tmp_path / "b" / "low" / f"{record['file']}.png"))
+        made = record["darkening"]
+        taken = 2 * made["strength"] * lows.levels[int(made["degradation_of"][1:])]
+        assert dark.mean().item() == pytest.approx(230 / 255 - taken, abs=0.004)
+        assert 0.5 <= made["strength"] <= 1.5
+    assert len({record["darkening"]["strength"] for record in records}) == 3
+
+
+def test_strength_one_is_the_degradation_as_learned():
+    darkener = degradation_darkener(degrading(-3.0), Grey([0.1], (24, 24)), strength=(1, 1))
+    image = np.full((3, 24, 24), 0.8, np.float32)
+    dark, about = darkener(image, np.random.default_rng(0))
+    np.testing.assert_array_equal(dark, quantise(image - np.float32(0.3)))
+    assert about["strength"] == 1.0 and about["degradation_of"] == "p0"
+    with pytest.raises(ValueError, match="rising range"):
+        degradation_darkener(degrading(-3.0), Grey([0.1], (24, 24)), strength=(1.5, 0.5))

@@ -1,0 +1,258 @@
+"""The study of paper 4: two trainings a row, what they share, its data and test sets."""
+
+import csv
+
+import pytest
+import torch
+
+from llie_core.data.images import write_image
+from llie_core.engine.fit import train_hash
+from llie_core.papers import open_study
+from llie_core.papers.drgn.study import ABLATIONS, COCO, DARKENED, EXDARK, STREETS
+from llie_core.reporting.published import table as published
+from llie_core.reporting.scores import select
+from llie_core.tasks.detection import ObjectDetection
+from llie_core.tasks.quality import ImageQuality
+
+ROWS = ["drgn", "drgn+w/o SSIM", "lw_drgn+anchored"]
+# Makes the smoke profile run in seconds.
+TINY = {"rows": ROWS, "baselines": ["identity", "gamma"]}
+
+
+def tiny(**changes):
+    """The smoke study at TINY."""
+    return open_study("drgn", "smoke", **{**TINY, **changes})
+
+
+# Settings and rows -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"pairs": {"scale": [1.0]}}, r"pairs\.scale: expected 2 values"),
+        ({"streets": {"size": [96]}}, r"streets\.size: expected 2 values"),
+        ({"pairs": {"parts": "480/20"}}, r"pairs\.parts: the built-in pairs have one split only"),
+        ({"street_train": 2}, r"'street_train' is now streets\.train_count"),
+        ({"street_size": [32, 64]}, r"'street_size' is now streets\.size"),
+        ({"degradation_steps": 2}, r"'degradation_steps' is now degradation\.steps"),
+        ({"detector_batch": 2}, r"'detector_batch' is now detector\.batch_size"),
+        ({"detection_count": 2}, r"'detection_count' is now detection\.count"),
+        ({"yolov4_weights": "a"}, r"'yolov4_weights' is now detection\.yolov4_weights"),
+        ({"reference": "a"}, r"'reference' is now pairs\.reference"),
+        ({"lol_parts": "480/20"}, r"'lol_parts' is now pairs\.parts"),
+    ],
+)
+def test_wrong_and_earlier_settings_are_named(changes, words):
+    with pytest.raises((TypeError, ValueError), match=words):
+        tiny(**changes)
+
+
+def test_rows_are_the_baselines_what_is_trained_and_the_normal_light_image():
+    rows = tiny(seeds=[0, 2]).rows()
+    assert [row.label for row in rows[:2]] == TINY["baselines"]
+    assert [row.label for row in rows if row.is_trained and row.seed == 2] == ROWS
+    assert [row.label for row in rows if row.normal_light] == ["original"]
+    with pytest.raises(ValueError, match=r"no row 'drgn\+w/o TV'"):
+        tiny(rows=["drgn+w/o TV"]).rows()
+
+
+def test_first_trainings_are_shared_where_they_are_the_same():
+    study = tiny()
+    labels = [*ROWS, "lw_drgn", *ABLATIONS]
+    first = {label: [need.label for need in study.row(label).needs] for label in labels}
+    assert first["drgn+w/o DL-DA"] == []
+    assert study.row("drgn").needs == study.row("drgn+w/o SSIM").needs
+    assert first["lw_drgn+anchored"] == ["lw_drgn_degradation+anchored"]
+    assert first["drgn+w/o KL"] == ["drgn_degradation+w/o KL"]
+    assert first["drgn+w/o MSR"] == ["drgn_degradation+w/o MSR"]
+    assert len({study.run(study.row(label).needs[0]).directory for label in labels if first[label]}
+               ) == 5  # fmt: skip
+
+
+def test_auxiliary_rows_by_their_labels():
+    study = tiny()
+    assert study.row("drgn_degradation+w/o KL", 1).seed == 1
+    # One detector reads all rows of all seeds.
+    detector = study.run(study.row("light_detector", 4))
+    assert detector == study.run(study.detector_row) and detector.dataset == STREETS
+    with pytest.raises(ValueError, match="no row 'drgn_degradation\\+w/o DL-DA'"):
+        study.row("drgn_degradation+w/o DL-DA")
+
+
+def test_the_paper_profile_is_the_published_schedule():
+    settings = open_study("drgn", "paper").settings
+    train, pairs = settings.train, settings.pairs
+    assert (pairs.size, train.batch_size, pairs.parts) == (96, 16, "480/20")
+    # 24 patches of each of 480 images in batches of 16 are 720 steps an epoch: 20, then 40.
+    assert (settings.degradation.steps, train.steps) == (14_400, 28_800)
+    rates = [train.lr_at(step) for step in (0, 5999, 6000, 12_000, 28_799)]
+    assert rates == pytest.approx([5e-4, 5e-4, 4.5e-4, 4.05e-4, 5e-4 * 0.9**4])
+    ablated = {cell.label for cell in published("drgn", "1")} - {"identity"}
+    assert ablated < {*settings.rows}
+
+
+@pytest.mark.parametrize(
+    ("variant", "kl", "anchor"),
+    [("", 1.0, 0.0), ("+w/o KL", 0.0, 0.0), ("+w/o MSR", 1.0, 0.0), ("+anchored", 1.0, 1.0)],
+)
+def test_the_first_training_is_the_printed_loss_unless_a_variant_says_so(variant, kl, anchor):
+    study = tiny()
+    experiment = study.experiment(study.row(f"drgn_degradation{variant}"))
+    objective = experiment.objective
+    assert (objective.kl_weight, objective.anchor_weight) == (kl, anchor)
+    assert experiment.validate is None and experiment.settings.planned_steps == 14_400
+    names = {name.split(".")[0] for name, _ in experiment.model.named_parameters()}
+    assert names == {"g_de"} and objective.g_de is experiment.model.g_de
+
+
+def test_the_second_training_of_the_ablations(results):
+    study = results()
+    objective = study.experiment(study.row("drgn+w/o SSIM")).objective
+    assert objective.ssim_weight == 0 and objective.drgn is not None
+    assert study.experiment(study.row("drgn")).objective.ssim_weight == -0.2
+    one_step = study.experiment(study.row("drgn+w/o DL-DA"))
+    assert one_step.objective.drgn is None and one_step.model.g_de is None
+
+
+# Training --------------------------------------------------------------------------------------
+
+
+def test_the_second_training_keeps_the_learned_degradation(results):
+    study = results()
+    row = study.row("drgn")
+    whole, stage, start = study.load(row, "cpu"), study.load(row.needs[0], "cpu"), row.build()
+    for name, value in whole.g_de.state_dict().items():
+        assert torch.equal(value, stage.g_de.state_dict()[name]), name
+    assert not torch.equal(whole.g_re.reconstruct.weight, start.g_re.reconstruct.weight)
+    assert not torch.equal(stage.g_de.reconstruct.weight, start.g_de.reconstruct.weight)
+
+
+def test_both_trainings_log_their_terms(results):
+    study = results()
+    first = study.run(study.row("lw_drgn+anchored").needs[0]).read_log()[-1]
+    assert {"kl", "anchor", "degradation_std", "collapsed", "adversary_low"} < set(first)
+    logs = study.logs()
+    assert {"charbonnier", "charbonnier_ref", "ssim_ref"} < set(logs["DRGN"][-1])
+    without = logs["DRGN without SSIM"][-1]
+    assert "charbonnier_ref" in without and "ssim" not in without
+
+
+def test_the_weights_of_the_first_training_decide_the_second(results, monkeypatch, tmp_path):
+    study = results()
+    rows = [study.row("lw_drgn+anchored"), study.row("drgn+w/o DL-DA")]
+    before = [train_hash(study.experiment(row)) for row in rows]
+    monkeypatch.setenv("LLIE_RESULTS", str(tmp_path))
+    again = tiny(degradation={"steps": 1})
+    changed = [again.row(row.label) for row in rows]
+    again.train(*changed[0].needs, quiet=True)
+    after = [train_hash(again.experiment(row)) for row in changed]
+    assert after[0] != before[0] and after[1] == before[1]
+
+
+# Data and test sets ----------------------------------------------------------------------------
+
+
+def test_references_are_of_none_of_the_training_pairs_or_of_a_folder(tmp_path):
+    study = tiny()
+    assert study.references.describe()["seed"] != study.train_pairs.describe()["seed"]
+    write_image(tmp_path / "a.png", torch.full((3, 20, 20), 0.8))
+    item = tiny(pairs={"reference": str(tmp_path)}).train_data.sample(0, 0)
+    assert torch.equal(item["reference"], torch.full((3, 16, 16), 204 / 255))
+
+
+def test_every_row_has_its_numbers_under_a_named_protocol(scores):
+    rows = {*TINY["baselines"], *ROWS}
+    own = select(scores, dataset="builtin-photos")
+    assert {s.label for s in select(own, metric="psnr", subset="all")} == rows
+    parameters = {s.label: s.value for s in select(own, metric="parameters")}
+    assert parameters["drgn"] == 4_781_296 and parameters["lw_drgn+anchored"] == 659_952
+    for name in (DARKENED, STREETS):
+        found = select(scores, dataset=name)
+        assert {s.label for s in select(found, metric="map")} == {*rows, "original"}
+        assert {s.label for s in select(found, metric="psnr")} == rows
+        assert {s.recognizer for s in found} == {"light_detector"}
+    assert {s.dataset for s in scores} == {"builtin-photos", DARKENED, STREETS}
+
+
+def test_per_image_values_stand_behind_the_detection(results, scores):
+    study = results()
+    path = study.run(study.row("gamma")).directory / "per_image" / f"detection-{STREETS}.csv"
+    with path.open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    names = ["name", "psnr-rgb-float", "ssim-valid-gaussian", "objects", "detections"]
+    assert list(lines[0]) == names
+    mean = sum(float(line["psnr-rgb-float"]) for line in lines) / len(lines)
+    score = select(scores, label="gamma", dataset=STREETS, metric="psnr")[0]
+    assert mean == pytest.approx(score.value, abs=1e-4)
+
+
+def test_another_programs_images_are_a_row_before_the_detector(results, tmp_path):
+    study = results()
+    for one in (study.main_set, study.detection_sets[0][0]):
+        item = one.data[0]
+        write_image(tmp_path / "kind" / one.name / f"{item['name']}.png", item["target"])
+    study = results(external=str(tmp_path))
+    found = study.evaluate(study.row("kind"), test_sets=study.detection_sets[0])
+    assert {s.dataset for s in found} == {DARKENED}
+    psnr = select(found, metric="psnr")[0]
+    assert (psnr.n, psnr.weights) == (1, "external") and psnr.value > 60
+
+
+COPIES = {"size": [48, 64], "count": 2}
+
+
+def test_a_coco_copy_is_darkened_and_evaluated_without_a_detector(results, shared_data):
+    study = results(detection={"data": str(shared_data), **COPIES})
+    sets, absent = study.detection_sets
+    assert [one.name for one in sets] == [DARKENED, STREETS, COCO, EXDARK]
+    assert "detection.yolov4_weights" in absent["coco-darkened, detection"]
+    coco, exdark = sets[2:]
+    item = coco.data[0]
+    assert item["image"].mean() < item["target"].mean() and coco.recognizer == ""
+    assert isinstance(study.task(coco), ImageQuality)
+    scores = study.evaluate(study.row("gamma"), test_sets=[coco])
+    assert {s.metric for s in scores} == {"psnr", "ssim"} and scores[0].n == 2
+    assert coco.rows(study.row("original")) and not exdark.rows(study.row("original"))
+
+
+def test_yolov4_reads_the_copies_in_cocos_classes(results, shared_data, monkeypatch):
+    given = {"data": str(shared_data), "yolov4_weights": "yolov4.weights", **COPIES}
+    study = results(detection=given)
+    _, _, *copies = study.detection_sets[0]
+    assert {one.recognizer for one in copies} == {"yolov4"}
+    with pytest.raises(FileNotFoundError, match=r"yolov4\.weights"):
+        study.task(copies[0])
+    monkeypatch.setattr("llie_core.recognizers.yolov4.YOLOv4.load_darknet_weights",
+                        lambda *_arguments: None)  # fmt: skip
+    for one in results(detection=given).detection_sets[0][2:]:
+        assert isinstance(study.task(one), ObjectDetection)
+        labels = [int(label) for index in range(2) for label in one.data[index]["labels"]]
+        assert labels and max(labels) < 80
+
+
+def test_what_copies_lack_is_said(tmp_path):
+    assert set(tiny().detection_sets[1]) == {COCO, EXDARK}
+    absent = tiny(detection={"data": str(tmp_path)}).absent()
+    assert "cocodataset.org" in absent[COCO]
+
+
+def test_a_copy_of_a_set_of_table_2_is_evaluated(results, tmp_path):
+    for side, level in (("low", 0.1), ("high", 0.4)):
+        write_image(tmp_path / "Test148" / side / "1.png", torch.full((3, 32, 32), level))
+    study = results(evaluation={"sets": str(tmp_path)})
+    found, absent = study.paired_sets
+    assert [one.name for one in found] == ["test148"] and set(absent) == {"lol1000", "voc144"}
+    assert set(study.unpaired[1]) == {"dicm", "mef"}
+    scores = study.evaluate(study.row("identity"), test_sets=found)
+    psnr = select(scores, metric="psnr")[0]
+    assert psnr.value == pytest.approx(10.5, abs=0.1) and psnr.n == 1
+
+
+def test_a_folder_of_pairs_is_not_taken_for_every_set(tmp_path):
+    for side in ("low", "high"):
+        write_image(tmp_path / side / "1.png", torch.full((3, 32, 32), 0.2))
+    absent = tiny(evaluation={"sets": str(tmp_path)}).absent()
+    assert {"dicm", "mef", "test148", "lol1000", "voc144"} < set(absent)
+    assert absent["voc144"].startswith("no folder VOC144 in") and "MBLLEN" in absent["voc144"]
+    assert tiny().absent()["voc144"] == "no folder given (setting evaluation.sets)"

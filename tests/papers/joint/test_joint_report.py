@@ -1,0 +1,186 @@
+"""Paper 2's report: its tables over two detectors, on scores made up for the purpose, and the rest
+on a tiny run."""
+
+import dataclasses
+import json
+
+import pytest
+from test_joint_study import TRAINED, tiny
+
+from llie_core.papers.joint import claims, report
+from llie_core.papers.joint.study import GROUPS
+from llie_core.reporting.scores import Score, select
+from llie_core.tasks.faces import HEIGHTS, SUBSETS, height_name
+
+READERS = ("mtcnn", "tinaface")
+VALUES = dict(zip((*GROUPS, TRAINED[2]), (0.1, 0.3, 0.4, 0.9, 0.5), strict=True))
+STUDY = tiny()
+
+
+def score(label, reader, subset, value, metric="ap", n=10):
+    return Score(
+        run="r", label=label, recognizer=reader, dataset="builtin-faces", split="test",
+        subset=subset, metric=metric, value=value, n=n, seed=0, protocol="face-ap-height",
+        profile="quick", device="CPU", precision="float32", steps_done=0, steps_planned=0,
+        weights="none", commit="",
+    )  # fmt: skip
+
+
+@pytest.fixture
+def made_up():
+    """Another AP for every row, reader and subset, so that a cell that strays is seen."""
+    return [
+        score(label, reader, subset, value + 0.01 * place + 0.001 * READERS.index(reader))
+        for label, value in VALUES.items()
+        for reader in READERS
+        for place, subset in enumerate(SUBSETS)
+    ]
+
+
+def test_the_four_groups_stand_side_by_side(made_up):
+    table = report.groups_table(STUDY, made_up, "groups")
+    assert list(table.header[1:4]) == ["easy, published", "medium, published", "hard, published"]
+    rows = {row[0]: row[1:] for row in table.rows}
+    assert rows["Zero-DCE++ joint (2:1)"] == [
+        "0.9478", "0.9387", "0.8998", "0.400", "0.410", "0.420", "0.501", "0.511", "0.521",
+    ]  # fmt: skip
+    assert rows["normal light"][:4] == ["0.9631", "0.9564", "0.9301", "0.900"]
+    table = report.groups_table(STUDY, [s for s in made_up if s.label != TRAINED[2]], "groups")
+    assert table.rows[2][-3:] == ["not run"] * 3
+
+
+def test_every_row_stands_before_every_detector(made_up):
+    made_up += [score("identity", "mtcnn", "all", 7.5, metric="psnr")]
+    rows = {row[0]: row[1:] for row in report.every_row_table(STUDY, made_up).rows}
+    assert rows["Zero-DCE++ joint (2:1)"][::3] == ["0.420", "0.421", "not run"]
+    assert rows["Zero-DCE++ joint (2:1, TinaFace's loss)"][0] == "0.520"
+    assert rows["input"][-1] == "7.50" and rows["input"][1] == "not run"
+
+
+def test_the_printed_tables_are_shown_for_each_detector(made_up):
+    tables = report.thesis_tables(STUDY, made_up)
+    assert [t.caption.partition(":")[0] for t in tables] == ["Table 4.1"] * 2 + ["Table 4.2"] * 2
+    assert list(tables[0].rows[2][1:3]) == ["0.9478", "0.4000"]
+    assert list(tables[1].rows[2][1:3]) == ["0.9478", "0.5010"]
+
+
+def test_findings_name_the_rows_numbers_for_each_detector(made_up):
+    table = report.findings(STUDY, made_up)
+    said = [row[1] for row in table.rows]
+    assert said[0] == (
+        "After joint training AP 0.420, recall not run; "
+        "after Zero-DCE++ alone AP 0.320, recall not run."
+    )
+    assert "in normal light AP 0.921" in said[3] and "1 seed" not in table.note
+
+
+def by_height(gain_of):
+    return [
+        score(label, "mtcnn", height_name(*span), 0.5 + gain, n=i + 1)
+        for i, span in enumerate(HEIGHTS)
+        for label, gain in ((GROUPS[0], 0.0), (GROUPS[2], gain_of(i)))
+    ]
+
+
+def test_gain_by_height_is_the_difference_to_the_low_light_image():
+    lines = report.gains_by_height(STUDY, by_height(lambda i: 0.05 * i))
+    heights, gains = zip(*lines["Zero-DCE++ joint (2:1), MTCNN"], strict=True)
+    assert heights == (8, 20, 28, 40, 72, 120)
+    assert gains == pytest.approx([0.05 * i for i in range(6)])
+    assert lines["normal light, MTCNN"] == []
+
+
+@pytest.mark.parametrize(
+    ("gain_of", "cells"),
+    [
+        # Ranges under 32 px hold 1, 2 and 3 faces, the others 4, 5 and 6.
+        (lambda i: 0.6 - 0.1 * i, ["+0.467", "+0.187", "holds"]),
+        (lambda i: 0.1 * i, ["+0.133", "+0.413", "does not hold"]),
+    ],
+)
+def test_whether_small_faces_gain_more(gain_of, cells):
+    table = report.small_faces_gain(STUDY, by_height(gain_of))
+    assert table.rows == [["MTCNN", *cells], ["TinaFace, small", "–", "–", "not run"]]
+
+
+def test_wider_face_says_why_it_was_not_run(made_up):
+    (table,) = report.wider_tables(STUDY, [])
+    assert table.rows == [["wider-face", STUDY.absent()["wider-face"]]]
+    assert len(report.wider_tables(STUDY, made_up)) == 2
+
+
+# On a tiny run ---------------------------------------------------------------------------------
+
+
+def test_headline_compares_alone_with_joint(results, scores):
+    values = {GROUPS[1]: 0.123, GROUPS[2]: 0.456}
+    doctored = [dataclasses.replace(s, value=values.get(s.label, 0.789)) for s in scores]
+    study = results()
+    text = study.headline(doctored)
+    assert text.count("0.123 alone, 0.456 joint") == 3 and "0.789" not in text
+    study.record(doctored, [])
+    record = json.loads((study.folder / "headline.json").read_text())
+    assert record == {"device": doctored[0].device, "headline": text}
+
+
+def test_panels_show_the_four_groups_with_sure_detections(results):
+    study = results()
+    rows = report.group_rows(study)
+    assert tuple(row.label for row in rows) == GROUPS
+    (line,) = report.detections(study, rows, images=1)
+    assert [panel.label for panel in line] == [row.shown for row in rows]
+    for panel in line:
+        assert panel.image.shape == (3, 128, 128) and panel.boxes.shape == (len(panel.scores), 4)
+        assert (panel.scores >= 0.5).all()
+    assert line[0].image.mean() < line[3].image.mean()
+    low, normal = report.annotated(study, images=1)
+    assert low[0].image.mean() < normal[0].image.mean() and len(normal[0].regions) >= 2
+    assert [row.label for row in report.ratio_rows(study)] == ["identity", *TRAINED]
+
+
+def test_exposures_follow_what_is_asked(results):
+    strip = report.exposures(results(), (0.3, 0.05))
+    assert [panel.label.partition(",")[0] for panel in strip] == [
+        "normal light", "E = 0.30", "E = 0.05",
+    ]  # fmt: skip
+
+
+def test_tables_about_data_losses_and_networks(results):
+    study = results()
+    (cells,) = report.data_summary(study).rows
+    assert cells[:2] == ["builtin-faces", "4"]
+    assert int(cells[3]) <= int(cells[4]) <= int(cells[5]) and float(cells[6]) < float(cells[7])
+    alone, both, tinaface = report.first_losses(study).rows
+    assert alone[0] == "Zero-DCE++ alone (1:0)" and alone[3:5] == ["–", "–"]
+    assert float(tinaface[4]) > 0
+    total = float(both[2]) + 0.5 * float(both[4])  # Eq. (3.14)
+    assert float(both[5]) == pytest.approx(total, abs=0.011)
+    counted = {(row[0], row[1]): row[2:] for row in report.audit().rows}
+    assert counted["Zero-DCE++", "1/1"] == ["10,561", "10,561", "5.28", "5.282"]
+    assert counted["TinaFace (ResNet-50)", "–"][:2] == ["37.98 M", "37,979,636"]
+
+
+def test_every_claim_has_a_verdict_and_the_measured_ones_are_measured(results, scores):
+    study = results()
+    answers = claims.measurements(study, scores)
+    assert answers["curve_monotone"][0] is True
+    assert all(why for holds, why in answers.values() if holds is None)
+    found = claims.verdicts(study, scores)
+    assert list(found) == ["mtcnn", "tinaface"]
+    for verdicts in found.values():
+        assert len(verdicts) == 44 and all(v.verdict for v in verdicts)
+        assert not [v for v in verdicts if v.verdict.startswith("reproduced")]  # on built-in data
+    rows = claims.verdicts_by_detector(found).rows
+    assert {"2.01", "2.15", "2.39"} <= {row[0] for row in rows} and len(rows[0]) == 4
+
+
+def test_better_quality_and_worse_detection_is_found():
+    made = [
+        score("gamma", "mtcnn", "all", 20, "psnr"),
+        score("gamma", "mtcnn", "hard", 0.3),
+        score("clahe", "mtcnn", "all", 15, "psnr"),
+        score("clahe", "mtcnn", "hard", 0.5),
+    ]
+    holds, evidence = claims.quality_is_not_detection(STUDY, made)
+    assert holds and evidence.startswith("gamma 1/2.2 against CLAHE: PSNR 20.00 > 15.00 dB")
+    assert claims.quality_is_not_detection(STUDY, select(made, label="gamma"))[0] is False

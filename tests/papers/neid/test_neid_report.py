@@ -1,0 +1,129 @@
+"""The report of paper 5: findings, figures, audit, cost, measured claims."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from llie_core.papers.images import examples
+from llie_core.papers.neid import report
+from llie_core.papers.neid.study import SEQUENCE, UNET
+from llie_core.reporting.claims import judge, load_claims
+from llie_core.reporting.scores import select
+
+
+def test_findings_answer_the_question_and_name_what_is_absent(study, done):
+    table = report.findings(study, done[1])
+    pixels, branch, classical = (row[1] for row in table.rows)
+    psnr = {s.label: s.value for s in select(done[1], metric="psnr")}
+    assert pixels == (
+        "NEID needs 0.25 of the multiply-adds of the U-net at full size; "
+        f"{psnr['neid']:.2f} dB against {psnr[f'neid+{UNET}']:.2f} dB of U-net at full size."
+    )
+    assert branch.endswith("of NEID, LE alone; NEID, LE + DR: not evaluated (setting rows).")
+    assert classical.endswith(f"{psnr['gamma']:.2f} dB of gamma 1/2.2, the best of 1.")
+    assert "builtin-photos (test split); profile smoke" in table.note
+
+
+def test_figures_show_what_is_sent_and_the_details(study):
+    (one,) = examples(study, study.first_seed(), 1)
+    sent, ours, detail, truth = report.teaser(one)
+    assert sent.image.shape == (3, 12, 12) and ours.image.shape == (3, 24, 24)
+    assert detail.image.shape == truth.image.shape == (3, 6, 6)
+    lines = report.detail_lines(study, 2)
+    labels = ["gamma 1/2.2", "NEID", "U-net at full size", "ground truth"]
+    assert [[panel.label for panel in line] for line in lines] == [labels] * 2
+    assert report.unpaired_lines(study) == {}
+
+
+def test_audit_holds_the_parameters_and_the_work():
+    table = report.audit()
+    cells = {row[0]: dict(zip(table.header[1:], row[1:], strict=True)) for row in table.rows}
+    assert list(cells) == ["U-net architecture", "LE", "LE + DR", "LE + DR + FF"]
+    *_, here, _, work = table.rows[-1]
+    assert (cells["LE + DR + FF"]["parameters in training"], here, work) == (
+        "11,127,704", "8,076,396", "3.091",
+    )  # fmt: skip
+    assert cells["U-net architecture"]["input"] == "256×256"
+    assert table.rows[1][4] == table.rows[2][4]  # what does not fuse is dropped whole
+
+
+def test_cost_is_a_quarter_of_the_u_nets(open_tiny):
+    table = report.cost_against_unet(open_tiny(evaluation={"cost_size": [64, 96]}))
+    assert [row[0] for row in table.rows] == ["96×64"] * 3 + ["3840×2160"] * 3
+    unet, _, ours = (dict(zip(table.header, row, strict=True)) for row in table.rows[3:])
+    assert unet["GMAC"].endswith("(1.00)") and ours["GMAC"].endswith("(0.26)")
+    assert ours["peak memory, MiB"].endswith("(0.27)")
+    assert ours["latency, ms"] == "not run (set time_4k)"
+    assert float(table.rows[2][5].split()[0]) > 0
+
+
+def test_costs_are_counted_at_every_size_and_timed_where_asked():
+    models = {"wide": torch.nn.Conv2d(3, 4, 1), "thin": torch.nn.Conv2d(3, 1, 1)}
+    found = report.costs(models, ((8, 8), (16, 16)), "cpu", timed=((8, 8),))
+    assert [(c.title, c.size, c.macs) for c in found] == [
+        ("wide", (8, 8), 12 * 64), ("thin", (8, 8), 3 * 64),
+        ("wide", (16, 16), 12 * 256), ("thin", (16, 16), 3 * 256),
+    ]  # fmt: skip
+    assert [c.milliseconds is None for c in found] == [False, False, True, True]
+    assert found[1].milliseconds > 0 and found[1].parameters == 4
+    assert found[1].memory == 4 * (4 + 3 * 64 + 64)
+
+
+def test_ratios_are_to_the_network_named_at_the_same_size():
+    cost = report.NetworkCost
+    found = [
+        cost("full", (4, 6), 2_000_000, 8_000_000_000, 2**22, 10.0),
+        cost("half", (4, 6), 3_000_000, 2_000_000_000, 2**20, 4.0),
+        cost("full", (8, 6), 2_000_000, 16_000_000_000, 2**23, None),
+    ]
+    table = report.cost_table(found, "full", "not run (why)", "cpu")
+    assert table.rows == [
+        ["6×4", "full", "2.00 (1.00)", "8.0 (1.00)", "4 (1.00)", "10 (1.00)"],
+        ["6×4", "half", "3.00 (1.50)", "2.0 (0.25)", "1 (0.25)", "4 (0.40)"],
+        ["6×8", "full", "2.00 (1.00)", "16.0 (1.00)", "8 (1.00)", "not run (why)"],
+    ]
+    assert all(len(row) == len(table.header) for row in table.rows)
+
+
+# Claims ----------------------------------------------------------------------------------------
+
+
+def test_every_claim_gets_a_verdict(study, done):
+    measured = report.measurements(study, done[1])
+    assert set(measured) == {c.check["name"] for c in load_claims("neid") if c.kind == "measured"}
+    assert all(holds is not None for holds, _ in measured.values()), measured
+    verdicts = {v.claim.id: v.verdict for v in judge("neid", done[1], study.context(), measured)}
+    assert all(verdicts.values())
+    assert not any(v.startswith(("reproduced", "not reproduced")) for v in verdicts.values())
+    assert verdicts["5.05"].startswith("holds on builtin-photos")
+    assert verdicts["5.15"] == "contradicted by the paper's own table"
+
+
+def test_claims_say_which_row_they_need(study, open_tiny, done):
+    alone = open_tiny(rows=["neid"])
+    measured = report.measurements(alone, [s for s in done[1] if "+" not in s.label])
+    why = {name: words for name, (holds, words) in measured.items() if holds is None}
+    assert set(why) == set(measured) - {"detail_branch_free"}
+    assert why["joint_beats_sequence"] == f"needs the row neid+{SEQUENCE} (setting rows)"
+    assert "of the memory at 4K" in why["no_extra_memory"]
+
+
+@pytest.mark.parametrize("better", [True, False])
+def test_a_claim_that_needs_better_images_fails_with_worse_ones(study, done, better):
+    scores = select(done[1], metric="psnr")
+    best = max(s.value for s in scores if s.label != "neid")
+    value = best + 1 if better else best - 9
+    scores = [replace(s, value=value) if s.label == "neid" else s for s in scores]
+    holds, evidence = report.measurements(study, scores)["joint_beats_sequence"]
+    assert holds is better and f"{value:.2f} dB" in evidence
+
+
+def test_unevenness_is_the_spread_of_the_brightness_error():
+    target = torch.rand(1, 3, 16, 16) / 2
+    assert report.unevenness(target + 0.2, target).item() == pytest.approx(0, abs=1e-6)
+    left = torch.zeros(1, 1, 16, 16)
+    left[..., :8] = 0.4
+    halves = torch.tensor([0.4] * 32 + [0.0] * 32).std().item()
+    assert report.unevenness(target + left, target).item() == pytest.approx(halves)
+    assert report.gradient_error(target + 0.2, target).item() == pytest.approx(0, abs=1e-6)

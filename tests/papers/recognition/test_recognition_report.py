@@ -1,0 +1,127 @@
+"""Paper 1's report: tables and figures of a tiny run, enhancers across recognizers, claims."""
+
+import weakref
+
+import pytest
+import torch
+from test_recognition_study import PERSONS, SETS, tiny
+
+from llie_core.engine.runs import file_hash
+from llie_core.papers.recognition import claims, report
+from llie_core.reporting.claims import judge
+from llie_core.reporting.scores import select
+
+
+def both():
+    """The studies of both tasks at the size that was run."""
+    return {"segmentation": tiny(), "pose": tiny(PERSONS)}
+
+
+@pytest.mark.parametrize("dataset", list(SETS))
+def test_report_parts_hold_what_was_measured(results, dataset):
+    study, scores = tiny(dataset), results[dataset]
+    for table in (
+        report.findings(study, scores), report.recognizer_table(study, scores),
+        report.cost_table(study, scores), report.subset_table(study), report.audit(study),
+        report.class_table(study, scores), *report.paper_tables(study, scores),
+    ):  # fmt: skip
+        assert all(len(row) == len(table.header) for row in table.rows)
+        assert "<table>" in table._repr_html_()
+    assert "not run" not in str(report.findings(study, scores).rows[0])
+    lines = report.predictions(study, 2)
+    assert all(panel.image.shape[0] == 3 for line in lines for panel in line)
+    assert [panel.label for panel in lines[0]] == ["input", "Zero-DCE", "GEM+PAM", "annotated"]
+    sheet = report.contact_sheet(study, 2)
+    assert len(sheet) == 2 and len(sheet[0]) >= 2
+    assert list(report.logs(study))[:2] == [study.recognizer_row.shown, "Zero-DCE"]
+
+
+def test_percent_stands_beside_percent_and_other_programs_wait(results):
+    scores = results["builtin-streets"]
+    table = report.paper_tables(tiny(), scores)[0]
+    row = next(row for row in table.rows if row[0] == "Ours and DeepLabV3+")
+    measured = select(scores, label="gem_pam", metric="miou", subset="all")[0].value
+    assert row[1:] == ["34.4", f"{100 * measured:.1f}"]
+    assert next(row for row in table.rows if row[0].startswith("LLFLow"))[2] == "not run"
+
+
+def test_audit_takes_what_is_published_from_the_tables():
+    cells = {row[0]: row[1:3] for row in report.audit(tiny()).rows}
+    assert cells["GEM+PAM"] == ["0.577 M (in the text)", "577,294"]
+    assert cells["IALM"] == ["0.5 M (5.7 − 5.2)", "492,099"]
+    assert cells["Zero-DCE"][0] == "0.1 M (5.3 − 5.2)"
+    assert cells["DeepLabV3+"] == ["5.2 M", "4,383,139"]
+    assert cells["CPN"] == ["27.4 M", "27,425,356"]
+
+
+def test_the_subset_table_holds_one_image_at_a_time(monkeypatch):
+    study, alive = tiny(PERSONS), []
+
+    class Watched:
+        def __len__(self):
+            return 6
+
+        def __getitem__(self, index):
+            assert sum(one() is not None for one in alive) < 2, "images are kept"
+            image = torch.full((3, 8, 8), 0.1 * index)
+            alive.append(weakref.ref(image))
+            return {"image": image, "subset": ("LL-N", "LL-E")[index % 2]}
+
+    monkeypatch.setattr(study, "images", lambda split, light: Watched())
+    rows = report.subset_table(study).rows
+    assert [row[:3] for row in rows] == [
+        ["all", "6", "0.2500"], ["LL-E", "3", "0.3000"], ["LL-N", "3", "0.2000"],
+    ]  # fmt: skip
+
+
+# Enhancers across recognizers ------------------------------------------------------------------
+
+
+def test_enhancers_are_crossed_over_recognizers(results):
+    studies = both()
+    table = claims.cross_table(studies)
+    assert [row[0] for row in table.rows] == ["none", "segmentation", "pose"]
+    own = select(results["builtin-streets"], label="gem_pam", metric="miou", subset="all")[0]
+    assert table.rows[1][1] == f"{own.value:.3f}"
+    casts = claims.casts(studies)
+    assert list(casts) == ["input", "GEM+PAM for segmentation", "GEM+PAM for pose"]
+    for cast in casts.values():
+        assert cast[:3].mean().item() == pytest.approx(1, abs=1e-5)
+    assert len(claims.cast_table(studies).rows) == 3
+
+
+def test_crossing_says_what_it_needs_and_trains_nothing(tmp_path, monkeypatch):
+    monkeypatch.setenv("LLIE_RESULTS", str(tmp_path))
+    studies = claims.both_tasks(tiny(seeds=[1]))
+    assert [s.settings.dataset for s in studies.values()] == list(SETS)
+    assert studies["pose"].settings.seeds == (1,)
+    table = claims.cross_table(studies)
+    assert "not run" in table.rows[0] and "make reproduce PAPER=recognition" in table.note
+    assert "not run" in claims.cast_table(studies).rows[0]
+    holds, why = claims.casts_differ(studies)
+    assert holds is None and "builtin-streets" in why
+    assert not list(tmp_path.iterdir())
+
+
+# Claims ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dataset", list(SETS))
+def test_every_claim_gets_a_verdict(results, dataset):
+    study, scores = tiny(dataset), results[dataset]
+    measured = claims.measurements(study, scores, both())
+    assert all(holds is not None for name, (holds, _) in measured.items()
+               if name not in ("gem_input_size", "deeper_pam"))  # fmt: skip
+    verdicts = judge("recognition", scores, study.context(), measured)
+    assert len(verdicts) == 51 and all(v.verdict for v in verdicts)
+    assert not any(v.verdict.startswith(("reproduced", "not reproduced")) for v in verdicts)
+    assert {v.claim.id: v.verdict for v in verdicts}["1.02"].startswith("holds on builtin-streets")
+
+
+def test_training_leaves_the_shared_recognizer_as_it_was(results):
+    study = tiny()
+    weights = study.run(study.recognizer_row).checked_weights()
+    before = file_hash(weights)
+    holds, evidence = claims.recognizer_unchanged(study)
+    assert holds and "373 tensors, 0 changed, 0 with a gradient" in evidence
+    assert file_hash(weights) == before

@@ -1,0 +1,209 @@
+"""What papers 3, 4 and 5 share: unpaired sets, protocols, other programs' images, copies on disk,
+and the tables about them. NEID stands for the three."""
+
+import shutil
+
+import pytest
+import torch
+from dataset_trees import lol, noise_image, save
+
+from llie_core.data.wrappers import Augmented
+from llie_core.papers import open_study
+from llie_core.papers.images import examples
+from llie_core.papers.paired_tables import data_table, protocol_table, unpaired_table
+from llie_core.reporting.scores import select
+from llie_core.tasks.quality import QualityMeter
+
+FIXED = ["identity", "gamma"]  # rows without training
+
+
+def open_tiny(dataset="", sets="", rows=(), pairs=None, protocols=("psnr-rgb-float",), **changes):
+    pairs = {"size": 16, "train_count": 2, "test_size": 24} | (pairs or {})
+    evaluation = {"sets": str(sets), "protocols": protocols, "cost_size": [16, 24]}
+    return open_study("neid", "smoke", dataset, baselines=FIXED, rows=rows, pairs=pairs,
+                      evaluation=evaluation, **changes)  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def results(tmp_path, monkeypatch):
+    monkeypatch.setenv("LLIE_RESULTS", str(tmp_path / "results"))
+    yield
+    shutil.rmtree(tmp_path / "results", ignore_errors=True)
+
+
+@pytest.fixture
+def unpaired(tmp_path):
+    """LIME with three images and DICM with two; NPE is absent."""
+    for name, count in (("LIME", 3), ("DICM", 2)):
+        for i in range(count):
+            save(tmp_path / "images" / name / f"{i}.png", noise_image(i, (192, 98)) // 4)
+    return tmp_path / "images"
+
+
+# Settings --------------------------------------------------------------------------------------
+
+
+def test_wrong_settings_are_named():
+    with pytest.raises(ValueError, match="protocols: 'psnr-best' is no entry"):
+        open_tiny(protocols=["psnr-best"])
+    for old, new in (
+        ("turns", r"pairs\.flips"), ("no_reference", r"evaluation\.sets"),
+        ("size", r"pairs\.size"), ("steps", r"train\.steps"),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=f"setting '{old}' is now {new}"):
+            open_study("neid", "smoke", **{old: 1})
+
+
+def test_training_takes_crops_and_validation_may():
+    study = open_tiny(pairs={"val_size": 8})
+    assert isinstance(study.train_data, Augmented)
+    assert study.train_data[0]["image"].shape == (3, 16, 16)
+    assert study.val_pairs[0]["image"].shape == (3, 8, 8)
+
+
+# Protocols -------------------------------------------------------------------------------------
+
+
+def test_protocols_without_weights_are_left_out_with_the_reason(tmp_path, monkeypatch):
+    monkeypatch.setenv("LLIE_WEIGHTS", str(tmp_path))
+    study = open_tiny(protocols=["psnr-rgb-float", "niqe-live", "brisque-live"])
+    scores = study.evaluate(study.row("gamma"), test_sets=[study.main_set], device="cpu")
+    assert {score.protocol for score in scores} == {"psnr-rgb-float"}
+    assert "ssim-3d" in open_tiny(protocols=()).protocols
+    assert not any("illumination-ratio" in name for name in open_tiny(protocols=()).protocols)
+    values = {row[0]: row[2] for row in protocol_table(study, study.row("gamma")).rows}
+    assert float(values["psnr-rgb-float"]) > 0
+    assert values["brisque-live"] == "not available: llie weights fetch brisque"
+    assert values["psnr-rgb-float-gtmean-illumination-ratio"] == "–"
+
+
+# Images without ground truth -------------------------------------------------------------------
+
+
+def test_sets_without_ground_truth_are_found_or_named(unpaired):
+    settings = {"sets": str(unpaired), "count": 2, "protocols": ["psnr-rgb-float"]}
+    study = open_study("neid", "smoke", evaluation=settings)
+    found, absent = study.unpaired
+    assert {one.name: len(one.data) for one in found} == {"lime": 2, "dicm": 2}
+    assert found[0].data.names == ["0.png", "2.png"]
+    assert list(absent) == ["npe"] and "get it from" in absent["npe"]
+    nothing = open_tiny()
+    assert set(nothing.absent().values()) == {"no folder given (setting evaluation.sets)"}
+    table = unpaired_table(nothing, [])
+    assert table.rows[0] == ["lime", "not run", "no folder given (setting evaluation.sets)"]
+
+
+def test_a_folder_of_images_is_not_taken_for_every_set(unpaired):
+    save(unpaired / "a.png", noise_image(0, (40, 30)))
+    found, absent = open_tiny(sets=unpaired).unpaired
+    assert [one.name for one in found] == ["lime", "dicm"]
+    assert absent["npe"].startswith("no folder NPE in")
+    # The folder of one set alone is that set and no other.
+    found, absent = open_tiny(sets=unpaired / "LIME").unpaired
+    assert [one.name for one in found] == ["lime"] and set(absent) == {"npe", "dicm"}
+
+
+def test_rows_are_evaluated_on_them(unpaired, shared_data, monkeypatch):
+    monkeypatch.setenv("LLIE_WEIGHTS", str(shared_data / "metric_weights"))
+    save(unpaired / "LIME" / "small.png", noise_image(9, (50, 40)))  # too small for NIQE
+    study = open_tiny(sets=unpaired)
+    scores = study.evaluate(device="cpu")
+    found = [score for score in scores if score.dataset != "builtin-photos"]
+    assert {(s.dataset, s.metric, s.protocol, s.n) for s in found} == {
+        ("lime", "niqe", "niqe-live", 3), ("lime", "brisque", "brisque-live", 4),
+        ("dicm", "niqe", "niqe-live", 2), ("dicm", "brisque", "brisque-live", 2),
+    }  # fmt: skip
+    path = study.run(study.row("gamma")).directory / "per_image/quality-lime.csv"
+    lines = path.read_text().split()
+    assert lines[0] == "name,niqe-live,brisque-live" and lines[-1].startswith("small.png,,")
+    monkeypatch.setattr(QualityMeter, "update", lambda *_: 1 / 0)
+    assert open_tiny(sets=unpaired).evaluate(device="cpu") == scores  # read back
+    table = unpaired_table(study, scores)
+    assert table.header == ["", "lime, niqe", "lime, brisque", "dicm, niqe", "dicm, brisque"]
+    assert [row[0] for row in table.rows] == ["input", "gamma 1/2.2"]
+    assert all(float(cell) for row in table.rows for cell in row[1:])
+    assert "npe: not run" in table.note
+
+
+def test_without_weights_the_table_says_how_to_get_them(unpaired, monkeypatch):
+    monkeypatch.setenv("LLIE_WEIGHTS", str(unpaired))
+    study = open_tiny(sets=unpaired)
+    scores = study.evaluate(test_sets=study.unpaired[0], device="cpu")
+    assert scores == []
+    assert unpaired_table(study, scores).rows[0][1:3] == [
+        "not available: llie weights fetch niqe", "not available: llie weights fetch brisque",
+    ]  # fmt: skip
+
+
+# Other programs' images ------------------------------------------------------------------------
+
+
+def test_other_programs_images_become_rows(unpaired, tmp_path, shared_data, monkeypatch):
+    monkeypatch.setenv("LLIE_WEIGHTS", str(shared_data / "metric_weights"))
+    data = open_tiny().test_pairs
+    for i in range(2):
+        pixels = (data[i]["target"].permute(1, 2, 0).numpy() * 255).round()
+        save(tmp_path / f"external/kind/builtin-photos/{data[i]['name']}.png", pixels)
+    study = open_tiny(sets=unpaired, external=str(tmp_path / "external"))
+    kind, lime = study.row("kind"), study.unpaired[0][0]
+    (score,) = study.evaluate(kind, test_sets=[study.main_set], device="cpu")
+    assert score.value > 50 and score.weights == "external"
+    assert study.external_table().rows == [["kind", "2", "every item has an image"]]
+    rows = [study.row("gamma"), kind]
+    (one,) = examples(study, rows, 1)
+    assert torch.equal(one.outputs["kind"], one.target)
+    # No image of a set: no score on it and no panel.
+    (one,) = examples(study, rows, 1, lime)
+    assert list(one.outputs) == ["gamma"] and one.target is None
+    assert study.evaluate(kind, test_sets=[lime], device="cpu") == []
+    save(tmp_path / "external/kind/lime/0.png", noise_image(0, (192, 98)))
+    (one,) = examples(study, rows, 1, lime)
+    assert list(one.outputs) == ["gamma", "kind"] and one.outputs["kind"].mean() > 0.4
+    assert {s.n for s in study.evaluate(kind, test_sets=[lime], device="cpu")} == {1}
+
+
+# Cost, copies on disk, tables ------------------------------------------------------------------
+
+
+def test_cost_is_taken_of_the_first_seed_and_of_rows_without_one():
+    study = open_tiny(rows=["neid"], seeds=[3, 4])
+    costed = [(row.label, row.seed) for row in study.rows() if study.cost_set.rows(row)]
+    assert costed == [("identity", 0), ("gamma", 0), ("neid", 3)]
+    scores = study.evaluate(study.row("gamma"), test_sets=[study.cost_set], device="cpu")
+    assert {score.metric for score in scores} == {"parameters", "latency"}
+
+
+@pytest.mark.parametrize("dataset", ["lol", "mit-adobe-fivek"])
+def test_layouts_on_disk_run_end_to_end(dataset, tmp_path):
+    lol(tmp_path / "LOL", train=4, test=2)
+    for part, count in (("train", 4), ("test", 2)):
+        for i in range(count):
+            save(tmp_path / f"FiveK/{part}/input/{i}.png", noise_image(i, (30, 20)) // 4)
+            save(tmp_path / f"FiveK/{part}/expertC/{i}.png", noise_image(i, (30, 20)))
+    pairs = {"size": 8, "val_count": 1}
+    study = open_tiny(dataset, rows=["neid"], pairs=pairs, data=str(tmp_path))
+    study.train(device="cpu")
+    scores = study.evaluate(device="cpu")
+    assert {s.n for s in select(scores, metric="psnr")} == {2}
+    assert study.context().papers_own is False
+    (one,) = examples(study, study.first_seed(), 1)
+    assert one.outputs["neid"].shape == one.target.shape
+    assert [row[:2] for row in data_table(study).rows] == [
+        ["train", "3"], ["val", "1"], ["test", "2"],
+    ]  # fmt: skip
+    assert [curve[-1][0] for curve in study.validation_curves().values()] == [2]
+    assert list(study.logs()) == ["NEID"]
+
+
+def test_an_absent_copy_is_named_with_where_to_get_it():
+    study = open_tiny("lol", rows=["neid"], data="/nowhere")
+    with pytest.raises(FileNotFoundError, match=r"lol: .*get it from"):
+        study.train(device="cpu")
+
+
+def test_the_pairs_are_described():
+    table = data_table(open_tiny())
+    assert [row[:3] for row in table.rows] == [
+        ["train", "2", "16×16"], ["val", "2", "24×24"], ["test", "2", "24×24"],
+    ]  # fmt: skip
+    assert all(float(row[3]) < float(row[4]) for row in table.rows)

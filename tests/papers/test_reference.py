@@ -1,0 +1,131 @@
+"""Reference runs: what is kept of a study, when it is refused, and what is in git."""
+
+import csv
+import dataclasses
+import subprocess
+
+import pytest
+from safetensors import safe_open
+
+from llie_core.engine import runs
+from llie_core.files import project_root
+from llie_core.papers import open_study, reference
+from llie_core.reporting.scores import read_scores, reference_scores, select
+
+KEPT = sorted((project_root() / "results" / "reference").glob("*/*/*/scores.csv"))
+kept = pytest.mark.parametrize("path", KEPT, ids=lambda path: "/".join(path.parts[-4:-1]))
+MIB = 2**20
+
+
+def lines_of(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+# In git ------------------------------------------------------------------------------------------
+
+
+@kept
+def test_every_trained_row_has_its_run_and_its_log(path):
+    trained = {(s.label, s.seed) for s in read_scores(path) if s.steps_planned}
+    rows = {
+        (line["label"], int(line["seed"])): line for line in lines_of(path.with_name("runs.csv"))
+    }
+    logs = {(line["label"], int(line["seed"])) for line in lines_of(path.with_name("logs.csv"))}
+    assert trained and trained <= set(rows) and set(rows) == logs
+    for line in rows.values():
+        assert line["commit"] and line["train_hash"] and int(line["steps_done"])
+
+
+@kept
+def test_kept_weights_are_of_the_paper_and_can_be_read(path):
+    for file in path.parent.glob("weights/*.safetensors"):
+        with safe_open(file, "pt") as weights:
+            assert list(weights.keys())
+
+
+def test_what_is_in_git_stays_small():
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=project_root(), capture_output=True,
+                            text=True, check=False)  # fmt: skip
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    files = [project_root() / name for name in listed.stdout.split("\0") if name]
+    sizes = {file: file.stat().st_size for file in files if file.exists()}
+    weights = sum(size for file, size in sizes.items() if file.suffix == ".safetensors")
+    records = sum(size for file, size in sizes.items() if "reference" in file.parts) - weights
+    assert sum(sizes.values()) < 24 * MIB and weights < 12 * MIB and records < 5 * MIB
+
+
+def test_the_joint_reference_has_three_seeds_of_each_ratio():
+    scores = reference_scores("joint", "builtin-faces")
+    for ratio in ("1:0", "3:1", "2:1", "1:1", "0:1", "2:1@tinaface"):
+        hard = select(scores, label=f"zero_dce_pp+{ratio}", metric="ap", subset="hard",
+                      recognizer="mtcnn")  # fmt: skip
+        assert sorted(score.seed for score in hard) == [0, 1, 2]
+    assert {s.dataset for s in reference_scores("joint", "builtin-faces", "wider-face")} == {
+        "wider-face"
+    }
+    assert reference_scores("joint", "nowhere") == []
+
+
+# Keeping -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def study(tmp_path, monkeypatch):
+    monkeypatch.setenv("LLIE_RESULTS", str(tmp_path / "results"))
+    monkeypatch.setattr(reference, "project_root", lambda: tmp_path)
+    monkeypatch.setattr(runs, "commit", lambda: "c0ffee")
+    from llie_core.papers import study as studies
+
+    monkeypatch.setattr(studies, "commit", lambda: "c0ffee")
+    return open_study("neid", "smoke", baselines=["gamma"], evaluation={"cost_size": [16, 24]},
+                      pairs={"size": 16, "test_size": 24})  # fmt: skip
+
+
+def test_kept_runs_hold_scores_images_runs_and_logs(study):
+    study.train()
+    scores = study.evaluate()
+    folder = reference.keep(study, weights=["neid"])
+    assert folder.parts[-5:] == ("results", "reference", "neid", "builtin-photos", "smoke")
+    assert set(read_scores(folder / "scores.csv")) == set(scores)
+    images = lines_of(folder / "per_image" / "quality-builtin-photos.csv")
+    assert [line["label"] for line in images] == ["gamma"] * 2 + ["neid"] * 2
+    assert [line["label"] for line in lines_of(folder / "runs.csv")] == ["neid"]
+    assert len(lines_of(folder / "logs.csv")) == 2
+    assert (folder / "weights" / "neid-seed0.safetensors").exists()
+    before = {path: path.read_bytes() for path in folder.rglob("*.csv")}
+    assert reference.keep(study) == folder  # once more, in place of the first
+    assert {path: path.read_bytes() for path in folder.rglob("*.csv")} == before
+
+
+def test_unfinished_runs_are_not_kept(study):
+    with pytest.raises(FileNotFoundError, match="not trained yet"):
+        reference.keep(study)
+    study.train()
+    with pytest.raises(FileNotFoundError, match="not evaluated yet"):
+        reference.keep(study)
+
+
+@pytest.mark.parametrize(
+    ("commits", "message"),
+    [(["c0ffee+"], r"changed files \(c0ffee\+\)"), (["c0ffee", "decade"], "several commits")],
+)
+def test_dirty_or_mixed_commits_are_not_kept(study, monkeypatch, commits, message):
+    study.train()
+    study.evaluate()
+    found = reference.read_scores
+    monkeypatch.setattr(
+        reference, "read_scores",
+        lambda path: [dataclasses.replace(s, commit=c) for s in found(path) for c in commits],
+    )  # fmt: skip
+    with pytest.raises(ValueError, match=message):
+        reference.keep(study)
+
+
+def test_long_logs_are_thinned_to_their_last_line(tmp_path):
+    log = [{"step": float(step), "total": 1 / (step + 1)} for step in range(1001)]
+    reference.write_log(tmp_path / "logs.csv", {("a", 0): log})
+    lines = lines_of(tmp_path / "logs.csv")
+    assert len(lines) == reference.LOG_ROWS
+    assert (lines[0]["step"], lines[-1]["step"]) == ("0", "1000")

@@ -1,0 +1,45 @@
+"""docs/RESULTS.md: written from the reference runs, and current."""
+
+from llie_core.files import project_root
+from llie_core.papers import list_papers, study_of
+from llie_core.reporting import results_page
+from llie_core.reporting.results_page import results_markdown
+from llie_core.reporting.scores import read_scores, select, summarise
+
+TITLES = {paper: study_of(paper).title for paper in list_papers()}
+
+
+def test_the_page_in_docs_is_current():
+    text = (project_root() / "docs" / "RESULTS.md").read_text(encoding="utf-8")
+    assert text == results_markdown(TITLES), "run `llie results`"
+
+
+def test_every_kept_data_set_has_its_tables_and_trainings():
+    page = results_markdown(TITLES)
+    for path in (project_root() / "results" / "reference").glob("*/*/*/scores.csv"):
+        paper, dataset, profile = path.parts[-4:-1]
+        number = list_papers().index(paper) + 1
+        own = page.split(f"## Paper {number}: ")[1].split("\n## ")[0]
+        section = own.split(f"### {dataset}, profile `{profile}`")[1].split("\n### ")[0]
+        scores = read_scores(path)
+        for name in {score.dataset for score in scores}:
+            assert f"Test set {name}" in section
+        assert "Trainings:" in section and "seconds a training" in section
+
+
+def test_numbers_are_means_with_their_protocol_count_and_seeds():
+    page = results_markdown(TITLES)
+    table = page.split("Test set camvid, read by deeplabv3plus:")[1].split("Trainings:")[0]
+    path = project_root() / "results/reference/recognition/camvid/reference/scores.csv"
+    found = select(read_scores(path), label="gem_pam", metric="miou", subset="all")
+    mean = summarise(score.value for score in found)
+    (row,) = [line for line in table.splitlines() if line.startswith("| GEM+PAM |")]
+    assert f"| {mean:.3f} |" in row and mean.seeds == 3
+    (day,) = select(read_scores(path), metric="miou", subset="day")
+    assert f"| input | {day.value:.3f} |" in table
+    assert f"n = {day.n} to {found[0].n}; seeds 0, 1, 2; protocols seg-miou" in table
+
+
+def test_no_reference_no_section(tmp_path, monkeypatch):
+    monkeypatch.setattr(results_page, "project_root", lambda: tmp_path)
+    assert results_markdown(TITLES) == results_page.HEAD

@@ -1,0 +1,100 @@
+"""Verdicts by several sources of scores, and source code as reports show it."""
+
+import pytest
+
+from llie_core.reporting.claims import Claim, Context, Verdict, judge, load_claims
+from llie_core.reporting.source import source
+from llie_core.reporting.sources import Source, claim_sets, reference_first, verdicts_by
+
+HERE = Context("builtin-photos", "quick", 1, papers_own=False)
+FREE = {"detail_branch_free": (True, "0 added")}
+
+
+def by_id(verdicts):
+    return {v.claim.id: v for v in verdicts}
+
+
+def test_a_claim_is_judged_by_the_sources_of_its_data_sets():
+    claims = {claim.id: claim for claim in load_claims("neid")}
+    assert claim_sets(claims["5.02"]) == {"lol"} and claim_sets(claims["5.05"]) == set()
+    alone = by_id(judge("neid", [], HERE, FREE))
+    given = by_id(verdicts_by("neid", [Source(frozenset({"lol"}), [], HERE, FREE)]))
+    assert {name: v.verdict for name, v in given.items()} == {
+        name: v.verdict for name, v in alone.items()
+    }
+    without = by_id(
+        verdicts_by("neid", [Source(frozenset(), [], HERE), Source(frozenset(), [], HERE, FREE)])
+    )
+    assert without["5.02"].verdict == "not run (no copy of lol was given)"
+    assert without["5.05"].verdict.startswith("holds on builtin-photos")  # where it was measured
+    assert without["5.15"].verdict == "contradicted by the paper's own table"
+    assert without["5.26"].verdict == without["5.02"].verdict  # restates it
+    why = verdicts_by("neid", [Source(frozenset(), [], HERE)], lambda sets: f"only {sets}")
+    assert by_id(why)["5.02"].verdict == "not run (only ['lol'])"
+
+
+# The reference run, then the run at hand ---------------------------------------------------------
+
+KEPT = Context("camvid", "reference", 3, papers_own=False)
+YES, NO = "holds on camvid (reference, 3 seeds)", "does not hold on camvid (reference, 3 seeds)"
+SPREAD, FEW = "inconclusive (within the spread …)", "inconclusive (1 seed; …)"
+ABSENT, HERE_YES = "not run (no numbers for a)", "holds on builtin-streets (quick, 3 seeds)"
+
+
+@pytest.mark.parametrize(
+    ("kept", "here", "both"),
+    [
+        (YES, FEW, f"{YES}; this run: {FEW}"),
+        (NO, HERE_YES, f"{NO}; this run: {HERE_YES}"),
+        (YES, ABSENT, f"{YES}; this run: {ABSENT}"),
+        (YES, YES, YES),
+        (SPREAD, ABSENT, f"{SPREAD} on camvid (reference, 3 seeds); this run: {ABSENT}"),
+        (SPREAD, FEW, f"{SPREAD} on camvid (reference, 3 seeds); this run: {FEW}"),
+        # A run that decides comes before a reference that does not.
+        (FEW, HERE_YES, f"{HERE_YES}; reference: {FEW} on camvid (reference, 3 seeds)"),
+        (ABSENT, HERE_YES, HERE_YES),
+        (ABSENT, FEW, FEW),
+        *((same, same, same) for same in ("left to the eye", "hypothesis (…)", ABSENT)),
+    ],
+)
+def test_the_reference_comes_first_and_each_is_named(kept, here, both):
+    claim = Claim("9.01", "§1", 1, "Made up.", "eye", {"figure": "Fig. 1"})
+    kept, here = ([Verdict(claim, words, "")] for words in (kept, here))
+    (found,) = reference_first(kept, here, KEPT)
+    assert (found.claim, found.verdict) == (claim, both)
+
+
+def test_numbers_of_both_stand_beside_what_is_printed():
+    claim = Claim("9.01", "§1", 1, "Made up.", "eye", {"figure": "Fig. 1"})
+    kept = Verdict(claim, YES, "printed: psnr +1.0; measured: psnr +2.0; the rest is elsewhere")
+    here = Verdict(claim, FEW, "printed: psnr +1.0; measured: psnr +3.0")
+    (found,) = reference_first([kept], [here], KEPT)
+    assert found.evidence == (
+        "printed: psnr +1.0; measured by the reference: psnr +2.0; the rest is elsewhere; "
+        "this run: psnr +3.0"
+    )
+
+
+# Source code -------------------------------------------------------------------------------------
+
+
+class Documented:
+    """Not shown."""
+
+    def double(self, x: int) -> int:
+        """Not shown
+        either."""
+        text = "shown"
+        return 2 * len(text) * x
+
+
+def test_source_is_shown_without_docstrings():
+    shown = source(Documented.double, by_id)
+    assert shown.data == (
+        "def double(self, x: int) -> int:\n"
+        '    text = "shown"\n'
+        "    return 2 * len(text) * x\n\n"
+        "def by_id(verdicts):\n"
+        "    return {v.claim.id: v for v in verdicts}"
+    )
+    assert "Not shown" not in source(Documented).data

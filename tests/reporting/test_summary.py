@@ -1,0 +1,69 @@
+"""The page over all papers, from files that reports write."""
+
+import json
+
+import pytest
+
+from llie_core.files import project_root
+from llie_core.names import title_of
+from llie_core.reporting import summary
+from llie_core.reporting.claims import Claim, Verdict
+from llie_core.reporting.published import list_papers
+from llie_core.reporting.scores import reference_scores, select, summarise
+
+WORDS = [
+    "holds on builtin-faces (reference, 3 seeds); this run: inconclusive (1 seed; …)",
+    "does not hold on builtin-faces (…)", "not run (no numbers)", "not run (…)",
+    "not reproduced", "left to the eye", "hypothesis (…)",
+]  # fmt: skip
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("LLIE_RESULTS", str(tmp_path))
+    made = tmp_path / "joint" / "builtin-faces" / "quick"
+    made.mkdir(parents=True)
+    (made / "headline.json").write_text(json.dumps({"device": "CPU", "headline": "AP 0.5, 0.7"}))
+    claim = Claim("2.01", "§1", 3, "It helps, it is said.", "eye", {"figure": "Fig. 1"})
+    summary.write_verdicts(made, [Verdict(claim, word, "0.7 > 0.5, barely") for word in WORDS])
+    return made
+
+
+def test_headlines_name_what_is_missing(folder):
+    table = summary.headline_table("quick")
+    assert table.rows == [["joint", "builtin-faces", "AP 0.5, 0.7"]]
+    assert "No report yet of: recognition, jcrnet, drgn, neid." in table.note
+    assert summary.headline_table("paper").rows == []
+
+
+def test_every_verdict_is_counted_once_by_its_first_words(folder):
+    table = summary.verdict_table("quick")
+    counted = dict(zip(table.header, table.rows[0], strict=True))
+    assert [counted.pop(key) for key in ("paper", "data set", "claims")] == [
+        "joint", "builtin-faces", "7",
+    ]  # fmt: skip
+    assert {word: count for word, count in counted.items() if count != "–"} == {
+        "holds on": "1", "does not hold on": "1", "not run": "2", "not reproduced": "1",
+        "left to the eye": "1", "hypothesis": "1",
+    }  # fmt: skip
+
+
+def test_verdicts_survive_commas_and_are_read_back(folder):
+    assert summary.read_verdicts(folder) == WORDS
+    assert summary.read_verdicts(folder / "none") == []
+
+
+def test_reference_runs_are_those_of_the_checkout():
+    table = summary.reference_table()
+    title = title_of("zero_dce_pp+2:1")
+    row = next(r for r in table.rows if r[:3] == ["joint", "builtin-faces", title])
+    scores = reference_scores("joint", "builtin-faces")
+    hard = select(scores, label="zero_dce_pp+2:1", metric="ap", subset="hard", recognizer="mtcnn")
+    assert f"ap hard (mtcnn) {summarise(s.value for s in hard):.3f}; ap hard (tinaface) " in row[3]
+
+
+@pytest.mark.parametrize("paper", list_papers())
+def test_every_papers_notebook_writes_its_verdicts(paper):
+    notebook = json.loads((project_root() / "notebooks" / f"{paper}.ipynb").read_text())
+    code = "".join("".join(c["source"]) for c in notebook["cells"] if c["cell_type"] == "code")
+    assert ".verdicts(" in code and "study.record(scores, " in code
