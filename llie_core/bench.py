@@ -6,16 +6,16 @@ from statistics import median
 import torch
 
 from llie_core.data import collate, face_targets
+from llie_core.engine.distributed import default_device
+from llie_core.engine.runs import device_name
 from llie_core.losses.task_driven import JointLoss, TaskLoss, weights_of_ratio
 from llie_core.losses.zero_reference import upstream_loss
 from llie_core.metrics.cost import latency
 from llie_core.models import create_enhancer, list_enhancers
 from llie_core.recognizers import create_recognizer
 from llie_core.reporting.tables import Table
-from llie_core.runs import device_name
 from llie_core.synthetic.faces import BuiltinFaces
 from llie_core.synthetic.streets import BuiltinStreets
-from llie_core.training import default_device
 
 SIZES = ((256, 256), (400, 600), (512, 1024))
 
@@ -38,7 +38,7 @@ def enhancer_table(device: torch.device) -> Table:
         rows.append([name, *(f"{t.median_ms:.1f} ± {t.iqr_ms / 2:.1f}" for t in times)])
     header = ["enhancer", *(f"{height}×{width}" for height, width in SIZES)]
     note = f"float32, batch 1, {device_name(device)}"
-    return Table("Enhancers: milliseconds a picture", header, rows, note)
+    return Table("Enhancers: milliseconds an image", header, rows, note)
 
 
 def task_table(device: torch.device, batch_size: int = 8) -> Table:

@@ -1,11 +1,11 @@
-"""`llie darken`: dark copies of normal-light pictures, with what was done to each on record.
+"""`llie darken`: dark copies of normal-light images, with what was done to each on record.
 
     physical            the model of data/darkening.py: light, white balance, sensor noise
     ec_zero_dce         trained: exposure by request; lamps stay bright; noise by name
-    drgn, lw_drgn       trained: the degradation of other low-light pictures; writes pairs
+    drgn, lw_drgn       trained: the degradation of other low-light images; writes pairs
 
-TARGET keeps SOURCE's tree. `darkening.jsonl` has a line a picture, written after the picture, so
-that a killed run goes on where it stopped; what becomes of a picture depends on seed and name
+TARGET keeps SOURCE's tree. `darkening.jsonl` has a line an image, written after the image, so
+that a killed run goes on where it stopped; what becomes of an image depends on seed and name
 alone.
 """
 
@@ -15,6 +15,8 @@ import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
+
+from llie_core.cli.arguments import path
 
 RECORD = "darkening.jsonl"
 DRGN = ("drgn", "lw_drgn")
@@ -38,11 +40,11 @@ def add_options(command: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     command.add_argument("--seed", type=int, default=0, help="of all that is drawn")
     trained = command.add_argument_group("ec_zero_dce, drgn, lw_drgn")
-    trained.add_argument("--weights", type=Path, help="weights.safetensors of a run (needed)")
+    trained.add_argument("--weights", type=path, help="weights.safetensors of a run (needed)")
     trained.add_argument("--device", help="default: a GPU if there is one")
     command.add_argument_group("physical, ec_zero_dce").add_argument(
         "--exposure", type=float, nargs="+", metavar="E",
-        help="one, or a range to draw each picture's from; physical: linear gain (default 0.1); "
+        help="one, or a range to draw each image's from; physical: linear gain (default 0.1); "
         "ec_zero_dce: target mean (default 0.05 0.30)",
     )  # fmt: skip
     noise = command.add_argument_group("ec_zero_dce")
@@ -53,7 +55,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     pairs = command.add_argument_group("drgn, lw_drgn")
     pairs.add_argument(
-        "--low", type=Path, metavar="FOLDER", help="low-light pictures to take after (needed)"
+        "--low", type=path, metavar="FOLDER", help="low-light images to take after (needed)"
     )
     pairs.add_argument(
         "--strength", type=float, nargs="+", metavar="S",
@@ -62,7 +64,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
 
 
 def run(options) -> tuple[str, int]:
-    """Darken as asked. Returns what to say and the exit code, 1 where a picture was unreadable.
+    """Darken as asked. Returns what to say and the exit code, 1 where an image failed.
 
     Raises:
         ValueError, FileNotFoundError: what cannot be done, in one line.
@@ -97,7 +99,7 @@ def _physical(options) -> tuple[Callable, dict]:
 
     exposure = _range(options.exposure, (0.1, 0.1), "exposure")
     for value in exposure:
-        Darkening(value)  # refuses what is no exposure, before any picture is read
+        Darkening(value)  # refuses what is no exposure, before any image is read
     asked = {"model": "physical", "exposure": exposure}
     return physical_darkener(DarkeningRange(exposure=exposure)), asked
 
@@ -106,11 +108,11 @@ def _conditioned(options) -> tuple[Callable, dict]:
     """Darkening by EC-Zero-DCE, and noise afterwards."""
     import torch
 
+    from llie_core.cli.image_files import trained_model
     from llie_core.data.darkening import quantise
     from llie_core.data.noise import LEVELS, add_noise, check_noise
+    from llie_core.engine.runs import file_hash
     from llie_core.models.ec_zero_dce import EXPOSURE_RANGE
-    from llie_core.pictures import trained_model
-    from llie_core.runs import file_hash
 
     exposure = _range(options.exposure, EXPOSURE_RANGE, "exposure")
     if not EXPOSURE_RANGE[0] <= exposure[0] <= exposure[1] <= EXPOSURE_RANGE[1]:
@@ -135,44 +137,44 @@ def _conditioned(options) -> tuple[Callable, dict]:
 
 
 def _darken(options, darkener: Callable, asked: dict) -> tuple[str, int]:
-    """Every picture of the source by a `Darkener`; unreadable ones are named, the others go on."""
+    """Every image of the source by a `Darkener`; one that fails is named, the others go on."""
     import torch
 
+    from llie_core.cli.image_files import InputImage, each_image, find_images
     from llie_core.data.images import read_image, write_image
     from llie_core.data.synthesis import generator
+    from llie_core.engine.reuse import content_hash
     from llie_core.files import locked
-    from llie_core.pictures import Picture, each_picture, find_pictures
-    from llie_core.runs import content_hash
 
-    pictures = find_pictures(options.source, options.target)
+    images = find_images(options.source, options.target)
     request = content_hash({**asked, "seed": options.seed})
     record = options.target / RECORD
     with locked(options.target / ".lock", str(options.target)):
         done = _done(record)
-        left = [p for p in pictures if not (p.target.exists() and _state(p, request) in done)]
+        left = [p for p in images if not (p.target.exists() and _state(p, request) in done)]
 
-        def write(picture: Picture) -> None:
-            name, size, _ = _state(picture, request)
-            image = read_image(picture.path).numpy()
-            dark, about = darkener(image, generator(options.seed, name))
-            write_image(picture.target, torch.from_numpy(dark))
+        def write(image: InputImage) -> None:
+            name, size, _ = _state(image, request)
+            pixels = read_image(image.path).numpy()
+            dark, about = darkener(pixels, generator(options.seed, name))
+            write_image(image.target, torch.from_numpy(dark))
             line = {"name": name, "darkening": about, "bytes": size, "request": request}
             with record.open("a", encoding="utf-8") as lines:
                 lines.write(json.dumps(line) + "\n")
 
-        failed = each_picture(left, write)
-    said = f"{len(pictures) - failed} of {len(pictures)} pictures are in {options.target}"
+        failed = each_image(left, write, lambda image: image.path)
+    said = f"{len(images) - failed} of {len(images)} images are in {options.target}"
     return said, 1 if failed else 0
 
 
-def _state(picture, request: str) -> tuple[str, int, str]:
-    """Name, size in bytes (a picture that was replaced is darkened anew) and request."""
-    size = picture.path.stat().st_size if picture.path.exists() else 0
-    return picture.name, size, request
+def _state(image, request: str) -> tuple[str, int, str]:
+    """Name, size in bytes (an image that was replaced is darkened anew) and request."""
+    size = image.path.stat().st_size if image.path.exists() else 0
+    return image.name, size, request
 
 
 def _done(record: Path) -> set[tuple[str, int, str]]:
-    """The last state in which each picture was darkened."""
+    """The last state in which each image was darkened."""
     from llie_core.data.paired import read_records
     from llie_core.data.synthesis import drop_torn_line
 
@@ -186,31 +188,34 @@ def _done(record: Path) -> set[tuple[str, int, str]]:
 
 def _write_pairs(options) -> tuple[str, int]:
     """Pairs by a learned degradation: low/ and high/ in TARGET."""
+    from llie_core.cli.image_files import trained_model
     from llie_core.data.synthesis import write_pairs
-    from llie_core.pictures import trained_model
-    from llie_core.recipes.drgn import degradation_darkener
-    from llie_core.runs import file_hash
+    from llie_core.data.unpaired import ImageFolder
+    from llie_core.engine.runs import file_hash
+    from llie_core.papers.drgn.darkener import degradation_darkener
 
     if options.low is None:
-        raise ValueError(f"{options.model} needs --low, a folder of low-light pictures")
+        raise ValueError(f"{options.model} needs --low, a folder of low-light images")
     strength = _range(options.strength, (1.0, 1.0), "strength")
     if strength[0] < 0:
         raise ValueError(f"--strength {strength[0]}: it must not be negative")
     model, device = trained_model(options.model, options.weights, device=options.device)
-    (source, damaged), (low, more) = (
-        _readable(folder, options.target) for folder in (options.source, options.low)
-    )
+    source = ImageFolder(options.source, without=options.target)
+    low, damaged = _readable(options.low, options.target)
     settings = {"model": options.model, "strength": list(strength), "low": low.describe(),
                 "weights": file_hash(options.weights)}  # fmt: skip
     darkener = degradation_darkener(_FromCpu(model, device), low, strength)
     # One thread: the network uses all cores itself, and each call takes memory of its own.
     written = write_pairs(source, darkener, options.target, settings, options.seed, threads=1)
-    said = f"{written} pairs written to {options.target} ({len(source)} are there)"
-    return said, 1 if damaged + more else 0
+    for problem in filter(None, (*written.unreadable.values(), source.not_read)):
+        print(f"llie: {problem}", file=sys.stderr)
+    there = len(source) - len(written.unreadable)
+    said = f"{written.pairs} pairs written to {options.target} ({there} are there)"
+    return said, 1 if damaged or written.unreadable else 0
 
 
 class _FromCpu:
-    """A model on any device, for a caller whose pictures are on the CPU."""
+    """A model on any device, for a caller whose images are on the CPU."""
 
     def __init__(self, model, device: str):
         self.model, self.device = model, device
@@ -220,35 +225,33 @@ class _FromCpu:
 
 
 def _readable(folder: Path, target: Path) -> tuple:
-    """A folder's pictures that can be read, but those of `target`, and how many cannot be.
+    """A folder's images that can be read, but those of `target`, and how many cannot be.
 
-    The latter are named. A set of pairs has a known size, so they have to be found beforehand.
+    The latter are named. They are found beforehand, since any pair may draw any of the images.
     """
     from concurrent.futures import ThreadPoolExecutor
 
     from llie_core.data.folders import FileSet
     from llie_core.data.unpaired import ImageFolder
-    from llie_core.pictures import lies_in
 
-    found = ImageFolder(folder)
-    inside = lies_in(target, folder)
-    places = [i for i in range(len(found)) if not (inside and lies_in(found.path(i), target))]
+    found = ImageFolder(folder, without=target)
     with ThreadPoolExecutor() as pool:
-        problems = list(pool.map(lambda place: _problem(found.path(place)), places))
-    for problem in filter(None, problems):
+        problems = list(pool.map(lambda i: _problem(found.path(i)), range(len(found))))
+    for problem in filter(None, (*problems, found.not_read)):
         print(f"llie: {problem}", file=sys.stderr)
-    whole = [found.entries[i] for i, said in zip(places, problems, strict=True) if not said]
+    whole = [entry for entry, said in zip(found.entries, problems, strict=True) if not said]
     if not whole:
-        raise ValueError(f"{folder}: holds no picture that can be read")
-    return FileSet("images", folder, "", whole), len(places) - len(whole)
+        raise ValueError(f"{folder}: holds no image that can be read")
+    return FileSet("images", folder, "", whole), len(found) - len(whole)
 
 
 def _problem(path: Path) -> str:
-    """Why a picture cannot be read, "" where it can."""
+    """Why an image cannot be read, "" where it can."""
     from llie_core.data.images import read_image
+    from llie_core.files import problem_of
 
     try:
         read_image(path)
-    except (ValueError, FileNotFoundError) as error:
-        return str(error)
+    except Exception as error:  # decoders raise anything on odd images
+        return problem_of(path, error)
     return ""

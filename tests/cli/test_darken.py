@@ -1,4 +1,4 @@
-"""`llie darken`: what it writes, records and refuses; and the noise that it adds by name."""
+"""`llie darken`: what it writes, records and refuses."""
 
 import json
 
@@ -9,11 +9,11 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from llie_core.cli import main
-from llie_core.darken import OWN, RECORD
+from llie_core.cli.darken import OWN, RECORD
 from llie_core.data import open_dataset
 from llie_core.data.darkening import Darkening, darken
 from llie_core.data.images import read_image
-from llie_core.data.noise import NOISES, add_noise, check_noise
+from llie_core.data.noise import NOISES
 from llie_core.data.paired import read_records
 from llie_core.models import create_enhancer
 from llie_core.models.ec_zero_dce import SATURATED, lightness
@@ -25,13 +25,13 @@ def records(folder):
 
 @pytest.fixture
 def photos(tmp_path):
-    """Three readable pictures, one of them in a folder below, and a damaged one."""
+    """Three readable images, one of them in a folder below, and a damaged one."""
     rng, folder = np.random.default_rng(0), tmp_path / "photos"
     (folder / "event").mkdir(parents=True)
     for name, size in (("a.png", (20, 24)), ("event/b.jpg", (33, 17)), ("grey.png", (9, 8))):
         values = rng.integers(60, 256, (*size, 3), dtype=np.uint8)
-        picture = Image.fromarray(values)
-        (picture.convert("L") if name == "grey.png" else picture).save(folder / name)
+        image = Image.fromarray(values)
+        (image.convert("L") if name == "grey.png" else image).save(folder / name)
     (folder / "torn.jpg").write_bytes((folder / "event/b.jpg").read_bytes()[:400])
     return folder
 
@@ -49,12 +49,12 @@ def weights(tmp_path):
     return of
 
 
-def test_the_tree_is_kept_and_every_picture_is_on_record(photos, tmp_path, capsys):
+def test_the_tree_is_kept_and_every_image_is_on_record(photos, tmp_path, capsys):
     out = tmp_path / "dark"
     assert main(["darken", str(photos), str(out), "--exposure", "0.05", "--seed", "3"]) == 1
     said = capsys.readouterr()
     assert f"{photos / 'torn.jpg'}" in said.err and said.err.count("\n") == 1
-    assert "3 of 4 pictures" in said.out
+    assert "3 of 4 images" in said.out
     found = records(out)
     assert set(found) == {"a.png", "event/b.jpg", "grey.png"}
     for name, about in found.items():
@@ -64,7 +64,7 @@ def test_the_tree_is_kept_and_every_picture_is_on_record(photos, tmp_path, capsy
         assert torch.equal(torch.from_numpy(again), written)
 
 
-def test_a_picture_goes_by_seed_and_name_alone(photos, tmp_path):
+def test_an_image_goes_by_seed_and_name_alone(photos, tmp_path):
     (photos / "torn.jpg").unlink()
     for out, seed in (("one", "0"), ("other", "1")):
         assert main(["darken", str(photos), str(tmp_path / out), "--seed", seed]) == 0
@@ -89,7 +89,7 @@ def test_a_stopped_call_goes_on_and_another_request_starts_anew(photos, tmp_path
     assert len(read_records(out / RECORD)) == 6
 
 
-def test_a_picture_that_was_replaced_is_darkened_anew(photos, tmp_path):
+def test_an_image_that_was_replaced_is_darkened_anew(photos, tmp_path):
     out = tmp_path / "dark"
     assert main(["darken", str(photos), str(out)]) == 1
     Image.new("RGB", (9, 5), (200, 190, 180)).save(photos / "torn.jpg")
@@ -105,7 +105,7 @@ def test_a_target_in_the_source_is_no_source(photos, capsys):
     (photos / "torn.jpg").unlink()
     for _ in range(2):
         assert main(["darken", str(photos), str(photos / "dark")]) == 0
-        assert "3 of 3 pictures are in" in capsys.readouterr().out
+        assert "3 of 3 images are in" in capsys.readouterr().out
     assert set(records(photos / "dark")) == {"a.png", "event/b.jpg", "grey.png"}
     assert not (photos / "dark" / "dark").exists()
 
@@ -126,7 +126,7 @@ def test_a_link_to_nowhere_is_named_and_the_others_go_on(photos, tmp_path, capsy
     (photos / "gone.png").symlink_to(photos / "nowhere.png")
     assert main(["darken", str(photos), str(tmp_path / "dark")]) == 1
     said = capsys.readouterr()
-    assert "gone.png" in said.err and "3 of 4 pictures" in said.out
+    assert "gone.png" in said.err and "3 of 4 images" in said.out
 
 
 def test_exposures_are_drawn_from_the_range_and_lamps_stay(photos, tmp_path, weights):
@@ -183,7 +183,7 @@ def test_what_cannot_be_read_is_left_out_of_the_pairs_and_named(photos, tmp_path
     low, out = tmp_path / "low", tmp_path / "pairs"
     low.mkdir()
     Image.new("RGB", (16, 16), (20, 10, 5)).save(low / "night.png")
-    (low / "cut.png").write_bytes(b"no picture")
+    (low / "cut.png").write_bytes(b"no image")
     arguments = ["darken", str(photos), str(out), "--model", "lw_drgn", "--low", str(low)]
     arguments += ["--weights", weights("lw_drgn"), "--device", "cpu"]
     assert main(arguments) == 1
@@ -217,6 +217,13 @@ def test_help_groups_the_options_by_their_models(capsys):
         assert titles[-1] == f"{', '.join(models)}:", option
 
 
+def test_noise_names_are_those_of_the_help(capsys):
+    with pytest.raises(SystemExit):
+        main(["darken", "--help"])
+    text = capsys.readouterr().out
+    assert all(name in text for name in NOISES)
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
@@ -234,7 +241,7 @@ def test_help_groups_the_options_by_their_models(capsys):
         (["--model", "ec_zero_dce", "--noise", "poisson", "--noise-level", "0"], "noise level 0"),
         (["--model", "ec_zero_dce", "--exposure", "0.5"], "knows (0.05, 0.3) only"),
         (["--model", "drgn", "--exposure", "0.1"], "--exposure belongs to physical, ec_zero_dce"),
-        (["--model", "drgn"], "drgn needs --low, a folder of low-light pictures"),
+        (["--model", "drgn"], "drgn needs --low, a folder of low-light images"),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_line(photos, tmp_path, capsys, arguments, expected):
@@ -242,57 +249,3 @@ def test_what_cannot_be_is_refused_in_one_line(photos, tmp_path, capsys, argumen
     said = capsys.readouterr().err
     assert expected in said and said.count("\n") == 1
     assert not (tmp_path / "out").exists()
-
-
-# Noise -----------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("name", "level", "variance"),
-    [
-        ("gaussian", 0.02, lambda x: np.full_like(x, 0.02**2)),
-        ("poisson", 500.0, lambda x: x / 500.0),
-    ],
-)
-def test_noise_keeps_the_mean_and_has_the_variance_it_says(name, level, variance):
-    values = np.array([0.2, 0.5, 0.7], np.float32)
-    image = np.broadcast_to(values[:, None, None], (3, 200, 200)).copy()
-    noisy = add_noise(image, name, level, np.random.default_rng(0)).astype(np.float64)
-    assert noisy.mean((1, 2)) == pytest.approx(values, abs=1e-3)
-    assert noisy.var((1, 2)) == pytest.approx(variance(values.astype(np.float64)), rel=0.03)
-
-
-@pytest.mark.parametrize("name", ["none", "gaussian", "poisson"])
-@pytest.mark.parametrize("value", [0.0, 0.5, 1.0])
-def test_noise_of_even_pictures_stays_in_range(name, value):
-    image = np.full((3, 8, 9), value, np.float32)
-    noisy = add_noise(image, name, 100.0 if name == "poisson" else 0.05, np.random.default_rng(1))
-    assert noisy.dtype == np.float32 and noisy.shape == image.shape
-    assert noisy.min() >= 0 and noisy.max() <= 1
-    if name == "none" or (name, value) == ("poisson", 0.0):
-        assert np.array_equal(noisy, image)
-
-
-def test_a_standard_deviation_on_0_to_255_is_refused():
-    with pytest.raises(ValueError, match="standard deviation on the scale 0–1"):
-        check_noise("gaussian", 25.0)
-
-
-def test_clipped_gaussian_noise_lifts_black_by_the_half_normal_mean():
-    black = np.zeros((3, 300, 300), np.float32)
-    noisy = add_noise(black, "gaussian", 0.1, np.random.default_rng(0))
-    # E[max(0, N(0, σ²))] = σ / √(2π)
-    assert noisy.mean() == pytest.approx(0.1 / np.sqrt(2 * np.pi), rel=0.01)
-
-
-def test_noise_names_are_those_of_the_help(capsys):
-    with pytest.raises(SystemExit):
-        main(["darken", "--help"])
-    text = capsys.readouterr().out
-    assert all(name in text for name in NOISES)
-
-
-@pytest.mark.parametrize(("name", "level"), [("gaussian", -1.0), ("poisson", float("nan"))])
-def test_a_level_that_is_none_is_refused(name, level):
-    with pytest.raises(ValueError, match="it must be a positive number"):
-        add_noise(np.zeros((3, 2, 2), np.float32), name, level, np.random.default_rng(0))

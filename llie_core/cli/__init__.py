@@ -1,0 +1,45 @@
+"""The `llie` command: one file a group of subcommands. Heavy imports happen inside them, so that
+--help is instant."""
+
+import argparse
+import os
+import signal
+import sys
+
+from llie_core.cli import data, images, measuring, reports, training
+from llie_core.signals import handling, interrupt
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one subcommand.
+
+    Returns:
+        The exit code: 0 done, 1 failed, 2 wrong usage or input, 128 + n ended by signal n.
+    """
+    options = _parser().parse_args(arguments)
+    try:
+        with handling(interrupt):
+            return options.run(options)
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt as error:
+        print("llie: interrupted; run the same command again to resume", file=sys.stderr)
+        return 128 + getattr(error, "number", signal.SIGINT)
+    except (ValueError, TypeError, OSError, ImportError) as error:
+        print(f"llie: {error}", file=sys.stderr)
+        return 2
+    except (RuntimeError, MemoryError) as error:
+        line = next(iter(str(error).splitlines()), "out of memory")  # CUDA's go on for pages
+        print(f"llie: {line}", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="llie", description="Low-light enhancement, and what it does for recognition."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for group in (images, training, data, measuring, reports):
+        group.add(commands)
+    return parser

@@ -1,0 +1,77 @@
+"""Arguments that several commands take: paths, and the options that name a study."""
+
+import argparse
+import json
+from pathlib import Path
+
+# Settings that are options; --set does not take them.
+OPTIONS = {
+    "dataset": "--dataset",
+    "data": "--data",
+    "profile": "--profile",
+    "seeds": "--seed or --seeds",
+    "processes": "--processes of llie fit",
+}
+
+
+def path(text: str) -> Path:
+    """A path; an empty one is refused, which `Path` takes for the current folder."""
+    if not text:
+        raise argparse.ArgumentTypeError("an empty path; name a file or a folder")
+    return Path(text)
+
+
+def add_study(command: argparse.ArgumentParser, profile: str = "quick") -> None:
+    """The options that name a study."""
+    command.add_argument("paper", metavar="PAPER", help="recognition, joint, …")
+    command.add_argument("--dataset", default="", help="default: the profile's")
+    command.add_argument("--profile", default=profile, help="smoke, quick, reference or paper")
+    command.add_argument("--data", default="", help="folder of the data set")
+    command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE",
+                         dest="overrides", help="change a setting, VALUE as JSON: "
+                         "--set train.steps=500")  # fmt: skip
+
+
+def study_of(options, **changes):
+    """The study that a command line names.
+
+    Raises:
+        ValueError, TypeError: unknown paper, profile, data set or setting, or a wrong value.
+    """
+    from llie_core.papers import open_study
+
+    given = {"data": options.data, "seeds": getattr(options, "seeds", None)}
+    changes |= {key: value for key, value in given.items() if value}
+    settings = merged(changes, overrides(options.overrides))
+    return open_study(options.paper, options.profile, options.dataset, **settings)
+
+
+def overrides(pairs: list[str]) -> dict:
+    """KEY=VALUE pairs as nested settings: ["train.steps=5"] → {"train": {"steps": 5}}.
+
+    VALUE is JSON or, where it is none, a text.
+    """
+    changes: dict = {}
+    for pair in pairs:
+        key, separator, value = pair.partition("=")
+        if not separator:
+            raise ValueError(f"--set {pair}: write KEY=VALUE")
+        if key in OPTIONS:
+            raise ValueError(f"--set {pair}: this setting is an option, {OPTIONS[key]}")
+        try:
+            nested = json.loads(value)
+        except json.JSONDecodeError:
+            nested = value
+        for part in reversed(key.split(".")):
+            nested = {part: nested}
+        changes = merged(changes, nested)
+    return changes
+
+
+def merged(first: dict, second: dict) -> dict:
+    """Two nested dicts as one; the second one wins."""
+    both = dict(first)
+    for key, value in second.items():
+        nested = isinstance(value, dict) and isinstance(both.get(key), dict)
+        both[key] = merged(both[key], value) if nested else value
+    return both

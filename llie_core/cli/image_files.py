@@ -1,0 +1,180 @@
+"""What the commands that take images share: finding and pairing them, a trained model, the loop."""
+
+import contextlib
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from torch import nn
+
+from llie_core.data.folders import SUFFIXES, bare, files_in, not_read
+from llie_core.engine.distributed import default_device
+from llie_core.files import problem_of
+from llie_core.models import create_enhancer, list_darkeners, list_enhancers
+
+Item = TypeVar("Item")
+SHOWN = 5  # names in a message
+
+
+@dataclass(frozen=True)
+class InputImage:
+    """One image to work on. name: its path below the source folder, such as "event/1.jpg"."""
+
+    name: str
+    path: Path
+    target: Path
+
+
+def trained_model(
+    name: str, weights: Path | None, device: str | None = None
+) -> tuple[nn.Module, str]:
+    """A model with its weights (those of a run, or the authors') on a device, and the device.
+
+    Raises:
+        ValueError: unknown name, a learned model without weights, or a file of weights that are
+            not this model's; the message names the models that they fit.
+        FileNotFoundError: no such file of weights.
+    """
+    with torch.device("meta"):
+        learned = any(True for _ in create_enhancer(name).parameters())
+    if learned and weights is None:
+        raise ValueError(
+            f"{name} needs --weights: weights.safetensors of a run (llie fit), or its authors' "
+            "checkpoint"
+        )
+    try:
+        if weights is not None and not learned:
+            raise ValueError(f"{weights}: {name} has no weights")
+        model = create_enhancer(name, weights=weights)
+    except ValueError as error:
+        fitting = _models_of(weights)
+        hint = f"; it fits --model {' or '.join(fitting)}" if fitting else ""
+        raise ValueError(f"{error}{hint}") from error
+    device = device or default_device()
+    return model.to(device).eval(), device
+
+
+def _models_of(weights: Path) -> list[str]:
+    """The learned models that a file of weights fits."""
+    fitting = []
+    for name in (*list_enhancers(), *list_darkeners()):
+        with contextlib.suppress(ValueError, FileNotFoundError):
+            model = create_enhancer(name, weights=weights)
+            fitting += [name] if any(True for _ in model.parameters()) else []
+    return fitting
+
+
+def find_images(source: Path, folder: Path) -> list[InputImage]:
+    """An image, or those of a folder and its subfolders by name, and the PNG of each in `folder`.
+
+    The tree is kept. A result keeps its image's suffix where another image beside it has the
+    same stem. Hidden files are left out, and so is `folder` where it lies in the source.
+
+    Raises:
+        FileNotFoundError: no such image or folder, or none in it.
+        ValueError: a result would replace an image.
+    """
+    found = {source.name: source} if source.is_file() else _below(source, folder)
+    own = {path.resolve() for path in found.values()}
+    images = []
+    for name, (key, path) in zip(found, _keyed(found).items(), strict=True):
+        target = folder / f"{key}.png"
+        if target.resolve() in own:
+            raise ValueError(f"{target}: the result would replace an image; name another folder")
+        images.append(InputImage(name, path, target))
+    return images
+
+
+def find_pairs(source: Path, reference: Path) -> tuple[list[tuple[Path, Path]], list[str]]:
+    """Pairs of an image and its reference, and lines that name the images without a partner.
+
+    Two files are a pair. The images of two folders and their subfolders are paired by the names
+    that `find_images` gives to results: the path below the folder, whatever the suffix.
+
+    Raises:
+        FileNotFoundError: no such image or folder, or none in it.
+        ValueError: a file and a folder, or no pair at all.
+    """
+    for path in (source, reference):
+        if not path.exists():
+            raise FileNotFoundError(f"{path}: no such image or folder")
+    if source.is_file() and reference.is_file():
+        return [(source, reference)], []
+    if source.is_file() != reference.is_file():
+        raise ValueError(f"{source}, {reference}: give two files or two folders")
+    own, other = _keyed(_below(source, reference)), _keyed(_below(reference, source))
+    pairs = [(path, other[key]) for key, path in own.items() if key in other]
+    if not pairs:
+        raise ValueError(
+            f"no image of {source} ({len(own)}) has a namesake in {reference} ({len(other)})"
+        )
+    alone = [_without_partner(source, own, other), _without_partner(reference, other, own)]
+    return pairs, [line for line in alone if line]
+
+
+def _without_partner(folder: Path, own: Iterable[str], other: Iterable[str]) -> str:
+    lonely = sorted(set(own) - set(other))
+    if not lonely:
+        return ""
+    listed = ", ".join(lonely[:SHOWN]) + (", …" if len(lonely) > SHOWN else "")
+    return f"{folder}: {len(lonely)} without a partner ({listed})"
+
+
+def _keyed(found: dict[str, Path]) -> dict[str, Path]:
+    """Images by name without suffix, or by the whole name where two have one stem."""
+    stems = Counter(map(bare, found))
+    keyed = {bare(n) if stems[bare(n)] == 1 else n: path for n, path in found.items()}
+    if len(keyed) < len(found):
+        raise ValueError("two images go by one name, such as a.png and a.png.png: rename one")
+    return keyed
+
+
+def _below(source: Path, folder: Path) -> dict[str, Path]:
+    """Name → path of the images below a folder, sorted, without those of `folder`."""
+    if not source.is_dir():
+        raise FileNotFoundError(f"{source}: no such image or folder")
+    apart = folder.resolve() if lies_in(folder, source) else None
+    found = {}
+    for path in files_in(source, deep=True):
+        is_image = path.suffix.lower() in SUFFIXES
+        if is_image and (apart is None or apart not in path.resolve().parents):
+            found[path.relative_to(source).as_posix()] = path
+    others = not_read(source, deep=True)
+    if not found:
+        wanted = f"{source}: holds no image ({', '.join(sorted(SUFFIXES))})"
+        raise FileNotFoundError("; ".join(filter(None, [wanted, others])))
+    if others:
+        print(f"llie: {others}", file=sys.stderr)
+    return found
+
+
+def lies_in(path: Path, folder: Path) -> bool:
+    """Whether a path is below a folder, whatever links lead there."""
+    return folder.resolve() in path.resolve().parents
+
+
+def each_image(
+    images: Sequence[Item], write: Callable[[Item], None], file_of: Callable[[Item], object]
+) -> int:
+    """Call `write` for every image; one that fails is named, by `file_of`, and the others go on.
+
+    Returns:
+        How many failed.
+
+    Raises:
+        OSError: what every image would meet, such as a full disk.
+    """
+    from tqdm import tqdm
+
+    failed = 0
+    for image in tqdm(images, disable=not sys.stderr.isatty(), unit="image"):
+        try:
+            write(image)
+        except Exception as error:  # decoders and methods raise anything on odd images
+            print(f"llie: {problem_of(file_of(image), error)}", file=sys.stderr)
+            failed += 1
+    return failed

@@ -1,0 +1,50 @@
+"""`llie report`, `results`, `bench`: executed notebooks, the page of results, benchmarks."""
+
+from llie_core.cli.arguments import path
+
+
+def add(commands) -> None:
+    """Add this group's subcommands."""
+    report = commands.add_parser("report", help="execute a paper's notebook and write its HTML")
+    report.add_argument("paper", metavar="PAPER")
+    report.add_argument(
+        "--parameters", type=path, required=True, help="YAML of notebook parameters"
+    )
+    report.set_defaults(run=_report)
+    results = commands.add_parser("results", help="write docs/RESULTS.md from results/reference")
+    results.set_defaults(run=_results)
+    bench = commands.add_parser("bench", help="time enhancers and training steps on this device")
+    bench.add_argument("--device", default=None)
+    bench.set_defaults(run=_bench)
+
+
+def _report(options) -> int:
+    import yaml
+
+    from llie_core.reporting.execute import build_report
+
+    try:
+        parameters = yaml.safe_load(options.parameters.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{options.parameters}: no valid YAML: {reason}") from error
+    print(build_report(options.paper, parameters))
+    return 0
+
+
+def _bench(options) -> int:
+    from llie_core.bench import run_benchmarks
+
+    run_benchmarks(options.device)
+    return 0
+
+
+def _results(_options) -> int:
+    from llie_core.files import project_root, write_text
+    from llie_core.papers import list_papers, study_of
+    from llie_core.reporting.results_page import results_markdown
+
+    target = project_root() / "docs" / "RESULTS.md"
+    write_text(target, results_markdown({name: study_of(name).title for name in list_papers()}))
+    print(target)
+    return 0

@@ -1,0 +1,174 @@
+"""The `llie` command, called in process: help, listings, reports, exit codes."""
+
+import argparse
+import resource
+import subprocess
+import sys
+
+import pytest
+
+from llie_core import cli
+from llie_core.cli import main
+from llie_core.recognizers import list_recognizers
+from llie_core.reporting.results_page import results_markdown
+from llie_core.signals import Interrupted
+
+COMMANDS = (
+    "fit",
+    "runs",
+    "keep",
+    "enhance",
+    "darken",
+    "models",
+    "datasets",
+    "export",
+    "score",
+    "weights",
+    "report",
+    "results",
+    "bench",
+)
+
+
+# Help -----------------------------------------------------------------------------------------
+
+
+def test_help_lists_every_command(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["--help"])
+    text = capsys.readouterr().out
+    assert stopped.value.code == 0
+    listed = [line.split()[0] for line in text.splitlines() if line.startswith(" " * 4)]
+    assert set(listed) >= set(COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(command, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main([command, "--help"])
+    assert stopped.value.code == 0 and f"llie {command}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("arguments", [[], ["fti"], ["fit"], ["enhance", "a"], ["fit", "j", "-x"]])
+def test_wrong_usage_is_exit_code_2(arguments, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 2 and "usage: llie" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments", [["enhance", "", "out"], ["export", "joint", "--out", ""], ["score", "a", ""]]
+)
+def test_an_empty_path_is_not_the_current_folder(arguments, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 2 and "an empty path; name a file" in capsys.readouterr().err
+
+
+def processor_seconds(*command):
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def test_help_is_instant():
+    # Processor time: that of the clock depends on what else runs.
+    command = (sys.executable, "-m", "llie_core.cli", "--help")
+    assert min(processor_seconds(*command) for _ in range(3)) <= 0.2
+
+
+# Listings -------------------------------------------------------------------------------------
+
+
+def test_models_are_listed_with_their_parameters(capsys):
+    assert main(["models"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    parts = {words[0]: words[1:] for words in map(str.split, lines)}
+    assert " ".join(parts["zero_dce"]) == "79,416 41.52 GMAC = 83.05 GFLOP"
+    assert parts["zero_dce_pp"][0] == "10,561" and "GMAC" in parts["zero_dce_pp"]
+    assert parts["clahe"] == ["0", "not", "counted"] and "ec_zero_dce" in parts
+    assert list(parts).index("enhancers") < list(parts).index("darkeners")
+    listed = [line.strip() for line in lines[lines.index("recognizers") + 1 :]]
+    assert listed == list_recognizers() and "deeplabv3plus" in listed
+
+
+def test_datasets_are_listed_with_source_and_terms(capsys):
+    from llie_core.data import list_datasets
+
+    assert main(["datasets"]) == 0
+    text = capsys.readouterr().out
+    for spec in list_datasets():
+        assert spec.name in text and spec.terms in text and spec.source in text
+
+
+# Reports --------------------------------------------------------------------------------------
+
+
+def test_report_passes_its_parameters_on(tmp_path, monkeypatch, capsys):
+    asked = []
+    path = tmp_path / "parameters.yml"
+    path.write_text("dataset: toy\nprofile: smoke\nseeds: [0, 1]\n")
+    monkeypatch.setattr(
+        "llie_core.reporting.execute.build_report",
+        lambda *arguments: asked.append(arguments) or "the page",
+    )
+    assert main(["report", "joint", "--parameters", str(path)]) == 0
+    assert asked == [("joint", {"dataset": "toy", "profile": "smoke", "seeds": [0, 1]})]
+    assert capsys.readouterr().out == "the page\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (None, "No such file"),
+        ("", "dataset, profile"),
+        ("dataset: a", "profile"),
+        ("a: [1\nb: 2", "no valid YAML"),
+    ],
+)
+def test_report_refuses_bad_parameters(tmp_path, refused, text, expected):
+    path = tmp_path / "parameters.yml"
+    if text is not None:
+        path.write_text(text)
+    refused(["report", "joint", "--parameters", str(path)], expected)
+
+
+def test_results_writes_the_page_of_the_reference_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("llie_core.files.project_root", lambda: tmp_path)
+    from llie_core.papers import list_papers, study_of
+
+    assert main(["results"]) == 0
+    page = tmp_path / "docs" / "RESULTS.md"
+    assert capsys.readouterr().out == f"{page}\n"
+    titles = {name: study_of(name).title for name in list_papers()}
+    assert page.read_text() == results_markdown(titles)
+
+
+# Exit codes -----------------------------------------------------------------------------------
+
+AGAIN = "llie: interrupted; run the same command again to resume\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (ValueError("wrong"), 2, "llie: wrong\n"),
+        (FileNotFoundError("absent"), 2, "llie: absent\n"),
+        (RuntimeError("not finite"), 1, "llie: not finite\n"),
+        (RuntimeError("CUDA error: out of memory\nCompile with …"), 1, "llie: CUDA error: out of"),
+        (MemoryError(), 1, "llie: out of memory\n"),
+        (KeyboardInterrupt(), 130, AGAIN),
+        (Interrupted(15), 143, AGAIN),
+    ],
+)
+def test_exit_codes(error, code, line, monkeypatch, capsys):
+    def fail(_options):
+        raise error
+
+    parser = argparse.ArgumentParser()
+    parser.set_defaults(run=fail)
+    monkeypatch.setattr(cli, "_parser", lambda: parser)
+    assert main([]) == code
+    said = capsys.readouterr().err
+    assert said.startswith(line) and said.count("\n") == 1

@@ -1,0 +1,344 @@
+"""`llie enhance` and `score`: images of every kind, weights, what fails, what pairs."""
+
+import errno
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from llie_core.cli import main
+from llie_core.data.images import read_image
+from llie_core.metrics import psnr
+from llie_core.models import create_enhancer
+from llie_core.models.classical import Gamma
+
+
+def noise(*shape, top=255, dtype=np.uint8):
+    return np.random.default_rng(0).integers(0, top, shape).astype(dtype)
+
+
+def save(path, level=50, size=(4, 4)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, (level, level, level)).save(path)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Images of every kind that users have, one of them cut short, beside a file of words."""
+    folder = tmp_path / "images"
+    folder.mkdir()
+    Image.fromarray(noise(20, 31, 3, top=60)).save(folder / "good.png")
+    Image.fromarray(noise(64, 64, 3)).save(folder / "whole.jpg")
+    whole = (folder / "whole.jpg").read_bytes()
+    (folder / "truncated.jpg").write_bytes(whole[: len(whole) // 2])
+    (folder / "whole.jpg").unlink()
+    Image.fromarray(noise(17, 9)).save(folder / "grey.png")
+    Image.fromarray(noise(12, 14, 4)).save(folder / "alpha.png")
+    Image.fromarray(noise(11, 10, top=65535, dtype=np.uint16)).save(folder / "deep.png")
+    Image.new("RGB", (1, 1), (10, 20, 30)).save(folder / "tiny.PNG")
+    (folder / "words.txt").write_text("no image")
+    return folder
+
+
+SIZES = {"good": (20, 31), "grey": (17, 9), "alpha": (12, 14), "deep": (11, 10), "tiny": (1, 1)}
+
+
+@pytest.mark.parametrize("arguments", [[], ["--model", "gamma"], ["--model", "he"]])
+def test_every_kind_is_enhanced_and_what_cannot_be_read_is_named(
+    folder, tmp_path, capsys, arguments
+):
+    assert main(["enhance", str(folder), str(tmp_path / "out"), *arguments]) == 1
+    said = capsys.readouterr()
+    assert said.err.startswith(f"llie: cannot read image {folder / 'truncated.jpg'}: ")
+    assert said.err.count("\n") == 1 and "5 of 6 images written" in said.out
+    written = {path.stem: read_image(path) for path in (tmp_path / "out").iterdir()}
+    assert {name: tuple(image.shape[1:]) for name, image in written.items()} == SIZES
+    assert written["good"].mean() > read_image(folder / "good.png").mean()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["enhance", "nowhere", "out"], ["nowhere: no such image or folder"]),
+        (["enhance", ".", "out"], ["holds no image", ".png"]),
+        (["enhance", "a.png", "out", "--model", "zerodce"], ["did you mean 'zero_dce'?"]),
+        (["enhance", "a.png", "out", "--model", "zero_dce"], ["zero_dce needs --weights"]),
+        (["enhance", "a.png", "out", "--weights", "w"], ["w: clahe has no weights"]),
+        (
+            ["enhance", "a.png", "out", "--model", "zero_dce", "--weights", "w"],
+            ["no file of weights at w"],
+        ),
+        (["enhance", "a.png", "a.png"], ["a.png"]),
+        (["darken", "a.png", "out", "--exposure", "0"], ["exposure 0.0 must lie in (0, 1]"]),
+        (["darken", "a.png", "out", "--exposure", "2"], ["exposure 2.0 must lie in (0, 1]"]),
+        (["darken", "a.png", "out", "--exposure", "-1"], ["exposure -1.0 must lie in (0, 1]"]),
+        (
+            ["darken", "a.png", "out", "--model", "clahe"],
+            ["'clahe' does not darken (known: physical, ec_zero_dce, drgn, lw_drgn)"],
+        ),
+        (["score", "a.png", "nowhere"], ["nowhere: no such image or folder"]),
+        (["score", "a.png", "."], ["give two files or two folders"]),
+    ],
+    ids=" ".join,
+)
+def test_refusals_are_one_line(arguments, expected, refused, tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    if "a.png" in arguments:
+        Image.new("RGB", (8, 8)).save("a.png")
+    before = sorted(Path().iterdir())
+    refused(arguments, *expected)
+    assert sorted(Path().iterdir()) == before
+
+
+def test_results_never_replace_the_images(folder, refused):
+    before = (folder / "good.png").read_bytes()
+    refused(["enhance", str(folder), str(folder)], "would replace an image; name another folder")
+    refused(["enhance", str(folder / "good.png"), str(folder / ".." / "images")], "good.png")
+    assert (folder / "good.png").read_bytes() == before
+
+
+def test_the_tree_is_kept(tmp_path):
+    save(tmp_path / "in" / "a.png")
+    save(tmp_path / "in" / "event" / "a.jpg")
+    out = tmp_path / "out"
+    assert main(["enhance", str(tmp_path / "in"), str(out), "--model", "identity"]) == 0
+    written = {path.relative_to(out).as_posix() for path in out.rglob("*.png")}
+    assert written == {"a.png", "event/a.png"}
+
+
+def test_images_of_one_stem_do_not_replace_each_other(tmp_path, refused, capsys):
+    source, out = tmp_path / "in", tmp_path / "out"
+    for name, level in (("a.png", 20), ("a.bmp", 90), ("b.png", 50)):
+        save(source / name, level)
+    assert main(["enhance", str(source), str(out), "--model", "identity"]) == 0
+    written = {path.name: round(read_image(path).mean().item() * 255) for path in out.iterdir()}
+    assert written == {"a.png.png": 20, "a.bmp.png": 90, "b.png": 50}
+    save(source / "a.png.png")
+    capsys.readouterr()
+    refused(["enhance", str(source), str(out)], "two images go by one name")
+
+
+def test_formats_that_are_not_read_are_named_and_counted(tmp_path, capsys):
+    source = tmp_path / "in"
+    save(source / "a.png")
+    for name in ("b.heic", "event/c.dng", "d.gif"):
+        (source / name).parent.mkdir(exist_ok=True)
+        (source / name).write_bytes(b"other")
+    assert main(["enhance", str(source), str(tmp_path / "out")]) == 0
+    said = capsys.readouterr()
+    assert "1 of 1 images written" in said.out and said.err.count("\n") == 1
+    assert "1 .dng, 1 .gif, 1 .heic not read (b.heic, d.gif, event/c.dng); convert" in said.err
+
+
+# Images that fail -----------------------------------------------------------------------------
+
+FAILURES = {
+    "value": (ValueError("no number"), "no number"),
+    "singular": (RuntimeError("Factor is exactly singular"), "Factor is exactly singular"),
+    "allocator": (
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 9 bytes"),
+        "out of memory; scale the image down",
+    ),
+    "memory": (MemoryError(), "out of memory; scale the image down"),
+    "index": (IndexError("index 3 is out of bounds"), "IndexError: index 3 is out of bounds"),
+    "bare": (RuntimeError(), "RuntimeError"),
+    "absent": (FileNotFoundError("gone"), "gone"),
+    "name": (OSError(errno.ENAMETOOLONG, "File name too long"), "File name too long"),
+}
+
+
+@pytest.fixture
+def three(tmp_path):
+    """Three images; enhancing is told from the 5 pixels of the second one's width."""
+    for name, width in (("a", 4), ("b", 5), ("c", 4)):
+        save(tmp_path / "in" / f"{name}.png", size=(width, 4))
+    return tmp_path / "in"
+
+
+def failing(monkeypatch, error):
+    enhance = Gamma.enhance
+
+    def fail(self, image):
+        if image.shape[-1] == 5:
+            raise error
+        return enhance(self, image)
+
+    monkeypatch.setattr(Gamma, "enhance", fail)
+
+
+@pytest.mark.parametrize(("error", "line"), FAILURES.values(), ids=FAILURES)
+def test_one_failing_image_is_named_and_the_others_go_on(
+    error, line, three, tmp_path, monkeypatch, capsys
+):
+    failing(monkeypatch, error)
+    assert main(["enhance", str(three), str(tmp_path / "out"), "--model", "gamma"]) == 1
+    said = capsys.readouterr()
+    assert said.err.startswith(f"llie: {three / 'b.png'}: ") and line in said.err
+    assert said.err.count("\n") == 1 and "2 of 3 images written" in said.out
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.png", "c.png"]
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES, errno.EROFS])
+def test_what_every_image_would_meet_ends_the_batch(number, three, tmp_path, monkeypatch, refused):
+    failing(monkeypatch, OSError(number, os.strerror(number)))
+    refused(["enhance", str(three), str(tmp_path / "out"), "--model", "gamma"], os.strerror(number))
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.png"]
+
+
+def test_the_longest_names_are_written_and_longer_ones_named(tmp_path, capsys):
+    source, out = tmp_path / "in", tmp_path / "out"
+    save(source / f"{'a' * 250}.png")
+    save(source / "b.png")
+    assert main(["enhance", str(source), str(out)]) == 0
+    # Two of one stem keep their suffix, and with it their names would have 258 bytes.
+    save(source / f"{'a' * 250}.bmp")
+    capsys.readouterr()
+    assert main(["enhance", str(source), str(out)]) == 1
+    said = capsys.readouterr()
+    assert said.err.count("File name too long") == said.err.count("\n") == 2
+    assert "1 of 3 images written" in said.out
+
+
+def test_a_failing_image_does_not_stop_darkening(three, tmp_path, monkeypatch, capsys):
+    from llie_core.data import dark_faces
+
+    darken = dark_faces.darken
+
+    def fail(image, parameters):
+        if image.shape[-1] == 5:
+            raise MemoryError
+        return darken(image, parameters)
+
+    monkeypatch.setattr(dark_faces, "darken", fail)
+    assert main(["darken", str(three), str(tmp_path / "out")]) == 1
+    said = capsys.readouterr()
+    assert f"{three / 'b.png'}: out of memory" in said.err and "2 of 3 images are in" in said.out
+    made = ["datasets", "make", "coco1000", "--data", str(three), "--out", str(tmp_path / "pairs")]
+    assert main(made) == 1
+    said = capsys.readouterr()
+    assert "b.png: out of memory" in said.err and "2 pairs written" in said.out
+
+
+# Weights --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def enhanced(tmp_path, monkeypatch):
+    """enhanced(model, weights): the exit code of enhancing one image with a file of weights."""
+    save(tmp_path / "dark.png", size=(13, 7))
+
+    def run(model, weights):
+        arguments = ["enhance", str(tmp_path / "dark.png"), str(tmp_path / "out")]
+        return main([*arguments, "--model", model, "--weights", str(weights)])
+
+    return run
+
+
+def weights_of(name, path):
+    torch.manual_seed(0)
+    model = create_enhancer(name)
+    if path.suffix == ".safetensors":
+        save_file(model.state_dict(), path)
+    else:
+        torch.save(model.state_dict(), path)
+    return path
+
+
+def test_the_weights_of_a_run_enhance(enhanced, tmp_path):
+    path = weights_of("zero_dce_pp", tmp_path / "weights.safetensors")
+    assert enhanced("zero_dce_pp", path) == 0
+    dark = read_image(tmp_path / "dark.png")[None]
+    expected = create_enhancer("zero_dce_pp", weights=path).enhance(dark)[0]
+    written = read_image(tmp_path / "out" / "dark.png")
+    assert (written - expected).abs().max() <= 0.5 / 255 + 1e-6
+
+
+@pytest.mark.parametrize(
+    ("model", "file", "of", "expected"),
+    [
+        ("zero_dce", "w.safetensors", "zero_dce_pp", "; it fits --model zero_dce_pp\n"),
+        ("clahe", "w.safetensors", "zero_dce", "clahe has no weights; it fits --model zero_dce\n"),
+        ("drgn", "w.safetensors", "lw_drgn", "; it fits --model lw_drgn\n"),
+        ("neid", "w.pth", "neid", "w.pth: not a safetensors file, the form of a run's weights; "
+         "neid reads no other\n"),
+        ("zero_dce", "w.pth", "zero_dce_pp", "another model's weights: tensor 'e_conv1.weight'"),
+    ],
+)  # fmt: skip
+def test_weights_of_another_model_are_refused_with_what_they_fit(
+    model, file, of, expected, enhanced, tmp_path, capsys
+):
+    path = weights_of(of, tmp_path / file)
+    assert enhanced(model, path) == 2
+    line = capsys.readouterr().err
+    assert line.startswith(f"llie: {path}: ") and expected in line and line.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+# Scoring --------------------------------------------------------------------------------------
+
+
+def scores(out):
+    """Protocol → (value, n) of the lines that `llie score` prints."""
+    lines = [line.split() for line in out.splitlines()]
+    return {words[0]: (words[1], int(words[words.index("=") + 1])) for words in lines}
+
+
+def test_what_enhance_writes_is_scored_against_its_ground_truth(tmp_path, capsys):
+    low, high, out = (tmp_path / name for name in ("low", "high", "out"))
+    # Suffixes differ, one lies in a subfolder, two share a stem.
+    names = {"1.jpg": "1.png", "event/1.bmp": "event/1.webp", "b.png": "b.png", "b.bmp": "b.bmp"}
+    for place, (dark, normal) in enumerate(names.items()):
+        save(low / dark, 20, (16, 16))
+        save(high / normal, 60 + 40 * place, (16, 16))
+    save(low / "alone.png", size=(16, 16))
+    assert main(["enhance", str(low), str(out), "--model", "gamma"]) == 0
+    capsys.readouterr()
+    assert main(["score", str(out), str(high)]) == 0
+    said = capsys.readouterr()
+    assert said.err == f"llie: {out}: 1 without a partner (alone)\n"
+    pairs = {"1.png": "1.png", "event/1.png": "event/1.webp", "b.png.png": "b.png",
+             "b.bmp.png": "b.bmp"}  # fmt: skip
+    expected = [psnr(read_image(out / a)[None], read_image(high / b)[None]).item()
+                for a, b in pairs.items()]  # fmt: skip
+    value, n = scores(said.out)["psnr-rgb-uint8"]
+    assert n == 4 and float(value) == pytest.approx(np.mean(expected), abs=1e-4)
+
+
+def test_two_files_are_scored(tmp_path, capsys):
+    save(tmp_path / "a.png", 20, (16, 16))
+    save(tmp_path / "b.bmp", 60, (16, 16))
+    assert main(["score", str(tmp_path / "a.png"), str(tmp_path / "b.bmp")]) == 0
+    said = capsys.readouterr()
+    assert scores(said.out)["psnr-rgb-uint8"] == ("16.0896", 1) and said.err == ""
+
+
+def test_a_pair_that_cannot_be_scored_is_named_and_the_others_go_on(tmp_path, capsys):
+    for name in ("a", "b", "turned"):
+        save(tmp_path / "out" / f"{name}.png", 20, (16, 12))
+        save(tmp_path / "high" / f"{name}.png", 60, (12, 16) if name == "turned" else (16, 12))
+    (tmp_path / "out" / "b.png").write_bytes(b"no image")
+    assert main(["score", str(tmp_path / "out"), str(tmp_path / "high")]) == 1
+    said = capsys.readouterr()
+    assert said.err.count("\n") == 2 and f"cannot read image {tmp_path / 'out/b.png'}" in said.err
+    assert "turned.png is 12×16 but" in said.err
+    assert scores(said.out)["psnr-rgb-uint8"][1] == 1
+
+
+def test_nothing_scored_is_no_success(tmp_path, refused, capsys):
+    out, high = tmp_path / "out", tmp_path / "high"
+    save(out / "a.png")
+    save(high / "b.png")
+    refused(["score", str(out), str(high)], "no image of", "(1) has a namesake in")
+    (high / "a.png").write_bytes(b"no image")
+    assert main(["score", str(out), str(high)]) == 1
+    said = capsys.readouterr()
+    assert said.out == "" and f"cannot read image {high / 'a.png'}" in said.err
+    (high / "heic").mkdir()
+    (high / "a.png").rename(high / "heic" / "a.heic")
+    (high / "b.png").unlink()
+    refused(["score", str(out), str(high)], "holds no image", "1 .heic not read (heic/a.heic)")

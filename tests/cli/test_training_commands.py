@@ -1,0 +1,292 @@
+"""`llie fit`, `runs`, `keep`, `export`: a study from the command line."""
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from llie_core.cli import main
+from llie_core.cli.arguments import overrides
+from llie_core.data.images import read_image
+from llie_core.engine.loop import Training
+from llie_core.engine.records import read_checkpoint
+from llie_core.papers import open_study, reference
+from llie_core.reproduce import planned
+
+ROOT = Path(__file__).parents[2]
+TINY = {
+    "readers": ["mtcnn"],
+    "ratios": ["1:0"],
+    "faces": {"size": 32, "train_count": 4, "test_count": 2, "test_size": 96},
+    "train": {"steps": 6, "batch_size": 2},
+    "darkener": {"steps": 1, "batch_size": 2},
+}
+STUDY = ["joint", "--profile", "smoke"]
+
+
+def sets(**changes):
+    """--set options of nested settings."""
+    pairs = [f"{k}.{inner}={v}" for k, own in changes.items() for inner, v in own.items()]
+    return [part for pair in pairs for part in ("--set", pair)]
+
+
+SETS = ["--set", 'readers=["mtcnn"]', "--set", 'ratios=["1:0"]']
+SETS += sets(**{k: v for k, v in TINY.items() if isinstance(v, dict)})
+FIT = ["fit", *STUDY, *SETS, "--device", "cpu"]
+ROW = "zero_dce_pp+1:0"
+TRAIN = [*FIT, "--row", ROW, "--no-score"]
+
+
+def tiny(**changes):
+    return open_study("joint", "smoke", **{**TINY, **changes})
+
+
+def run_of(seed=0, **changes):
+    study = tiny(**changes)
+    return study.run(study.row(ROW, seed))
+
+
+# fit ------------------------------------------------------------------------------------------
+
+
+def test_fit_trains_evaluates_and_says_where_the_weights_are(capsys, tmp_path):
+    pytest.importorskip("facenet_pytorch", reason="facenet-pytorch is not installed")
+    assert main([*FIT, "--row", ROW, "--seed", "2"]) == 0
+    text, run = capsys.readouterr().out, run_of(seed=2)
+    assert text.startswith("joint/builtin-faces/smoke/zero_dce_pp+1:0/seed2: 6 steps in ")
+    assert f"weights: {run.weights_path}\n" in text and run.weights_path.exists()
+    for metric in ("ap hard", "recall all", "fp_per_image all", "psnr all"):
+        assert metric in " ".join(text.split()), metric
+    assert "(n = 2, psnr-rgb-float)" in text
+    Image.new("RGB", (13, 7), (40, 30, 20)).save(tmp_path / "dark.png")
+    enhance = ["enhance", str(tmp_path / "dark.png"), str(tmp_path / "out")]
+    assert main([*enhance, "--model", "zero_dce_pp", "--weights", str(run.weights_path)]) == 0
+    assert read_image(tmp_path / "out" / "dark.png").shape == (3, 7, 13)
+
+
+def test_without_a_row_the_papers_own_method_is_trained(capsys, results):
+    pytest.importorskip("facenet_pytorch", reason="facenet-pytorch is not installed")
+    assert main([*FIT, "--no-score"]) == 0
+    assert "/zero_dce_pp+2:1/seed0: 6 steps" in capsys.readouterr().out
+    assert len(list(results.rglob("stamp.json"))) == 1 and not list(results.rglob("scores"))
+
+
+def test_a_row_that_the_settings_do_not_select_is_evaluated_too(capsys):
+    pytest.importorskip("facenet_pytorch", reason="facenet-pytorch is not installed")
+    assert main([*FIT, "--row", "zero_dce_pp+0:1"]) == 0
+    assert "(n = 2, psnr-rgb-float)" in capsys.readouterr().out
+
+
+def test_a_training_that_others_need_is_a_row(capsys):
+    assert main([*FIT, "--row", "ec_zero_dce"]) == 0
+    text = capsys.readouterr().out
+    assert "joint/builtin-photos/smoke/ec_zero_dce/seed0: 1 steps" in text and "psnr" not in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["jint"], ["no paper 'jint'; did you mean 'joint'?", "known: "]),
+        (["joint", "--profile", "fast"], ["no profile 'fast'", "known: smoke, quick"]),
+        (["joint", "--dataset", "lol"], ["no data set of joint 'lol'", "known: builtin-faces"]),
+        (["joint", "--row", "zero_dce_pp+2:2"], ["no row 'zero_dce_pp+2:2'; did you mean"]),
+        (["joint", "--row", "gamma"], ["gamma: nothing to train (weights: none)"]),
+        (["joint", "--set", 'ratios=["two"]'], ["ratio 'two': write W_up:W_down, such as 2:1"]),
+        (["joint", "--set", "stps=3"], ["unknown setting 'stps'"]),
+        (["joint", "--set", "train.stps=3"], ["unknown setting 'train.stps'; did you mean 'st"]),
+        (["joint", "--set", "steps=3"], ["setting 'steps' is now train.steps"]),
+        (["joint", "--set", "train.steps"], ["--set train.steps: write KEY=VALUE"]),
+        (["joint", "--set", "train.steps=many"], ["train.steps: expected int, got 'many'"]),
+        (["joint", "--set", "train.steps=0"], ["train.steps and batch_size must be at least 1"]),
+        (["joint", "--set", "train=5"], ["train: expected settings such as {KEY: VALUE}, got 5"]),
+        (["joint", "--set", "workers.x=1"], ["workers: expected int, got {'x': 1}"]),
+        (["joint", "--set", "seeds=[1]"], ["--set seeds=[1]: this setting is an option, --seed"]),
+        (["joint", "--set", "profile=x"], ["this setting is an option, --profile"]),
+        (["joint", "--seed", "-1"], ["seeds and workers must not be negative"]),
+        (["joint", "--processes", "0"], ["processes at least 1"]),
+        (["joint", "--set", "recognizer=tinafce"], ["'tinafce'; did you mean 'tinaface'?"]),
+        (["joint", "--dataset", "wider-face"], ["wider-face: say where it is", "--data", "WIDER"]),
+        (
+            ["joint", "--dataset", "wider-face", "--data", "nowhere"],
+            ["nowhere", "get it from", "WIDER FACE project page"],
+        ),
+    ],
+    ids=lambda value: " ".join(value) if value and "joint" in value else "",
+)  # fmt: skip
+def test_fit_refuses_in_one_line(arguments, expected, refused, results):
+    profile = [] if "--profile" in arguments else ["--profile", "smoke"]
+    refused(["fit", *arguments, *profile, "--no-score"], *expected)
+    assert not list(results.rglob("*.safetensors"))
+
+
+# --set ----------------------------------------------------------------------------------------
+
+
+def test_a_value_is_json_or_a_text_and_a_key_may_be_nested():
+    pairs = ["train.steps=5", "train.lr=1e-3", 'ratios=["1:0"]', "train.schedule=cosine", "a.b.c="]
+    assert overrides(pairs) == {
+        "train": {"steps": 5, "lr": 0.001, "schedule": "cosine"},
+        "ratios": ["1:0"],
+        "a": {"b": {"c": ""}},
+    }
+    assert overrides(['train={"lr": 1, "steps": 2}', "train.steps=3"]) == {
+        "train": {"lr": 1, "steps": 3}
+    }
+
+
+def test_a_setting_reaches_the_training():
+    assert main([*TRAIN, "--set", "train.steps=2"]) == 0
+    assert run_of(train={"steps": 2, "batch_size": 2}).read_stamp()["steps_done"] == 2
+
+
+# Signals --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_with_a_checkpoint_and_the_same_weights_later(
+    number, code, monkeypatch, capsys, tmp_path
+):
+    monkeypatch.setenv("LLIE_RESULTS", str(tmp_path / "whole"))
+    assert main(TRAIN) == 0
+    whole, log = run_of().weights_path.read_bytes(), run_of().read_log()
+    monkeypatch.setenv("LLIE_RESULTS", str(tmp_path / "stopped"))
+    step = Training.step
+
+    def signalled(self, number_of_step, batch):
+        if number_of_step == 2:
+            signal.raise_signal(number)
+        step(self, number_of_step, batch)
+
+    capsys.readouterr()
+    with monkeypatch.context() as patch:
+        patch.setattr(Training, "step", signalled)
+        assert main(TRAIN) == code
+    said = capsys.readouterr()
+    assert said == ("", "llie: interrupted; run the same command again to resume\n")
+    # The step that the signal found is completed.
+    assert read_checkpoint(run_of().checkpoint_path, torch.device("cpu"))["step"] == 3
+    assert main(TRAIN) == 0
+    assert run_of().read_stamp()["resumed_at"] == 3
+    assert run_of().weights_path.read_bytes() == whole and run_of().read_log() == log
+
+
+def test_a_signal_to_the_workers_too_ends_with_a_checkpoint(results):
+    """As a batch system sends it: to all processes of a job."""
+    own = ["--set", "train.steps=9999", "--set", "workers=2"]
+    command = [sys.executable, "-m", "llie_core.cli", *TRAIN, *own]
+    process = subprocess.Popen(command, cwd=ROOT, start_new_session=True, stderr=subprocess.PIPE)
+    until = time.monotonic() + 120
+    try:
+        while not list(results.rglob("log.csv")) and time.monotonic() < until:
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGTERM)
+        _, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 143 and errors.count(b"\n") == 1, errors
+    (checkpoint,) = results.rglob("checkpoint.bin")
+    assert read_checkpoint(checkpoint, torch.device("cpu"))["step"] > 0
+
+
+# Several processes ----------------------------------------------------------------------------
+
+
+def test_two_processes_train_one_row(capsys):
+    assert main([*TRAIN, "--processes", "2"]) == 0
+    assert run_of().read_stamp()["world_size"] == 2
+    assert capsys.readouterr().out.count("weights: ") == 1
+
+
+def test_under_torchrun_one_process_evaluates():
+    pytest.importorskip("facenet_pytorch", reason="facenet-pytorch is not installed")
+    # The small TinaFace, which the test set needs, is trained by both before they part.
+    own = ["--set", 'readers=["mtcnn", "tinaface"]', *sets(**{"tinaface.train": {"steps": 1}})]
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2",
+               "-m", "llie_core.cli", *FIT, *own, "--row", ROW]  # fmt: skip
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("weights: ") == 1 and done.stdout.count("psnr-rgb-float") == 1
+
+
+# runs, keep -----------------------------------------------------------------------------------
+
+
+def commands(capsys, *arguments):
+    """The commands that `llie runs` prints, and what it says of each."""
+    assert main(["runs", *arguments]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    return [shlex.split(line, comments=True) for line in lines], [x.split("# ")[1] for x in lines]
+
+
+def test_every_line_of_runs_is_a_command_that_trains(capsys):
+    printed, states = commands(capsys, *STUDY, *SETS, "--seeds", "0", "3")
+    assert [line[line.index("--seed") + 1] for line in printed] == ["0", "3"]
+    assert states == ["not trained"] * 2
+    program, *arguments = printed[1]
+    assert program == "llie" and main([*arguments, "--no-score", "--device", "cpu"]) == 0
+    assert run_of(seed=3).read_stamp()
+    capsys.readouterr()
+    assert commands(capsys, *STUDY, *SETS, "--seeds", "0", "3")[1] == ["not trained", "finished"]
+
+
+def test_runs_name_what_others_need_first_and_quote_what_has_spaces(capsys):
+    pair = 'ratios=["2:1@tinaface"]'
+    printed, _ = commands(capsys, *STUDY, "--set", pair, "--data", "a folder")
+    rows = [line[line.index("--row") + 1] for line in printed]
+    assert rows == ["tinaface", "zero_dce_pp+2:1@tinaface"]
+    assert all(line[-4:] == ["--data", "a folder", "--set", pair] for line in printed)
+
+
+def test_keep_hands_over_the_study_and_the_rows_whose_weights_are_kept(monkeypatch, capsys):
+    kept = []
+    monkeypatch.setattr(reference, "keep", lambda *given: kept.append(given) or "the folder")
+    arguments = ["keep", *STUDY, *SETS, "--seeds", "4", "--weights", ROW]
+    assert main(arguments) == 0
+    assert capsys.readouterr().out == "kept: the folder\n"
+    ((study, weights),) = kept
+    assert study.settings == tiny(seeds=[4]).settings and weights == [ROW]
+
+
+def test_keep_needs_finished_runs(refused):
+    refused(["keep", *STUDY, *SETS], "zero_dce_pp+1:0/seed0: not trained yet")
+
+
+# export ---------------------------------------------------------------------------------------
+
+
+def test_export_writes_test_images_and_a_command_that_works(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    data = "it's a $folder"
+    arguments = ["export", *STUDY, *SETS, "--data", data, "--out", str(tmp_path / "dark")]
+    assert main(arguments) == 0
+    text = capsys.readouterr().out
+    study = tiny(data=data)
+    images = {path.relative_to(tmp_path / "dark").as_posix(): read_image(path)
+              for path in (tmp_path / "dark").rglob("*.png")}  # fmt: skip
+    test_set = study.test_sets()[0]
+    assert len(images) == len(test_set.data) == 2
+    for index in range(2):
+        item = test_set.data[index]
+        written = images[f"{Path(item['name']).stem}.png"]
+        assert (written - item["image"]).abs().max() <= 0.5 / 255 + 1e-6
+    # The line as a shell and make take it.
+    line = text.splitlines()[-1]
+    assert line.startswith("make reproduce PAPER=joint ")
+    show = line.replace("make reproduce", "make --eval='show: ; @env -0' show")
+    shown = subprocess.run(show, shell=True, cwd=ROOT, capture_output=True, text=True, check=True)
+    (report,) = planned(dict(pair.split("=", 1) for pair in shown.stdout.split("\0") if pair))
+    parameters = report.parameters
+    assert [report.paper, parameters["dataset"], parameters["profile"]] == [
+        "joint", "builtin-faces", "smoke",
+    ]  # fmt: skip
+    assert parameters["data"] == str(tmp_path / data)
+    opened = open_study("joint", "smoke", **parameters["settings"])
+    assert opened.settings == tiny(external="external").settings
+    assert f"external/METHOD/{test_set.name}/" in text
