@@ -281,12 +281,11 @@ def test_export_writes_test_images_and_a_command_that_works(tmp_path, monkeypatc
     assert line.startswith("make reproduce PAPER=joint ")
     show = line.replace("make reproduce", "make --eval='show: ; @env -0' show")
     shown = subprocess.run(show, shell=True, cwd=ROOT, capture_output=True, text=True, check=True)
-    (report,) = planned(dict(pair.split("=", 1) for pair in shown.stdout.split("\0") if pair))
+    values = dict(pair.split("=", 1) for pair in shown.stdout.split("\0") if pair)
+    assert (values["DATASET"], values["PROFILE"]) == ("builtin-faces", "smoke")
+    (report,) = planned(values)
     parameters = report.parameters
-    assert [report.paper, parameters["dataset"], parameters["profile"]] == [
-        "joint", "builtin-faces", "smoke",
-    ]  # fmt: skip
-    assert parameters["data"] == str(tmp_path / data)
+    assert report.paper == "joint" and parameters["data"] == str(tmp_path / data)
     opened = open_study("joint", "smoke", **parameters["settings"])
     assert opened.settings == tiny(external="external").settings
     assert f"external/METHOD/{test_set.name}/" in text
