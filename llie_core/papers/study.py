@@ -40,7 +40,7 @@ from llie_core.papers.rows import External, Released, Row, Trained, build_releas
 from llie_core.reporting.claims import Context, Verdict, judge
 from llie_core.reporting.execute import write_headline
 from llie_core.reporting.scores import Score, kept_scores, read_scores, select, write_scores
-from llie_core.reporting.sources import reference_first
+from llie_core.reporting.sources import doubtful, reference_first
 from llie_core.reporting.summary import write_verdicts
 from llie_core.reporting.tables import Table
 from llie_core.tasks.base import Measured, Task
@@ -483,7 +483,8 @@ class Study(ABC):
         seeds = len({score.seed for score in kept if score.steps_planned})
         blind = reference.blind_readers(kept)
         of_kept = Context(self.reference_dataset, kept[0].profile, seeds, False, blind)
-        return reference_first(judged(reference, kept, of_kept, {}), here, of_kept)
+        judged_kept = judged(reference, kept, of_kept, {})
+        return reference_first(judged_kept, here, of_kept, doubtful(kept))
 
     def context(self, scores: Iterable[Score] = ()) -> Context:
         """What a verdict has to name: data set, profile, seeds, whether it is the paper's own, and

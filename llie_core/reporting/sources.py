@@ -80,14 +80,27 @@ def _joined(first: Verdict, found: Sequence[Verdict], why_not: Callable) -> Verd
 
 
 def reference_first(
-    kept: Sequence[Verdict], here: Sequence[Verdict], context: Context
+    kept: Sequence[Verdict], here: Sequence[Verdict], context: Context, doubt: str = ""
 ) -> list[Verdict]:
     """The verdicts by the reference run and by the run at hand, claim by claim, each named.
 
     The reference's comes first, and this run's behind it where it differs; a reference that leaves
-    a claim open comes behind a run that decides it. context: of the reference.
+    a claim open comes behind a run that decides it. context: of the reference; doubt: why the
+    reference decides nothing (see `doubtful`).
     """
+    if doubt:
+        open_now = f"inconclusive ({doubt})"
+        kept = [replace(one, verdict=open_now) if _weight(one) == 2 else one for one in kept]
     return [_both(*pair, context) for pair in zip(kept, here, strict=True)]
+
+
+def doubtful(scores: Sequence[Score]) -> str:
+    """Why kept scores decide nothing: nobody can say which code trained the rows, or different
+    code trained them; "" where neither is so."""
+    commits = {score.commit for score in scores if score.steps_planned}
+    if any(commit.endswith("+") or commit == "unknown" for commit in commits):
+        return "the kept runs come from changed files"
+    return "the kept runs come from several commits" if len(commits) > 1 else ""
 
 
 def _both(kept: Verdict, here: Verdict, context: Context) -> Verdict:

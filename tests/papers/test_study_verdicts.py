@@ -221,10 +221,14 @@ GAIN = "5.13"  # LE + DR over LE
 
 @pytest.fixture
 def keep(tmp_path, monkeypatch):
-    """keep(scores): let these be the reference run of paper 5 on LOL."""
+    """keep(scores): let these be the reference run of a paper, by default the fifth's on LOL."""
     monkeypatch.setattr(kept_files, "project_root", lambda: tmp_path)
-    folder = tmp_path / "results" / "reference" / "neid" / "lol" / "reference"
-    return lambda scores: write_scores(folder / "scores.csv", scores)
+
+    def write(scores, paper="neid", dataset="lol"):
+        folder = tmp_path / "results" / "reference" / paper / dataset / "reference"
+        write_scores(folder / "scores.csv", scores)
+
+    return write
 
 
 def gains(values, dataset="lol", profile="reference"):
@@ -261,3 +265,16 @@ def test_the_papers_own_run_is_not_set_behind_a_reference(opened, keep):
     here = gains([0.9, 1.0, 1.1], profile="paper")
     assert verdict_of(opened(seeds=[0, 1, 2]), GAIN, here).startswith("does not hold on lol")
     assert verdict_of(opened(), GAIN, here) == "reproduced"
+
+
+@pytest.mark.parametrize(("day", "decides"), [(0.5, True), (0.05, False)])
+def test_a_blind_recognizer_of_the_reference_decides_nothing(keep, day, decides):
+    about = {"dataset": "builtin-streets", "recognizer": "deeplabv3plus", "metric": "miou",
+             "protocol": "seg-miou"}  # fmt: skip
+    rows = [psnr(label, value, seed) for label, value in (("identity", 0.3), ("gem_pam", 0.4))
+            for seed in range(3)]  # fmt: skip
+    scores = [replace(score, **about) for score in [*rows, psnr("identity", day)]]
+    scores[-1] = replace(scores[-1], subset="day")
+    keep(scores, "recognition", "builtin-streets")
+    found = verdict_of(open_study("recognition", "quick"), "1.01")
+    assert found.startswith("holds on builtin-streets (reference, 3 seeds)") is decides

@@ -1,10 +1,18 @@
 """Verdicts by several sources of scores, and source code as reports show it."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from llie_core.reporting.claims import Claim, Context, Verdict, judge, load_claims
 from llie_core.reporting.source import source
-from llie_core.reporting.sources import Source, claim_sets, reference_first, verdicts_by
+from llie_core.reporting.sources import (
+    Source,
+    claim_sets,
+    doubtful,
+    reference_first,
+    verdicts_by,
+)
 
 HERE = Context("builtin-photos", "quick", 1, papers_own=False)
 FREE = {"detail_branch_free": (True, "0 added")}
@@ -98,3 +106,27 @@ def test_source_is_shown_without_docstrings():
         "    return {v.claim.id: v for v in verdicts}"
     )
     assert "Not shown" not in source(Documented).data
+
+
+@pytest.mark.parametrize(
+    ("commits", "doubt"),
+    [
+        (["c0ffee"], ""),
+        (["c0ffee+"], "changed files"),
+        (["unknown"], "changed files"),
+        (["c0ffee", "decade"], "several commits"),
+    ],
+)
+def test_kept_runs_of_unknown_or_different_code_decide_nothing(commits, doubt):
+    kept = [SimpleNamespace(commit=commit, steps_planned=5) for commit in commits]
+    found = doubtful([*kept, SimpleNamespace(commit="unknown", steps_planned=0)])
+    assert doubt in found and bool(found) is bool(doubt)
+
+
+def test_a_doubtful_reference_leaves_the_word_to_the_run():
+    claim = Claim("9.01", "§1", 1, "Made up.", "eye", {"figure": "Fig. 1"})
+    kept = [Verdict(claim, "holds on camvid (reference, 3 seeds)", "+0.1")]
+    here = [Verdict(claim, "does not hold on streets (quick, 3 seeds)", "-0.1")]
+    (found,) = reference_first(kept, here, KEPT, "the kept runs come from changed files")
+    assert found.verdict.startswith("does not hold on streets")
+    assert "inconclusive (the kept runs come from changed files)" in found.verdict
