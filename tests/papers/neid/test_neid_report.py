@@ -8,7 +8,7 @@ import torch
 from llie_core.papers.images import examples
 from llie_core.papers.neid import report
 from llie_core.papers.neid.study import SEQUENCE, UNET
-from llie_core.reporting.claims import judge, load_claims
+from llie_core.reporting.claims import load_claims
 from llie_core.reporting.scores import select
 
 
@@ -93,7 +93,7 @@ def test_every_claim_gets_a_verdict(study, done):
     measured = report.measurements(study, done[1])
     assert set(measured) == {c.check["name"] for c in load_claims("neid") if c.kind == "measured"}
     assert all(holds is not None for holds, _ in measured.values()), measured
-    verdicts = {v.claim.id: v.verdict for v in judge("neid", done[1], study.context(), measured)}
+    verdicts = {v.claim.id: v.verdict for v in study.verdicts(done[1], measured)}
     assert all(verdicts.values())
     assert not any(v.startswith(("reproduced", "not reproduced")) for v in verdicts.values())
     assert verdicts["5.05"].startswith("holds on builtin-photos")

@@ -8,7 +8,6 @@ from test_recognition_study import PERSONS, SETS, tiny
 
 from llie_core.engine.runs import file_hash
 from llie_core.papers.recognition import claims, report
-from llie_core.reporting.claims import judge
 from llie_core.reporting.scores import select
 
 
@@ -103,6 +102,18 @@ def test_crossing_says_what_it_needs_and_trains_nothing(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("own", "foreign", "helps"),
+    [(0.2, 0.15, True), (0.2, 0.25, False), (0.09, 0.05, False)],  # the last hurts less only
+)
+def test_an_enhancer_has_to_help_its_own_recognizer(own, foreign, helps):
+    found = {("none", task): [0.1] for task in ("segmentation", "pose")}
+    found |= {(a, b): [own if a == b else foreign] for a in ("segmentation", "pose")
+              for b in ("segmentation", "pose")}  # fmt: skip
+    holds, words = claims.helps_its_own(found)
+    assert holds is helps and words.startswith(f"segmentation: own {own - 0.1:+.3f}, foreign ")
+
+
 # Claims ----------------------------------------------------------------------------------------
 
 
@@ -112,7 +123,7 @@ def test_every_claim_gets_a_verdict(results, dataset):
     measured = claims.measurements(study, scores, both())
     assert all(holds is not None for name, (holds, _) in measured.items()
                if name not in ("gem_input_size", "deeper_pam"))  # fmt: skip
-    verdicts = judge("recognition", scores, study.context(), measured)
+    verdicts = study.verdicts(scores, measured)
     assert len(verdicts) == 51 and all(v.verdict for v in verdicts)
     assert not any(v.verdict.startswith(("reproduced", "not reproduced")) for v in verdicts)
     assert {v.claim.id: v.verdict for v in verdicts}["1.02"].startswith("holds on builtin-streets")
