@@ -10,7 +10,7 @@ from llie_core.reporting.published import table
 
 # How far from the table we may be, in dB. LIME agrees as well (16.71 against 16.76) but takes too
 # long for a test; MF and NPE differ by 1.7 and 1.5 dB, their authors' code being compiled.
-TOLERANCES = {"bimef": 0.3, "crm": 0.1, "dong": 0.1, "msr": 0.3}
+TOLERANCES = {"bimef": 0.03, "crm": 0.1, "dong": 0.1, "msr": 0.3}
 
 
 @pytest.fixture(scope="module")
@@ -25,9 +25,18 @@ def pairs(shared_data) -> list[tuple[torch.Tensor, torch.Tensor]]:
     ]
 
 
+def mean_psnr(name: str, pairs: list[tuple[torch.Tensor, torch.Tensor]]) -> float:
+    model = create_enhancer(name)
+    values = [psnr((model.enhance(low) * 255).round() / 255, high) for low, high in pairs]
+    return torch.cat(values).mean().item()
+
+
 @pytest.mark.parametrize("name", TOLERANCES)
 def test_mean_psnr_on_lol(name, pairs):
     (cell,) = (c for c in table("neid", 1) if (c.method, c.metric) == (name, "psnr"))
-    model = create_enhancer(name)
-    values = [psnr((model.enhance(low) * 255).round() / 255, high) for low, high in pairs]
-    assert torch.cat(values).mean().item() == pytest.approx(cell.value, abs=TOLERANCES[name])
+    assert mean_psnr(name, pairs) == pytest.approx(cell.value, abs=TOLERANCES[name])
+
+
+def test_jed_on_lol(pairs):
+    """Paper 3 prints another split; with max(R, G, B) in place of luma it is 12.91 dB."""
+    assert mean_psnr("jed", pairs) == pytest.approx(13.92, abs=0.01)

@@ -84,14 +84,17 @@ class TestBIMEF:
         model = self.make()
         light = scene_illumination(image, 0.5)
         ratio = model.best_ratio(image, light)
-        bright = exposed(image, ratio)
+        bright = exposed(image, ratio) - 0.01
         share = (model.enhance_array(image) - bright) / (image - bright)
         np.testing.assert_allclose(share, np.sqrt(light)[..., None].repeat(3, 2), rtol=1e-6)
         assert 1 < ratio <= 7
 
+    def test_black_falls_by_the_constant_of_the_script(self):
+        np.testing.assert_allclose(self.make().enhance_array(np.zeros((12, 10, 3))), -0.01)
+
     def test_well_lit_images_return_unchanged(self):
         image = 0.7 + random_image(16, 16, top=0.2)
-        np.testing.assert_allclose(self.make().enhance_array(image), image)
+        np.testing.assert_array_equal(self.make().enhance_array(image), image)
 
 
 class TestCameraResponse:

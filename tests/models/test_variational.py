@@ -213,11 +213,17 @@ class TestJED:
         found = self.make().reflectance(channel, light)
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
-    def test_without_regularisers_it_is_a_gamma_curve_of_the_value(self):
+    def test_without_regularisers_it_is_a_gamma_curve_of_the_luma(self):
         image = small_array()
         plain = create_enhancer("jed", alpha=0, beta=0, omega=0).enhance_array(image)
-        value = image.max(axis=2, keepdims=True)
-        np.testing.assert_allclose(plain, image / value * value ** (1 / 2.2), rtol=1e-4)
+        luma = (image * [0.299, 0.587, 0.114]).sum(axis=2, keepdims=True)
+        np.testing.assert_allclose(plain, image / luma * luma ** (1 / 2.2), rtol=1e-4)
+
+    def test_constant_colour_by_hand(self):
+        """Red 0.4, green 0.2, blue 0.1: a luma of 0.2484."""
+        colour = torch.tensor([0.4, 0.2, 0.1]).view(1, 3, 1, 1)
+        y = self.make()(colour.expand(1, 3, 9, 7))
+        torch.testing.assert_close(y, (colour * 0.2484 ** (1 / 2.2 - 1)).expand_as(y))
 
     def test_denoises_flat_dark_areas_and_keeps_edges(self):
         clean = np.full((40, 40, 3), 0.05)
