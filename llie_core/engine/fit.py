@@ -6,6 +6,7 @@ import torch
 import torch.distributed as dist
 from safetensors.torch import save_file
 
+from llie_core.engine.batchnorm import recompute_statistics
 from llie_core.engine.distributed import default_device, join_process_group
 from llie_core.engine.loop import Experiment, Training
 from llie_core.engine.reuse import code, content_hash, identity
@@ -26,7 +27,7 @@ def train_hash(experiment: Experiment, world_size: int = 1, settings_hash: str =
             "experiment": identity(decided),
             "world_size": world_size,
             "settings": settings_hash,
-            "code": code(decided, Training, BatchDraws),
+            "code": code(decided, Training, BatchDraws, recompute_statistics),
         }
     )
 

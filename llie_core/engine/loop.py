@@ -3,11 +3,11 @@
     batch ─▶ model.training_outputs(image) ─▶ objective(outputs, batch) ─▶ {"total", terms…}
 
 What a step computes depends only on settings, seed and step number (sampling.py), so a training
-that was interrupted and resumed on a CPU ends in the same weights, bit for bit. Reuse, locks and
+that was interrupted and resumed on a CPU ends in the same weights, bit for bit. Batch-norm
+statistics are computed anew for every validation and at the end (batchnorm.py). Reuse, locks and
 stamps are in fit.py, the log in records.py.
 """
 
-import itertools
 import math
 import signal
 import sys
@@ -23,6 +23,12 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
+from llie_core.engine.batchnorm import (
+    MOST_BATCHES,
+    recompute_statistics,
+    restored,
+    tracked_norms,
+)
 from llie_core.engine.distributed import averaged
 from llie_core.engine.records import TrainingLog, read_checkpoint, write_checkpoint
 from llie_core.engine.runs import Run
@@ -166,7 +172,8 @@ class Training:
         if isinstance(objective, Adversarial):
             self.adversary = Adversary(objective, self.settings.lr, self.device, self.world_size)
         mixed = on_gpu and self.settings.precision == "mixed"
-        step = Step(self.model, objective, self.adversary, mixed)
+        self.norms = tracked_norms(self.model)
+        self.plain_step = step = Step(self.model, objective, self.adversary, mixed)
         self.step_module = DistributedDataParallel(step) if self.world_size > 1 else step
         self.optimizer = torch.optim.Adam(
             self.model.parameters(), lr=self.settings.lr, weight_decay=self.settings.weight_decay
@@ -201,6 +208,8 @@ class Training:
                     break
         if self.best:
             self.model.load_state_dict(self.best["model"])
+        elif self.rank == 0:
+            self._fit_statistics()
 
     def step(self, step: int, batch: dict) -> None:
         """One update of the model, and of the adversary before it."""
@@ -222,14 +231,23 @@ class Training:
         """Keep the weights if they do better on the validation part than all before."""
         if self.rank > 0 or self.experiment.validate is None:
             return
-        self.model.eval()
-        with torch.no_grad():
-            value = float(self.experiment.validate(self.model))
+        with restored(self.norms):
+            self._fit_statistics()
+            self.model.eval()
+            with torch.no_grad():
+                value = float(self.experiment.validate(self.model))
+            self.log.add_validation(step, value)
+            if not self.best or value > self.best["value"]:
+                tensors = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
+                self.best = {"step": step, "value": value, "model": tensors}
         self.model.train()
-        self.log.add_validation(step, value)
-        if not self.best or value > self.best["value"]:
-            tensors = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
-            self.best = {"step": step, "value": value, "model": tensors}
+
+    def _fit_statistics(self) -> None:
+        """Batch-norm statistics of the weights at hand, from the first batches of the training."""
+        if self.norms:
+            epoch = math.ceil(len(self.experiment.data) / self.settings.batch_size)
+            batches = self._first_batches(min(MOST_BATCHES, epoch))
+            recompute_statistics(self.model, self.norms, self.plain_step.run_model, batches)
 
     # Interruption ------------------------------------------------------------------------------
 
@@ -270,19 +288,18 @@ class Training:
 
     # Data --------------------------------------------------------------------------------------
 
-    def _draws(self, start: int, rank: int = 0, world_size: int = 1) -> BatchDraws:
-        settings, length = self.settings, len(self.experiment.data)
-        return BatchDraws(length, settings.batch_size, settings.steps, self.experiment.seed, start,
-                          rank, world_size)  # fmt: skip
-
     def _batches(self) -> Iterator[dict]:
-        data = Drawn(self.experiment.data)
+        data, settings = Drawn(self.experiment.data), self.settings
+        draws = BatchDraws(
+            len(data), settings.batch_size, settings.steps, self.experiment.seed, self.start,
+            self.rank, self.world_size,
+        )  # fmt: skip
         if self.experiment.workers:
             data[0]  # fills `Cached` sets before the processes copy them
         return iter(
             DataLoader(
                 data,
-                batch_sampler=self._draws(self.start, self.rank, self.world_size),
+                batch_sampler=draws,
                 collate_fn=self.experiment.collate,
                 num_workers=self.experiment.workers,
                 pin_memory=self.device.type == "cuda",
@@ -290,16 +307,19 @@ class Training:
             )
         )
 
-    def _prepare_objective(self) -> None:
-        """Show an objective that asks for it the first batches (the same on every process)."""
-        if not isinstance(self.experiment.objective, Prepared):
-            return
+    def _first_batches(self, count: int) -> Iterator[dict]:
+        """The first batches of the training, the same on every process."""
         seed_everything(self.experiment.seed, 0)
-        data = Drawn(self.experiment.data)
-        first = itertools.islice(iter(self._draws(0)), min(4, self.settings.steps))
-        batches = [self.experiment.collate([data[draw] for draw in batch]) for batch in first]
-        moved = [to_device(batch, self.device) for batch in batches]
-        self.experiment.objective.prepare(self.model, moved)
+        settings, data = self.settings, Drawn(self.experiment.data)
+        draws = BatchDraws(len(data), settings.batch_size, count, self.experiment.seed)
+        for batch in draws:
+            yield to_device(self.experiment.collate([data[draw] for draw in batch]), self.device)
+
+    def _prepare_objective(self) -> None:
+        """Show an objective that asks for it the first batches."""
+        if isinstance(self.experiment.objective, Prepared):
+            batches = list(self._first_batches(min(4, self.settings.steps)))
+            self.experiment.objective.prepare(self.model, batches)
 
 
 class Step(nn.Module):
@@ -311,11 +331,22 @@ class Step(nn.Module):
         # In lists: a frozen recognizer or an adversary is not DDP's to register.
         self._objective, self._adversary = [objective], [adversary]
 
-    def forward(self, batch: dict) -> Terms:
+    def outputs(self, batch: dict) -> dict:
+        """What the model makes of a batch, in float32."""
         image = batch["image"]
         with torch.autocast(image.device.type, torch.bfloat16, enabled=self.mixed):
-            outputs = self.model.training_outputs(image)
-        outputs = {k: v.float() if torch.is_tensor(v) else v for k, v in outputs.items()}
+            # nn.Module's stub gives its attributes no type that can be called.
+            outputs = self.model.training_outputs(image)  # type: ignore[operator]
+        return {k: v.float() if torch.is_tensor(v) else v for k, v in outputs.items()}
+
+    def run_model(self, batch: dict) -> None:
+        """Run the model without an update; a recognizer in training is run by its objective."""
+        outputs, objective = self.outputs(batch), self._objective[0]
+        if isinstance(objective, HoldsModules) and self.model in objective.modules:
+            objective(outputs, batch)
+
+    def forward(self, batch: dict) -> Terms:
+        outputs = self.outputs(batch)
         if self._adversary[0] is None:
             return self._objective[0](outputs, batch)
         rival = self._adversary[0].step(outputs, batch)
@@ -340,8 +371,9 @@ class Adversary:
         terms["total"].backward()
         if self.world_size > 1:
             for parameter in self.module.parameters():
-                dist.all_reduce(parameter.grad)
-                parameter.grad /= self.world_size
+                if parameter.grad is not None:
+                    dist.all_reduce(parameter.grad)
+                    parameter.grad /= self.world_size
         self.optimizer.step()
         self.module.requires_grad_(False)  # the model's loss passes through it, no further
         return terms
