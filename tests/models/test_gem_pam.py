@@ -48,6 +48,22 @@ class TestStart:
         if modules != "gem":
             assert torch.equal(outputs["adjustment"], torch.zeros_like(x))
 
+    def test_ablations_start_from_the_same_modules(self):
+        both, gem, pam = (starts("gem_pam", modules=m).state_dict() for m in ("both", "gem", "pam"))
+        for alone in (gem, pam):
+            assert alone and all(torch.equal(both[name], alone[name]) for name in alone)
+        assert both.keys() == gem.keys() | pam.keys()
+
+    def test_features_of_gem_depend_on_a_dark_image(self):
+        """Spread over mean of the 32 features over images; PyTorch's default start has .003."""
+        dark = [0.01 * (i + 1) * torch.rand(1, 3, 48, 64) for i in range(8)]
+        gem = starts("gem_pam", modules="gem").gem
+        small = F.interpolate(torch.cat(dark), (32, 32), mode="bilinear", antialias=True)
+        with torch.no_grad():
+            features = gem.features(small).flatten(1)  # (8, 32)
+        assert features.std(0).mean() / features.mean() > 0.25
+        assert all(not c.bias.any() for c in gem.features if isinstance(c, torch.nn.Conv2d))
+
     def test_ialm_is_the_identity_above_its_least_value(self):
         x = torch.rand(2, 3, 32, 48).clamp(min=1e-3)
         outputs = starts("ialm").training_outputs(x)

@@ -6,8 +6,10 @@ import torch
 
 from llie_core.data import collate
 from llie_core.data.wrappers import MeanScaled
+from llie_core.engine.fit import train_hash
 from llie_core.losses.task_driven import BothLights
 from llie_core.papers import open_study, study_of
+from llie_core.recognizers import create_recognizer
 from llie_core.reporting.scores import select
 
 TINY = {
@@ -29,6 +31,14 @@ def tiny(dataset="builtin-streets", **changes):
 
 
 # Settings and rows -----------------------------------------------------------------------------
+
+
+def test_ablations_have_train_hashes_of_their_own():
+    study = tiny(rows=["gem_pam", "gem_pam+w/o PAM", "gem_pam+w/o GEM"])
+    rows = [row for row in study.rows() if row.is_trained]
+    reader = create_recognizer("deeplabv3plus", **study.downstream.options())
+    hashes = {train_hash(study.recognition_experiment(row, reader)) for row in rows}
+    assert len(rows) == len(hashes) == len({row.settings_hash for row in rows}) == 3
 
 
 def test_each_data_set_has_profiles_of_its_own():
