@@ -150,7 +150,7 @@ def neid_loss(
         batch: `image`, the full-size low-light crops, and `target`, the normal-light ones, both
             (B, 3, H, W).
         delta: δ of `huber`.
-        lambda_mse, lambda_colour: λ₁ and λ₂, both 0.1 in the paper.
+        lambda_mse, lambda_colour: λ₁ and λ₂, both 0.1 in the paper, "to balance the losses".
         hue: see `colour_loss`.
         detail_target: which of the batch is DR's target: "image", or as Eq. (3) prints, "target".
 

@@ -46,12 +46,12 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             module.training = flag
 
 
-def normal_init(model: nn.Module, std: float = 0.02) -> None:
-    """Weights of all convolutions and linear layers from N(0, std²), biases zero."""
+def normal_init(model: nn.Module, std: float = 0.02, bias: float = 0.0) -> None:
+    """Weights of all convolutions and linear layers from N(0, std²), their biases constant."""
     for module in model.modules():
         if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
             nn.init.normal_(module.weight, 0.0, std)
-            nn.init.zeros_(module.bias)
+            nn.init.constant_(module.bias, bias)
 
 
 class Enhancer(nn.Module):

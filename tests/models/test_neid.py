@@ -6,6 +6,7 @@ import torch
 from PIL import Image
 from seeded import changed, seeded, state_of
 
+from llie_core.data import collate, open_dataset
 from llie_core.losses.colour import neid_loss
 from llie_core.metrics.cost import count_macs, count_parameters
 from llie_core.models import create_enhancer
@@ -58,7 +59,10 @@ class TestSizes:
         for values in (weights[0], torch.cat(weights)):
             assert values.std().item() == pytest.approx(0.02, rel=0.1)
             assert abs(values.mean().item()) < 4 * 0.02 / len(values) ** 0.5
-        assert not any(p.any() for name, p in model.named_parameters() if "bias" in name)
+        biases = [p for name, p in model.named_parameters() if "bias" in name]
+        assert all((p == 0.1).all() for p in biases)
+        zero = create_enhancer("neid", init="paper", bias=0.0)
+        assert not any(p.any() for name, p in zero.named_parameters() if "bias" in name)
         assert make().encoder.levels[0][0].bias.any()
 
 
@@ -196,6 +200,29 @@ class TestDeploy:
 def test_variants_are_those_published():
     printed = dict.fromkeys(cell.variant for cell in load("neid") if cell.table == "2")
     assert list(printed) == list(VARIANTS[::-1])
+
+
+def test_the_published_start_leaves_black_by_the_printed_loss():
+    """From biases of 0 the colour loss holds the image at black; from 0.1 it does not."""
+    data = open_dataset("builtin-photos", "train", size=32, count=2)
+    batch = collate([data[0], data[1]])
+    target = batch["target"]
+    black = -10 * target.square().mean().log10()
+    for bias, steps in ((0.1, 60), (0.0, 10)):
+        torch.manual_seed(0)
+        model = create_enhancer("neid", init="paper", bias=bias).train()
+        optimizer = torch.optim.Adam(model.parameters(), 1e-4, fused=True)
+        for _ in range(steps):
+            optimizer.zero_grad()
+            neid_loss(model.training_outputs(batch["image"]), batch)["total"].backward()
+            optimizer.step()
+        with torch.no_grad():
+            image = model(batch["image"])
+        psnr = -10 * (image.clamp(0, 1) - target).square().mean().log10()
+        if bias:
+            assert image.mean() > 0.2 and psnr > black + 3
+        else:
+            assert image.mean() < 0.01 and psnr < black + 0.1
 
 
 def test_the_objective_overfits_one_batch():

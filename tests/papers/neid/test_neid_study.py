@@ -5,6 +5,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from llie_core.data import collate
 from llie_core.engine.fit import train_hash
 from llie_core.models.neid import BrightenThenEnlarge
 from llie_core.papers import open_study
@@ -36,7 +37,9 @@ def test_paper_profile_has_the_published_schedule():
     changes = (0, 500 * epoch - 1, 500 * epoch, 1000 * epoch - 1, 1000 * epoch, train.steps - 1)
     rates = [train.lr_at(int(step)) for step in changes]
     assert rates == pytest.approx([1e-4, 1e-4, 1e-5, 1e-5, 1e-6, 1e-6])
-    assert (settings.loss.hue, settings.loss.detail_target) == ("printed", "image")
+    loss = settings.loss
+    assert (loss.hue, loss.detail_target, settings.bias) == ("printed", "image", 0.1)
+    assert (loss.lambda_mse, loss.lambda_colour) == (0.1, 0.1)
 
 
 def test_rows_of_both_tables_can_be_run():
@@ -45,8 +48,9 @@ def test_rows_of_both_tables_can_be_run():
     study = open_study("neid", "quick")
     assert named - {row.label for row in study.rows()} == trained_elsewhere
     ablations = {cell.label for cell in published_table("neid", "2")}
-    assert {row.label for row in open_study("neid", "paper").rows()} >= ablations
-    assert ablations | {f"neid+{SEQUENCE}"} == {row.label for row in study.possible_rows()}
+    trained = ablations | {f"neid+{SEQUENCE}", "neid+ours"}
+    assert {row.label for row in open_study("neid", "paper").rows()} >= trained
+    assert trained == {row.label for row in study.possible_rows()}
     assert ablations == {"neid", *ABLATIONS}
 
 
@@ -67,6 +71,8 @@ def test_rows_come_in_the_order_of_the_tables_with_one_run_a_seed(open_tiny):
     [
         ({"loss": {"hue": "round"}}, "hue: choose one of printed, circular"),
         ({"loss": {"detail_target": "both"}}, "detail_target: choose one of image, target"),
+        ({"loss": {"lambda_colour": -0.1}}, "lambda_mse and lambda_colour not below"),
+        ({"loss": {"delta": 0.0}}, "delta must be above 0"),
         ({"init": "zeros"}, "init: choose one of paper, pytorch"),
         ({"delta": 0.2}, r"setting 'delta' is now loss\.delta"),
         ({"models": ["neid"]}, "setting 'models' is now rows"),
@@ -81,6 +87,7 @@ def test_wrong_settings_are_named(open_tiny, changes, words):
 @pytest.mark.parametrize(
     "change",
     [{"loss": {"delta": 0.2}}, {"loss": {"hue": "circular"}}, {"init": "paper"},
+     {"loss": {"lambda_mse": 1.0}}, {"loss": {"lambda_colour": 0.0}},
      {"loss": {"detail_target": "target"}}, {"pairs": {"size": 16, "flips": "none"}}],
 )  # fmt: skip
 def test_what_decides_the_weights_retrains(change):
@@ -102,6 +109,46 @@ def test_printed_eq_3_compares_details_with_the_ground_truth(open_tiny):
         torch.testing.assert_close(
             terms["mse"], (outputs["detail"] - batch[target]).square().mean()
         )
+
+
+def test_the_weights_of_the_loss_are_settings(open_tiny):
+    batch = {"image": torch.rand(2, 3, 8, 8) / 9, "target": torch.rand(2, 3, 8, 8)}
+    outputs = {"image": torch.rand(2, 3, 8, 8), "detail": torch.rand(2, 3, 8, 8)}
+    study = open_tiny(loss={"lambda_mse": 3.0, "lambda_colour": 0.5})
+    terms = study.objective(study.row("neid"))(outputs, batch)
+    expected = terms["huber"] + 3 * terms["mse"] + 0.5 * terms["colour"]
+    torch.testing.assert_close(terms["total"], expected)
+
+
+def test_the_bias_of_the_published_start_retrains(open_tiny):
+    studies = open_tiny(init="paper"), open_tiny(init="paper", bias=0.0)
+    ours, zero = (train_hash(study.experiment(study.row("neid"))) for study in studies)
+    assert ours != zero
+
+
+def test_our_loss_is_a_row_beside_the_printed_one(open_tiny):
+    study = open_tiny(rows=["neid", "neid+ours"])
+    printed, ours = (study.row(label) for label in ("neid", "neid+ours"))
+    assert (printed.options, printed.shown, ours.shown) == (ours.options, "NEID", "NEID, our loss")
+    assert printed.settings_hash != ours.settings_hash
+    kept = study.objective(ours).keywords
+    assert kept == {"delta": 1.0, "hue": "circular", "lambda_mse": 10.0, "lambda_colour": 0.01,
+                    "detail_target": "image"}  # fmt: skip
+    assert study.objective(printed).keywords["delta"] == 0.1
+
+
+def test_the_details_of_our_loss_move_the_shared_encoder(open_tiny):
+    """At the start their gradient is over a tenth of Huber's; λ₁ = 0.1 gives a hundredth of it."""
+    study = open_tiny(rows=["neid", "neid+ours"])
+    row = study.row("neid+ours")
+    model, batch = row.build(), collate([study.train_pairs[0], study.train_pairs[1]])
+    terms = study.objective(row)(model.training_outputs(batch["image"]), batch)
+    norms = [
+        torch.cat([g.flatten() for g in torch.autograd.grad(
+            term, model.encoder.parameters(), retain_graph=True)]).norm()
+        for term in (terms["huber"], 10 * terms["mse"])
+    ]  # fmt: skip
+    assert norms[1] > 0.1 * norms[0]
 
 
 # Enhancement, then super-resolution --------------------------------------------------------------
