@@ -11,7 +11,7 @@ from llie_core.engine.distributed import default_device, join_process_group
 from llie_core.engine.loop import Experiment, Training
 from llie_core.engine.reuse import code, content_hash, identity
 from llie_core.engine.runs import Run, environment, file_hash
-from llie_core.engine.sampling import BatchDraws
+from llie_core.engine.sampling import BatchDraws, Drawn
 from llie_core.files import atomic, locked
 from llie_core.tensors import load_weights
 
@@ -70,6 +70,16 @@ def _train(experiment, run, wanted, device, rank, world_size, quiet) -> None:
         dist.barrier()
 
 
+def _pixels(experiment: Experiment) -> dict[str, int]:
+    """Pixels that a training on crops sees, steps × batch × area, and those planned."""
+    settings = experiment.settings
+    if not settings.planned_pixels:
+        return {}
+    height, width = Drawn(experiment.data)[0]["image"].shape[-2:]
+    seen = settings.steps * settings.batch_size * height * width
+    return {"pixels_done": seen, "pixels_planned": settings.planned_pixels}
+
+
 def _finish(training: Training, run: Run) -> None:
     """Write weights and stamp; the checkpoint has served."""
     settings = training.settings
@@ -82,6 +92,7 @@ def _finish(training: Training, run: Run) -> None:
         "weights_sha256": file_hash(run.weights_path),
         "steps_done": settings.steps,
         "steps_planned": settings.planned_steps or settings.steps,
+        **_pixels(training.experiment),
         "resumed_at": training.start,
         "selected_step": training.best.get("step", settings.steps),
         "seconds": training.seconds(),

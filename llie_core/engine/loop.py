@@ -75,7 +75,8 @@ class TrainSettings(Section):
     """How to train.
 
     batch_size: summed over all processes; planned_steps: of the published schedule, where `steps`
-    is a reduced run (0: the same); schedule: "constant", "cosine" from `lr` to `lr_final` over
+    is a reduced run (0: the same); planned_pixels: of all crops of that schedule, where it has
+    crops; schedule: "constant", "cosine" from `lr` to `lr_final` over
     `steps`, or "step": times `decay` at each of the `milestones`; grad_clip: largest gradient norm,
     0 for no clipping; precision: "float32", or "mixed" (bfloat16 autocast of the model on a GPU;
     losses in float32); validate_every: steps between two evaluations of the validation part (0:
@@ -102,6 +103,7 @@ class TrainSettings(Section):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name}: choose one of {', '.join(known)}")
         if self.steps < 1 or self.batch_size < 1:
+    planned_pixels: int = free(0)
             raise ValueError("steps and batch_size must be at least 1")
         if self.validate_every < 0:
             raise ValueError("validate_every must not be negative; 0 means never")

@@ -9,7 +9,7 @@ program's images from an external folder.
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import ClassVar, TypeVar
 
@@ -198,6 +198,17 @@ class PairedStudy(Study):
     @abstractmethod
     def objective(self, row: Row, *needed: nn.Module) -> Objective:
         """The loss of a row; `needed`: the models that it builds on."""
+
+    def experiment(self, row: Row) -> Experiment:
+        found = super().experiment(row)
+        crops = isinstance(found.data, Augmented) and found.data.size
+        if not crops and found.data is not self.train_data:
+            return found
+        published = self.profiles["paper"](self.settings.dataset)
+        assert isinstance(published, PairedSettings)
+        steps = found.settings.planned_steps or found.settings.steps
+        pixels = steps * published.train.batch_size * published.pairs.size**2
+        return replace(found, settings=replace(found.settings, planned_pixels=pixels))
 
     def trained(self, **settings: object) -> Trained:
         """A training on the pairs; `settings`: what else than pairs and schedule decides it."""

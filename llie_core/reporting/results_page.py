@@ -9,6 +9,7 @@ from llie_core.metrics.protocols import load_protocols
 from llie_core.names import title_of
 from llie_core.reporting.published import list_papers
 from llie_core.reporting.scores import Score, read_scores, reference_folder, select, summarise
+from llie_core.reporting.tables import share_of_pixels
 
 # (metric, subset) of the tables; what a test set does not have is left out.
 COLUMNS = (
@@ -115,10 +116,13 @@ def _runs_table(path: Path) -> str:
         rows.append([
             title_of(label), str(len(own)),
             " / ".join(dict.fromkeys(f"{r['steps_done']} of {r['steps_planned']}" for r in own)),
+            " / ".join(dict.fromkeys(share_of_pixels(run) for run in own)),
+            " / ".join(dict.fromkeys(run.get("selected_step") or "–" for run in own)),
             f"{seconds:.0f}", ", ".join(dict.fromkeys(run["device"] for run in own)),
             ", ".join(dict.fromkeys(run["commit"] for run in own)),
         ])  # fmt: skip
-    header = ["row", "seeds", "steps of planned", "seconds a training", "device", "commit"]
+    header = ["row", "seeds", "steps of planned", "pixels of planned", "weights of step",
+              "seconds a training", "device", "commit"]  # fmt: skip
     dirty = any(run["commit"].endswith("+") for run in runs)
     note = "\nA + behind a commit: files differed from it.\n" if dirty else ""
     return f"{_table(header, rows)}\n{note}"

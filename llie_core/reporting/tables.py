@@ -299,7 +299,7 @@ def _note(cells: list[PublishedValue], scores: list[Score], stands_for: str | No
 
 
 def provenance_table(stamps: Iterable[dict], titles: Mapping[str, str] | None = None) -> Table:
-    """What each trained row came from: steps, time, device, versions, commit, train hash.
+    """What each trained row came from: steps, pixels, time, device, versions, commit, train hash.
 
     titles: row's label → what the table calls it (`study.titles`), where not names.title_of.
     """
@@ -310,10 +310,21 @@ def provenance_table(stamps: Iterable[dict], titles: Mapping[str, str] | None = 
         versions = f"torch {stamp['torch']}, {stamp['commit']}"
         title = f"{title_of(run['label'], titles)}, seed {run['seed']}"
         seconds = f"{stamp['seconds']:.0f} s"
-        rows.append([title, run["dataset"], steps, seconds, stamp["device"], versions,
-                     stamp["train_hash"]])  # fmt: skip
-    header = ["run", "data", "steps of planned", "time", "device", "versions", "train hash"]
-    return Table("Where the numbers come from", header, rows)
+        chosen = str(stamp.get("selected_step", "–"))
+        rows.append([title, run["dataset"], steps, share_of_pixels(stamp), chosen, seconds,
+                     stamp["device"], versions, stamp["train_hash"]])  # fmt: skip
+    header = ["run", "data", "steps of planned", "pixels of planned", "weights of step", "time",
+              "device", "versions", "train hash"]  # fmt: skip
+    note = "Pixels: steps × batch × area of the crops, of a training on crops."
+    return Table("Where the numbers come from", header, rows, note)
+
+
+def share_of_pixels(stamp: Mapping) -> str:
+    """How much of the published schedule's pixels a training on crops saw; "–" of another, or of a
+    stamp that does not say."""
+    if not stamp.get("pixels_planned"):
+        return "–"
+    return f"{100 * int(stamp['pixels_done']) / int(stamp['pixels_planned']):.3g} %"
 
 
 def claims_table(verdicts: Iterable, caption: str = "Claims") -> Table:

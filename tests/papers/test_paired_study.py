@@ -1,6 +1,7 @@
 """What papers 3, 4 and 5 share: unpaired sets, protocols, other programs' images, copies on disk,
 and the tables about them. NEID stands for the three."""
 
+import json
 import shutil
 
 import pytest
@@ -59,6 +60,23 @@ def test_training_takes_crops_and_validation_may():
     assert isinstance(study.train_data, Augmented)
     assert study.train_data[0]["image"].shape == (3, 16, 16)
     assert study.val_pairs[0]["image"].shape == (3, 8, 8)
+
+
+@pytest.mark.parametrize(
+    ("paper", "row", "steps", "batch", "side"),
+    [
+        ("jcrnet", "jcrnet", 35_000, 10, 256), ("neid", "neid", 117_500, 8, 256),
+        ("drgn", "drgn", 28_800, 16, 96),
+    ],
+)  # fmt: skip
+def test_the_schedules_pixels_are_planned_and_those_seen_recorded(paper, row, steps, batch, side):
+    pairs = {"size": 16, "train_count": 4, "test_size": 24}
+    study = open_study(paper, "smoke", pairs=pairs)
+    (run,) = study.train(study.row(row), device="cpu", quiet=True)
+    stamp, train = run.read_stamp(), study.settings.train
+    assert stamp["pixels_planned"] == steps * batch * side**2
+    assert stamp["pixels_done"] == train.steps * train.batch_size * 16**2
+    assert "pixels_planned" not in json.dumps(study.row(row).given, default=str)
 
 
 # Protocols -------------------------------------------------------------------------------------

@@ -272,5 +272,20 @@ def test_provenance_names_the_runs_by_their_titles():
         "train_hash": "0f",
     }  # fmt: skip
     (row,) = provenance_table([stamp], {"neid+LE": "NEID, LE alone"}).rows
-    assert row == ["NEID, LE alone, seed 2", "lol", "5 of 9", "3 s", "CPU", "torch 2.14, abc", "0f"]
+    assert row == [
+        "NEID, LE alone, seed 2", "lol", "5 of 9", "–", "–", "3 s", "CPU", "torch 2.14, abc", "0f",
+    ]  # fmt: skip
     assert provenance_table([stamp]).rows[0][0] == "NEID LE, seed 2"
+
+
+def test_provenance_counts_pixels_and_names_the_step_that_was_kept():
+    """1,600 steps of 4 crops of 64² against 35,000 of 10 of 256²: 4.57 % of the steps."""
+    stamp = {
+        "run": {"label": "jcrnet", "seed": 0, "dataset": "lol"}, "steps_done": 1600,
+        "steps_planned": 35_000, "pixels_done": 1600 * 4 * 64**2,
+        "pixels_planned": 35_000 * 10 * 256**2, "selected_step": 800, "seconds": 3.4,
+        "device": "CPU", "torch": "2.14", "commit": "abc", "train_hash": "0f",
+    }  # fmt: skip
+    table = provenance_table([stamp])
+    cells = dict(zip(table.header, table.rows[0], strict=True))
+    assert (cells["pixels of planned"], cells["weights of step"]) == ("0.114 %", "800")
