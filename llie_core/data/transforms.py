@@ -15,22 +15,22 @@ from torch import Tensor
 IMAGE_KEYS = ("image", "target", "mask")
 
 
-def resize(item: dict, size: tuple[int, int]) -> dict:
-    """To (H, W): images bilinear with antialiasing, masks by the nearest pixel, boxes scaled."""
+def resize(item: dict, size: tuple[int, int], antialias: bool = True) -> dict:
+    """To (H, W): images bilinear, masks by the nearest pixel, boxes scaled."""
     _, height, width = item["image"].shape
-    resized = {key: _resized(item[key], size) for key in IMAGE_KEYS if key in item}
+    resized = {key: _resized(item[key], size, antialias) for key in IMAGE_KEYS if key in item}
     if "boxes" in item:
         scale = item["boxes"].new_tensor([size[1] / width, size[0] / height])
         resized["boxes"] = item["boxes"] * scale.repeat(2)
     return item | resized
 
 
-def _resized(image: Tensor, size: tuple[int, int]) -> Tensor:
+def _resized(image: Tensor, size: tuple[int, int], antialias: bool) -> Tensor:
     if image.ndim == 2:  # class ids
         return _nearest(image[None].float(), size)[0].to(image.dtype)
     if image.shape[0] == 1:  # a saliency mask stays one of 0 and 1
         return _nearest(image, size)
-    options = {"mode": "bilinear", "align_corners": False, "antialias": True}
+    options = {"mode": "bilinear", "align_corners": False, "antialias": antialias}
     return F.interpolate(image[None], size, **options)[0].clamp(0, 1)
 
 

@@ -141,15 +141,21 @@ class Relabelled(Wrapped):
 class Resized(Wrapped):
     """Every item at one size (H, W), such as the 384 × 384 at which JCRNet scores photographs.
 
-    quantised: images are rounded to 8 bits, as if the resized ones had been saved.
+    quantised: images are rounded to 8 bits, as if the resized ones had been saved; antialias: False
+    for plain bilinear interpolation.
     """
 
-    def __init__(self, source: Dataset, size: tuple[int, int], quantised: bool = False):
-        super().__init__(source, size=list(size), **({"quantised": True} if quantised else {}))
-        self.size, self.quantised = tuple(size), quantised
+    def __init__(
+        self, source: Dataset, size: tuple[int, int], quantised: bool = False,
+        antialias: bool = True,
+    ):  # fmt: skip
+        other = {"quantised": True} if quantised else {}
+        other |= {} if antialias else {"antialias": False}
+        super().__init__(source, size=list(size), **other)
+        self.size, self.quantised, self.antialias = tuple(size), quantised, antialias
 
     def __getitem__(self, index: int) -> dict:
-        item = resize(self.source[index], self.size)
+        item = resize(self.source[index], self.size, self.antialias)
         if self.quantised:
             item |= {k: (item[k] * 255).round() / 255 for k in ("image", "target") if k in item}
         return item

@@ -17,6 +17,14 @@ import torch
 
 from llie_core.files import problem_of
 from llie_core.imaging import LUMA, check_images
+from llie_core.metrics.appearance import (
+    added_noise_in_black,
+    brightness,
+    burnt_share,
+    colour_cast,
+    green_excess,
+    histogram_overlap,
+)
 from llie_core.metrics.naturalness import brisque, niqe, sseq
 from llie_core.metrics.quality import (
     GT_MEAN_DEFINITIONS,
@@ -39,9 +47,17 @@ _ALLOWED = {
     "rounding": ("uint8", "float"),
     "gt_mean": (*GT_MEAN_DEFINITIONS, "none"),
     "backbone": (*LPIPS_BACKBONES, "none"),
+    "resize": ("384-bilinear", "none"),
     "direction": ("higher", "lower"),
 }
-_NO_REFERENCE = {"niqe": niqe, "brisque": brisque, "sseq": sseq}
+_APPEARANCE = {"brightness": brightness, "burnt_share": burnt_share}
+_APPEARANCE_OF_PAIR = {
+    "colour_cast": colour_cast,
+    "green_excess": green_excess,
+    "histogram_overlap": histogram_overlap,
+    "added_noise_in_black": added_noise_in_black,
+}
+_NO_REFERENCE = {"niqe": niqe, "brisque": brisque, "sseq": sseq, **_APPEARANCE}
 
 
 @dataclass(frozen=True)
@@ -61,6 +77,7 @@ class Protocol:
     crop: int = 0
     gt_mean: str = "none"
     backbone: str = "none"
+    resize: str = "none"
     weights: tuple = ()
 
     def __post_init__(self) -> None:
@@ -89,6 +106,17 @@ class Protocol:
         if missing := needed - entry.keys():
             raise ValueError(f"protocol {name!r}: {', '.join(sorted(missing))} is missing")
         return cls(**entry | {"weights": tuple(entry.get("weights", ()))})
+
+    @property
+    def of_input(self) -> bool:
+        """True where it is about what the enhancer was given, which its images do not show."""
+        return self.gt_mean == "illumination-ratio" or self.resize != "none"
+
+    @property
+    def by_default(self) -> bool:
+        """True where images at their own size are evaluated under it without being asked for."""
+        described = self.metric in _APPEARANCE or self.metric in _APPEARANCE_OF_PAIR
+        return self.inputs in ("pair", "image") and self.resize == "none" and not described
 
     def missing_weights(self) -> str:
         """Why it cannot be used here ("not available: llie weights fetch niqe"), or ""."""
@@ -155,8 +183,8 @@ def evaluate(
 ) -> torch.Tensor:
     """Values of a batch under one protocol.
 
-    For a protocol with `gt_mean = "illumination-ratio"` the caller vouches that the prediction was
-    made with the ratio as an input; the images are compared as they are.
+    For a protocol `of_input` the caller vouches that the prediction was made with the ratio as an
+    input, or of resized images; the images are compared as they are.
 
     Args:
         protocol: an id of protocols.toml, or a Protocol.
@@ -195,7 +223,7 @@ def score_pairs(
     Args:
         pairs: (image, reference) files.
         read: reads a file to `(3, H, W)` float in [0, 1].
-        protocols: ids; all that take images by default.
+        protocols: ids; those `by_default` if not given.
 
     Returns:
         One row a protocol, its value the mean over what is defined (`mean_defined`); and a line
@@ -204,7 +232,8 @@ def score_pairs(
     Raises:
         ValueError: unknown protocol.
     """
-    chosen = [_protocol(name) for name in protocols or load_protocols()]
+    usual = [p.id for p in load_protocols().values() if p.by_default]
+    chosen = [_protocol(name) for name in protocols or usual]
     chosen = [protocol for protocol in chosen if protocol.inputs in ("pair", "image")]
     values: dict[str, list[float]] = {protocol.id: [] for protocol in chosen}
     reasons: dict[str, list[str]] = {protocol.id: [] for protocol in chosen}
@@ -236,6 +265,8 @@ def _prepare(protocol: Protocol, x: torch.Tensor) -> torch.Tensor:
 
 
 def _pair_values(protocol: Protocol, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    if protocol.metric in _APPEARANCE_OF_PAIR:
+        return _APPEARANCE_OF_PAIR[protocol.metric](x, y)
     bounded = not protocol.gt_mean.endswith("unclamped")
     if protocol.metric in ("fsim", "fsimc"):
         return fsim(x, y, chromatic=protocol.metric == "fsimc")

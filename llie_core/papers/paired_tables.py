@@ -35,7 +35,7 @@ def protocol_table(study: PairedStudy, row: Row, index: int = 0) -> Table:
     output = study.load(row, "cpu").enhance(item["image"][None])
     rows = []
     for p in load_protocols().values():
-        if p.inputs in ("pair", "image"):
+        if p.by_default:
             value = _under(p, output, item["target"][None] if p.inputs == "pair" else None)
             rows.append([p.id, p.metric, value, p.unit, p.description])
     caption = f"{row.shown} on {item['name']}: one output under every protocol"

@@ -8,6 +8,7 @@ by the paper's own table`), then on the measured scores:
     gap         high − low is positive on subset `larger`, and larger than on each of `smaller`
     difference  high − low = values[subset], to `tolerance`; decided on the paper's own data only
     ratio       high / low = values[subset], likewise
+    appearance  as order, by what the images show (brightness, burnt share, …; no table prints it)
     measured    a named measurement of the study decides
     eye         left to the eye; the figure is shown, nothing is decided
     hypothesis  no statement about what was found, for the reason `why`; nothing is decided
@@ -65,6 +66,7 @@ KEYS = {
     "gap": {"high", "low", "metric", "larger", "smaller"},
     "difference": {"high", "low", "metric", "values", "tolerance"},
     "ratio": {"high", "low", "metric", "values", "tolerance"},
+    "appearance": {"high", "low", "metric"},
     "measured": {"name"},
     "eye": {"figure"},
     "hypothesis": {"why"},
@@ -77,6 +79,7 @@ OPTIONAL_KEYS = {
     "gap": {*WHERE},
     "difference": {*WHERE},
     "ratio": {*WHERE},
+    "appearance": {"dataset", "above", "below", "most"},
     "measured": {"recognizer", "metric"},
     "eye": {"recognizer"},
 }
@@ -224,7 +227,7 @@ def judge(
     for claim in load_claims(paper):
         if claim.restates:
             words = verdicts[claim.restates].verdict, f"as {claim.restates}"
-        elif claim.kind in NUMBERS:
+        elif claim.kind in (*NUMBERS, "appearance"):
             words = _judge_numbers(claim, tables, report)
         elif claim.kind == "hypothesis":
             words = f"hypothesis ({claim.check['why']})", ""

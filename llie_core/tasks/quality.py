@@ -1,5 +1,7 @@
 """Image quality: metrics with and without ground truth under named protocols, and cost."""
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -27,11 +29,7 @@ def available(protocols: tuple[str, ...]) -> tuple[str, ...]:
 
 def all_protocols() -> tuple[str, ...]:
     """Every protocol that images alone, or with their ground truth, allow."""
-    return tuple(
-        p.id
-        for p in load_protocols().values()
-        if p.inputs in ("pair", "image") and p.gt_mean != "illumination-ratio"
-    )
+    return tuple(p.id for p in load_protocols().values() if p.by_default and not p.of_input)
 
 
 class ImageQuality(Task):
@@ -80,14 +78,16 @@ class QualityMeter:
 
 
 def metric_of(protocol: str) -> str:
-    """The metric's name for its main protocol, else the protocol's id."""
-    metric = load_protocols()[protocol].metric
-    return metric if MAIN.get(metric) == protocol else protocol
+    """The metric's name for its main protocol, at whichever size; else the protocol's id."""
+    known = load_protocols()[protocol]
+    main = MAIN.get(known.metric) == protocol.removesuffix(f"-{known.resize}")
+    return known.metric if main else protocol
 
 
 def _values(protocol: str, images: Tensor, target: Tensor | None) -> list[float | None]:
     if load_protocols()[protocol].inputs == "pair":
-        return evaluate(protocol, images, target).tolist()
+        found = evaluate(protocol, images, target).tolist()
+        return [None if math.isnan(value) else value for value in found]
     try:
         return evaluate(protocol, images).tolist()
     except ValueError:

@@ -76,7 +76,9 @@ def test_the_table_is_complete():
 def test_gt_mean_and_backbone_show_in_the_id():
     for name, protocol in PROTOCOLS.items():
         assert ("gtmean" in name) == (protocol.gt_mean != "none")
-        assert protocol.backbone == "none" or name.endswith(protocol.backbone)
+        own_size = name.removesuffix(f"-{protocol.resize}")
+        assert (own_size != name) == (protocol.resize != "none")
+        assert protocol.backbone == "none" or own_size.endswith(protocol.backbone)
         assert (protocol.metric == "ssim") == (protocol.window != "none")
 
 
@@ -187,7 +189,7 @@ def test_two_files_side_by_side(tmp_path, no_weights):
     found, problems = score_pairs([(tmp_path / "out.png", tmp_path / "truth.png")], read)
     rows = {row.protocol: row for row in found}
     assert problems == []
-    assert set(rows) == {n for n, p in PROTOCOLS.items() if p.inputs in ("pair", "image")}
+    assert set(rows) == {n for n, p in PROTOCOLS.items() if p.by_default}
     x, y = to_uint8_levels(x), to_uint8_levels(y)
     for name in ("psnr-rgb-float", "psnr-y", "ssim-3d", "fsim-yiq-luma"):
         assert rows[name].value == pytest.approx(evaluate(name, x, y).item(), abs=1e-6)
@@ -266,6 +268,9 @@ def test_protocols_name_the_weights_they_need(tmp_path, monkeypatch):
         "sseq-live": ("sseq",),
         "lpips-alex": ("lpips-alex",),
         "lpips-vgg": ("lpips-vgg",),
+        "niqe-live-384-bilinear": ("niqe",),
+        "brisque-live-384-bilinear": ("brisque", "brisque-range"),
+        "lpips-alex-384-bilinear": ("lpips-alex",),
     }
     for name, protocol in PROTOCOLS.items():
         missing = protocol.missing_weights()
