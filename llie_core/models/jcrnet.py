@@ -13,21 +13,31 @@ a residual network corrects their colour.
 IAS, illumination adjustment: a second gradient step, features of both stages merged, and a
 lightening-darkening block (LBP) that adds the residual R_F of back projection.
 
-Measured: 2.019 M parameters, 221.2 GMAC at 384×384 (published: 2.01 M, 219.74 G).
+Measured: 1,964,061 parameters, with the `NEVER_RUN` 2,012,747, and 219.696 GMAC at 384×384
+(published: 2.01 M, 219.74 G).
+
+The authors released a MindSpore file (github.com/woshiyll/JCRNet, commit 3e60252) without weights;
+it does not run. It has 2×2 transposed convolutions, a head set for each SFTL, a shallow block for
+each of stages 1 and 3, no gate in the SSB, and an LBP that sees x only.
 
 Differs from the paper:
-- Three things in Sec. III-B are not what the released network does. By default ours are released:
-  an SFTL is a convolution of [S_1, S_c] plus S_h; x_J is the corrected image itself; detail is
+- Three things in Sec. III-B are not what the released file does. By default ours are released: an
+  SFTL is a convolution of [S_1, S_c] plus S_h; x_J is the corrected image itself; detail is
   enhanced in RGB together. `modulation`, `retinex`, `rgb` = "paper" give the product of Eq. (5),
-  the quotient of Eq. (6), and convolutions "separately for each RGB channel". (The first and the
-  last together, 2.002 M and 218.7 G, have the published size too.)
+  the quotient of Eq. (6), and convolutions "separately for each RGB channel".
 - Eq. (1) has a step of 1; ours is learned, from 0.5. Stage 3 steps from x_J, towards the same x.
 - Widths are unpublished, but for the 128 channels of colour correction and the LBP's 64 → 32 → 64,
   which would add 0.14 M and 20 G: here aggregation leaves 3 channels and the LBP's blocks halve
-  those, rounded up.
-- Also inferred from the size: both SFTLs have one (S_c, S_h), as the text reads; stage 3 computes
-  its shallow features with the weights of stage 1; the E-D doubles sizes by 4×4 transposed
-  convolutions, the mirror of its 4×4 halving ones.
+  those, rounded down to 1 as in the released file.
+- `reading="size"` is inferred from the published size, which counts can only support: the E-D
+  doubles sizes by 2×2 transposed convolutions; each SFTL has heads of its own for its (S_c, S_h);
+  stage 3 takes the shallow features of stage 1, computed once, and adds what it merges to the image
+  of its own gradient step. The paper's 2.01 M are taken to count layers that the released file
+  defines and never runs (`NEVER_RUN`); here they do not exist.
+- `reading="text"` is the other form, 2,019,089 parameters and 221.20 GMAC: both SFTLs have one
+  (S_c, S_h), as the text reads; stage 3 computes its shallow features anew, with the weights of
+  stage 1, and adds to x; the E-D doubles sizes by 4×4 transposed convolutions, the mirror of its
+  halving ones; the LBP's blocks have 2 channels; colour correction has no biases.
 - The edge map's last convolution starts with positive weights and no bias: a single channel with a
   ReLU behind it, it was zero everywhere for 28 of 60 seeds from PyTorch's default start.
 - λ of Eq. (7) is learned, from 1.
@@ -36,14 +46,14 @@ Ablations (`ablation=`, the names of Tables III to VI; the paper does not say wh
 the part). Table VI's check marks contradict its names; ours go by the names.
 
     name       missing: stand-in                                             M parameters  GMAC
-    w/o FES    first step, E-D, SSB: stage 2 sees x; stage 3 its own features only  1.200  176.4
-    w/o JRS    stage 2: x_J = x_A                                                   0.880   53.5
-    w/o IAS    stage 3, the SSB's gate with it: image = x_J                         1.954  207.3
-    w/o E-D    encoder-decoder: shallow features go on                              1.243  187.2
-    w/o CAB    channel attention block, in both stages: its input goes on           1.989  212.7
-    w/o SSB    gate and supervision: x_A is predicted, but not compared             2.004  218.9
-    w/o l_rgb  colour correction: a 1×1 convolution and a sigmoid                   1.206  101.6
-    w/o l_m    edge map, (S_c, S_h) and SFTLs: convolutions of S only               1.768  184.3
+    w/o FES    first step, E-D, SSB: stage 2 sees x; stage 3 its own features only  1.231  180.9
+    w/o JRS    stage 2: x_J = x_A                                                   0.793   47.5
+    w/o IAS    stage 3, the SSB's gate with it: image = x_J                         1.899  210.2
+    w/o E-D    encoder-decoder: shallow features go on                              1.275  187.3
+    w/o CAB    channel attention block, in both stages: its input goes on           1.934  215.4
+    w/o SSB    gate and supervision: x_A is predicted, but not compared             1.949  217.4
+    w/o l_rgb  colour correction: a 1×1 convolution and a sigmoid                   1.151  100.1
+    w/o l_m    edge map, (S_c, S_h) and SFTLs: convolutions of S only               1.682  178.3
 """
 
 import torch
@@ -54,6 +64,10 @@ from llie_core.models.base import Enhancer
 from llie_core.names import check_choice
 
 FORMS = ("released", "paper")
+READINGS = ("size", "text")
+# Parameters that the released file defines and never runs: two 3×3 convolutions 40 → 64 → 40, and
+# in stage 2 a 3×3 one 4 → 64 with its batch norm and another batch norm of 3 channels.
+NEVER_RUN = (23_104 + 23_080) + (2_368 + 128) + 6
 # Rows of Tables III to VI, as published/jcrnet.csv names them; "" is the whole network.
 ABLATIONS = (
     "",
@@ -68,7 +82,7 @@ ABLATIONS = (
 )
 WIDTHS = (40, 60, 80)  # channels at full, half and quarter size
 FEATURES, CONDITION, CORRECTION = 64, 32, 128  # of stage 2
-MERGED, CODE = 56, 2  # of stage 3
+MERGED = 56  # of stage 3
 EPSILON = 1e-5  # keeps the quotient of Eq. (6) finite
 
 
@@ -160,18 +174,17 @@ class Level(nn.Module):
 class EncoderDecoder(nn.Module):
     """Three levels: (B, 40, H, W) → the same shape; H and W are multiples of 4."""
 
-    def __init__(self):
+    def __init__(self, reading: str):
         super().__init__()
         full, half, quarter = WIDTHS
+        double = {"size": (2, 2, 0), "text": (4, 2, 1)}[reading]  # kernel, stride, padding
         wider, narrower = ((full, half), (half, quarter)), ((quarter, half), (half, full))
         self.encode = nn.ModuleList(Level(*pair, normalise=True) for pair in wider)
         self.down = nn.ModuleList(
             nn.Conv2d(to, to, 4, stride=2, padding=1, bias=False) for _, to in wider
         )
         self.bottom = Level(quarter, quarter, normalise=True)
-        self.up = nn.ModuleList(
-            nn.ConvTranspose2d(*pair, 4, stride=2, padding=1) for pair in narrower
-        )
+        self.up = nn.ModuleList(nn.ConvTranspose2d(*pair, *double) for pair in narrower)
         self.skip = nn.ModuleList(conv(*pair) for pair in narrower)
         self.decode = nn.ModuleList(Level(2 * to, to, normalise=False) for _, to in narrower)
 
@@ -199,26 +212,28 @@ class SSB(nn.Module):
 
 
 class FES(nn.Module):
-    """x → x_A (B, 3, H, W) and features (B, 40, H, W)."""
+    """x → x_A (B, 3, H, W), shallow and gated features, each (B, 40, H, W)."""
 
-    def __init__(self, ablation: str):
+    def __init__(self, ablation: str, reading: str):
         super().__init__()
         width = WIDTHS[0]
         self.step = GradientStep()
-        self.encoder_decoder = None if ablation == "w/o E-D" else EncoderDecoder()
+        self.encoder_decoder = None if ablation == "w/o E-D" else EncoderDecoder(reading)
         self.predict = conv(width, 3, bias=False)
         # Only stage 3 uses the gated features.
         self.ssb = None if ablation in ("w/o SSB", "w/o IAS") else SSB(width)
 
-    def forward(self, x: Tensor, shallow: nn.Module, slope: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, x: Tensor, shallow: nn.Module, slope: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
         x_r = self.step(x, x, slope)
-        features = shallow(x_r)
+        early = features = shallow(x_r)
         if self.encoder_decoder is not None:
             features = self.encoder_decoder(features)
         x_a = x_r + self.predict(features)
         if self.ssb is not None:
             features = self.ssb(features, x_a)
-        return x_a, features
+        return x_a, early, features
 
 
 # ---- Stage 2: joint refinement
@@ -244,13 +259,11 @@ class DetailEnhancement(nn.Module):
         return self.body(image)
 
 
-class Modulation(nn.Module):
-    """Edge maps Φ → (S_c, S_h), each (B, 64, H, W)."""
+class Heads(nn.Module):
+    """Condition (B, 32, H, W) → (S_c, S_h), each (B, 64, H, W)."""
 
-    def __init__(self, maps: int):
+    def __init__(self):
         super().__init__()
-        condition = (conv(maps, 64), nn.ReLU(), conv(64, 64, 1), nn.ReLU(), conv(64, CONDITION, 1))
-        self.condition = nn.Sequential(*condition)
         self.scale, self.shift = self._head(3), self._head(1)
 
     @staticmethod
@@ -258,9 +271,23 @@ class Modulation(nn.Module):
         first, last = conv(CONDITION, CONDITION, size), conv(CONDITION, FEATURES, size)
         return nn.Sequential(first, nn.LeakyReLU(0.1), last)
 
-    def forward(self, edges: Tensor) -> tuple[Tensor, Tensor]:
-        condition = self.condition(edges)  # (B, 32, H, W)
+    def forward(self, condition: Tensor) -> tuple[Tensor, Tensor]:
         return self.scale(condition), self.shift(condition)
+
+
+class Modulation(nn.Module):
+    """Edge maps Φ → (S_c, S_h) of the first and of the second SFTL; one for both with one head."""
+
+    def __init__(self, maps: int, heads: int):
+        super().__init__()
+        condition = (conv(maps, 64), nn.ReLU(), conv(64, 64, 1), nn.ReLU(), conv(64, CONDITION, 1))
+        self.condition = nn.Sequential(*condition)
+        self.heads = nn.ModuleList(Heads() for _ in range(heads))
+
+    def forward(self, edges: Tensor) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        condition = self.condition(edges)  # (B, 32, H, W)
+        pairs = [head(condition) for head in self.heads]
+        return pairs[0], pairs[-1]
 
 
 class SFTL(nn.Module):
@@ -279,37 +306,37 @@ class SFTL(nn.Module):
 class Refinement(nn.Module):
     """S: residual block on features of x_A, each of its convolutions behind an SFTL."""
 
-    def __init__(self, modulation: str, rgb: str, modulated: bool):
+    def __init__(self, modulation: str, rgb: str, heads: int, modulated: bool):
         super().__init__()
         self.stem = conv(3, FEATURES)
         self.conv_1, self.conv_2 = conv(FEATURES, FEATURES), conv(FEATURES, FEATURES)
         self.enhance = DetailEnhancement(rgb) if modulated else None
-        self.modulation = Modulation(self.enhance.maps) if modulated else None
+        self.modulation = Modulation(self.enhance.maps, heads) if modulated else None
         self.sftl_1, self.sftl_2 = (SFTL(modulation) if modulated else None for _ in range(2))
 
     def forward(self, x_a: Tensor) -> Tensor:
         features = self.stem(x_a)  # (B, 64, H, W)
         if self.modulation is None:
             return features + self.conv_2(F.relu(self.conv_1(features)))
-        s_c, s_h = self.modulation(self.enhance(x_a))
-        y = F.relu(self.conv_1(self.sftl_1(features, s_c, s_h)))
-        return features + self.conv_2(self.sftl_2(y, s_c, s_h))
+        first, second = self.modulation(self.enhance(x_a))
+        y = F.relu(self.conv_1(self.sftl_1(features, *first)))
+        return features + self.conv_2(self.sftl_2(y, *second))
 
 
 class ColourCorrection(nn.Module):
     """R: features (B, 64, H, W) → image (B, 3, H, W) in (0, 1); two residual blocks."""
 
-    def __init__(self):
+    def __init__(self, bias: bool):
         super().__init__()
-        self.enter = self._layer(FEATURES)
+        self.enter = self._layer(FEATURES, bias)
         self.inner_1, self.inner_2, self.between, self.inner_3, self.inner_4 = (
-            self._layer(CORRECTION) for _ in range(5)
+            self._layer(CORRECTION, bias) for _ in range(5)
         )
         self.leave = conv(CORRECTION, 3, 1)
 
     @staticmethod
-    def _layer(inputs: int) -> nn.Sequential:
-        return nn.Sequential(conv(inputs, CORRECTION, bias=False), nn.BatchNorm2d(CORRECTION))
+    def _layer(inputs: int, bias: bool) -> nn.Sequential:
+        return nn.Sequential(conv(inputs, CORRECTION, bias=bias), nn.BatchNorm2d(CORRECTION))
 
     def forward(self, features: Tensor) -> Tensor:
         a = F.relu(self.enter(features))  # (B, 128, H, W)
@@ -321,12 +348,13 @@ class ColourCorrection(nn.Module):
 class JRS(nn.Module):
     """x_A → x_J, both (B, 3, H, W)."""
 
-    def __init__(self, ablation: str, modulation: str, retinex: str, rgb: str):
+    def __init__(self, ablation: str, modulation: str, retinex: str, rgb: str, reading: str):
         super().__init__()
-        self.retinex = retinex
-        self.refine = Refinement(modulation, rgb, modulated=ablation != "w/o l_m")
+        self.retinex, by_size = retinex, reading == "size"
+        heads = 2 if by_size else 1
+        self.refine = Refinement(modulation, rgb, heads, modulated=ablation != "w/o l_m")
         plain = nn.Sequential(conv(FEATURES, 3, 1), nn.Sigmoid())
-        self.correct = plain if ablation == "w/o l_rgb" else ColourCorrection()
+        self.correct = plain if ablation == "w/o l_rgb" else ColourCorrection(bias=by_size)
 
     def forward(self, x_a: Tensor) -> Tensor:
         corrected = self.correct(self.refine(x_a))
@@ -339,25 +367,29 @@ class JRS(nn.Module):
 class ExposureBlock(nn.Module):
     """Lightening (sign 1) or darkening (sign −1) of (B, 3, H, W) by an offset of its code."""
 
-    def __init__(self, sign: int):
+    def __init__(self, sign: int, width: int):
         super().__init__()
         self.sign = sign
-        self.encode = nn.Sequential(conv(3, CODE), nn.PReLU())
-        self.offset = nn.Sequential(conv(CODE, CODE), nn.PReLU())
-        self.decode = conv(CODE, 3)
+        self.encode = nn.Sequential(conv(3, width), nn.PReLU())
+        self.offset = nn.Sequential(conv(width, width), nn.PReLU())
+        self.decode = conv(width, 3)
 
     def forward(self, image: Tensor) -> Tensor:
-        code = self.encode(image)  # (B, 2, H, W)
+        code = self.encode(image)  # (B, width, H, W)
         return self.decode(code + self.sign * self.offset(code))
 
 
 class LBP(nn.Module):
     """Lightening by back projection: x and x_J → the residual R_F, all (B, 3, H, W)."""
 
-    def __init__(self):
+    def __init__(self, reading: str):
         super().__init__()
-        self.aggregate = nn.Sequential(ChannelAttention(6, reduction=1), conv(6, 3, 1))
-        self.l_1, self.d, self.l_2 = ExposureBlock(1), ExposureBlock(-1), ExposureBlock(1)
+        if reading == "size":
+            width, layers = 1, (ChannelAttention(6, reduction=6), conv(6, 3, 1), nn.PReLU())
+        else:
+            width, layers = 2, (ChannelAttention(6, reduction=1), conv(6, 3, 1))
+        self.aggregate = nn.Sequential(*layers)
+        self.l_1, self.d, self.l_2 = (ExposureBlock(sign, width) for sign in (1, -1, 1))
         self.balance = nn.Parameter(torch.tensor(1.0))  # λ
 
     def forward(self, x: Tensor, x_j: Tensor) -> Tensor:
@@ -366,22 +398,32 @@ class LBP(nn.Module):
 
 
 class IAS(nn.Module):
-    """x, x_J and the features of stage 1, if any → image and R_F, both (B, 3, H, W)."""
+    """x, x_J and what stage 1 leaves → image and R_F, both (B, 3, H, W).
 
-    def __init__(self, inputs: int):
+    features: those of stage 1, shallow ones first; () without it.
+    """
+
+    def __init__(self, inputs: int, reading: str):
         super().__init__()
+        self.reading = reading
         self.step = GradientStep()
         self.merge = nn.Sequential(conv(inputs, MERGED, bias=False), conv(MERGED, 3, bias=False))
-        self.lbp = LBP()
+        self.lbp = LBP(reading)
 
     def forward(
-        self, x: Tensor, x_j: Tensor, features: Tensor | None, shallow: nn.Module, slope: Tensor
+        self,
+        x: Tensor,
+        x_j: Tensor,
+        features: tuple[Tensor, ...],
+        shallow: nn.Module,
+        slope: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        merged = shallow(self.step(x_j, x, slope))  # (B, 40, H, W)
-        if features is not None:
-            merged = torch.cat([merged, features], dim=1)
+        stepped = self.step(x_j, x, slope)
+        if self.reading == "text" or not features:
+            features = (shallow(stepped), *features[1:])  # each (B, 40, H, W)
+        base = x if self.reading == "text" else stepped
         residual = self.lbp(x, x_j)
-        return x + self.merge(merged) + residual, residual
+        return base + self.merge(torch.cat(features, dim=1)) + residual, residual
 
 
 # ---- The network
@@ -395,7 +437,8 @@ class JCRNet(Enhancer):
         modulation: "released", or "paper" for Eq. (5) as printed.
         retinex: "released", or "paper" for the quotient of Eq. (6).
         rgb: "released", or "paper" for detail enhancement with weights of its own for each of
-            R, G, B; the three edge maps then make one (S_c, S_h).
+            R, G, B; the three edge maps then make one condition.
+        reading: "size" or "text": what the paper leaves open, see the file's head.
 
     Raises:
         ValueError: another name or form; the message lists the known.
@@ -409,18 +452,21 @@ class JCRNet(Enhancer):
         modulation: str = "released",
         retinex: str = "released",
         rgb: str = "released",
+        reading: str = "size",
     ):
         super().__init__()
         check_choice(ABLATIONS, ablation=ablation)
         check_choice(FORMS, modulation=modulation, retinex=retinex, rgb=rgb)
+        check_choice(READINGS, reading=reading)
         self.ablation, width = ablation, WIDTHS[0]
         attention = () if ablation == "w/o CAB" else (CAB(width),)
         self.slope = nn.Parameter(torch.tensor([0.25]))
         self.shallow = nn.Sequential(conv(3, width, bias=False), *attention)
-        self.fes = None if ablation == "w/o FES" else FES(ablation)
-        self.jrs = None if ablation == "w/o JRS" else JRS(ablation, modulation, retinex, rgb)
+        self.fes = None if ablation == "w/o FES" else FES(ablation, reading)
+        refined = (ablation, modulation, retinex, rgb, reading)
+        self.jrs = None if ablation == "w/o JRS" else JRS(*refined)
         merged = width if self.fes is None else 2 * width
-        self.ias = None if ablation == "w/o IAS" else IAS(merged)
+        self.ias = None if ablation == "w/o IAS" else IAS(merged, reading)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.training_outputs(x)["image"]
@@ -432,15 +478,15 @@ class JCRNet(Enhancer):
             `image`, and of the stages that the ablation leaves: `ssb_image` x_A (where it is
             supervised), `jrs_image` x_J, `residual` R_F (signed).
         """
-        x_a, features = x, None
+        x_a, features = x, ()
         outputs = {}
         if self.fes is not None:
-            x_a, features = self.fes(x, self.shallow, self.slope)
+            x_a, *features = self.fes(x, self.shallow, self.slope)
             if self.ablation != "w/o SSB":
                 outputs["ssb_image"] = x_a
         image = x_j = x_a
         if self.jrs is not None:
             image = x_j = outputs["jrs_image"] = self.jrs(x_a)
         if self.ias is not None:
-            image, outputs["residual"] = self.ias(x, x_j, features, self.shallow, self.slope)
+            image, outputs["residual"] = self.ias(x, x_j, tuple(features), self.shallow, self.slope)
         return {"image": image, **outputs}

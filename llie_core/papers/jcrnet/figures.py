@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import Subset
 
 from llie_core.metrics.protocols import load_protocols
+from llie_core.metrics import appearance
 from llie_core.metrics.quality import lpips_network
 from llie_core.papers.images import Example, examples
 from llie_core.papers.jcrnet.report import METRICS
@@ -84,7 +85,7 @@ def mean_chart(study: JcrnetStudy, scores: Sequence[Score]) -> None:
         printed, sets = over_sets((c.label, c.dataset, c.value) for c in cells)
         lines = {f"published, {sets} sets": printed}
         found = [s for s in select(scores, metric=metric, subset="all", recognizer="")
-                 if not s.dataset.endswith("-cast")]  # fmt: skip
+                 if not s.dataset.endswith(("-cast", "-384"))]  # fmt: skip
         here, count = over_sets((s.label, s.dataset, s.value) for s in found)
         if here:
             lines[f"here, {count} set{'s' * (count != 1)}"] = here
@@ -235,10 +236,9 @@ def failures(study: JcrnetStudy, count: int = 2) -> tuple[list[list[Panel]], Tab
 
 
 def noise_in_black(image: Tensor, target: Tensor) -> float | None:
-    """Mean |difference of horizontal neighbours| of an image (3, H, W) where the mean of the
-    target's channels is below 0.1; None where it is nowhere."""
-    black = target.mean(0)[:, 1:] < 0.1  # (H, W - 1)
-    return image.diff(dim=-1).abs().mean(0)[black].mean().item() if black.any() else None
+    """`appearance.noise_in_black` of one image (3, H, W); None where no target pixel is black."""
+    noise = appearance.noise_in_black(image[None], target[None]).item()
+    return None if math.isnan(noise) else noise
 
 
 def saliency_panels(study: JcrnetStudy, count: int = 1) -> list[list[Panel]]:

@@ -11,9 +11,17 @@ from llie_core.data.unpaired import PHONES
 from llie_core.metrics.cost import count_macs, count_parameters
 from llie_core.metrics.protocols import load_protocols
 from llie_core.models import create_enhancer
-from llie_core.models.jcrnet import ABLATIONS
+from llie_core.models.jcrnet import ABLATIONS, NEVER_RUN
 from llie_core.names import join_label, title_of
-from llie_core.papers.jcrnet.study import ECSSD, PAIRS, READERS, SALIENCY, VIDEO, JcrnetStudy
+from llie_core.papers.jcrnet.study import (
+    ECSSD,
+    LOL_384,
+    PAIRS,
+    READERS,
+    SALIENCY,
+    VIDEO,
+    JcrnetStudy,
+)
 from llie_core.papers.paired import QUICK_PROTOCOLS
 from llie_core.papers.study import TestSet
 from llie_core.recognizers import create_recognizer
@@ -144,6 +152,8 @@ def paper_table(study: JcrnetStudy, number: str, scores: list[Score]) -> list[Ta
     found = []
     for dataset in dict.fromkeys(cell.dataset for cell in cells):
         pool = _pool(study, scores, dataset)
+        if number == "I" and dataset == "lol":  # at the paper's size where it was evaluated
+            pool = select(scores, dataset=LOL_384) or pool
         whole = published_beside_measured(
             "jcrnet", number, pool, f"Table {number}, {dataset}", decimals=3, flip=flip
         )
@@ -187,7 +197,7 @@ def _note(cells: list[PublishedValue], pool: list[Score], dataset: str) -> str:
         if cell.status == "misprint" and cell.note:
             remarks.setdefault(cell.note, []).append(f"{cell.title}, {cell.header}")
     words = [f"Here: {conditions(used)}" if used else "Not run here."]
-    if used and used[0].dataset != dataset:
+    if used and used[0].dataset not in (dataset, LOL_384):
         words.append(f"These stand in for {dataset}: {STAND_INS[dataset]}.")
     elif used and dataset == "lol":
         words.append("Published on 100 of LOL's 500 pairs, which the paper does not list.")
@@ -206,8 +216,9 @@ def cost_table(study: JcrnetStudy, scores: list[Score]) -> Table:
     table = published_beside_measured("jcrnet", "VII", here, "Table VII", decimals=2, flip=True)
     height, width = study.settings.evaluation.cost_size
     note = (
-        "Published: GTX 3090, 100 images of 384×384; its FLOPs count a multiply-add once, and so "
-        f"do ours, at 384×384. Frames a second here: images of {width}×{height}, one at a time, "
+        f"The published size counts {NEVER_RUN:,} parameters of layers that never run, ours does "
+        "not. Published: GTX 3090, 100 images of 384×384; its FLOPs count a multiply-add once, and "
+        f"so do ours, at 384×384. Frames a second here: images of {width}×{height}, one at a time, "
         f"float32, {here[0].device}."
     )
     return replace(table, note=note)
@@ -234,30 +245,38 @@ def absent_table(study: JcrnetStudy) -> Table:
         *([name, why] for name, why in study.absent().items()),
         *([[", ".join(others), ASK]] if others else []),
         ["learned rivals", "other programs: their images go into the folder `external`"],
-        ["OursMS", "the authors' MindSpore version is not published"],
+        ["OursMS", "the released MindSpore file does not run and comes without weights"],
         ["Fig. 12(c)", "a study with 20 persons cannot be re-run"],
     ]
     return Table("Not run, and why", ["what", "why"], rows)
 
 
 def audit() -> Table:
-    """Parameters and GMAC of the network, its ablations and its printed forms, at 384×384."""
-    forms = [{"ablation": name} for name in ABLATIONS]
-    forms += [{name: "paper"} for name in ("modulation", "retinex", "rgb")]
+    """Parameters and GMAC at 384×384: network, ablations, printed forms, the other reading."""
+    forms = [
+        *((title_of(label), {"ablation": name}, label) for name in ABLATIONS
+          for label in [join_label("jcrnet", name)]),
+        *((f"JCRNet as printed: {name}", {name: "paper"}, "")
+          for name in ("modulation", "retinex", "rgb")),
+        ("JCRNet, reading: text", {"reading": "text"}, ""),
+    ]  # fmt: skip
     networks = []
-    for options in forms:
+    for title, options, label in forms:
         model = create_enhancer("jcrnet", **options)
-        ((name, value),) = options.items()
-        label = "" if value == "paper" else join_label("jcrnet", value)
-        title = title_of(label) if label else f"JCRNet as printed: {name}"
-        work = count_macs(model, COST_SIZE).macs
-        networks.append(Counted(title, count_parameters(model), work, label))
+        parameters, work = count_parameters(model), count_macs(model, COST_SIZE).macs
+        networks.append(Counted(title, parameters, work, label))
+    whole = replace(networks[0], title="JCRNet, never-run layers counted")
+    networks.insert(1, replace(whole, parameters=whole.parameters + NEVER_RUN))
     reader = create_recognizer(READERS[0])
     networks.append(Counted("saliency network (Table IX)", count_parameters(reader)))
     note = (
-        "Widths are not printed; ours are those of the released network where the text leaves them "
-        "open. By default its released forms are used; the equations as printed are switches "
-        "(settings network: {modulation, retinex, rgb})."
+        f"The published size comes out exactly with the {NEVER_RUN:,} parameters of layers that "
+        "the authors' MindSpore file defines and never runs; counts support this reading and "
+        "cannot prove it. The file does not run and has no weights: it has a head set for each "
+        "SFTL and 2×2 transposed convolutions, as here; two shallow blocks, no gate in the SSB and "
+        "an LBP of x only, unlike here. Its forms of Eqs. (5) and (6) are the default; the "
+        "equations as printed and the other reading are switches (settings network: {modulation, "
+        "retinex, rgb, reading})."
     )
     return audit_table("jcrnet", networks, COST_SIZE, note)
 
@@ -298,7 +317,7 @@ def sources(
         of = select(others, dataset=name)
         whole = name in study.unpaired_sets and of[0].n in dataset_spec(name).expected.values()
         own = replace(context, dataset=name, papers_own=context.papers_own and whole)
-        covers = {"toys"} if name.endswith("-cast") else {name}
+        covers = {LOL_384: {"lol"}}.get(name, {"toys"} if name.endswith("-cast") else {name})
         found.append(Source(frozenset(covers), of, own))
     for name in dict.fromkeys(score.dataset for score in saliency):
         covers = set(SALIENCY[2:]) if name in (SALIENCY[0], ECSSD) else {name}

@@ -4,8 +4,11 @@ N. Yu, H. Shi, Y. Han, "Joint Correcting and Refinement for Balanced Low-Light I
 arXiv:2309.16128.
 
 Rows: the input, a gamma curve and the thirteen methods of the papers' tables that need no training;
-the learned rivals as an external folder; JCRNet and its eight ablations (Tables III to VI). Its
-MindSpore twin is not available.
+the learned rivals as an external folder; JCRNet and its eight ablations (Tables III to VI). Of its
+MindSpore twin only a file that does not run is released, without weights.
+
+LOL's test pairs are evaluated at their own size and, as in Table I, at 384×384 ("lol-384"). They
+are eval15 unless `pairs: {parts: 400/100}` asks for a split like the paper's, which lists none.
 
 Besides the pairs that it is trained on, every row is evaluated on what of the paper's other sets
 the folder `evaluation.sets` holds: MIT and COCO (Table I), six sets without ground truth (II, III),
@@ -33,7 +36,7 @@ from llie_core.engine.loop import Experiment, Objective, TrainSettings
 from llie_core.engine.settings import Section, override
 from llie_core.losses.paired import jcrnet_loss
 from llie_core.losses.task_driven import TaskLoss
-from llie_core.models.jcrnet import ABLATIONS, FORMS
+from llie_core.models.jcrnet import ABLATIONS, FORMS, READINGS
 from llie_core.names import check_choice, join_label, split_label
 from llie_core.papers.paired import (
     BASELINES,
@@ -55,6 +58,14 @@ CLASSICAL = (
     "he", "ldr", "lrs", "jed", "sdd", "lime", "msr", "npe", "bimef", "crm", "dong", "mf",
 )  # fmt: skip
 PAIRS = ("coco-low-light", "mit-adobe-fivek")  # of Table I, besides LOL
+LOL_384 = "lol-384"  # LOL's test pairs at the size of Table I
+RESIZED_PROTOCOLS = tuple(
+    f"{MAIN[metric]}-384-bilinear" for metric in ("psnr", "ssim", "brisque", "niqe", "lpips")
+)
+APPEARANCE = ("brightness", "burnt_share")  # that claims are about
+APPEARANCE_OF_PAIRS = (
+    *APPEARANCE, "colour_cast", "green_excess", "histogram_overlap", "added_noise_in_black",
+)  # fmt: skip
 VIDEO = "phone-video"  # of Table VIII
 CAST = (0.6, 1.0, 0.7)  # gains of R, G, B in linear light: a green cast
 CAST_ROWS = ("identity", "gamma", "jcrnet")  # models evaluated under it
@@ -73,15 +84,18 @@ PLANNED_STEPS = 250 * 140
 
 @dataclass(frozen=True)
 class NetworkSettings(Section):
-    """Forms of models/jcrnet.py: "released" or "paper"."""
+    """Forms of models/jcrnet.py: modulation, retinex and rgb "released" or "paper"; reading "size"
+    (2,012,747 parameters, 219.696 GMAC) or "text"."""
 
     modulation: str = "released"
     retinex: str = "released"
     rgb: str = "released"
+    reading: str = "size"
 
     def __post_init__(self):
         super().__post_init__()
-        check_choice(FORMS, **asdict(self))
+        check_choice(FORMS, modulation=self.modulation, retinex=self.retinex, rgb=self.rgb)
+        check_choice(READINGS, reading=self.reading)
 
 
 @dataclass(frozen=True)
@@ -145,8 +159,8 @@ class JcrnetSettings(PairedSettings):
 
 def quick(dataset: str) -> JcrnetSettings:
     pairs = PairSettings(size=48, val_count=8, val_size=96, test_count=8, test_size=192)
-    # The paper does not speak of clipping; its parent works report exploding losses in small
-    # batches.
+    # The paper does not speak of clipping, and its profile does not clip; its parent works report
+    # exploding losses in small batches.
     train = TrainSettings(
         steps=150, planned_steps=PLANNED_STEPS, batch_size=4, lr=5e-4, lr_final=1e-6,
         schedule="cosine", grad_clip=1.0, validate_every=30,
@@ -186,7 +200,7 @@ def paper(dataset: str) -> JcrnetSettings:
         "joined": ("brightening-train",),
         "pairs": {"size": 256, "val_size": 0},
         "train": {"steps": PLANNED_STEPS, "batch_size": 10, "lr": 2e-4, "precision": "mixed",
-                  "validate_every": 140 * 5},
+                  "grad_clip": 0.0, "validate_every": 140 * 5},
         "workers": 8,
     })  # fmt: skip
 
@@ -201,6 +215,7 @@ class JcrnetStudy(PairedStudy):
     profiles = {"smoke": smoke, "quick": quick, "reference": reference, "paper": paper}
     trained_labels = tuple(join_label("jcrnet", ablation) for ablation in ABLATIONS)
     unpaired_sets = ("exdark", "dicm", "lime", "mef", "npe", "vv")  # of Tables II and III
+    unpaired_protocols = (*PairedStudy.unpaired_protocols, *APPEARANCE)
     settings: JcrnetSettings
 
     @classmethod
@@ -234,11 +249,25 @@ class JcrnetStudy(PairedStudy):
 
     # Test sets ---------------------------------------------------------------------------------
 
+    @property
+    def protocols(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys((*super().protocols, *APPEARANCE_OF_PAIRS)))
+
     def test_sets(self) -> list[TestSet]:
-        return [*super().test_sets(), self.cast_set, *self.other_sets[0], *self.saliency_sets[0]]
+        own = [*super().test_sets(), *self.resized_sets, self.cast_set]
+        return [*own, *self.other_sets[0], *self.saliency_sets[0]]
 
     def absent(self) -> dict[str, str]:
         return super().absent() | self.other_sets[1] | self.saliency_sets[1]
+
+    @cached_property
+    def resized_sets(self) -> list[TestSet]:
+        """LOL's test pairs at 384×384, as Table I has them; the resampler is the protocol's."""
+        if self.settings.dataset != "lol":
+            return []
+        data = Resized(self.test_pairs, (384, 384), quantised=True, antialias=False)
+        task = partial(ImageQuality, RESIZED_PROTOCOLS)
+        return [TestSet(LOL_384, data, task, rows=enhanced)]
 
     @cached_property
     def cast_set(self) -> TestSet:

@@ -62,11 +62,12 @@ def test_the_paper_profile_is_the_published_recipe():
     study = open_study("jcrnet", "paper")
     settings = study.settings
     pairs, train = settings.pairs, settings.train
+    assert settings.network.reading == "size"
     assert (settings.dataset, pairs.size, pairs.flips, pairs.val_count) == ("lol", 256, "all", 15)
     assert (train.batch_size, train.lr, train.lr_final, train.schedule) == (
         10, 2e-4, 1e-6, "cosine",
     )  # fmt: skip
-    assert train.grad_clip > 0 and pairs.val_size == 0 and train.precision == "mixed"
+    assert train.grad_clip == 0 and pairs.val_size == 0 and train.precision == "mixed"
     assert train.steps == train.planned_steps == 250 * 1400 // 10
     assert settings.rows == study.trained_labels and len(settings.rows) == 9
     assert settings.evaluation.size == settings.evaluation.cost_size == (384, 384)
@@ -78,6 +79,7 @@ def test_the_paper_profile_is_the_published_recipe():
     ("changes", "words"),
     [
         ({"network": {"retinex": "printed"}}, "network.retinex='printed': choose one of"),
+        ({"network": {"reading": "paper"}}, "network.reading='paper': choose one of"),
         ({"evaluation": {"size": [384]}}, "evaluation.size: expected 2 values"),
         ({"saliency": {"size": [32, 64, 3]}}, "saliency.size: expected 2 values"),
         ({"rows": ["jcrnet+w/o JRS"]}, "rows: name jcrnet itself"),
@@ -122,12 +124,14 @@ def test_ablations_are_named_as_in_the_tables():
 
 def test_printed_forms_reach_the_network_and_the_hash():
     hashes = set()
-    for form in ({}, {"modulation": "paper"}, {"retinex": "paper"}, {"rgb": "paper"}):
+    for form in (
+        {}, {"reading": "text"}, {"modulation": "paper"}, {"retinex": "paper"}, {"rgb": "paper"},
+    ):  # fmt: skip
         study = tiny(network=form)
         experiment = study.experiment(study.row("jcrnet"))
         hashes.add(train_hash(experiment))
     assert experiment.model.jrs.refine.enhance.maps == 3  # rgb="paper"
-    assert len(hashes) == 4
+    assert len(hashes) == 5
 
 
 # Training pairs --------------------------------------------------------------------------------
@@ -155,7 +159,51 @@ def test_training_pairs_of_two_sets_are_joined(tmp_path):
         tiny(**about, joined=["brightening-train"]).check_data()
 
 
+def test_the_papers_split_of_lol_can_be_asked_for(tmp_path):
+    lol(tmp_path / "LOL", train=108, test=4)
+    about = {"dataset": "lol", "data": str(tmp_path)}
+    split = tiny(**about, pairs={"val_count": 2, "parts": "400/100"})
+    found = {part: split.open_pairs(part).names for part in ("train", "val", "test")}
+    assert {part: len(names) for part, names in found.items()} == {
+        "train": 10, "val": 2, "test": 100,
+    }  # fmt: skip
+    assert not set(found["test"]) & {*found["train"], *found["val"]}
+    assert split.official_count(split.main_set) == 100
+    assert tiny(**about).official_count(split.main_set) == 15
+
+
 # Test sets -------------------------------------------------------------------------------------
+
+
+def test_lol_is_also_evaluated_at_the_size_of_table_i(shared_data, monkeypatch, tmp_path):
+    """PSNR, SSIM and NIQE of methods whose published values (15.255, 0.485, 6.506 for HE) are of
+    another split; antialiased, HE's NIQE is 4.48."""
+    monkeypatch.setenv("LLIE_WEIGHTS", str(shared_data / "metric_weights"))
+    monkeypatch.setenv("LLIE_RESULTS", str(tmp_path))
+    expected = {
+        "he": (15.88, 0.484, 6.669), "clahe": (12.97, 0.522, 6.067), "ldr": (16.24, 0.581),
+        "lrs": (10.19, 0.420),
+    }  # fmt: skip
+    study = tiny(dataset="lol", data=str(shared_data), baselines=tuple(expected))
+    (resized,) = study.resized_sets
+    assert "quality-lol-384" in keys_of(study) and "quality-lol" in keys_of(study)
+    monkeypatch.setattr(
+        "llie_core.papers.jcrnet.study.RESIZED_PROTOCOLS",
+        tuple(f"{name}-384-bilinear" for name in ("psnr-rgb-float", "ssim-valid-gaussian")),
+    )
+    (quick,) = tiny(dataset="lol", data=str(shared_data)).resized_sets
+    for label, values in expected.items():
+        test_set = resized if len(values) == 3 else quick
+        scores = study.evaluate(study.row(label), test_sets=[test_set], device="cpu")
+        assert all(s.protocol.endswith("-384-bilinear") and s.n == 15 for s in scores)
+        found = {s.metric: s.value for s in scores}
+        for metric, value in zip(("psnr", "ssim", "niqe"), values, strict=False):
+            digits = len(str(value).partition(".")[2])
+            assert found[metric] == pytest.approx(value, abs=0.6 * 10**-digits), (label, metric)
+
+
+def test_only_lol_has_that_set():
+    assert tiny().resized_sets == []
 
 
 def keys_of(study):
