@@ -1,6 +1,7 @@
 """A recognizer's loss as the objective: alone (paper 1), or beside the enhancer's own (paper 2)."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import nn
@@ -10,11 +11,14 @@ class TaskLoss:
     """The recognizer's loss on the model's image, nothing else (paper 1).
 
     With a frozen recognizer it trains the enhancer before it; with one that is not frozen, and is
-    the model itself, it trains the recognizer. targets(batch) picks the recognizer's targets.
+    the model itself, it trains the recognizer. targets(batch) picks the recognizer's targets. The
+    recognizer reads the image as `as_read` has it; `saturation`, where the model gives it, is
+    logged.
     """
 
     def __init__(self, recognizer: nn.Module, targets: Callable[[dict], object]):
-        self.recognizer, self.targets = recognizer, targets
+        self.recognizer: Any = recognizer  # a `Recognizer`, whose room losses do not import
+        self.targets = targets
 
     @property
     def modules(self) -> tuple[nn.Module, ...]:
@@ -22,7 +26,8 @@ class TaskLoss:
         return (self.recognizer,)
 
     def __call__(self, outputs: dict, batch: dict) -> dict[str, torch.Tensor]:
-        return self.recognizer.loss(outputs["image"], self.targets(batch))
+        terms = self.recognizer.loss(as_read(outputs["image"]), self.targets(batch))
+        return terms | ({"saturation": outputs["saturation"]} if "saturation" in outputs else {})
 
 
 class BothLights(TaskLoss):
@@ -34,7 +39,7 @@ class BothLights(TaskLoss):
 
     def __call__(self, outputs: dict, batch: dict) -> dict[str, torch.Tensor]:
         targets = self.targets(batch)
-        low = self.recognizer.loss(outputs["image"], targets, light="low")
+        low = self.recognizer.loss(as_read(outputs["image"]), targets, light="low")
         well = self.recognizer.loss(batch["target"], targets, light="well")
         return {
             "total": low["total"] + well["total"],
@@ -67,7 +72,8 @@ class JointLoss:
             raise ValueError(f"W_up {w_up} and W_down {w_down} must be ≥ 0 and not both 0")
         if w_down and recognizer is None:
             raise ValueError("W_down > 0 needs a recognizer")
-        self.upstream, self.recognizer, self.targets = upstream, recognizer, targets
+        self.upstream, self.targets = upstream, targets
+        self.recognizer: Any = recognizer  # a `Recognizer`, whose room losses do not import
         self.w_up, self.w_down = w_up, w_down
         self.s_up = self.s_down = 1.0
 
@@ -77,8 +83,11 @@ class JointLoss:
         return () if self.recognizer is None else (self.recognizer,)
 
     @torch.no_grad()
-    def prepare(self, model: nn.Module, batches: list[dict]) -> None:
-        """Measure s_up and s_down; the trainer calls this once, before the first step."""
+    def prepare(self, model: Any, batches: list[dict]) -> None:
+        """Measure s_up and s_down; the trainer calls this once, before the first step.
+
+        model: the untrained `Enhancer`.
+        """
         losses = [self._losses(model.training_outputs(batch["image"]), batch) for batch in batches]
         self.s_up = _mean([up["total"] for up, _ in losses])
         self.s_down = _mean([down["total"] for _, down in losses])
@@ -96,11 +105,20 @@ class JointLoss:
         return terms
 
     def _losses(self, outputs: dict, batch: dict) -> tuple[dict, dict]:
-        image = outputs["image"]
+        image = as_read(outputs["image"])
         nothing = {"total": image.new_zeros(())}
         up = self.upstream(outputs, batch) if self.w_up else nothing
         down = self.recognizer.loss(image, self.targets(batch)) if self.w_down else nothing
         return up, down
+
+
+def as_read(image: torch.Tensor) -> torch.Tensor:
+    """The image as a recognizer reads it in training and evaluation alike: clamped to [0, 1].
+
+    That is what `Enhancer.enhance` returns. Pixels inside pass their gradient on, others none;
+    0 and 1 are inside (with `clamp` alone a black pixel of a low-light image would be stuck).
+    """
+    return image.where((image >= 0) & (image <= 1), image.detach().clamp(0, 1))
 
 
 def weights_of_ratio(ratio: str) -> tuple[float, float]:

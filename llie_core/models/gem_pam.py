@@ -19,6 +19,8 @@ in GEM, and four encoder and four decoder blocks in PAM:
   default the gains start near zero or below, and GEM hardly moves beside PAM (measured). GEM's
   other layers start from He's initialisation with zero biases: PyTorch's default biases drown a
   dark image, so that the features before the last layer hardly depend on it (measured).
+- I_out has no stated range. The recognizer reads it clamped to [0, 1] in training as in evaluation
+  (losses/task_driven.py).
 """
 
 import torch

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from llie_core.losses.task_driven import JointLoss, weights_of_ratio
+from llie_core.losses.task_driven import BothLights, JointLoss, TaskLoss, weights_of_ratio
 
 IMAGE = torch.zeros(1, 3, 2, 2)
 
@@ -184,3 +184,33 @@ def test_what_is_no_ratio_is_refused(ratio):
 def test_impossible_ratios_are_refused(ratio):
     with pytest.raises(ValueError, match=f"ratio '{ratio}': both parts must be ≥ 0 and not both"):
         weights_of_ratio(ratio)
+
+
+# What the recognizer reads ---------------------------------------------------------------------
+
+
+class Reader(nn.Module):
+    """A recognizer that keeps what it reads; its loss is the sum."""
+
+    def loss(self, images, targets, light=""):
+        self.read = images if light != "well" else self.read
+        return {"total": images.sum()}
+
+
+@pytest.mark.parametrize("objective", ["task", "both lights", "joint"])
+def test_the_recognizer_reads_images_clamped_as_enhance_clamps_them(objective):
+    reader, image = Reader(), torch.tensor([-0.5, 0.0, 0.4, 1.0, 1.5]).requires_grad_()
+    outputs, one = {"image": image}, {"target": torch.zeros(5)}
+    if objective == "joint":
+        loss = JointLoss(Upstream(), reader, lambda batch: None, 0.0, 1.0)
+    else:
+        loss = (TaskLoss if objective == "task" else BothLights)(reader, lambda batch: None)
+    loss(outputs, one)["total"].backward()
+    assert torch.equal(reader.read, torch.tensor([0.0, 0.0, 0.4, 1.0, 1.0]))
+    assert image.grad.tolist() == [0, 1, 1, 1, 0]  # passes inside, ends included
+
+
+def test_saturation_of_a_model_is_logged_with_the_loss():
+    loss, image = TaskLoss(Reader(), lambda batch: None), torch.zeros(3)
+    assert set(loss({"image": image}, {})) == {"total"}
+    assert loss({"image": image, "saturation": torch.tensor(0.5)}, {})["saturation"] == 0.5
