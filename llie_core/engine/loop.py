@@ -95,6 +95,7 @@ class TrainSettings(Section):
     precision: str = "float32"
     validate_every: int = 0
     planned_steps: int = free(0)
+    planned_pixels: int = free(0)
     checkpoint_seconds: float = free(60.0)
 
     def __post_init__(self):
@@ -103,7 +104,6 @@ class TrainSettings(Section):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name}: choose one of {', '.join(known)}")
         if self.steps < 1 or self.batch_size < 1:
-    planned_pixels: int = free(0)
             raise ValueError("steps and batch_size must be at least 1")
         if self.validate_every < 0:
             raise ValueError("validate_every must not be negative; 0 means never")

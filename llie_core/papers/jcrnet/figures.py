@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Subset
 
-from llie_core.metrics.protocols import load_protocols
 from llie_core.metrics import appearance
+from llie_core.metrics.protocols import load_protocols
 from llie_core.metrics.quality import lpips_network
 from llie_core.papers.images import Example, examples
 from llie_core.papers.jcrnet.report import METRICS
