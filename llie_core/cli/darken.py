@@ -192,6 +192,7 @@ def _write_pairs(options) -> tuple[str, int]:
     from llie_core.data.synthesis import write_pairs
     from llie_core.data.unpaired import ImageFolder
     from llie_core.engine.runs import file_hash
+    from llie_core.models.drgn import TwoStep
     from llie_core.papers.drgn.darkener import degradation_darkener
 
     if options.low is None:
@@ -199,12 +200,13 @@ def _write_pairs(options) -> tuple[str, int]:
     strength = _range(options.strength, (1.0, 1.0), "strength")
     if strength[0] < 0:
         raise ValueError(f"--strength {strength[0]}: it must not be negative")
-    model, device = trained_model(options.model, options.weights, device=options.device)
+    model, _ = trained_model(options.model, options.weights, device=options.device)
+    assert isinstance(model, TwoStep)  # no other darkener takes --low
     source = ImageFolder(options.source, without=options.target)
     low, damaged = _readable(options.low, options.target)
     settings = {"model": options.model, "strength": list(strength), "low": low.describe(),
                 "weights": file_hash(options.weights)}  # fmt: skip
-    darkener = degradation_darkener(_FromCpu(model, device), low, strength)
+    darkener = degradation_darkener(model, low, strength)
     # One thread: the network uses all cores itself, and each call takes memory of its own.
     written = write_pairs(source, darkener, options.target, settings, options.seed, threads=1)
     for problem in filter(None, (*written.unreadable.values(), source.not_read)):
@@ -212,16 +214,6 @@ def _write_pairs(options) -> tuple[str, int]:
     there = len(source) - len(written.unreadable)
     said = f"{written.pairs} pairs written to {options.target} ({there} are there)"
     return said, 1 if damaged or written.unreadable else 0
-
-
-class _FromCpu:
-    """A model on any device, for a caller whose images are on the CPU."""
-
-    def __init__(self, model, device: str):
-        self.model, self.device = model, device
-
-    def darken(self, image, low, strength: float, place):
-        return self.model.darken(image.to(self.device), low, strength, place).cpu()
 
 
 def _readable(folder: Path, target: Path) -> tuple:

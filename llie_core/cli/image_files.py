@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import TypeVar
 
 import torch
-from torch import nn
 
 from llie_core.data.folders import SUFFIXES, bare, files_in, not_read
 from llie_core.engine.distributed import default_device
 from llie_core.files import problem_of
-from llie_core.models import create_enhancer, list_darkeners, list_enhancers
+from llie_core.models import Enhancer, create_enhancer, list_darkeners, list_enhancers
 
 Item = TypeVar("Item")
 SHOWN = 5  # names in a message
@@ -31,7 +30,7 @@ class InputImage:
 
 def trained_model(
     name: str, weights: Path | None, device: str | None = None
-) -> tuple[nn.Module, str]:
+) -> tuple[Enhancer, str]:
     """A model with its weights (those of a run, or the authors') on a device, and the device.
 
     Raises:
@@ -51,7 +50,7 @@ def trained_model(
             raise ValueError(f"{weights}: {name} has no weights")
         model = create_enhancer(name, weights=weights)
     except ValueError as error:
-        fitting = _models_of(weights)
+        fitting = _models_of(weights) if weights else []
         hint = f"; it fits --model {' or '.join(fitting)}" if fitting else ""
         raise ValueError(f"{error}{hint}") from error
     device = device or default_device()

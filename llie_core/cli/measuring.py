@@ -40,7 +40,7 @@ def _cost(model) -> str:
         work = count_macs(model, (512, 1024))
     except ValueError:  # its path depends on values, which the meta device has not
         return f"{parameters}   not counted"
-    if work.macs is None:
+    if work.macs is None or work.flops is None:
         return f"{parameters}   not counted"
     return f"{parameters}   {work.macs / 1e9:.2f} GMAC = {work.flops / 1e9:.2f} GFLOP"
 

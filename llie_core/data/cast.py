@@ -2,16 +2,16 @@
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset
 
 from llie_core.data.darkening import linear_to_srgb, quantise, srgb_to_linear
 from llie_core.data.wrappers import Wrapped
+from llie_core.dataset import SizedDataset
 
 
 class ColourCast(Wrapped):
     """Images whose linear light is multiplied by gains of R, G, B, in 8 bits; targets stay."""
 
-    def __init__(self, source: Dataset, gains: tuple[float, float, float]):
+    def __init__(self, source: SizedDataset, gains: tuple[float, float, float]):
         super().__init__(source, gains=list(gains))
         self.gains = gains
 

@@ -7,6 +7,7 @@ import torch
 from torch.utils.data import Dataset
 
 from llie_core.data.darkening import DarkeningRange, darken, quantise
+from llie_core.dataset import SizedDataset
 
 # image (3, H, W) in [0, 1], generator → darkened image and the parameters on record
 Darkener = Callable[[np.ndarray, np.random.Generator], tuple[np.ndarray, dict]]
@@ -37,7 +38,7 @@ def exposure_darkener(model, low: float = 0.05, high: float = 0.30) -> Darkener:
 class NormalLight(Dataset):
     """The normal-light side of a paired set, as a darkener's training input."""
 
-    def __init__(self, source: Dataset):
+    def __init__(self, source: SizedDataset):
         self.source = source
 
     def __len__(self) -> int:
@@ -59,7 +60,9 @@ class DarkFaces(Dataset):
     None keeps whole images. Faces cut by the crop to less than half are marked `ignore`.
     """
 
-    def __init__(self, source: Dataset, darkener: Darkener, size: int | None = None, seed: int = 0):
+    def __init__(
+        self, source: SizedDataset, darkener: Darkener, size: int | None = None, seed: int = 0
+    ):
         self.source, self.darkener, self.size, self.seed = source, darkener, size, seed
 
     def __len__(self) -> int:

@@ -7,8 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from torch.utils.data import Dataset
-
 from llie_core.data.folders import check_frame, not_read, size_of
 from llie_core.data.images import image_size
 from llie_core.data.leaks import Digests, digest, leaks_across, leaks_within
@@ -22,6 +20,7 @@ from llie_core.data.registry import (
     open_at,
 )
 from llie_core.data.splits import NotHeldOut
+from llie_core.dataset import SizedDataset
 
 LISTED = 20  # unreadable files that are named
 
@@ -141,7 +140,7 @@ def _examine(spec, folder, quick, workers, seen) -> Findings:
     return findings
 
 
-def _open(findings: Findings, spec: DatasetSpec, split: str) -> Dataset:
+def _open(findings: Findings, spec: DatasetSpec, split: str) -> SizedDataset:
     """The split; where it is incomplete, that is noted and the rest opened."""
     try:
         return open_at(spec, split, findings.folder)
@@ -172,7 +171,7 @@ def _check_split(findings, split, data, quick, workers, seen) -> None:
     findings.notes += [f"{split}: {note}" for note in _notes(data, first, checked)]
 
 
-def _count_problem(findings: Findings, split: str, data: Dataset) -> list[str]:
+def _count_problem(findings: Findings, split: str, data: SizedDataset) -> list[str]:
     """That the split has not its official number of items, where nothing else says so yet."""
     official = findings.spec.expected.get(split, data.found)
     explained = any(problem.startswith(f"{split}: ") for problem in findings.problems)
@@ -181,7 +180,9 @@ def _count_problem(findings: Findings, split: str, data: Dataset) -> list[str]:
     return [f"{split}: {data.found:,} found, {official:,} expected"]
 
 
-def _notes(data: Dataset, first: dict[Path, int], checked: dict[Path, Checked]) -> Iterator[str]:
+def _notes(
+    data: SizedDataset, first: dict[Path, int], checked: dict[Path, Checked]
+) -> Iterator[str]:
     for name in getattr(data, "left_out", ()):
         yield f"{name} belongs to train and is left out"
     rotated = [data.names[first[path]] for path, c in checked.items() if c.rotated]
@@ -197,7 +198,7 @@ def _notes(data: Dataset, first: dict[Path, int], checked: dict[Path, Checked]) 
             yield from filter(None, [not_read(Path(folder), deep=True)])
 
 
-def _check(data: Dataset, index: int, path: Path, quick: bool) -> Checked:
+def _check(data: SizedDataset, index: int, path: Path, quick: bool) -> Checked:
     try:
         size, orientation = image_size(path)
         frame = data.frame(index)
@@ -216,7 +217,7 @@ def _check(data: Dataset, index: int, path: Path, quick: bool) -> Checked:
     return Checked(size_of(item["image"]), tuple(digests), rotated=rotated)
 
 
-def _line(spec: DatasetSpec, split: str, data: Dataset, sizes: Counter) -> str:
+def _line(spec: DatasetSpec, split: str, data: SizedDataset, sizes: Counter) -> str:
     official = spec.expected.get(split)
     of = f" ({data.found:,} found of {official:,})" if official else ""
     ranked = sorted(sizes.items(), key=lambda entry: (-entry[1], entry[0]))

@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 
 from llie_core.data.folders import bare, folders_in, images_in, not_read, require, size_of
 from llie_core.data.images import read_image
+from llie_core.dataset import SizedDataset
 from llie_core.hashing import file_hash
 
 
@@ -44,7 +45,7 @@ class ExternalOutputs(Dataset):
         ValueError: on access, an image that is not of its item's size.
     """
 
-    def __init__(self, folder: str | Path, source: Dataset, missing: str = "error"):
+    def __init__(self, folder: str | Path, source: SizedDataset, missing: str = "error"):
         self.folder, self.source = Path(folder), source
         require("external", "missing", missing, ("error", "skip"))
         if not self.folder.is_dir():
@@ -97,7 +98,7 @@ class ExternalOutputs(Dataset):
         return "; ".join(part for part in parts if part) or "every item has an image"
 
 
-def _names(source: Dataset) -> list[str]:
+def _names(source: SizedDataset) -> list[str]:
     listed = getattr(source, "names", None)
     return list(listed or (source[index]["name"] for index in range(len(source))))
 

@@ -22,7 +22,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset
 
 from llie_core.data.dark_faces import Darkener, physical_darkener
 from llie_core.data.darkening import DarkeningRange, quantise
@@ -31,6 +30,7 @@ from llie_core.data.images import write_image
 from llie_core.data.paired import RECORDS, SETTINGS, read_records, read_settings
 from llie_core.data.splits import shuffled
 from llie_core.data.transforms import crop, resize
+from llie_core.dataset import SizedDataset
 from llie_core.files import locked, problem_of, write_text
 from llie_core.hashing import content_hash
 from llie_core.names import unknown
@@ -81,7 +81,7 @@ class Written:
 
 
 def write_preset(
-    name: str, source: Dataset, target: str | Path, seed: int = 0, count: int | None = None
+    name: str, source: SizedDataset, target: str | Path, seed: int = 0, count: int | None = None
 ) -> Written:
     """Write one of PRESETS from normal-light images (`coco…`: open_dataset("coco", …)).
 
@@ -101,7 +101,7 @@ def write_preset(
 
 
 def write_pairs(
-    source: Dataset, darkener: Darkener, target: str | Path, settings: dict, seed: int = 0,
+    source: SizedDataset, darkener: Darkener, target: str | Path, settings: dict, seed: int = 0,
     count: int | None = None, size: tuple[int, int] | None = None, threads: int | None = None,
 ) -> Written:  # fmt: skip
     """Darken a set's images into a folder of pairs; go on where an earlier call was stopped.
@@ -180,7 +180,7 @@ def centre_fit(item: dict, size: tuple[int, int]) -> dict:
     return resize(crop(item, (width - part[1]) // 2, (height - part[0]) // 2, part), size)
 
 
-def _names(source: Dataset) -> dict[str, int]:
+def _names(source: SizedDataset) -> dict[str, int]:
     """Item name → index; ValueError where two items share a name."""
     listed = getattr(source, "names", None) or [source[i]["name"] for i in range(len(source))]
     names = {name: index for index, name in enumerate(listed)}

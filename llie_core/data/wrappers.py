@@ -11,6 +11,7 @@ from torch.utils.data import Dataset
 from llie_core.data.darkening import DarkeningRange, darken, quantise
 from llie_core.data.synthesis import generator
 from llie_core.data.transforms import flip, random_crop, resize
+from llie_core.dataset import SizedDataset
 
 # Name of an augmentation → the kinds of `flip` it draws from.
 FLIPS = {"none": (0,), "horizontal": (0, 4), "all": tuple(range(8))}
@@ -19,7 +20,7 @@ FLIPS = {"none": (0,), "horizontal": (0, 4), "all": tuple(range(8))}
 class Wrapped(Dataset):
     """A data set over another one; `change` is recorded beside the source's own description."""
 
-    def __init__(self, source: Dataset, **change: object):
+    def __init__(self, source: SizedDataset, **change: object):
         self.source, self.change = source, change
 
     def __len__(self) -> int:
@@ -45,7 +46,7 @@ class Augmented(Wrapped):
     """
 
     def __init__(
-        self, source: Dataset, size: int | None = None, flips: str = "none",
+        self, source: SizedDataset, size: int | None = None, flips: str = "none",
         scale: tuple[float, float] = (1.0, 1.0), seed: int = 0,
     ):  # fmt: skip
         if flips not in FLIPS:
@@ -85,7 +86,9 @@ class WithReference(Wrapped):
 
     _stream = 1  # apart from the draws of `Augmented`
 
-    def __init__(self, source: Dataset, references: Dataset, flips: str = "none", seed: int = 0):
+    def __init__(
+        self, source: SizedDataset, references: SizedDataset, flips: str = "none", seed: int = 0
+    ):
         if flips not in FLIPS:
             raise ValueError(f"flips={flips!r} is not one of {', '.join(FLIPS)}")
         super().__init__(source, references=references.describe(), flips=flips, seed=seed)
@@ -113,7 +116,7 @@ class Darkened(Wrapped):
     How an item is darkened depends on seed and its name alone; its boxes and masks stay.
     """
 
-    def __init__(self, source: Dataset, ranges: DarkeningRange, seed: int = 0):
+    def __init__(self, source: SizedDataset, ranges: DarkeningRange, seed: int = 0):
         super().__init__(source, ranges=asdict(ranges), seed=seed)
         self.ranges, self.seed = ranges, seed
 
@@ -129,7 +132,7 @@ class Darkened(Wrapped):
 class Relabelled(Wrapped):
     """Objects with coarser labels, such as persons and vehicles: label k becomes labels[k]."""
 
-    def __init__(self, source: Dataset, labels: tuple[int, ...]):
+    def __init__(self, source: SizedDataset, labels: tuple[int, ...]):
         super().__init__(source, labels=list(labels))
         self._labels = torch.tensor(labels)
 
@@ -146,7 +149,7 @@ class Resized(Wrapped):
     """
 
     def __init__(
-        self, source: Dataset, size: tuple[int, int], quantised: bool = False,
+        self, source: SizedDataset, size: tuple[int, int], quantised: bool = False,
         antialias: bool = True,
     ):  # fmt: skip
         other = {"quantised": True} if quantised else {}
@@ -171,7 +174,7 @@ class MeanScaled(Wrapped):
 
     level, limit = 0.4, 2.0
 
-    def __init__(self, source: Dataset):
+    def __init__(self, source: SizedDataset):
         super().__init__(source, level=self.level, limit=self.limit)
 
     def __getitem__(self, index: int) -> dict:
@@ -183,7 +186,7 @@ class MeanScaled(Wrapped):
 class Joined(Dataset):
     """Several sets as one, such as JCRNet's 400 LOL pairs and 1,000 synthetic ones."""
 
-    def __init__(self, *sources: Dataset):
+    def __init__(self, *sources: SizedDataset):
         self.sources = sources
         self._ends = np.cumsum([len(source) for source in sources])
 
@@ -207,7 +210,7 @@ class Cached(Wrapped):
     loader processes start, and they share it. ValueError for images of more than 8 bits.
     """
 
-    def __init__(self, source: Dataset, threads: int | None = None):
+    def __init__(self, source: SizedDataset, threads: int | None = None):
         super().__init__(source)
         self._threads = threads
 

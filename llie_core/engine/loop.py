@@ -20,9 +20,10 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from llie_core.dataset import SizedDataset
 from llie_core.engine.batchnorm import (
     MOST_BATCHES,
     recompute_statistics,
@@ -131,7 +132,7 @@ class Experiment:
 
     model: nn.Module
     objective: Objective
-    data: Dataset
+    data: SizedDataset
     collate: Callable[[list[dict]], dict]
     settings: TrainSettings
     seed: int = 0

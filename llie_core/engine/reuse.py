@@ -28,7 +28,8 @@ PACKAGE = __name__.partition(".")[0]
 # followed. tests/test_rooms.py holds the directions of imports between the rooms.
 DECIDING = ("models", "recognizers", "losses", "metrics", "data", "synthetic", "tasks", "imaging")
 PLAIN = (type(None), bool, int, float, str, bytes, PurePath, np.generic, torch.dtype, torch.device)
-VALUES = (*PLAIN, torch.Tensor, np.ndarray)
+ARRAYS = (torch.Tensor, np.ndarray)
+VALUES = (*PLAIN, *ARRAYS)
 
 
 # Values ----------------------------------------------------------------------------------------
@@ -44,7 +45,7 @@ def identity(value: object, _holders: tuple[int, ...] = ()) -> object:
     """
     if isinstance(value, PLAIN):
         return str(value) if isinstance(value, PurePath | torch.dtype | torch.device) else value
-    if isinstance(value, VALUES):
+    if isinstance(value, ARRAYS):
         return _digest(value)
     if isinstance(value, type | BuiltinFunctionType):
         return f"{value.__module__}.{value.__qualname__}"
@@ -156,7 +157,8 @@ def _decides(name: str) -> bool:
 
 def _modules_of(value: object) -> set[str]:
     """Modules of the classes and functions of everything that is held, each object once."""
-    found, seen, pending = set(), {}, [value]
+    found: set[str] = set()
+    seen, pending = {}, [value]
     while pending:
         one = pending.pop()
         if isinstance(one, VALUES) or id(one) in seen:
@@ -198,7 +200,7 @@ def module_tree(name: str) -> str:
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
         if isinstance(body, list) and body and _is_docstring(body[0]):
-            node.body = body[1:] or [ast.Pass()]
+            body[:] = body[1:] or [ast.Pass()]
     return hashlib.sha256(_dump(tree).encode()).hexdigest()
 
 

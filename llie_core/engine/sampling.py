@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from llie_core.dataset import SizedDataset
+
 
 class BatchDraws:
     """Lists of draws for each step: shuffled epochs without a gap, one slice per process.
@@ -44,7 +46,7 @@ class BatchDraws:
 class Drawn(Dataset):
     """A data set asked by draw instead of by index: `sample(index, draw)` where it has one."""
 
-    def __init__(self, data: Dataset):
+    def __init__(self, data: SizedDataset):
         self.data = data
 
     def __len__(self) -> int:

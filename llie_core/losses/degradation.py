@@ -23,6 +23,7 @@ Differs from the paper:
 """
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -166,7 +167,8 @@ class DegradationObjective:
         kl_weight: float = 1.0,
         anchor_weight: float = 0.0,
     ):
-        self.g_de, self.adversary = g_de, discriminators
+        self.g_de = g_de
+        self.adversary: Any = discriminators  # nn.Module's attributes have no type
         self.kl_weight, self.anchor_weight = kl_weight, anchor_weight
 
     def __call__(self, outputs: Mapping[str, Tensor], batch: Mapping) -> dict[str, Tensor]:

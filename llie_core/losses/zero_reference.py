@@ -190,7 +190,8 @@ def zero_reference_total(
         "colour": colour_constancy(outputs["image"], form),
         "smoothness": illumination_smoothness(outputs["curve_maps"], form),
     }
-    total = sum(weights[name] * term for name, term in terms.items())  # Eq. (3.12)
+    weighted = (weights[name] * term for name, term in terms.items())
+    total = sum(weighted, start=original.new_zeros(()))  # Eq. (3.12)
     return {"total": total, **terms}
 
 

@@ -9,8 +9,17 @@ only predicted counts as 0, and predictions on ignored pixels count nowhere. It 
 over images that ``torchmetrics.segmentation.MeanIoU`` gives.
 """
 
+from typing import TypedDict
+
 import torch
 from torch import Tensor
+
+
+class IoU(TypedDict):
+    """miou: a fraction; per_class: (classes,) float64, NaN for a class that occurs nowhere."""
+
+    miou: float
+    per_class: Tensor
 
 
 class SegmentationIoU:
@@ -43,9 +52,8 @@ class SegmentationIoU:
         counts = counts.view(self.classes + 1, self.classes)[:-1]
         self.matrix = counts if self.matrix is None else self.matrix + counts.to(self.matrix.device)
 
-    def compute(self) -> dict[str, float | Tensor]:
-        """Return ``miou`` (a fraction) and ``per_class`` ``(classes,)`` float64, NaN where a class
-        is absent from truth and predictions; ValueError if no labelled pixel was seen."""
+    def compute(self) -> IoU:
+        """The mean over the classes, and each class; ValueError if no labelled pixel was seen."""
         if self.matrix is None or not self.matrix.any():
             raise ValueError("mIoU needs at least one pixel that is not ignored: none was given")
         matrix = self.matrix.double()

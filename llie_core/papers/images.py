@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from llie_core.data.external import ExternalOutputs
+from llie_core.dataset import SizedDataset
 from llie_core.imaging import luma as luma_of
+from llie_core.models import Enhancer
 from llie_core.papers.paired import spread
 from llie_core.papers.rows import Row
 from llie_core.papers.study import Study, TestSet
@@ -38,6 +39,13 @@ class Example:
     outputs: Mapping[str, Tensor]
     target: Tensor | None
     titles: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def truth(self) -> Tensor:
+        """The ground truth; ValueError where there is none."""
+        if self.target is None:
+            raise ValueError(f"{self.name}: no ground truth")
+        return self.target
 
     def shown(self) -> dict[str, Tensor]:
         """Title → image of the rows."""
@@ -63,7 +71,8 @@ def examples(
     outputs: list[dict[str, Tensor]] = [{} for _ in items]
     for row in rows:  # one network in memory at a time
         given = study.row_data(row, test_set)
-        model = None if row.normal_light or given is None else study.load(row, "cpu")
+        as_it_is = row.normal_light or given is None
+        model = None if as_it_is else study.load_as(Enhancer, row, "cpu")
         for item, found in zip(items, outputs, strict=True):
             image = _given(item, given, row)
             if image is not None:
@@ -75,7 +84,7 @@ def examples(
     ]
 
 
-def _given(item: dict, given: Dataset | None, row: Row) -> Tensor | None:
+def _given(item: dict, given: SizedDataset | None, row: Row) -> Tensor | None:
     """The image that a row is given for an item: its own, another program's, or none."""
     if row.normal_light:
         return item.get("target")
@@ -84,7 +93,7 @@ def _given(item: dict, given: Dataset | None, row: Row) -> Tensor | None:
     return given.output(given.names.index(item["name"])) if item["name"] in given.names else None
 
 
-def pair_lines(data: Dataset, count: int = 6) -> list[list[Panel]]:
+def pair_lines(data: SizedDataset, count: int = 6) -> list[list[Panel]]:
     """Lines for `figures.images`: low-light images, evenly over a data set of pairs, and below
     each its normal-light image."""
     items = [data[index] for index in spread(len(data), count)]
@@ -152,7 +161,7 @@ def gradient(images: Tensor) -> Tensor:
 def error_maps(example: Example) -> list[Map]:
     """Mean absolute difference to the ground truth over the channels, by row: (H, W) in [0, 1]."""
     return [
-        Map(title, (image - example.target).abs().mean(dim=0))
+        Map(title, (image - example.truth).abs().mean(dim=0))
         for title, image in example.shown().items()
     ]
 

@@ -15,12 +15,12 @@ from typing import ClassVar, TypeVar
 
 import torch
 from torch import nn
-from torch.utils.data import Dataset
 
 from llie_core.data import collate, dataset_spec, open_dataset
 from llie_core.data.paired import Lol
 from llie_core.data.registry import Absent, locate, open_at
 from llie_core.data.wrappers import Augmented, Cached, Wrapped
+from llie_core.dataset import SizedDataset
 from llie_core.engine.loop import Experiment, Objective, TrainSettings
 from llie_core.engine.settings import Section, free
 from llie_core.files import project_root
@@ -156,22 +156,22 @@ class PairedStudy(Study):
     # Data --------------------------------------------------------------------------------------
 
     @cached_property
-    def train_pairs(self) -> Dataset:
+    def train_pairs(self) -> SizedDataset:
         """The pairs trained on, whole."""
         return self.open_pairs("train")
 
     @cached_property
-    def val_pairs(self) -> Dataset:
+    def val_pairs(self) -> SizedDataset:
         """The pairs, carved from train, that choose the weights."""
         data, size = self.open_pairs("val"), self.settings.pairs.val_size
         return Augmented(data, size) if size else data
 
     @cached_property
-    def test_pairs(self) -> Dataset:
+    def test_pairs(self) -> SizedDataset:
         """The test pairs."""
         return self.open_pairs("test")
 
-    def open_pairs(self, split: str) -> Dataset:
+    def open_pairs(self, split: str) -> SizedDataset:
         """One split, as it lies on disk or as it is made; small sets stay in memory."""
         pairs, name = self.settings.pairs, self.settings.dataset
         if name == BUILTIN:
@@ -184,7 +184,7 @@ class PairedStudy(Study):
         return Cached(data) if name == "lol" else data
 
     @cached_property
-    def train_data(self) -> Dataset:
+    def train_data(self) -> SizedDataset:
         """Random crops of the training pairs, flipped."""
         pairs = self.settings.pairs
         return Augmented(self.train_pairs, pairs.size, pairs.flips, pairs.scale)
@@ -229,7 +229,7 @@ class PairedStudy(Study):
             workers=self.settings.workers,
         )
 
-    def validation(self, pairs: Dataset) -> ValidationPSNR:
+    def validation(self, pairs: SizedDataset) -> ValidationPSNR:
         """Mean PSNR over validation pairs."""
         return ValidationPSNR(pairs, self.batch_size, self.settings.workers)
 
@@ -268,7 +268,7 @@ class PairedStudy(Study):
         task = partial(ImageQuality, self.unpaired_protocols)
         return [TestSet(name, data, task, rows=enhanced) for name, data in found.items()], absent
 
-    def open_unpaired(self, name: str) -> Dataset:
+    def open_unpaired(self, name: str) -> SizedDataset:
         """One set without ground truth; raises Absent."""
         return open_other(self.settings, name)
 
@@ -310,7 +310,7 @@ def open_each(
     return found, absent
 
 
-def open_other(settings: PairedSettings, name: str, split: str = "test", **options) -> Dataset:
+def open_other(settings: PairedSettings, name: str, split: str = "test", **options) -> SizedDataset:
     """One of the paper's other sets from the folder `evaluation.sets`; of its test images at most
     `evaluation.count`.
 
@@ -327,7 +327,7 @@ def open_other(settings: PairedSettings, name: str, split: str = "test", **optio
     return data if split == "train" else at_most(data, settings.evaluation.count)
 
 
-def at_most(data: Dataset, count: int) -> Dataset:
+def at_most(data: SizedDataset, count: int) -> SizedDataset:
     """`count` items of a data set, evenly over it; all where there are no more, or for 0."""
     return Spread(data, count) if 0 < count < len(data) else data
 
@@ -335,7 +335,7 @@ def at_most(data: Dataset, count: int) -> Dataset:
 class Spread(Wrapped):
     """`count` items of a data set, evenly over it."""
 
-    def __init__(self, source: Dataset, count: int):
+    def __init__(self, source: SizedDataset, count: int):
         super().__init__(source, count=count)
         self.indices = spread(len(source), count)
 
@@ -345,7 +345,8 @@ class Spread(Wrapped):
     @property
     def names(self) -> list[str]:
         """Names of the items."""
-        return [self.source.names[index] for index in self.indices]
+        names = super().names
+        return [names[index] for index in self.indices]
 
     def __getitem__(self, index: int) -> dict:
         return self.source[self.indices[index]]

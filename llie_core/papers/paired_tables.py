@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from torch import Tensor
 
 from llie_core.metrics.protocols import Protocol, evaluate, load_protocols
+from llie_core.models import Enhancer
 from llie_core.papers.paired import PairedStudy, spread
 from llie_core.papers.rows import Row
 from llie_core.reporting.scores import Score
@@ -31,8 +32,11 @@ def data_table(study: PairedStudy) -> Table:
 
 def protocol_table(study: PairedStudy, row: Row, index: int = 0) -> Table:
     """One output of one row under every protocol that images allow, side by side."""
-    item = study.row_data(row, study.main_set)[index]
-    output = study.load(row, "cpu").enhance(item["image"][None])
+    data = study.row_data(row, study.main_set)
+    if data is None:
+        raise ValueError(f"{row.label}: no images of {study.main_set.name}")
+    item = data[index]
+    output = study.load_as(Enhancer, row, "cpu").enhance(item["image"][None])
     rows = []
     for p in load_protocols().values():
         if p.by_default:

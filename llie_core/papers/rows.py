@@ -18,9 +18,9 @@ from torch import nn
 from llie_core.engine.loop import Experiment
 from llie_core.engine.reuse import content_hash, identity
 from llie_core.files import project_root
-from llie_core.models import create_enhancer
+from llie_core.models import Enhancer, create_enhancer
 from llie_core.names import title_of
-from llie_core.recognizers import create_recognizer, list_recognizers
+from llie_core.recognizers import Recognizer, create_recognizer, list_recognizers
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Row:
 
     label: str
     model: str
-    options: Mapping[str, object] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
     weights: Weights = None
     seed: int = 0
     needs: tuple["Row", ...] = ()
@@ -121,13 +121,13 @@ class Row:
         """The title that tables show."""
         return self.title or title_of(self.label)
 
-    def build(self) -> nn.Module:
+    def build(self) -> Enhancer | Recognizer:
         """The model with the weights that its seed starts it with."""
         torch.manual_seed(self.seed)
         return build_model(self.model, self.options)
 
 
-def build_model(name: str, options: Mapping[str, object]) -> nn.Module:
+def build_model(name: str, options: Mapping[str, Any]) -> Enhancer | Recognizer:
     """An enhancer, or a recognizer that is not frozen, by its name in the registries."""
     if name in list_recognizers():
         return create_recognizer(name, frozen=False, **options)
@@ -146,8 +146,8 @@ def build_released(row: Row) -> nn.Module:
         return create_enhancer(row.model, weights=weights, **row.options)
     if not file:
         raise ValueError(f"{row.label}: the file of its authors' checkpoint is needed")
-    recognizer = create_recognizer(row.model, frozen=False, **row.options)
-    recognizer.load_released_weights(project_root() / file)
+    recognizer: Any = create_recognizer(row.model, frozen=False, **row.options)
+    recognizer.load_released_weights(project_root() / file)  # only some of them have it
     return recognizer
 
 

@@ -18,15 +18,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeVar
 
 import torch
 from torch import nn
-from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from llie_core.data import dataset_spec
 from llie_core.data.external import ExternalOutputs, external_methods
+from llie_core.dataset import SizedDataset
 from llie_core.engine.distributed import default_device, launch
 from llie_core.engine.fit import fit
 from llie_core.engine.loop import Experiment
@@ -105,7 +105,7 @@ class TestSet:
     __test__ = False  # not a test case of pytest's
 
     name: str
-    data: Dataset | Callable[..., Dataset] | None
+    data: SizedDataset | Callable[..., SizedDataset] | None
     task: Callable[..., Task]
     needs: tuple[Row, ...] = ()
     kind: str = "quality"
@@ -120,7 +120,9 @@ class TestSet:
         return "-".join(filter(None, (self.kind, self.name, self.subset)))
 
 
-Judged = Callable[["Study", Sequence[Score], Context, Mapping[str, Any]], list[Verdict]]
+Own = TypeVar("Own")  # a paper's study
+Kind = TypeVar("Kind", bound=nn.Module)
+Judged = Callable[[Own, Sequence[Score], Context, Mapping[str, Any]], list[Verdict]]
 
 
 def judge_own(
@@ -149,7 +151,7 @@ class Study(ABC):
         self.settings = settings
         self._trained: dict[tuple[str, int], Run] = {}
         self._tasks: dict[str, Task] = {}
-        self._data: dict[str, Dataset] = {}
+        self._data: dict[str, SizedDataset] = {}
 
     # What a paper writes -----------------------------------------------------------------------
 
@@ -329,7 +331,7 @@ class Study(ABC):
 
     def load(self, row: Row, device=None) -> nn.Module:
         """The row's model with its weights, frozen, in eval mode."""
-        model = row.build()
+        model: nn.Module = row.build()
         if isinstance(row.weights, Trained):
             load_weights(model, self.run(row).checked_weights())
         elif isinstance(row.weights, Released):
@@ -337,6 +339,13 @@ class Study(ABC):
         if row.compose is not None:
             model = row.compose(model, *(self.load(needed, "cpu") for needed in row.needs))
         return _frozen(model).to(device or default_device())
+
+    def load_as(self, kind: type[Kind], row: Row, device=None) -> Kind:
+        """`load` for a row whose model is of a class; TypeError for another."""
+        model = self.load(row, device)
+        if not isinstance(model, kind):
+            raise TypeError(f"{row.label}: {type(model).__name__} is no {kind.__name__}")
+        return model
 
     # Evaluation --------------------------------------------------------------------------------
 
@@ -381,21 +390,27 @@ class Study(ABC):
             run.write_json(f"scores/{test_set.key}.json", record)
         return scores
 
-    def row_data(self, row: Row, test_set: TestSet) -> Dataset | None:
+    def row_data(self, row: Row, test_set: TestSet) -> SizedDataset | None:
         """A test set as a row is given it: another program's images stand in for the input.
 
-        None where that program was not run on it.
+        None where that program was not run on it, or where no images are read.
         """
-        data = self.data(test_set)
-        if not isinstance(row.weights, External):
+        data = None if test_set.data is None else self.data(test_set)
+        if data is None or not isinstance(row.weights, External):
             return data
         folder = row.weights.folder / test_set.name
-        if data is None or not folder.is_dir():
+        if not folder.is_dir():
             return None
         return ExternalOutputs(folder, data, missing="skip")
 
-    def data(self, test_set: TestSet) -> Dataset | None:
-        """The images of a test set, made with the models that they need."""
+    def data(self, test_set: TestSet) -> SizedDataset:
+        """The images of a test set, made with the models that they need.
+
+        Raises:
+            ValueError: it has none (cost).
+        """
+        if test_set.data is None:
+            raise ValueError(f"{test_set.key}: no images are read for it")
         if not callable(test_set.data):
             return test_set.data
         if test_set.key not in self._data:
@@ -467,7 +482,7 @@ class Study(ABC):
         self,
         scores: Sequence[Score],
         measured: Mapping[str, Any] | None = None,
-        judged: Judged = judge_own,
+        judged: Judged[Self] = judge_own,
     ) -> list[Verdict]:
         """The verdict on every claim: by the reference run where one is kept, then by this run.
 

@@ -84,10 +84,10 @@ def parts_of(kind: str, checks: Iterable[Mapping], directions: Mapping[str, str]
     found = []
     for check in checks:
         keys = {key: value for key, value in check.items() if key not in ("metric", *WHERE)}
-        where = [check.get("recognizer", ""), check.get("table", "")]
+        recognizer, table = check.get("recognizer", ""), check.get("table", "")
         for dataset, metric in product(as_list(check.get("dataset", "")), as_list(check["metric"])):
             lower = kind == "better" and directions.get(metric) == "lower"
-            found.append(Part(kind, keys, metric, dataset, *where, lower))
+            found.append(Part(kind, keys, metric, dataset, recognizer, table, lower))
     return found
 
 
@@ -126,7 +126,7 @@ def margins_of(parts: Iterable[Part], lookup_of: Callable[[Part], Lookup]) -> li
     return found
 
 
-def as_list(value: object) -> list:
+def as_list(value: str | float | Iterable) -> list:
     return [value] if isinstance(value, str | int | float) else list(value)
 
 
@@ -284,7 +284,7 @@ def _published_lookup(values: Iterable[PublishedValue]) -> Lookup:
 
 def score_lookup(scores: Iterable[Score]) -> Lookup:
     """Measured cells by seed; a method without training is scored once, so it has no seed."""
-    table: dict[Cell, dict[int, float]] = {}
+    table: dict[Cell, dict[int | None, float]] = {}
     trained = set()
     for score in scores:
         cell, number = _cell(score), score.value * UNITS.get(score.unit, 1)

@@ -161,7 +161,7 @@ def comparison_chart(
     cells = [cell for cell in cells if cell.label in means]
     sets = ", ".join(dict.fromkeys(cell.dataset for cell in cells if cell.dataset))
     where_printed = f"published ({sets})" if sets else "published"
-    printed = [(labels.index(cell.label), cell.value * in_unit(cell.unit, unit)) for cell in cells]
+    printed = [(labels.index(c.label), c.value * in_unit(c.unit, unit)) for c in cells if c.value]
 
     size = (0.8 * WIDTH, 0.28 * len(labels) + 1.0)
     figure, axis = plt.subplots(figsize=size, constrained_layout=True)

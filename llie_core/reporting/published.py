@@ -19,6 +19,7 @@ import tomllib
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from llie_core.names import join_label, unknown
 
@@ -94,6 +95,10 @@ def _read(paper: str) -> tuple[PublishedValue, ...]:
 
 
 def _parse(record: dict[str, str]) -> PublishedValue:
-    value = float(record["value"]) if record["value"] else None
-    place = {"row": int(record["row"]), "column": int(record["column"])}
-    return PublishedValue(**record | place | {"value": value})
+    cells: dict[str, Any] = {
+        **record,
+        "row": int(record["row"]),
+        "column": int(record["column"]),
+        "value": float(record["value"]) if record["value"] else None,
+    }
+    return PublishedValue(**cells)

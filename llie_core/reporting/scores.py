@@ -3,9 +3,10 @@
 import csv
 import math
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import mean, stdev
+from typing import get_type_hints
 
 from llie_core.files import project_root, write_rows
 from llie_core.metrics.protocols import load_protocols
@@ -49,7 +50,7 @@ class Score:
         return load_protocols()[self.protocol].direction
 
 
-_TYPES = {field.name: field.type for field in fields(Score)}
+_TYPES = get_type_hints(Score)
 
 
 def write_scores(path: Path, scores: Iterable[Score]) -> None:

@@ -242,8 +242,7 @@ def _is_number_column(values: Sequence[object]) -> bool:
 
 
 def _flipped(cell: PublishedValue) -> PublishedValue:
-    place = {"row": cell.column, "column": cell.row}
-    return replace(cell, **place, title=cell.header, header=cell.title)
+    return replace(cell, row=cell.column, column=cell.row, title=cell.header, header=cell.title)
 
 
 def _belongs(score: Score, cell: PublishedValue, stands_for: str | None) -> bool:

@@ -9,13 +9,14 @@ A task says which meter gathers what; a frozen recognizer that reads the images 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from llie_core.data import collate
+from llie_core.dataset import SizedDataset
 
 
 @dataclass(frozen=True)
@@ -60,28 +61,43 @@ class Task(ABC):
         return self
 
     def measure(
-        self, model: nn.Module, data: Dataset, device: torch.device, normal_light: bool = False,
-        workers: int = 0,
+        self, model: nn.Module, data: SizedDataset | None, device: torch.device,
+        normal_light: bool = False, workers: int = 0,
     ) -> tuple[list[Measured], list[dict]]:  # fmt: skip
         """The numbers of an enhancer on a test set, and the values of each image.
 
         Args:
-            model: on the device, in eval mode.
+            model: an enhancer on the device, in eval mode.
+            data: None only for a task that reads no images.
             normal_light: read the normal-light image in place of the enhanced one.
             workers: processes that load the data.
         """
+        if data is None:
+            raise TypeError(f"{self.name}: no images to measure")
         meter, rows = self.meter(device, normal_light), []
         if workers:
             data[0]  # fills `Cached` sets before the processes copy them
-        batches = DataLoader(data, self.batch_size, collate_fn=collate, num_workers=workers)
-        for batch in batches:
+        for batch in loader(data, self.batch_size, workers):
             if normal_light:
                 # In the layout of enhanced images, on which a recognizer's rounding depends.
                 images = batch["target"].to(device, memory_format=torch.channels_last)
             else:
-                images = model.enhance(batch["image"].to(device))  # (B, 3, H, W)
+                images = enhanced(model, batch["image"].to(device))
             rows += meter.update(images, batch)
         return meter.compute(), rows
+
+
+def loader(data: SizedDataset, batch_size: int, workers: int) -> DataLoader:
+    """The batches of a data set, in order."""
+    # DataLoader takes whatever has a length and items; its stub asks for torch's own class.
+    dataset: Any = data
+    return DataLoader(dataset, batch_size, collate_fn=collate, num_workers=workers)
+
+
+def enhanced(model: nn.Module, images: Tensor) -> Tensor:
+    """Images (B, 3, H, W) through an enhancer, whose room tasks do not import."""
+    # nn.Module's stub gives its attributes no type that can be called.
+    return model.enhance(images)  # type: ignore[operator]
 
 
 def mean(values: list[float]) -> float:

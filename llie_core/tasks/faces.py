@@ -17,6 +17,7 @@ from llie_core.metrics.faces import detection_rates, wider_ap
 from llie_core.metrics.quality import psnr
 from llie_core.recognizers import Recognizer
 from llie_core.recognizers.mtcnn import MTCNN
+from llie_core.recognizers.tinaface import TinaFace
 from llie_core.tasks.base import Measured, Task, mean
 
 SUBSETS = ("easy", "medium", "hard")
@@ -34,7 +35,7 @@ def faces_found(recognizer: Recognizer, images: Tensor) -> list[dict[str, Tensor
     """`boxes` (N, 4) and `scores` (N,) in each of the images (B, 3, H, W), doubtful faces too."""
     if isinstance(recognizer, MTCNN):
         return recognizer.predict(images, MTCNN_THRESHOLDS)
-    if recognizer.name == "small":
+    if isinstance(recognizer, TinaFace) and recognizer.name == "small":
         return recognizer.predict(images, SMALL_LEAST)
     return recognizer.predict(images)
 

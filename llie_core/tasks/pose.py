@@ -9,7 +9,7 @@ from torch import Tensor
 from llie_core.data.exlpose import SUBSETS
 from llie_core.data.pose import to_image
 from llie_core.metrics.pose import KeypointAP
-from llie_core.recognizers import Recognizer
+from llie_core.recognizers.cpn import CPN
 from llie_core.tasks.base import Measured, Task
 from llie_core.tasks.quality import Appearance
 
@@ -29,7 +29,7 @@ class Pose(Task):
     name = "pose"
 
     def __init__(
-        self, recognizer: Recognizer, light: str = "low", parts: bool = True, batch_size: int = 8
+        self, recognizer: CPN, light: str = "low", parts: bool = True, batch_size: int = 8
     ):
         self.recognizer, self.light = recognizer, light
         self.parts, self.batch_size = parts, batch_size
@@ -43,14 +43,15 @@ class Pose(Task):
 class PoseMeter:
     """Poses and persons of all images, and the confidence in each person's pose."""
 
-    def __init__(self, recognizer: Recognizer, light: str, appearance: Appearance | None):
+    def __init__(self, recognizer: CPN, light: str, appearance: Appearance | None):
         self.recognizer, self.light, self.appearance = recognizer, light, appearance
         self.gathered = KeypointAP("exlpose")
         self.subsets: dict = {}  # of each image's id
 
     def update(self, images: Tensor, batch: dict) -> list[dict]:
         found = self.recognizer.predict(images, light=self.light)
-        ids, size, scores = batch["image_id"], images.shape[-2:], found["scores"].cpu()
+        ids, scores = batch["image_id"], found["scores"].cpu()
+        size = images.shape[-2], images.shape[-1]
         places = to_image(found["joints"].cpu(), batch["region"], size)
         truth = to_image(batch["joints"], batch["region"], size)
         self.gathered.update(

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from llie_core.metrics.cost import count_macs, count_parameters, latency
 from llie_core.metrics.protocols import Protocol, evaluate, load_protocols
 from llie_core.metrics.quality import psnr
+from llie_core.recognizers import Recognizer
 from llie_core.tasks.base import Measured, Task, mean
 
 # The protocol under which each metric stands in the tables; any other bears its own id as metric.
@@ -130,11 +131,12 @@ class Cost(Task):
     name = "cost"
 
     def __init__(
-        self, size: tuple[int, int], recognizer: nn.Module | None = None, warm_up: int = 3,
+        self, size: tuple[int, int], recognizer: Recognizer | None = None, warm_up: int = 3,
         runs: int = 5, seconds: float = 0.5,
     ):  # fmt: skip
-        self.size, self.recognizer = tuple(size), recognizer
-        self.timing = {"warm_up": warm_up, "runs": runs, "seconds": seconds}
+        height, width = size
+        self.size, self.recognizer = (height, width), recognizer
+        self.warm_up, self.runs, self.seconds = warm_up, runs, seconds
 
     def meter(self, device, normal_light):
         raise TypeError("cost reads no images")
@@ -143,7 +145,9 @@ class Cost(Task):
         whole = model
         if self.recognizer is not None:
             whole = Pipeline(model, self.recognizer.to(device))
-        time = latency(whole, self.size, device, **self.timing)
+        time = latency(
+            whole, self.size, device, warm_up=self.warm_up, runs=self.runs, seconds=self.seconds
+        )
         found = [
             Measured("parameters", count_parameters(whole), 1, "cost-parameters"),
             Measured("latency", time.median_ms, time.runs, "cost-latency"),
@@ -157,7 +161,7 @@ class Cost(Task):
 class Pipeline(nn.Module):
     """Enhancer and recognizer as one network."""
 
-    def __init__(self, enhancer: nn.Module, recognizer: nn.Module):
+    def __init__(self, enhancer: nn.Module, recognizer: Recognizer):
         super().__init__()
         self.enhancer, self.recognizer = enhancer, recognizer
 

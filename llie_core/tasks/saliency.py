@@ -46,7 +46,8 @@ class SaliencyMeter:
 
     def __init__(self, recognizer: Recognizer, normal_light: bool = False):
         self.recognizer, self.normal_light = recognizer, normal_light
-        self.scores, self.psnr, self.count = SaliencyScores(), [], 0
+        self.scores, self.count = SaliencyScores(), 0
+        self.psnr: list[float] = []
 
     def update(self, images: Tensor, batch: dict) -> list[dict]:
         masks = saliency_masks(batch).to(images.device)

@@ -76,4 +76,5 @@ class SegmentationMeter:
         """One image's own, over the classes that occur in it; empty without labelled pixels."""
         one = SegmentationIoU(len(self.classes))
         one.update(predicted[None], mask[None])
-        return f"{one.compute()['miou']:.4f}" if one.matrix.any() else ""
+        seen = one.matrix is not None and one.matrix.any()
+        return f"{one.compute()['miou']:.4f}" if seen else ""

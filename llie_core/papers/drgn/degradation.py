@@ -12,6 +12,7 @@ from torch import Tensor
 from llie_core.data.darkening import Darkening, darken
 from llie_core.data.transforms import crop
 from llie_core.losses.degradation import COLLAPSED_BELOW, degradation_monitor
+from llie_core.models import Enhancer
 from llie_core.models.drgn import TwoStep
 from llie_core.names import title_of
 from llie_core.papers.drgn.study import ANCHORED, DrgnStudy
@@ -62,7 +63,7 @@ def shown_rows(study: DrgnStudy) -> list[Row]:
 
 def learned(study: DrgnStudy) -> list[tuple[Row, TwoStep]]:
     """The rows of the first seed that learn a degradation, with their trained networks."""
-    return [(row, study.load(row, "cpu")) for row in study.first_seed() if row.needs]
+    return [(row, study.load_as(TwoStep, row, "cpu")) for row in study.first_seed() if row.needs]
 
 
 def first_logs(study: DrgnStudy) -> dict[str, list[dict[str, float]]]:
@@ -78,6 +79,7 @@ def degradation_table(study: DrgnStudy) -> Table:
     """The collapse monitor: what each first training makes of dark test images."""
     seen, logs, rows = samples(study), first_logs(study), []
     for row, model in learned(study):
+        assert model.g_de is not None  # the rows that need a first training
         with torch.no_grad():
             degradation = model.g_de(seen.low)
         monitor, log = degradation_monitor(degradation), logs[row.shown]
@@ -231,7 +233,7 @@ def brightness_levels(study: DrgnStudy) -> dict[str, tuple[tuple[float, float], 
     found = {}
     for row in shown_rows(study):
         if row.source != "external":
-            model = study.load(row, "cpu")
+            model = study.load_as(Enhancer, row, "cpu")
             slight, severe = (model.enhance(images).mean().item() for images in dark)
             found[row.label] = (slight, severe), normal
     return found
@@ -263,7 +265,7 @@ def luma_histogram_near(study: DrgnStudy) -> Answer:
     for seed in study.settings.seeds:
         rows = [row for row in every if row.seed == seed or not row.is_trained]
         for one in examples(study, rows, count=4):
-            truth = colour_share(one.target, luma=True)
+            truth = colour_share(one.truth, luma=True)
             for label, image in one.outputs.items():
                 share = torch.minimum(colour_share(image, luma=True), truth).sum().item()
                 shares.setdefault(label, []).append(share)

@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from llie_core.data import dataset_spec
+from llie_core.dataset import SizedDataset
 from llie_core.metrics.cost import count_macs, count_parameters
 from llie_core.metrics.protocols import load_protocols
-from llie_core.models import create_enhancer
+from llie_core.models import Enhancer, create_enhancer
 from llie_core.models.drgn import VARIANTS
 from llie_core.names import join_label, split_label, title_of
 from llie_core.papers.drgn.degradation import first_logs, measurements, shown_rows
@@ -303,13 +303,13 @@ def detections(study: DrgnStudy) -> list[list[Panel]]:
         for row in filter(one.rows, study.first_seed()):
             if row.source != "external":
                 given = item["target" if row.normal_light else "image"]
-                image = study.load(row, "cpu").enhance(given[None])
+                image = study.load_as(Enhancer, row, "cpu").enhance(given[None])
                 panels.append(_found(row.shown, image, detector, len(boxes)))
         lines += [panels[start : start + 4] for start in range(0, len(panels), 4)]
     return lines
 
 
-def _busiest(data: Dataset, among: int = 8) -> dict:
+def _busiest(data: SizedDataset, among: int = 8) -> dict:
     """The one of the first images with most objects."""
     items = [data[index] for index in range(min(among, len(data)))]
     return max(items, key=lambda item: int((~item["ignore"]).sum()))
@@ -335,7 +335,7 @@ def scenes(study: DrgnStudy) -> dict[str, list[Example]]:
 def luma_shares(study: DrgnStudy) -> tuple[dict[str, Tensor], Tensor]:
     """Fig. 6: histogram of Y by row and that of the ground truth, for `figures.histograms`."""
     example = examples(study, shown_rows(study), 2)[-1]
-    return colour_shares(example, luma=True), colour_share(example.target, luma=True)
+    return colour_shares(example, luma=True), colour_share(example.truth, luma=True)
 
 
 # Verdicts --------------------------------------------------------------------------------------

@@ -40,7 +40,6 @@ from functools import cached_property, partial
 
 import torch
 from torch import nn
-from torch.utils.data import Dataset
 
 from llie_core.data import collate, open_dataset
 from llie_core.data.batches import object_targets
@@ -48,13 +47,14 @@ from llie_core.data.registry import Absent
 from llie_core.data.synthesis import COCO_STYLE
 from llie_core.data.unpaired import ImageFolder
 from llie_core.data.wrappers import Augmented, Cached, Darkened, Relabelled, Resized, WithReference
+from llie_core.dataset import SizedDataset
 from llie_core.engine.loop import Experiment, TrainSettings
 from llie_core.engine.settings import Section, free, override
 from llie_core.files import project_root
 from llie_core.losses.degradation import SSIM_WEIGHT, DegradationObjective, RefinementObjective
 from llie_core.losses.paired import structural_similarity
 from llie_core.losses.task_driven import TaskLoss
-from llie_core.models.drgn import VARIANTS, Discriminators
+from llie_core.models.drgn import VARIANTS, DegradationStage, Discriminators
 from llie_core.names import join_label, split_label
 from llie_core.papers.paired import (
     BUILTIN,
@@ -69,7 +69,7 @@ from llie_core.papers.paired import (
 )
 from llie_core.papers.rows import Row, Trained
 from llie_core.papers.study import TestSet, enhanced, every_row
-from llie_core.recognizers import create_recognizer
+from llie_core.recognizers.yolov4 import YOLOv4
 from llie_core.reporting.scores import Score, select
 from llie_core.synthetic.streets import STREET_OBJECTS
 from llie_core.tasks.detection import ObjectDetection
@@ -272,12 +272,12 @@ class DrgnStudy(PairedStudy):
     # Training ----------------------------------------------------------------------------------
 
     @cached_property
-    def train_data(self) -> Dataset:
+    def train_data(self) -> SizedDataset:
         """Random crops of the training pairs, each with one of a reference image, flipped."""
         return WithReference(super().train_data, self.references, self.settings.pairs.flips)
 
     @cached_property
-    def references(self) -> Dataset:
+    def references(self) -> SizedDataset:
         """Normal-light images I_ref, of none of the training pairs."""
         pairs = self.settings.pairs
         if pairs.reference != BUILTIN:
@@ -305,6 +305,7 @@ class DrgnStudy(PairedStudy):
     def degradation_experiment(self, row: Row) -> Experiment:
         """The first training: no normal-light image is seen, so none can choose the weights."""
         stage = row.build()
+        assert isinstance(stage, DegradationStage)
         torch.manual_seed(row.seed)
         return Experiment(
             model=stage,
@@ -363,18 +364,18 @@ class DrgnStudy(PairedStudy):
 
     def yolov4_detection(self, protocols: tuple[str, ...]) -> ObjectDetection:
         """Detection by YOLOv4 with the authors' weights."""
-        detector = create_recognizer("yolov4", frozen=False)
+        detector = YOLOv4(frozen=False)
         detector.load_darknet_weights(project_root() / self.settings.detection.yolov4_weights)
         return ObjectDetection(detector.freeze(), protocols)
 
-    def streets(self, split: str, light: str) -> Dataset:
+    def streets(self, split: str, light: str) -> SizedDataset:
         """Drawn streets with their persons and vehicles; light: "day" or "night"."""
         own = self.settings.streets
         count = own.train_count if split == "train" else own.test_count
         drawn = open_dataset(STREETS, split, size=own.size, count=count, light=light)
         return Cached(Relabelled(drawn, KINDS))
 
-    def open_copy(self, name: str) -> Dataset:
+    def open_copy(self, name: str) -> SizedDataset:
         """A copy of COCO's val2017, darkened, or of ExDark; raises Absent."""
         detection = self.settings.detection
         if not detection.data:
@@ -391,7 +392,7 @@ def _options(variant: str) -> dict[str, str]:
     return {"variant": variant} if variant in VARIANTS[1:] else {}
 
 
-def _detection_set(name: str, data: Dataset, task: Callable, *detector: Row) -> TestSet:
+def _detection_set(name: str, data: SizedDataset, task: Callable, *detector: Row) -> TestSet:
     """A set of Table 4. PSNR and SSIM where there is a normal-light image, else NIQE and SSEQ.
 
     task: (*detector, protocols=…) → Task; detector: the row that is to read it; without one YOLOv4

@@ -5,6 +5,7 @@ ablations (13, 14, 16), perceptual distances (15), failures (17), saliency (18).
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import matplotlib.pyplot as plt
 import seaborn as sns
@@ -26,6 +27,7 @@ from llie_core.reporting.published import table as published_table
 from llie_core.reporting.scores import Score, select, summarise
 from llie_core.reporting.tables import Table
 from llie_core.tasks.quality import MAIN
+from llie_core.tasks.saliency import Saliency
 from llie_core.weights import find
 
 FES_PARTS = ("jcrnet+w/o E-D", "jcrnet+w/o CAB", "jcrnet+w/o SSB")
@@ -55,7 +57,9 @@ def metric_chart(study: JcrnetStudy, scores: Sequence[Score]) -> None:
     ours, words = f"here, {scores[0].dataset}", []
     for axis, metric in zip(axes, METRICS, strict=True):
         lines = {
-            "published, LOL": {c.label: c.value for c in printed if c.metric == metric},
+            "published, LOL": {
+                c.label: c.value for c in printed if c.metric == metric and c.value is not None
+            },
             ours: _means(select(scores, metric=metric)),
         }
         for title, values in lines.items():
@@ -63,7 +67,7 @@ def metric_chart(study: JcrnetStudy, scores: Sequence[Score]) -> None:
             axis.plot(range(len(labels)), heights, marker="o", markersize=4, label=title)
         axis.set(ylabel=metric)
         best = max if load_protocols()[MAIN[metric]].direction == "higher" else min
-        found = [names[best(v, key=v.get)] if v else "not run" for v in lines.values()]
+        found = [names[best(v, key=v.__getitem__)] if v else "not run" for v in lines.values()]
         words.append(f"best {metric}: published {found[0]}, here {found[1]}")
     axes[0].legend(fontsize=8)
     axes[-1].set_xticks(range(len(labels)), [names[x] for x in labels], rotation=90)
@@ -82,14 +86,16 @@ def mean_chart(study: JcrnetStudy, scores: Sequence[Score]) -> None:
     words = []
     for axis, metric in zip(axes, ("brisque", "niqe"), strict=True):
         cells = [c for c in load("jcrnet") if c.table in ("I", "II") and c.metric == metric]
-        printed, sets = over_sets((c.label, c.dataset, c.value) for c in cells)
+        printed, sets = over_sets(
+            (c.label, c.dataset, c.value) for c in cells if c.value is not None
+        )
         lines = {f"published, {sets} sets": printed}
         found = [s for s in select(scores, metric=metric, subset="all", recognizer="")
                  if not s.dataset.endswith(("-cast", "-384"))]  # fmt: skip
         here, count = over_sets((s.label, s.dataset, s.value) for s in found)
         if here:
             lines[f"here, {count} set{'s' * (count != 1)}"] = here
-        order = sorted({*printed, *here}, key=lambda name: printed.get(name, here.get(name)))
+        order = sorted({*printed, *here}, key=(here | printed).__getitem__)
         for title, values in lines.items():
             shown = [label for label in order if label in values]
             sns.scatterplot(
@@ -97,7 +103,9 @@ def mean_chart(study: JcrnetStudy, scores: Sequence[Score]) -> None:
             )
         axis.set(xlabel=f"mean {metric}, lower is better", ylabel="")
         axis.legend(fontsize=8)
-        words += [f"{x}: lowest {metric} {names[min(v, key=v.get)]}" for x, v in lines.items()]
+        words += [
+            f"{x}: lowest {metric} {names[min(v, key=v.__getitem__)]}" for x, v in lines.items()
+        ]
     figure.suptitle("Fig. 12 (a), (b): means over data sets")
     sns.despine(figure)
     show(figure, f"Fig. 12 (a), (b): means over data sets. {'; '.join(words)}")
@@ -189,7 +197,7 @@ def distance_maps(found: Sequence[Example]) -> tuple[list[list[Map]], float, str
     else:
         between, limit, unit = _spatial_lpips, 0.5, "LPIPS (AlexNet)"
     lines = [
-        [Map(title, between(image, one.target)) for title, image in one.shown().items()]
+        [Map(title, between(image, one.truth)) for title, image in one.shown().items()]
         for one in found
     ]
     return side_by_side(lines), limit, unit
@@ -197,7 +205,7 @@ def distance_maps(found: Sequence[Example]) -> tuple[list[list[Map]], float, str
 
 def _spatial_lpips(image: Tensor, target: Tensor) -> Tensor:
     state = torch.load(find("lpips-alex"), map_location="cpu", weights_only=True)
-    network = lpips_network("alex", state)
+    network: Any = lpips_network("alex", state)  # the package has no types
     network.spatial = True
     with torch.no_grad():
         return network(image[None].float(), target[None].float(), normalize=True)[0, 0]
@@ -222,11 +230,12 @@ def failures(study: JcrnetStudy, count: int = 2) -> tuple[list[list[Panel]], Tab
     values = [float(image[MAIN["psnr"]]) for image in measured]
     worst = sorted(range(len(values)), key=values.__getitem__)[:count]
     rows = [row for row in study.first_seed() if row.label in ("identity", "jcrnet")]
-    test_set = replace(study.main_set, data=Subset(study.test_pairs, worst))
+    data: Any = Subset(study.test_pairs, worst)  # type: ignore[arg-type]  # only read by index
+    test_set = replace(study.main_set, data=data)
     found = examples(study, rows, count, test_set)
     cells = []
     for index, one in zip(worst, found, strict=True):
-        noise = [noise_in_black(image, one.target) for image in one.all().values()]
+        noise = [noise_in_black(image, one.truth) for image in one.all().values()]
         shown = ["–" if value is None else f"{value:.4f}" for value in noise]
         cells.append([one.name, f"{values[index]:.2f}", *shown])
     header = ["image", "PSNR, dB", *(f"noise in black, {title}" for title in found[0].all())]
@@ -246,7 +255,9 @@ def saliency_panels(study: JcrnetStudy, count: int = 1) -> list[list[Panel]]:
     lines = []
     for test_set in study.saliency_sets[0]:
         rows = [row for row in study.first_seed() if test_set.rows(row)]
-        data, recognizer = study.data(test_set), study.task(test_set).recognizer.cpu()
+        data, task = study.data(test_set), study.task(test_set)
+        assert isinstance(task, Saliency)
+        recognizer = task.recognizer.cpu()
         found = examples(study, rows, count, test_set)
         for one, index in zip(found, spread(len(data), count), strict=True):
             maps = [_grey(recognizer.predict(image[None])) for image in one.outputs.values()]

@@ -3,7 +3,7 @@
 Its charts and images are in figures.py.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from llie_core.data import dataset_spec
@@ -60,17 +60,17 @@ ASK = 'ask for ablations by the setting rows: [jcrnet, "jcrnet+w/o JRS", …]'
 # Scores by what they are of ----------------------------------------------------------------------
 
 
-def of_pairs(study: JcrnetStudy, scores: list[Score]) -> list[Score]:
+def of_pairs(study: JcrnetStudy, scores: Sequence[Score]) -> list[Score]:
     """Those on the test pairs of the set trained on, costs included."""
     return select(scores, dataset=study.settings.dataset, recognizer="")
 
 
-def of_saliency(scores: list[Score]) -> list[Score]:
+def of_saliency(scores: Sequence[Score]) -> list[Score]:
     """Those of what a saliency network finds."""
     return [score for score in scores if score.recognizer]
 
 
-def of_other_sets(study: JcrnetStudy, scores: list[Score]) -> list[Score]:
+def of_other_sets(study: JcrnetStudy, scores: Sequence[Score]) -> list[Score]:
     """Those on other sets, the green cast and the means over the phones included."""
     other = [s for s in select(scores, recognizer="") if s.dataset != study.settings.dataset]
     return other + phone_means(other)
@@ -208,10 +208,11 @@ def cost_table(study: JcrnetStudy, scores: list[Score]) -> Table:
     """Table VII: parameters, work and speed; work is counted at the paper's 384×384."""
     here = select(of_pairs(study, scores), label="jcrnet", metric="parameters")
     for score in select(of_pairs(study, scores), label="jcrnet", metric="latency"):
-        giga = count_macs(create_enhancer("jcrnet"), COST_SIZE).macs / 1e9
+        macs = count_macs(create_enhancer("jcrnet"), COST_SIZE).macs
+        assert macs is not None  # it has parameters
         here += [
             replace(score, metric="fps", value=1000 / score.value),
-            replace(score, metric="flops", value=giga, protocol="cost-macs"),
+            replace(score, metric="flops", value=macs / 1e9, protocol="cost-macs"),
         ]
     table = published_beside_measured("jcrnet", "VII", here, "Table VII", decimals=2, flip=True)
     height, width = study.settings.evaluation.cost_size
@@ -291,7 +292,7 @@ def verdicts(study: JcrnetStudy, scores: list[Score]) -> list[Verdict]:
 
 
 def judged(
-    study: JcrnetStudy, scores: list[Score], context: Context, measured: Mapping
+    study: JcrnetStudy, scores: Sequence[Score], context: Context, measured: Mapping
 ) -> list[Verdict]:
     """By each set of one run's scores that is of a claim's sets or stands for them.
 
@@ -302,7 +303,7 @@ def judged(
 
 
 def sources(
-    study: JcrnetStudy, scores: list[Score], context: Context, measured: Mapping
+    study: JcrnetStudy, scores: Sequence[Score], context: Context, measured: Mapping
 ) -> list[Source]:
     """The scores that judge claims, a source a data set, that trained on first.
 

@@ -25,13 +25,13 @@ from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 
 from torch import nn
-from torch.utils.data import Dataset
 
 from llie_core.data import collate, open_dataset
 from llie_core.data.cast import ColourCast
 from llie_core.data.darkening import DarkeningRange
 from llie_core.data.unpaired import PHONES
 from llie_core.data.wrappers import Augmented, Cached, Darkened, Joined, Resized
+from llie_core.dataset import SizedDataset
 from llie_core.engine.loop import Experiment, Objective, TrainSettings
 from llie_core.engine.settings import Section, override
 from llie_core.losses.paired import jcrnet_loss
@@ -240,7 +240,7 @@ class JcrnetStudy(PairedStudy):
     def objective(self, row: Row, *needed: nn.Module) -> Objective:
         return jcrnet_loss
 
-    def open_pairs(self, split: str) -> Dataset:
+    def open_pairs(self, split: str) -> SizedDataset:
         data = super().open_pairs(split)
         if split != "train" or not self.settings.joined:
             return data
@@ -276,11 +276,11 @@ class JcrnetStudy(PairedStudy):
         return TestSet(f"{self.settings.dataset}-cast", ColourCast(self.test_pairs, CAST), task,
                        rows=lambda row: row.model in CAST_ROWS and enhanced(row))  # fmt: skip
 
-    def open_unpaired(self, name: str) -> Dataset:
+    def open_unpaired(self, name: str) -> SizedDataset:
         # The paper takes all of ExDark, not its official test part.
         return self.open_resized(name, "all" if name == "exdark" else "test")
 
-    def open_resized(self, name: str, split: str = "test", **options) -> Dataset:
+    def open_resized(self, name: str, split: str = "test", **options) -> SizedDataset:
         """One of the paper's other sets at one size; raises Absent."""
         data = open_other(self.settings, name, split, **options)
         return Resized(data, self.settings.evaluation.size, quantised=True)
@@ -309,7 +309,7 @@ class JcrnetStudy(PairedStudy):
         found, absent = open_each(self.settings.saliency.sets, self.open_saliency)
         return [self.saliency_set(name, data) for name, data in found.items()], absent
 
-    def saliency_set(self, name: str, data: Dataset | Callable[..., Dataset]) -> TestSet:
+    def saliency_set(self, name: str, data: SizedDataset | Callable[..., SizedDataset]) -> TestSet:
         """One of them, with the network that reads it."""
         paired = name in (STREETS, ECSSD)
 
@@ -344,7 +344,7 @@ class JcrnetStudy(PairedStudy):
             settings=self.settings.saliency.train, seed=row.seed, workers=self.settings.workers,
         )  # fmt: skip
 
-    def open_saliency(self, name: str) -> Dataset | Callable[..., Dataset]:
+    def open_saliency(self, name: str) -> SizedDataset | Callable[..., SizedDataset]:
         """The low-light images of one set of Table IX; streets are drawn when they are read.
 
         Raises:
@@ -357,12 +357,14 @@ class JcrnetStudy(PairedStudy):
         data = self.saliency_images(name, "test")
         return Darkened(data, DarkeningRange()) if name == ECSSD else data
 
-    def saliency_images(self, name: str, split: str) -> Dataset:
+    def saliency_images(self, name: str, split: str) -> SizedDataset:
         """Normal-light streets to train on, at night to test on, or a set on disk; at one size."""
         own = self.settings.saliency
         if name != STREETS:
             return Resized(open_other(self.settings, name, split), own.size, quantised=True)
         count, light = {"train": (own.train_count, "day"), "test": (own.test_count, "night")}[split]
         # Every row is evaluated on the same streets, so they stay in memory.
-        about = {"size": own.size, "count": count, "light": light, "task": "saliency"}
-        return Cached(open_dataset(STREETS, split, **about))
+        drawn = open_dataset(
+            STREETS, split, size=own.size, count=count, light=light, task="saliency"
+        )
+        return Cached(drawn)

@@ -6,14 +6,14 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import Dataset
 
+from llie_core.dataset import SizedDataset
 from llie_core.metrics.cost import count_macs, count_parameters
-from llie_core.models import create_enhancer
+from llie_core.models import Enhancer, create_enhancer
 from llie_core.names import title_of
 from llie_core.papers.joint.study import GROUPS, MODEL, TINAFACE, JointStudy, read_by
 from llie_core.papers.rows import Row
-from llie_core.recognizers import create_recognizer
+from llie_core.recognizers import Recognizer, create_recognizer
 from llie_core.reporting.figures import Panel
 from llie_core.reporting.published import PublishedValue, load
 from llie_core.reporting.published import table as published
@@ -27,7 +27,7 @@ from llie_core.reporting.tables import (
 )
 from llie_core.synthetic.faces import FACES
 from llie_core.synthetic.photos import photograph
-from llie_core.tasks.faces import HEIGHTS, SUBSETS, height_name
+from llie_core.tasks.faces import HEIGHTS, SUBSETS, FaceDetection, height_name
 
 SMALL = 32  # px; faces lower than this are small ones here
 AUDIT_SIZE = (512, 1024)  # (H, W)
@@ -174,11 +174,11 @@ def audit() -> Table:
         _counted("Zero-DCE++", small_map, "1/12", "10,561", "0.036"),
         Counted("EC-Zero-DCE", count_parameters(create_enhancer("ec_zero_dce"))),
     ]
-    for title, options, printed in (
-        ("TinaFace (ResNet-50)", {}, {"parameters": "37.98 M"}),
-        ("TinaFace, small (ours)", {"backbone": "small"}, {}),
+    for title, detector, printed in (
+        ("TinaFace (ResNet-50)", create_recognizer(TINAFACE), {"parameters": "37.98 M"}),
+        ("TinaFace, small (ours)", create_recognizer(TINAFACE, backbone="small"), {}),
     ):
-        count = count_parameters(create_recognizer(TINAFACE, **options))
+        count = count_parameters(detector)
         networks.append(Counted(title, count, published=printed))
     networks.append(Counted("MTCNN", count_parameters(create_recognizer("mtcnn"))))
     note = (
@@ -289,15 +289,17 @@ def annotated(study: JointStudy, images: int = 3) -> list[list[Panel]]:
 
 def detections(study: JointStudy, rows: Sequence[Row], images: int) -> list[list[Panel]]:
     """For each of the first test images with faces, one panel a row, detections ≥ 0.5."""
-    detector = study.task(study.main_set).readers[study.settings.recognizer].cpu()
-    models = [study.load(row, "cpu") for row in rows]
+    task = study.task(study.main_set)
+    assert isinstance(task, FaceDetection)
+    detector = task.readers[study.settings.recognizer].cpu()
+    models = [study.load_as(Enhancer, row, "cpu") for row in rows]
     return [
         [_panel(row, model, detector, item) for row, model in zip(rows, models, strict=True)]
         for item in _with_faces(study.data(study.main_set), images)
     ]
 
 
-def _panel(row: Row, model: nn.Module, detector: nn.Module, item: dict) -> Panel:
+def _panel(row: Row, model: Enhancer, detector: Recognizer, item: dict) -> Panel:
     given = item["target"] if row.normal_light else item["image"]
     image = model.enhance(given[None])
     found = detector.predict(image)[0]
@@ -309,7 +311,7 @@ def exposures(study: JointStudy, targets: Sequence[float]) -> list[Panel]:
     """A normal-light photograph darkened by EC-Zero-DCE to each target exposure (Fig. 3.1)."""
     row = study.darkener_row
     study.train(row, quiet=True)
-    model = study.load(row, "cpu")
+    model = study.load_as(Enhancer, row, "cpu")
     photo = _portrait(study.settings.faces.test_size)
     images = [photo, *(model.enhance(photo[None], exposure=e)[0] for e in targets)]
     labels = ["normal light", *(f"E = {e:.2f}" for e in targets)]
@@ -329,11 +331,11 @@ def _portrait(size: int) -> Tensor:
     return torch.from_numpy(np.asarray(image, dtype=np.float32)).permute(2, 0, 1) / 255
 
 
-def _items(data: Dataset) -> Iterable[dict]:
+def _items(data: SizedDataset) -> Iterable[dict]:
     return (data[index] for index in range(len(data)))
 
 
-def _with_faces(data: Dataset, count: int) -> list[dict]:
+def _with_faces(data: SizedDataset, count: int) -> list[dict]:
     found: list[dict] = []
     for item in _items(data):
         if len(found) == count:

@@ -17,13 +17,14 @@ easy/medium/hard go by the height of the face.
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 from torch import nn
-from torch.utils.data import Dataset
 
 from llie_core.data import collate, face_targets, open_dataset
 from llie_core.data.dark_faces import DarkFaces, NormalLight, exposure_darkener
 from llie_core.data.darkened import CachedDark
+from llie_core.dataset import SizedDataset
 from llie_core.engine.loop import Experiment, Objective, TrainSettings
 from llie_core.engine.reuse import code, content_hash, identity
 from llie_core.engine.settings import Section, free, override
@@ -33,7 +34,7 @@ from llie_core.losses.zero_reference import darkening_loss, upstream_loss
 from llie_core.names import split_label, unknown
 from llie_core.papers.rows import Released, Row, Trained
 from llie_core.papers.study import Study, StudySettings, TestSet
-from llie_core.recognizers import create_recognizer
+from llie_core.recognizers import Recognizer, create_recognizer
 from llie_core.reporting.scores import Score, select, summarise
 from llie_core.tasks.faces import FaceDetection
 
@@ -323,19 +324,19 @@ class JointStudy(Study):
         return self._experiment(row, recognizer, loss, data, own.train)
 
     def _experiment(
-        self, row: Row, model: nn.Module, loss: Objective, data: Dataset, train: TrainSettings
+        self, row: Row, model: nn.Module, loss: Objective, data: SizedDataset, train: TrainSettings
     ) -> Experiment:
         workers = self.settings.workers
         return Experiment(model, loss, data, collate, train, row.seed, workers=workers)
 
     @property
-    def _windows(self) -> dict[str, int]:
+    def _windows(self) -> dict[str, Any]:
         own = self.settings.mtcnn
         return {"windows_per_face": own.face_windows, "windows_per_image": own.image_windows}
 
     # Data --------------------------------------------------------------------------------------
 
-    def train_data(self, darkener: nn.Module | None = None) -> Dataset:
+    def train_data(self, darkener: nn.Module | None = None) -> SizedDataset:
         """Low-light images with faces; crops of WIDER FACE are darkened by `darkener`."""
         settings, faces = self.settings, self.settings.faces
         if darkener is None:
@@ -374,7 +375,7 @@ class JointStudy(Study):
     def _wider(self, root, missing: str) -> TestSet:
         source = open_dataset(WIDER, "val", root, missing=missing)
 
-        def darkened(*models: nn.Module) -> Dataset:
+        def darkened(*models: nn.Module) -> SizedDataset:
             """Whole images, darkened once for all rows; the darkener is the last of the models."""
             dark = DarkFaces(source, exposure_darkener(models[-1]))
             key = content_hash([identity(dark), code(dark)])
@@ -389,7 +390,7 @@ class JointStudy(Study):
     def _readers(self) -> tuple[Row, ...]:
         return (self.tinaface_row,) if TINAFACE in self.settings.readers else ()
 
-    def face_task(self, *tinaface: nn.Module, official: bool = False) -> FaceDetection:
+    def face_task(self, *tinaface: Recognizer, official: bool = False) -> FaceDetection:
         """Every reader, the main one first."""
         settings = self.settings
         names = sorted(settings.readers, key=lambda name: name != settings.recognizer)
@@ -400,8 +401,9 @@ class JointStudy(Study):
         return FaceDetection(readers, {name: least[name] for name in names}, official)
 
     def official_task(self, *models: nn.Module) -> FaceDetection:
-        """The same by WIDER FACE's protocol; the last model, the darkener, reads nothing."""
-        return self.face_task(*models[:-1], official=True)
+        """The same by WIDER FACE's protocol; the darkener among the models reads nothing."""
+        readers = [model for model in models if isinstance(model, Recognizer)]
+        return self.face_task(*readers, official=True)
 
     # Report ------------------------------------------------------------------------------------
 

@@ -13,8 +13,8 @@ from llie_core.engine.distributed import default_device
 from llie_core.engine.runs import device_name
 from llie_core.metrics.cost import count_macs, count_parameters, latency
 from llie_core.metrics.memory import peak_memory
-from llie_core.models import create_enhancer
-from llie_core.models.neid import VARIANTS, halve
+from llie_core.models import Enhancer
+from llie_core.models.neid import NEID, VARIANTS, halve
 from llie_core.names import title_of
 from llie_core.papers.images import (
     TRUTH,
@@ -33,7 +33,7 @@ from llie_core.reporting.tables import Counted, Table, audit_table, conditions
 
 FOUR_K = (2160, 3840)
 FULL, LE_ALONE, AT_USE = "U-net at full size", "LE alone", "NEID at use"
-ONCE = {"warm_up": 0, "runs": 1}
+ONCE = (0, 1)  # calls that warm up, calls that are timed
 DETAIL_ROWS = ("gamma", "clahe", "lime", "npe", "neid", f"neid+{UNET}")  # of Fig. 9
 FIGURES = {"lime": "6", "npe": "7", "dicm": "8"}
 CAPTIONS = {"1": "quantitative evaluation on LOL", "2": "ablation, PSNR in dB"}
@@ -116,7 +116,7 @@ def audit() -> Table:
     """Parameters in training and at use, and the work of the rows of Table 2."""
     networks = []
     for variant in reversed(VARIANTS):
-        model = create_enhancer("neid", variant=variant)
+        model = NEID(variant=variant)
         more = {
             "parameters in training": f"{count_parameters(model):,}",
             "input": "256×256" if variant == UNET else "128×128",
@@ -156,9 +156,11 @@ def costs(
             taken = None
             if size in timed:
                 # A call at 4K is long enough to need neither warm-up nor repetition.
-                often = {"warm_up": 1, "runs": 3} if size[0] * size[1] < 1e6 else ONCE
-                taken = latency(model, size, device, **often, seconds=0).median_ms
-            work, memory = count_macs(model, size).macs, peak_memory(model, size)
+                warm_up, runs = (1, 3) if size[0] * size[1] < 1e6 else ONCE
+                taken = latency(
+                    model, size, device, warm_up=warm_up, runs=runs, seconds=0
+                ).median_ms
+            work, memory = _macs(model, size), peak_memory(model, size)
             found.append(NetworkCost(title, size, count_parameters(model), work, memory, taken))
     return found
 
@@ -174,7 +176,7 @@ def cost_table(found: Sequence[NetworkCost], against: str, untimed: str, device:
         other = base[cost.size]
         height, width = cost.size
         time = untimed
-        if cost.milliseconds is not None:
+        if cost.milliseconds is not None and other.milliseconds is not None:
             time = _ratio(cost.milliseconds, other.milliseconds, 1, ".0f")
         rows.append([f"{width}×{height}", cost.title,
                      _ratio(cost.parameters, other.parameters, 1e6, ".2f"),
@@ -208,9 +210,9 @@ def _costs(study: NeidStudy) -> list[NetworkCost]:
 @lru_cache(maxsize=2)
 def _measured_costs(small: tuple[int, int], timed: tuple, device: str) -> list[NetworkCost]:
     networks = {
-        FULL: create_enhancer("neid", variant=UNET),
-        LE_ALONE: create_enhancer("neid", variant="LE"),
-        AT_USE: create_enhancer("neid").deploy(),
+        FULL: NEID(variant=UNET),
+        LE_ALONE: NEID(variant="LE"),
+        AT_USE: NEID().deploy(),
     }
     return costs(networks, (small, FOUR_K), device, timed)
 
@@ -223,7 +225,13 @@ def _two(study: NeidStudy, size: tuple[int, int]) -> tuple[NetworkCost, NetworkC
 
 def _work(variant: str, size: tuple[int, int]) -> int:
     """Multiply-accumulates of a variant at use."""
-    return count_macs(create_enhancer("neid", variant=variant).deploy(), size).macs
+    return _macs(NEID(variant=variant).deploy(), size)
+
+
+def _macs(model: nn.Module, size: tuple[int, int]) -> int:
+    macs = count_macs(model, size).macs
+    assert macs is not None  # all networks here have parameters
+    return macs
 
 
 # Measured claims -------------------------------------------------------------------------------
@@ -255,7 +263,8 @@ def details_at_little_cost(study: NeidStudy) -> tuple[bool | None, str]:
 
 def detail_branch_free(study: NeidStudy) -> tuple[bool | None, str]:
     """Claim 5.05: without DR's decoder and head the images are the same, bit for bit."""
-    model, (one,) = study.load(study.row("neid"), "cpu"), examples(study, [], 1)
+    model = study.load_as(NEID, study.row("neid"), "cpu")
+    (one,) = examples(study, [], 1)
     at_use = model.deploy()
     same = torch.equal(model.enhance(one.dark[None]), at_use.enhance(one.dark[None]))
     dropped = count_parameters(model) - count_parameters(at_use)
@@ -271,6 +280,7 @@ def half_size_cheaper(study: NeidStudy, scores: Sequence[Score]) -> tuple[bool |
     """Claim 5.07: less work and time than the U-net at full size, and no lower PSNR."""
     height, width = size = study.settings.evaluation.cost_size
     full, ours = _two(study, size)
+    assert ours.milliseconds is not None and full.milliseconds is not None  # this size is timed
     faster = ours.milliseconds < full.milliseconds and ours.macs < full.macs
     words = (
         f"{ours.macs / full.macs:.2f} of the work and "
@@ -329,7 +339,7 @@ def _over_test_set(
             return _needs(label)
         values = []
         for row in rows:
-            model, device = study.load(row), default_device()
+            model, device = study.load_as(Enhancer, row), default_device()
             for item in (study.test_pairs[i] for i in range(len(study.test_pairs))):
                 output = model.enhance(item["image"][None].to(device)).cpu()
                 values.append(measure(output, item["target"][None]).item())

@@ -6,14 +6,13 @@ takes the runs of both reports; nothing is trained here.
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from llie_core.data import collate
 from llie_core.engine.distributed import default_device
-from llie_core.models import create_enhancer
+from llie_core.models import Enhancer, create_enhancer
 from llie_core.papers.recognition.report import row_summary, test_items
 from llie_core.papers.recognition.study import NIGHT, RecognitionStudy
 from llie_core.papers.rows import Row
@@ -60,9 +59,11 @@ def _cross_scores(*studies: RecognitionStudy) -> dict[tuple[str, str], list[floa
     """(task that the enhancer was trained for, task that reads) → the task's number, one a seed;
     "none" is no enhancement."""
     device = default_device()
-    models: dict[str, list[nn.Module]] = {"none": [create_enhancer("identity")]}
+    models: dict[str, list[Enhancer]] = {"none": [create_enhancer("identity")]}
     for study in studies:
-        models[study.downstream.kind] = [study.load(row, device) for row in _ours(study)]
+        models[study.downstream.kind] = [
+            study.load_as(Enhancer, row, device) for row in _ours(study)
+        ]
     found: dict[tuple[str, str], list[float]] = {}
     for study in studies:
         own, data = study.downstream, study.images("test", NIGHT)
@@ -110,9 +111,9 @@ def casts(studies: Mapping[str, RecognitionStudy]) -> dict[str, Tensor]:
     """Title → mean R, G, B over their mean, and the mean, of the same night images."""
     data = studies["segmentation"].images("test", NIGHT)
     images = torch.stack([data[i]["image"] for i in range(min(16, len(data)))])
-    models: dict[str, Any] = {"input": create_enhancer("identity")}
+    models = {"input": create_enhancer("identity")}
     for kind, study in studies.items():
-        models[f"GEM+PAM for {kind}"] = study.load(_ours(study)[0], "cpu")
+        models[f"GEM+PAM for {kind}"] = study.load_as(Enhancer, _ours(study)[0], "cpu")
     found = {}
     for title, model in models.items():
         channels = model.enhance(images).mean((0, 2, 3))

@@ -20,15 +20,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import ClassVar, cast
+from typing import ClassVar
 
 from torch import nn
-from torch.utils.data import Dataset
 
 from llie_core.data import collate, mask_targets, open_dataset, pose_targets
 from llie_core.data.camvid import CAMVID_CLASSES
 from llie_core.data.segmentation import CITYSCAPES_CLASSES
 from llie_core.data.wrappers import Augmented, Cached, MeanScaled, Resized
+from llie_core.dataset import SizedDataset
 from llie_core.engine.loop import Experiment, Objective, TrainSettings
 from llie_core.losses.task_driven import BothLights, TaskLoss
 from llie_core.losses.zero_reference import zero_dce_loss
@@ -48,6 +48,7 @@ from llie_core.papers.recognition.settings import (
 from llie_core.papers.rows import Released, Row, Trained
 from llie_core.papers.study import Study, TestSet
 from llie_core.recognizers import Recognizer
+from llie_core.recognizers.cpn import CPN
 from llie_core.reporting.scores import Score, select, summarise
 from llie_core.tasks.base import Task
 from llie_core.tasks.pose import ALL, Pose
@@ -90,14 +91,14 @@ class Downstream(ABC):
         """Arguments of the recognizer's constructor."""
 
     @abstractmethod
-    def open(self, split: str, light: str) -> Dataset:
+    def open(self, split: str, light: str) -> SizedDataset:
         """The images of a split in a light, as they are evaluated."""
 
     @abstractmethod
     def task(self, recognizer: Recognizer, light: str = NIGHT) -> Task:
         """What is measured on images of a light; by DAY only the metric of the whole set."""
 
-    def drawn(self, split: str, light: str) -> Dataset:
+    def drawn(self, split: str, light: str) -> SizedDataset:
         """The built-in images."""
         settings = self.settings
         train, test = settings.scenes.train_count, settings.evaluation.test_count
@@ -122,7 +123,7 @@ class Streets(Downstream):
     def options(self) -> dict:
         return {"classes": len(self.classes), "encoder": self.settings.recognizer.backbone}
 
-    def open(self, split: str, light: str) -> Dataset:
+    def open(self, split: str, light: str) -> SizedDataset:
         name, root, scenes = self.settings.dataset, self.settings.data, self.settings.scenes
         if name == "builtin-streets":
             return Cached(self.drawn(split, light))
@@ -148,7 +149,7 @@ class Persons(Downstream):
     def options(self) -> dict:
         return {"joints": 14, "backbone": self.settings.recognizer.backbone}
 
-    def open(self, split: str, light: str) -> Dataset:
+    def open(self, split: str, light: str) -> SizedDataset:
         name, root, scenes = self.settings.dataset, self.settings.data, self.settings.scenes
         if name == "exlpose":
             lit = {"light": "well"} if light == DAY else {"light": "low", "paired": True}
@@ -158,6 +159,7 @@ class Persons(Downstream):
         return MeanScaled(data) if scenes.scale_input and light != DAY else data
 
     def task(self, recognizer: Recognizer, light: str = NIGHT) -> Task:
+        assert isinstance(recognizer, CPN)
         by_day = light == DAY
         return Pose(recognizer, "well" if by_day else "low", parts=not by_day)
 
@@ -233,18 +235,18 @@ class RecognitionStudy(Study):
 
     def recognizer(self, device: str = "cpu") -> Recognizer:
         """The trained recognizer, frozen."""
-        return cast(Recognizer, self.load(self.recognizer_row, device))
+        return self.load_as(Recognizer, self.recognizer_row, device)
 
     # Training ----------------------------------------------------------------------------------
 
-    def images(self, split: str, light: str) -> Dataset:
+    def images(self, split: str, light: str) -> SizedDataset:
         """The images of a split in a light, opened once."""
         key = f"{split} {light}"
         if key not in self._data:
             self._data[key] = self.downstream.open(split, light)
         return self._data[key]
 
-    def train_images(self, light: str) -> Dataset:
+    def train_images(self, light: str) -> SizedDataset:
         """Training images, flipped where the task has it."""
         flips, data = self.downstream.flips, self.images("train", light)
         return data if flips == "none" else Augmented(data, flips=flips)

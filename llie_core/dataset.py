@@ -1,0 +1,18 @@
+"""What every data set offers, whichever room reads it."""
+
+from typing import Protocol
+
+
+class SizedDataset(Protocol):
+    """Items by index, how many there are, and what identifies them.
+
+    torch's `Dataset` has no length, since it may be a stream; those of this project are not.
+    """
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> dict: ...
+
+    def describe(self) -> dict:
+        """What identifies the items, for hashes and records."""
+        ...
