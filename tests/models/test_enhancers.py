@@ -195,9 +195,11 @@ def test_gradients_reach_input_and_every_parameter(case):
     x = dark_images(size=case.size).requires_grad_()
     outputs = [model(x, **case.condition), *model.training_outputs(x).values()]
     sum((out - 0.7).square().mean() for out in outputs if out.requires_grad).backward()
+    # Inputs that are all positive give a slope none; test_jcrnet.py reaches each from some start.
+    slopes = {f"{n}.weight" for n, m in model.named_modules() if isinstance(m, torch.nn.PReLU)}
     for name, gradient in [("x", x.grad), *((n, p.grad) for n, p in model.named_parameters())]:
         assert gradient is not None and torch.isfinite(gradient).all(), name
-        assert gradient.abs().sum() > 0, f"{name} has a gradient of zero"
+        assert gradient.abs().sum() > 0 or name in slopes, f"{name} has a gradient of zero"
 
 
 @learned

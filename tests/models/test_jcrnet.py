@@ -11,6 +11,7 @@ from llie_core.metrics.cost import count_macs, count_parameters
 from llie_core.models import create_enhancer, jcrnet
 from llie_core.models.jcrnet import (
     ABLATIONS,
+    LBP,
     NEVER_RUN,
     SFTL,
     DetailEnhancement,
@@ -205,11 +206,13 @@ class TestStages:
         up = make(reading=reading).fes.encoder_decoder.up
         assert {layer.kernel_size for layer in up} == {kernel}
 
-    def test_edge_map_is_alive_at_the_start(self):
+    def test_edge_map_and_attention_of_the_lbp_are_alive_at_the_start(self):
         x = pairs(1)["image"]
         for seed in range(20):
             torch.manual_seed(seed)
             assert DetailEnhancement("released")(x).max() > 0
+            attention = LBP("size").aggregate[0]
+            assert attention.w_1(torch.cat([x, x], dim=1).mean((2, 3), keepdim=True)).min() > 0
 
 
 class TestFormsOfThePaper:
