@@ -195,8 +195,8 @@ def test_values_that_are_no_image_are_refused_in_one_line(entry, bad):
 def test_a_loss_that_is_not_finite_stops_with_step_and_term(value, monkeypatch, capsys):
     upstream, calls = joint.upstream_loss, []
 
-    def spoiled(outputs, batch):
-        terms = upstream(outputs, batch)
+    def spoiled(outputs, batch, **settings):
+        terms = upstream(outputs, batch, **settings)
         calls.append(batch)
         if len(calls) == 4 + 4:  # the scaling sees four batches first: this is step 3
             terms["exposure"] = terms["exposure"] * value

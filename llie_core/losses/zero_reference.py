@@ -200,12 +200,18 @@ def zero_dce_loss(outputs: Mapping[str, Tensor], batch: Mapping) -> dict[str, Te
     return zero_reference_total(outputs, batch["image"], weights="zero_dce")
 
 
-def upstream_loss(outputs: Mapping[str, Tensor], batch: Mapping) -> dict[str, Tensor]:
-    """L_up of paper 2: Eq. (3.12) with its weights 1, 10, 5, 1600, terms in the released form.
+def upstream_loss(
+    outputs: Mapping[str, Tensor],
+    batch: Mapping,
+    weights: str | Mapping[str, float] = "thesis",
+    form: str = "released",
+) -> dict[str, Tensor]:
+    """L_up of paper 2: Eq. (3.12), as it is by default with weights 1, 10, 5, 1600.
 
-    An objective: `outputs` of `training_outputs`, `batch["image"]` the images (B, 3, H, W).
+    An objective: `outputs` of `training_outputs`, `batch["image"]` the images (B, 3, H, W);
+    weights and form as `zero_reference_total` has them.
     """
-    return zero_reference_total(outputs, batch["image"], weights="thesis")
+    return zero_reference_total(outputs, batch["image"], weights, form=form)
 
 
 def darkening_loss(outputs: Mapping[str, Tensor], batch: Mapping) -> dict[str, Tensor]:

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.data import Dataset
 
-from llie_core.dataset import SizedDataset
 from llie_core.metrics.cost import count_macs, count_parameters
 from llie_core.models import Enhancer, create_enhancer
 from llie_core.names import title_of
@@ -165,6 +165,33 @@ def first_losses(study: JointStudy) -> Table:
     return Table("Losses of the first step", header, rows)
 
 
+@torch.no_grad()
+def curve_maps(study: JointStudy) -> Table:
+    """How far the curve map A of each trained row varies within images and between them."""
+    rows, data = [], study.data(study.main_set)
+    for row in (row for row in study.first_seed() if row.is_trained):
+        model = study.load(row, "cpu")
+        maps = [model.training_outputs(item["image"][None])["curve_maps"] for item in _items(data)]
+        within, means = map_statistics(maps)
+        colours = ", ".join(f"{mean:.3f}" for mean in means.mean(0).tolist())
+        between = means.std(0, correction=0).mean().item()
+        rows.append([row.shown, colours, f"{within:.1e}", f"{between:.1e}"])
+    header = ["", "mean A (R, G, B)", "sd within an image", "sd between images"]
+    note = (
+        f"{len(data)} test images of {study.settings.dataset}, first seed; the mean of the "
+        "channels' standard deviations. A row whose two deviations are near 0 applies one curve "
+        "to every pixel of every image."
+    )
+    return Table("Curve maps of every trained row", header, rows, note)
+
+
+def map_statistics(maps: Sequence[Tensor]) -> tuple[float, Tensor]:
+    """Of maps (1, 3, H, W): mean standard deviation over pixels; means by image (N, 3)."""
+    pixels = [one[0].flatten(1) for one in maps]  # (3, H·W) each
+    within = torch.stack([one.std(1, correction=0).mean() for one in pixels]).mean().item()
+    return within, torch.stack([one.mean(1) for one in pixels])
+
+
 def audit() -> Table:
     """Parameters and work of enhancers and detectors against what their papers print."""
     zero_dce, small_map = create_enhancer("zero_dce"), create_enhancer(MODEL, scale_factor=12)
@@ -292,7 +319,7 @@ def detections(study: JointStudy, rows: Sequence[Row], images: int) -> list[list
     task = study.task(study.main_set)
     assert isinstance(task, FaceDetection)
     detector = task.readers[study.settings.recognizer].cpu()
-    models = [study.load_as(Enhancer, row, "cpu") for row in rows]
+    models = [study.load(row, "cpu") for row in rows]
     return [
         [_panel(row, model, detector, item) for row, model in zip(rows, models, strict=True)]
         for item in _with_faces(study.data(study.main_set), images)
@@ -311,7 +338,7 @@ def exposures(study: JointStudy, targets: Sequence[float]) -> list[Panel]:
     """A normal-light photograph darkened by EC-Zero-DCE to each target exposure (Fig. 3.1)."""
     row = study.darkener_row
     study.train(row, quiet=True)
-    model = study.load_as(Enhancer, row, "cpu")
+    model = study.load(row, "cpu")
     photo = _portrait(study.settings.faces.test_size)
     images = [photo, *(model.enhance(photo[None], exposure=e)[0] for e in targets)]
     labels = ["normal light", *(f"E = {e:.2f}" for e in targets)]
@@ -331,11 +358,11 @@ def _portrait(size: int) -> Tensor:
     return torch.from_numpy(np.asarray(image, dtype=np.float32)).permute(2, 0, 1) / 255
 
 
-def _items(data: SizedDataset) -> Iterable[dict]:
+def _items(data: Dataset) -> Iterable[dict]:
     return (data[index] for index in range(len(data)))
 
 
-def _with_faces(data: SizedDataset, count: int) -> list[dict]:
+def _with_faces(data: Dataset, count: int) -> list[dict]:
     found: list[dict] = []
     for item in _items(data):
         if len(found) == count:

@@ -5,33 +5,36 @@ University, 2024.
 
 Rows: the low-light image, gamma, CLAHE, the normal-light image, and Zero-DCE++ by the ratio
 W_up : W_down of its own loss and the detector's: "zero_dce_pp+2:1" with MTCNN's loss,
-"zero_dce_pp+2:1@tinaface" with TinaFace's. Two detectors read every row: MTCNN with its public
+"zero_dce_pp+2:1@tinaface" with TinaFace's, "zero_dce_pp+2:1~W3=200" with another weight of the
+smoothness. Two detectors read every row: MTCNN with its public
 weights, and TinaFace, the thesis's own, either small and trained here on normal-light images, or
 whole with its authors' file.
 
 Differs from the paper: s_up and s_down bring the two losses to one range (see
 losses/task_driven.py); on built-in faces the images are darkened by a physical model, and
-easy/medium/hard go by the height of the face.
+easy/medium/hard go by the height of the face. The thesis trains on dark images alone with
+W3 = 1600; the loss is then least for a nearly constant map, one curve for every image (the report
+shows how far each row's maps vary). W3 = 200, the weight of Zero-DCE, is ours.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from torch import nn
+from torch.utils.data import Dataset
 
 from llie_core.data import collate, face_targets, open_dataset
 from llie_core.data.dark_faces import DarkFaces, NormalLight, exposure_darkener
 from llie_core.data.darkened import CachedDark
-from llie_core.dataset import SizedDataset
 from llie_core.engine.loop import Experiment, Objective, TrainSettings
 from llie_core.engine.reuse import code, content_hash, identity
 from llie_core.engine.settings import Section, free, override
 from llie_core.files import project_root, results_dir
 from llie_core.losses.task_driven import JointLoss, TaskLoss, weights_of_ratio
-from llie_core.losses.zero_reference import darkening_loss, upstream_loss
-from llie_core.names import split_label, unknown
+from llie_core.losses.zero_reference import FORMS, WEIGHTS, darkening_loss, upstream_loss
+from llie_core.names import check_choice, split_label, unknown
 from llie_core.papers.rows import Released, Row, Trained
 from llie_core.papers.study import Study, StudySettings, TestSet
 from llie_core.recognizers import Recognizer, create_recognizer
@@ -41,6 +44,8 @@ from llie_core.tasks.faces import FaceDetection
 MODEL, DARKENER, TINAFACE = "zero_dce_pp", "ec_zero_dce", "tinaface"
 RECOGNIZERS = ("mtcnn", TINAFACE)
 RATIOS = ("1:0", "1:1", "3:2", "2:1", "3:1", "2:3", "1:3", "0:1")  # rows of Table 4.2
+# Ours: name behind ~ in a ratio → weights of L_up that it changes.
+VARIANTS = {"W3=200": {"smoothness": 200.0}}
 ALONE, JOINT = "1:0", "2:1"  # Zero-DCE++ by itself; the thesis's choice
 # The four groups of Table 4.1.
 GROUPS = ("identity", f"{MODEL}+{ALONE}", f"{MODEL}+{JOINT}", "original")
@@ -51,10 +56,8 @@ BUILTIN, WIDER = "builtin-faces", "wider-face"
 PHOTOS, CROWD = "builtin-photos", "builtin-crowd"
 # Of the published schedule: epochs are not stated there; Zero-DCE++'s 100 on 12,880 images.
 PLANNED_STEPS = 322_000
-TRAIN = TrainSettings(
-    steps=120, planned_steps=PLANNED_STEPS, batch_size=4, schedule="cosine", weight_decay=1e-4,
-    grad_clip=0.1,
-)  # fmt: skip
+# "Adam with default parameters": no weight decay; no clipping is named either.
+TRAIN = TrainSettings(steps=120, planned_steps=PLANNED_STEPS, batch_size=4, schedule="cosine")
 TRAIN_TINAFACE = TrainSettings(steps=500, lr=3e-3, schedule="cosine", grad_clip=5.0)
 TRAIN_DARKENER = replace(TRAIN, planned_steps=0, batch_size=6, lr=2e-3)
 
@@ -74,6 +77,37 @@ class FaceSettings(Section):
     test_count: int = 64
     missing: str = "error"
     wider_face: str = free("")
+
+
+@dataclass(frozen=True)
+class UpstreamSettings(Section):
+    """Zero-DCE++ and its own loss, Eq. (3.12).
+
+    curve, init: see `ZeroDCEPlusPlus`; scale_factor: images are enhanced with maps estimated at
+    1 / scale_factor of the size (training is at full size); form: of the terms, "released" or
+    "thesis", as printed (see losses/zero_reference.py: its exposure term is least for black);
+    spatial, exposure, colour, smoothness: weights of the terms, 1, W1, W2 and W3.
+    """
+
+    curve: str = "released"
+    init: str = "thesis"
+    scale_factor: int = 1
+    form: str = "released"
+    spatial: float = 1.0
+    exposure: float = 10.0
+    colour: float = 5.0
+    smoothness: float = 1600.0
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_choice(FORMS, curve=self.curve, init=self.init, form=self.form)
+        if self.scale_factor < 1:
+            raise ValueError("scale_factor must be at least 1")
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Weight of each term of the loss."""
+        return {name: getattr(self, name) for name in WEIGHTS["thesis"]}
 
 
 @dataclass(frozen=True)
@@ -109,15 +143,17 @@ class TinaFaceSettings(Section):
 class JointSettings(StudySettings):
     """Settings of the joint training.
 
-    ratios: W_up:W_down of the rows trained, perhaps with @recognizer; recognizer: whose loss trains
-    a row that names no other; readers: which detectors read every row; darkener: the training of
-    EC-Zero-DCE, which darkens WIDER FACE.
+    ratios: W_up:W_down of the rows trained, perhaps with ~W3=200 (the smoothness's weight), then
+    @recognizer; recognizer: whose loss trains a row that names no other; readers: which detectors
+    read every row; upstream: the enhancer and its own loss; darkener: the training of EC-Zero-DCE,
+    which darkens WIDER FACE.
     """
 
     ratios: tuple[str, ...] = (ALONE, JOINT, "0:1", f"{JOINT}@{TINAFACE}")
     recognizer: str = "mtcnn"
     readers: tuple[str, ...] = RECOGNIZERS
     faces: FaceSettings = FaceSettings()
+    upstream: UpstreamSettings = UpstreamSettings()
     mtcnn: MtcnnSettings = MtcnnSettings()
     tinaface: TinaFaceSettings = TinaFaceSettings()
     train: TrainSettings = TRAIN
@@ -163,7 +199,8 @@ def smoke(dataset: str) -> JointSettings:
 def reference(dataset: str) -> JointSettings:
     return override(JointSettings(dataset, "reference"), {
         "seeds": (0, 1, 2),
-        "ratios": (ALONE, "3:1", JOINT, "1:1", "0:1", f"{JOINT}@{TINAFACE}"),
+        "ratios": (ALONE, "3:1", JOINT, "1:1", "0:1", f"{JOINT}@{TINAFACE}",
+                   *(f"{ratio}~{name}" for ratio in (ALONE, JOINT) for name in VARIANTS)),
         "faces": {"size": 160, "train_count": 2048, "test_count": 192},
         "mtcnn": {"face_windows": 8, "image_windows": 48},
         "tinaface": {"train": {"steps": 700}},
@@ -177,6 +214,7 @@ def paper(dataset: str) -> JointSettings:
         "ratios": RATIOS,
         "recognizer": TINAFACE,
         "faces": {"size": 512},
+        "upstream": {"scale_factor": 12},
         "mtcnn": {"face_windows": 8, "image_windows": 48},
         "tinaface": {"backbone": "resnet50"},
         "train": {"steps": PLANNED_STEPS, "lr": 1e-4, "schedule": "constant",
@@ -229,7 +267,8 @@ class JointStudy(Study):
         ]
 
     def possible_rows(self) -> list[Row]:
-        labels = (*RATIOS, *(f"{ratio}@{name}" for ratio in RATIOS for name in RECOGNIZERS))
+        ratios = (*RATIOS, *(f"{ratio}~{name}" for ratio in RATIOS for name in VARIANTS))
+        labels = (*ratios, *(f"{ratio}@{name}" for ratio in ratios for name in RECOGNIZERS))
         joint = [self.joint_row(ratio, self.settings.seeds[0]) for ratio in labels]
         return [*joint, self.darkener_row, self.tinaface_row]
 
@@ -241,9 +280,11 @@ class JointStudy(Study):
         settings = self.settings
         variant = variant_of(ratio, settings.recognizer)
         weights, trainer = split_variant(variant)
-        w_up, w_down = weights_of_ratio(weights)
+        w_up, w_down, changes = loss_of(weights)
+        own = settings.upstream
         read = {
             "weights": (w_up, w_down),
+            "upstream": {"weights": own.weights | changes, "form": own.form},
             "trainer": trainer if w_down else "",
             "train": settings.train,
             "size": settings.faces.size,
@@ -260,8 +301,9 @@ class JointStudy(Study):
             read["windows"] = self._windows
         title = _title(weights, trainer if variant != weights else "")
         trained = Trained(self.joint_experiment, read)
+        options = {"curve": own.curve, "init": own.init, "scale_factor": own.scale_factor}
         return Row(
-            f"{MODEL}+{variant}", MODEL, weights=trained, seed=seed, needs=tuple(needs), title=title
+            f"{MODEL}+{variant}", MODEL, options, trained, seed, needs=tuple(needs), title=title
         )
 
     @cached_property
@@ -305,7 +347,8 @@ class JointStudy(Study):
         detector = rest[0] if rest else None
         if trainer and detector is None:
             detector = create_recognizer(trainer, **self._windows)
-        loss = JointLoss(upstream_loss, detector, face_targets, w_up, w_down)
+        upstream = partial(upstream_loss, **row.weights.settings["upstream"])
+        loss = JointLoss(upstream, detector, face_targets, w_up, w_down)
         data = self.train_data(darkener)
         return self._experiment(row, row.build(), loss, data, self.settings.train)
 
@@ -324,7 +367,7 @@ class JointStudy(Study):
         return self._experiment(row, recognizer, loss, data, own.train)
 
     def _experiment(
-        self, row: Row, model: nn.Module, loss: Objective, data: SizedDataset, train: TrainSettings
+        self, row: Row, model: nn.Module, loss: Objective, data: Dataset, train: TrainSettings
     ) -> Experiment:
         workers = self.settings.workers
         return Experiment(model, loss, data, collate, train, row.seed, workers=workers)
@@ -336,7 +379,7 @@ class JointStudy(Study):
 
     # Data --------------------------------------------------------------------------------------
 
-    def train_data(self, darkener: nn.Module | None = None) -> SizedDataset:
+    def train_data(self, darkener: nn.Module | None = None) -> Dataset:
         """Low-light images with faces; crops of WIDER FACE are darkened by `darkener`."""
         settings, faces = self.settings, self.settings.faces
         if darkener is None:
@@ -375,7 +418,7 @@ class JointStudy(Study):
     def _wider(self, root, missing: str) -> TestSet:
         source = open_dataset(WIDER, "val", root, missing=missing)
 
-        def darkened(*models: nn.Module) -> SizedDataset:
+        def darkened(*models: nn.Module) -> Dataset:
             """Whole images, darkened once for all rows; the darkener is the last of the models."""
             dark = DarkFaces(source, exposure_darkener(models[-1]))
             key = content_hash([identity(dark), code(dark)])
@@ -427,6 +470,14 @@ class JointStudy(Study):
 # How rows are named ----------------------------------------------------------------------------
 
 
+def loss_of(ratio: str) -> tuple[float, float, dict[str, float]]:
+    """W_up, W_down, and weights of L_up that a variant of ours changes: "2:1", "2:1~W3=200"."""
+    weights, named, variant = ratio.partition("~")
+    if named and variant not in VARIANTS:
+        raise ValueError(f"ratio {ratio!r}: behind ~ stands one of {', '.join(VARIANTS)}")
+    return (*weights_of_ratio(weights), VARIANTS.get(variant, {}))
+
+
 def split_variant(variant: str) -> tuple[str, str]:
     """Ratio and the recognizer whose loss trains: "2:1@tinaface", or "2:1" for MTCNN."""
     ratio, _, trainer = variant.partition("@")
@@ -440,7 +491,7 @@ def variant_of(ratio: str, recognizer: str) -> str:
     """
     weights, _, trainer = ratio.partition("@")
     trainer = trainer or recognizer
-    needed = weights_of_ratio(weights)[1] and trainer != RECOGNIZERS[0]
+    needed = loss_of(weights)[1] and trainer != RECOGNIZERS[0]
     return f"{weights}@{trainer}" if needed else weights
 
 
@@ -449,7 +500,7 @@ def check_ratio(ratio: str) -> None:
     weights, at, trainer = ratio.partition("@")
     if at and trainer not in RECOGNIZERS:
         raise ValueError(f"ratio {ratio!r}: behind @ stands one of {', '.join(RECOGNIZERS)}")
-    weights_of_ratio(weights)
+    loss_of(weights)
 
 
 def read_by(scores: Iterable[Score], reader: str) -> list[Score]:
@@ -461,7 +512,7 @@ def read_by(scores: Iterable[Score], reader: str) -> list[Score]:
     for score in scores:
         model, variant = split_label(score.label)
         ratio, trainer = split_variant(variant)
-        trained = model == MODEL and ratio and weights_of_ratio(ratio)[1]
+        trained = model == MODEL and ratio and loss_of(ratio)[1]
         if score.recognizer == reader and (not trained or trainer == reader):
             own.append(replace(score, label=f"{model}+{ratio}" if ratio else model))
     return own
@@ -469,7 +520,8 @@ def read_by(scores: Iterable[Score], reader: str) -> list[Score]:
 
 def _title(ratio: str, trainer: str) -> str:
     """ "Zero-DCE++ alone (1:0)", "joint training (2:1, TinaFace's loss)"."""
-    w_up, w_down = weights_of_ratio(ratio)
+    w_up, w_down, _ = loss_of(ratio)
+    ratio = ratio.replace("~", ", ").replace("=", " = ")
     if not w_down:
         return f"Zero-DCE++ alone ({ratio})"
     inside = f"{ratio}, TinaFace's loss" if trainer else ratio

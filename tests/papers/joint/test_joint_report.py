@@ -5,6 +5,7 @@ import dataclasses
 import json
 
 import pytest
+import torch
 from test_joint_study import TRAINED, tiny
 
 from llie_core.papers.joint import claims, report
@@ -143,6 +144,38 @@ def test_exposures_follow_what_is_asked(results):
     assert [panel.label.partition(",")[0] for panel in strip] == [
         "normal light", "E = 0.30", "E = 0.05",
     ]  # fmt: skip
+
+
+def test_the_variant_of_ours_is_no_row_of_the_thesis():
+    ours = score("zero_dce_pp+2:1~W3=200", "mtcnn", "hard", 0.4)
+    assert [s.label for s in report.read_by([ours], "mtcnn")] == ["zero_dce_pp+2:1~W3=200"]
+
+
+def test_statistics_of_maps_are_within_and_between_images():
+    # One image of two halves, one constant: sd within .1 and 0, means .3 and .5.
+    halves = torch.cat([torch.full((1, 3, 2, 2), 0.2), torch.full((1, 3, 2, 2), 0.4)], dim=3)
+    within, means = report.map_statistics([halves, torch.full((1, 3, 5, 7), 0.5)])
+    assert within == pytest.approx(0.05)
+    torch.testing.assert_close(means, torch.tensor([[0.3] * 3, [0.5] * 3]))
+
+
+def test_curve_maps_of_every_trained_row_are_shown(results):
+    study = results()
+    trained = [row for row in study.first_seed() if row.is_trained]
+    table = report.curve_maps(study)
+    assert [row[0] for row in table.rows] == [row.shown for row in trained]
+    data, model = study.data(study.main_set), study.load(trained[0], "cpu")
+    with torch.no_grad():
+        maps = [
+            model.training_outputs(data[i]["image"][None])["curve_maps"] for i in range(len(data))
+        ]
+    means = torch.stack([one.mean((0, 2, 3)) for one in maps])
+    assert [float(x) for x in table.rows[0][1].split(",")] == pytest.approx(
+        means.mean(0).tolist(), abs=6e-4
+    )
+    assert float(table.rows[0][3]) == pytest.approx(
+        means.std(0, correction=0).mean().item(), rel=0.06
+    )
 
 
 def test_tables_about_data_losses_and_networks(results):

@@ -10,6 +10,8 @@ from llie_core.data import face_targets, open_dataset
 from llie_core.engine.fit import fit, train_hash
 from llie_core.engine.reuse import content_hash, identity, modules_behind
 from llie_core.engine.runs import file_hash
+from llie_core.losses.zero_reference import zero_reference_total
+from llie_core.models import create_enhancer
 from llie_core.papers import open_study
 from llie_core.papers.joint import report
 from llie_core.papers.joint.study import GROUPS, RATIOS, read_by, variant_of
@@ -77,6 +79,49 @@ def test_rows_are_the_baselines_normal_light_and_every_ratio_and_seed():
     assert [row.label for row in rows if row.normal_light] == ["original"]
 
 
+@pytest.mark.parametrize("profile", ["smoke", "quick", "reference", "paper"])
+def test_adam_has_its_default_parameters_in_every_profile(profile):
+    settings = open_study("joint", profile).settings
+    for train in (settings.train, settings.darkener):
+        assert (train.weight_decay, train.grad_clip) == (0.0, 0.0)
+
+
+def test_the_thesis_tests_at_a_twelfth_of_the_size():
+    for profile, factor in (("paper", 12), ("quick", 1)):
+        study = open_study("joint", profile)
+        assert study.settings.upstream.scale_factor == factor
+        assert study.joint_row("2:1", seed=0).build().scale_factor == factor
+
+
+def test_settings_reach_the_enhancer_and_its_loss():
+    study = tiny(upstream={"curve": "thesis", "init": "released", "scale_factor": 3,
+                           "form": "thesis", "exposure": 7.0})  # fmt: skip
+    experiment = study.experiment(study.row("zero_dce_pp+1:0"))
+    assert (experiment.model.curve, experiment.model.scale_factor) == ("thesis", 3)
+    torch.manual_seed(0)
+    expected = create_enhancer("zero_dce_pp", init="released").state_dict()
+    assert torch.equal(experiment.model.state_dict()["e_conv1.depth_conv.bias"],
+                       expected["e_conv1.depth_conv.bias"])  # fmt: skip
+    x = torch.rand(2, 3, 32, 32)
+    outputs = experiment.model.training_outputs(x)
+    weights = {"spatial": 1.0, "exposure": 7.0, "colour": 5.0, "smoothness": 1600.0}
+    ours = experiment.objective.upstream(outputs, {"image": x})["total"]
+    assert ours == zero_reference_total(outputs, x, weights, form="thesis")["total"]
+
+
+def test_the_named_variant_has_the_smoothness_of_zero_dce():
+    study, x = tiny(ratios=["2:1~W3=200", "1:0~W3=200@tinaface"]), torch.rand(2, 3, 32, 32)
+    joint, alone = (row for row in study.rows() if row.is_trained)
+    assert (joint.label, alone.label) == ("zero_dce_pp+2:1~W3=200", "zero_dce_pp+1:0~W3=200")
+    assert joint.shown == "Zero-DCE++ joint (2:1, W3 = 200)"
+    loss = study.experiment(joint).objective
+    assert (loss.w_up, loss.w_down) == (1.0, 0.5)
+    outputs = study.experiment(joint).model.training_outputs(x)
+    expected = zero_reference_total(outputs, x, "zero_dce")["total"]  # weights 1, 10, 5, 200
+    assert loss.upstream(outputs, {"image": x})["total"] == expected
+    assert study.row("zero_dce_pp+2:1~W3=200").is_trained
+
+
 def test_rows_read_as_the_thesis_has_them():
     study = tiny(ratios=["1:0", "2:1", "0:1@tinaface"])
     assert [row.shown for row in study.rows()] == [
@@ -108,6 +153,9 @@ def test_every_ratio_and_what_others_need_is_a_row_by_name():
     [
         ({"ratios": ["1:0", "half"]}, "'half': write W_up:W_down"),
         ({"ratios": ["0:0"]}, "'0:0': both parts"),
+        ({"ratios": ["2:1~W3=20"]}, "ratio '2:1~W3=20': behind ~ stands one of W3=200"),
+        ({"upstream": {"form": "printed"}}, "upstream.*form"),
+        ({"upstream": {"scale_factor": 0}}, "upstream.scale_factor must be at least 1"),
         ({"ratios": ["2:1@yolo"]}, "ratio '2:1@yolo': behind @ stands one of mtcnn, tinaface"),
         ({"recognizer": "tinafce"}, "no recognizer 'tinafce'; did you mean 'tinaface'"),
         ({"readers": ["tinaface"]}, "readers: mtcnn trains and has to read too"),
@@ -162,7 +210,10 @@ def hash_of(label="zero_dce_pp+2:1", **changes):
     "change",
     [
         {"train": {"batch_size": 4}}, {"train": {"schedule": "constant"}},
-        {"train": {"weight_decay": 0.0}}, {"train": {"grad_clip": 0.2}},
+        {"train": {"weight_decay": 1e-4}}, {"train": {"grad_clip": 0.2}},
+        {"upstream": {"smoothness": 200.0}}, {"upstream": {"form": "thesis"}},
+        {"upstream": {"curve": "thesis"}},
+        {"label": "zero_dce_pp+2:1~W3=200"},
         {"faces": {"size": 64}}, {"faces": {"train_count": 8}}, {"mtcnn": {"face_windows": 5}},
         {"label": "zero_dce_pp+3:1"}, {"label": "zero_dce_pp+1:0"},
     ],
@@ -185,6 +236,11 @@ def test_what_does_not_decide_the_weights_trains_nothing(change):
     study, row = tiny(**change), "zero_dce_pp+2:1"
     assert train_hash(study.experiment(study.row(row))) == hash_of()
     assert study.run(study.row(row)).directory == tiny().run(tiny().row(row)).directory
+
+
+def test_another_start_has_a_folder_of_its_own():
+    rows = [tiny(upstream={"init": init}).row("zero_dce_pp+2:1") for init in ("thesis", "released")]
+    assert rows[0].settings_hash != rows[1].settings_hash
 
 
 def test_equal_ratios_are_one_training():
