@@ -14,12 +14,14 @@ import json
 import math
 import sys
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 
 from llie_core.cli.arguments import path
 
 RECORD = "darkening.jsonl"
 DRGN = ("drgn", "lw_drgn")
+COUNT = 4  # images of each kind by which a collapse is told
 # Which model takes which option, for one clear line where it does not.
 OWN = {
     "weights": ("ec_zero_dce", *DRGN),
@@ -29,6 +31,7 @@ OWN = {
     "noise_level": ("ec_zero_dce",),
     "low": DRGN,
     "strength": DRGN,
+    "one_pass": DRGN,
 }
 
 
@@ -60,6 +63,10 @@ def add_options(command: argparse.ArgumentParser) -> None:
     pairs.add_argument(
         "--strength", type=float, nargs="+", metavar="S",
         help="of the degradation, one or a range (default 1, as learned)",
+    )  # fmt: skip
+    pairs.add_argument(
+        "--one-pass", action="store_const", const=True,
+        help="put the degradation on as it was read from the low-light image, with its structure",
     )  # fmt: skip
 
 
@@ -193,7 +200,7 @@ def _write_pairs(options) -> tuple[str, int]:
     from llie_core.data.unpaired import ImageFolder
     from llie_core.engine.runs import file_hash
     from llie_core.models.drgn import TwoStep
-    from llie_core.papers.drgn.darkener import degradation_darkener
+    from llie_core.papers.drgn.darkener import collapse_of, degradation_darkener
 
     if options.low is None:
         raise ValueError(f"{options.model} needs --low, a folder of low-light images")
@@ -204,9 +211,15 @@ def _write_pairs(options) -> tuple[str, int]:
     assert isinstance(model, TwoStep)  # no other darkener takes --low
     source = ImageFolder(options.source, without=options.target)
     low, damaged = _readable(options.low, options.target)
+    passes = 1 if options.one_pass else 2
     settings = {"model": options.model, "strength": list(strength), "low": low.describe(),
-                "weights": file_hash(options.weights)}  # fmt: skip
-    darkener = degradation_darkener(model, low, strength)
+                "weights": file_hash(options.weights), "passes": passes}  # fmt: skip
+    darkener = degradation_darkener(model, low, strength, second_pass=passes == 2)
+    count = min(COUNT, len(low))
+    normals = [source[i]["image"] for i in _whole(source, count)]
+    wrong = collapse_of(model, normals, [low[i]["image"] for i in range(len(normals))])
+    if wrong:
+        print(f"llie: {options.weights}: {wrong}", file=sys.stderr)
     # One thread: the network uses all cores itself, and each call takes memory of its own.
     written = write_pairs(source, darkener, options.target, settings, options.seed, threads=1)
     for problem in filter(None, (*written.unreadable.values(), source.not_read)):
@@ -214,6 +227,11 @@ def _write_pairs(options) -> tuple[str, int]:
     there = len(source) - len(written.unreadable)
     said = f"{written.pairs} pairs written to {options.target} ({there} are there)"
     return said, 1 if damaged or written.unreadable else 0
+
+
+def _whole(images, count: int) -> list[int]:
+    """The first `count` images that can be read."""
+    return list(islice((i for i in range(len(images)) if not _problem(images.path(i))), count))
 
 
 def _readable(folder: Path, target: Path) -> tuple:

@@ -62,6 +62,13 @@ class Prepared(Protocol):
 
 
 @runtime_checkable
+class RunsModel(Protocol):
+    """An objective that runs the model itself, where its loss needs more than one pass."""
+
+    def outputs(self, model: Any, batch: dict, /) -> dict: ...
+
+
+@runtime_checkable
 class Adversarial(Protocol):
     """An objective with an adversary: a second Adam moves it before each step of the model, by its
     own loss on the detached outputs."""
@@ -338,8 +345,11 @@ class Step(nn.Module):
         """What the model makes of a batch, in float32."""
         image = batch["image"]
         with torch.autocast(image.device.type, torch.bfloat16, enabled=self.mixed):
-            # nn.Module's stub gives its attributes no type that can be called.
-            outputs = self.model.training_outputs(image)  # type: ignore[operator]
+            if isinstance(self._objective[0], RunsModel):
+                outputs = self._objective[0].outputs(self.model, batch)
+            else:
+                # nn.Module's stub gives its attributes no type that can be called.
+                outputs = self.model.training_outputs(image)  # type: ignore[operator]
         return {k: v.float() if torch.is_tensor(v) else v for k, v in outputs.items()}
 
     def run_model(self, batch: dict) -> None:

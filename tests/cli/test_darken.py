@@ -188,13 +188,50 @@ def test_what_cannot_be_read_is_left_out_of_the_pairs_and_named(photos, tmp_path
     arguments += ["--weights", weights("lw_drgn"), "--device", "cpu"]
     assert main(arguments) == 1
     said = capsys.readouterr()
-    assert "torn.jpg" in said.err and "cut.png" in said.err and said.err.count("\n") == 2
+    assert "torn.jpg" in said.err and "cut.png" in said.err and said.err.count("\n") == 3
+    assert "has collapsed" in said.err  # the network is not trained
     assert "3 pairs written" in said.out
     made = (out / "pairs.jsonl").read_bytes()
     assert main(arguments) == 1 and "0 pairs written" in capsys.readouterr().out
     assert (out / "pairs.jsonl").read_bytes() == made
     data = open_dataset("coco1000", "test", tmp_path / "pairs")
     assert len(data) == 3 and data[0]["darkening"]["degradation_of"] == "night.png"
+
+
+def test_a_collapsed_degradation_is_named_and_the_second_pass_can_be_left_out(
+    photos, tmp_path, capsys
+):
+    """I_D = −0.3 everywhere, then I_D = −0.8 · I_L: only the first depends on no image."""
+    (photos / "torn.jpg").unlink()
+    model, low = create_enhancer("lw_drgn"), tmp_path / "low"
+    low.mkdir()
+    values = np.random.default_rng(0).integers(0, 60, (24, 24, 3), dtype=np.uint8)
+    Image.fromarray(values).save(low / "night.png")
+    with torch.no_grad():
+        for value in model.g_de.parameters():
+            value.zero_()
+        model.g_de.reconstruct.bias.fill_(-0.3)
+    path = tmp_path / "w.safetensors"
+    save_file(model.state_dict(), path)
+    command = ["darken", str(photos), "--model", "lw_drgn", "--low", str(low), "--weights", path]
+    command = list(map(str, command))
+    assert main([*command[:2], str(tmp_path / "one"), *command[2:]]) == 0
+    said = capsys.readouterr().err
+    assert "the learned degradation has collapsed" in said and said.count("\n") == 1
+    with torch.no_grad():  # stem, then reconstruct, hand the image through
+        for channel in range(3):
+            model.g_de.stem.weight[channel, channel, 1, 1] = 1
+            model.g_de.reconstruct.weight[channel, channel, 1, 1] = -0.8
+        model.g_de.reconstruct.bias.zero_()
+    save_file(model.state_dict(), path)
+    made = {}
+    for out, more in (("two", []), ("single", ["--one-pass"])):
+        assert main([*command[:2], str(tmp_path / out), *command[2:], *more]) == 0
+        made[out] = read_image(next((tmp_path / out / "low").rglob("a*.png")))
+    assert not capsys.readouterr().err
+    image = read_image(photos / "a.png")
+    # x − 0.8 · low, then x − 0.8 · (x − 0.8 · low): the latter by the brightness of x itself.
+    assert made["two"].mean() < 0.6 * image.mean() < made["single"].mean()
 
 
 def test_strength_zero_changes_nothing(photos, tmp_path, weights):
@@ -233,6 +270,7 @@ def test_noise_names_are_those_of_the_help(capsys):
         (["--model", "drgn", "--low", "x", "--strength", "-1"], "--strength -1.0: it must not"),
         (["--model", "drgn", "--low", "x", "--strength", "inf"], "--strength: give one number"),
         (["--noise", "gaussian"], "--noise belongs to ec_zero_dce, not to physical"),
+        (["--one-pass"], "--one-pass belongs to drgn, lw_drgn, not to physical"),
         (["--strength", "1"], "--strength belongs to drgn, lw_drgn, not to physical"),
         (["--exposure", "0.3", "0.2"], "--exposure: give one number, or a rising range"),
         (["--exposure", ".1", ".2", ".3"], "--exposure: give one number, or a rising range"),

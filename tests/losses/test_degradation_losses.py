@@ -17,7 +17,6 @@ from llie_core.losses.degradation import (
     degradation_monitor,
     kl_of_images,
     refinement_loss,
-    synthetic_low,
 )
 from llie_core.losses.paired import charbonnier
 from llie_core.metrics import ssim as ssim_metric
@@ -78,18 +77,30 @@ class TestKL:
         forth = 0.25 * math.log(0.5) + 0.75 * math.log(1.5)
         back = 0.5 * math.log(2) + 0.5 * math.log(2 / 3)
         flat = torch.zeros_like(x)
-        assert kl_of_images(x, flat).item() == pytest.approx(forth)
-        assert kl_of_images(flat, x).item() == pytest.approx(back)
+        assert kl_of_images(x, flat, "sum").item() == pytest.approx(forth)
+        assert kl_of_images(flat, x, "sum").item() == pytest.approx(back)
+        assert kl_of_images(x, flat).item() == pytest.approx(forth / 2)
         # The mean over the images of a batch; pixels and channels count alike.
-        pair = kl_of_images(torch.cat([x, flat]), torch.cat([flat, flat]))
+        pair = kl_of_images(torch.cat([x, flat]), torch.cat([flat, flat]), "sum")
         assert pair.item() == pytest.approx(forth / 2)
-        channels = kl_of_images(x.transpose(1, 3), flat.transpose(1, 3))
+        channels = kl_of_images(x.transpose(1, 3), flat.transpose(1, 3), "sum")
         assert channels.item() == pytest.approx(forth)
 
     def test_small_differences_count_half_their_variance(self):
         x, y = (0.1 * seeded(1, 3, 16, 16, seed=s, dtype=torch.float64) for s in (0, 1))
         variance = (x - y).var(correction=0).item()
-        assert kl_of_images(x, y).item() == pytest.approx(variance / 2, rel=0.02)
+        assert kl_of_images(x, y, "sum").item() == pytest.approx(variance / 2, rel=0.02)
+        assert kl_of_images(x, y).item() == pytest.approx(variance / 2 / x.numel(), rel=0.02)
+
+    def test_the_mean_is_that_of_pytorch(self):
+        x, y = (seeded(2, 3, 8, 8, seed=s).flatten(1) for s in (0, 1))
+        expected = nn.functional.kl_div(y.log_softmax(1), x.softmax(1), reduction="none").mean()
+        images = (z.view(2, 3, 8, 8) for z in (x, y))
+        torch.testing.assert_close(kl_of_images(*images), expected)
+
+    def test_unknown_reduction(self):
+        with pytest.raises(ValueError, match="batchmean"):
+            kl_of_images(seeded(1, 3, 2, 2), seeded(1, 3, 2, 2), "batchmean")
 
     @pytest.mark.parametrize("scale", [1e4, 1e30])
     def test_finite_for_large_values(self, scale):
@@ -159,45 +170,37 @@ class TestRefinementLoss:
 
 
 class TestMonitor:
+    def halves(self, difference: float) -> torch.Tensor:
+        """Images of two grey halves, a deviation of `difference` / 2."""
+        x = torch.zeros(2, 3, 4, 8)
+        x[..., 4:] = difference
+        return x
+
     def test_constants_are_a_collapse(self):
         colour = torch.tensor([-0.5, -0.1, 0.3]).view(1, 3, 1, 1)
-        seen = degradation_monitor(colour.expand(4, 3, 8, 8))
+        seen = degradation_monitor(colour.expand(4, 3, 8, 8), seeded(4, 3, 8, 8))
         assert seen["collapsed"]
         assert seen["degradation_std"].item() == pytest.approx(0, abs=1e-6)
         assert seen["degradation_range"] == 0
 
     def test_known_spread(self):
-        half = torch.zeros(2, 3, 4, 8)
-        half[..., 4:] = -0.4
-        seen = degradation_monitor(half)
+        seen = degradation_monitor(self.halves(-0.4), self.halves(-0.6))
         assert seen["degradation_std"].item() == pytest.approx(0.2)
         assert seen["degradation_range"].item() == pytest.approx(0.4)
+        assert seen["true_std"].item() == pytest.approx(0.3)
         assert not seen["collapsed"]
 
-    def test_threshold(self):
-        half = torch.zeros(1, 3, 2, 2)
-        half[..., 1] = 2
-        assert not degradation_monitor(1.01 * COLLAPSED_BELOW * half)["collapsed"]
-        assert degradation_monitor(0.99 * COLLAPSED_BELOW * half)["collapsed"]
-        assert not degradation_monitor(0.1 * COLLAPSED_BELOW * half, threshold=0.0)["collapsed"]
+    @pytest.mark.parametrize("true", [0.01, 0.6])
+    def test_it_is_judged_against_the_truth(self, true):
+        """.01 is where an untrained network stands: a collapse where the truth is .6."""
+        for part, collapsed in ((1.01, False), (0.99, True)):
+            made = self.halves(part * COLLAPSED_BELOW * true)
+            assert degradation_monitor(made, self.halves(true))["collapsed"] == collapsed
 
     def test_no_gradient_and_one_pixel(self):
-        seen = degradation_monitor(seeded(1, 3, 1, 1).requires_grad_())
+        seen = degradation_monitor(seeded(1, 3, 1, 1).requires_grad_(), seeded(1, 3, 1, 1))
         assert not seen["degradation_std"].requires_grad
         assert seen["degradation_std"] == 0
-
-
-class TestSyntheticLow:
-    def test_sum_without_clamp(self):
-        batch = {"reference": seeded(2, 3, 4, 4)}
-        low = synthetic_low(torch.full((2, 3, 4, 4), -2.0), batch)
-        torch.testing.assert_close(low, batch["reference"] - 2)
-
-    def test_bad_batches(self):
-        with pytest.raises(ValueError, match="no 'reference'"):
-            synthetic_low(seeded(1, 3, 4, 4), {"image": seeded(1, 3, 4, 4)})
-        with pytest.raises(ValueError, match=r"reference has shape \(1, 3, 4, 8\)"):
-            synthetic_low(seeded(1, 3, 4, 4), {"reference": seeded(1, 3, 4, 8)})
 
 
 class Mean(nn.Module):
@@ -222,10 +225,16 @@ class Scaling(nn.Module):
 
     def __init__(self, weight: float):
         super().__init__()
-        self.weight = nn.Parameter(torch.tensor(weight))
+        self.weight, self.calls = nn.Parameter(torch.tensor(weight)), 0
 
     def forward(self, x):
+        self.calls += 1
         return self.weight * x
+
+
+def scaling(de: float = -0.5, re: float = 2.0) -> TwoStep:
+    """Both generators of one weight."""
+    return TwoStep(Scaling(de), Scaling(re), multiple=1)
 
 
 def batch_of(size: int = 4) -> dict[str, torch.Tensor]:
@@ -241,112 +250,134 @@ def softplus(x):
 
 
 class TestDegradationObjective:
-    """G_de(x) = −½ x: I_D = −I_L/2, I_{L,ref} = I_ref + I_D, I_{D,ref} = −I_{L,ref}/2."""
+    """G_de(x) = −½ x: I_D = −I_L/2, I_{D,ref} = −(I_ref + I_D)/2, I_{L,ref} = I_ref + I_{D,ref}."""
 
     def objective(self, **options):
-        g_de, batch = Scaling(-0.5), batch_of()
-        return DegradationObjective(g_de, Means(), **options), batch, g_de(batch["image"])
+        model, batch = scaling().degradation_stage(), batch_of()
+        objective = DegradationObjective(Means(), **options)
+        return objective, batch, model, objective.outputs(model, batch)
+
+    def by_hand(self, batch, second_pass=True):
+        first = batch["reference"] - batch["image"] / 2
+        return -batch["image"] / 2, -first / 2, batch["reference"] - first / 2
 
     def test_generator(self):
-        objective, batch, degradation = self.objective()
-        terms = objective({"degradation": degradation}, batch)
-        low_ref = batch["reference"] - batch["image"] / 2
+        objective, batch, _, outputs = self.objective()
+        terms = objective(outputs, batch)
+        degradation, degradation_ref, low_ref = self.by_hand(batch)
         low = softplus(-2 * low_ref.mean(dim=(1, 2, 3))).mean()
-        of_degradation = softplus(3 * (-low_ref / 2).mean(dim=(1, 2, 3))).mean()
-        kl = kl_of_images(-batch["image"] / 2, -low_ref / 2)
+        of_degradation = softplus(3 * degradation_ref.mean(dim=(1, 2, 3))).mean()
+        kl = kl_of_images(degradation, degradation_ref)
         torch.testing.assert_close(terms["adversarial_low"], low)
         torch.testing.assert_close(terms["adversarial_degradation"], of_degradation)
         torch.testing.assert_close(terms["total"], 1e-5 * (low + of_degradation) + kl)
-        torch.testing.assert_close(
-            terms["degradation_std"], degradation_monitor(degradation)["degradation_std"]
-        )
+        seen = degradation_monitor(degradation, batch["image"] - batch["target"])
+        torch.testing.assert_close({name: terms[name] for name in seen}, seen)
         assert "anchor" not in terms
 
+    def test_one_pass(self):
+        objective, batch, _, outputs = self.objective(second_pass=False, kl="sum")
+        first = batch["reference"] - batch["image"] / 2
+        torch.testing.assert_close(outputs["low_ref"], first)
+        torch.testing.assert_close(outputs["degradation_ref"], -first / 2)
+        kl = kl_of_images(-batch["image"] / 2, -first / 2, "sum")
+        torch.testing.assert_close(objective(outputs, batch)["kl"], kl)
+
     def test_discriminators(self):
-        objective, batch, degradation = self.objective()
-        terms = objective.adversary_loss({"degradation": degradation}, batch)
-        low_ref = batch["reference"] - batch["image"] / 2
-        means = [x.mean(dim=(1, 2, 3)) for x in (batch["image"], low_ref)]
-        low = softplus(-2 * means[0]).mean() + softplus(2 * means[1]).mean()  # Eq. (5)
-        de = softplus(3 * -means[0] / 2).mean() + softplus(-3 * -means[1] / 2).mean()  # Eq. (6)
+        objective, batch, _, outputs = self.objective()
+        terms = objective.adversary_loss(outputs, batch)
+        degradation, degradation_ref, low_ref = (x.mean(dim=(1, 2, 3)) for x in self.by_hand(batch))
+        image = batch["image"].mean(dim=(1, 2, 3))
+        low = softplus(-2 * image).mean() + softplus(2 * low_ref).mean()  # Eq. (5)
+        de = softplus(3 * degradation).mean() + softplus(-3 * degradation_ref).mean()  # Eq. (6)
         torch.testing.assert_close(terms["low"], low)
         torch.testing.assert_close(terms["degradation"], de)
         torch.testing.assert_close(terms["total"], low + de)
 
     def test_each_side_moves_its_own_weights(self):
-        objective, batch, degradation = self.objective()
-        objective.adversary_loss({"degradation": degradation}, batch)["total"].backward()
-        assert objective.g_de.weight.grad is None
+        objective, batch, model, outputs = self.objective()
+        objective.adversary_loss(outputs, batch)["total"].backward()
+        assert model.g_de.weight.grad is None
         assert all(p.grad.abs() > 0 for p in objective.adversary.parameters())
         objective.adversary.requires_grad_(False)
-        objective({"degradation": degradation}, batch)["total"].backward()
-        assert objective.g_de.weight.grad.abs() > 0
+        objective(outputs, batch)["total"].backward()
+        assert model.g_de.weight.grad.abs() > 0
+
+    def test_the_generator_runs_twice_a_step(self):
+        objective, batch, model, outputs = self.objective()
+        objective.adversary_loss(outputs, batch)
+        objective(outputs, batch)
+        assert model.g_de.calls == 2
 
     def test_without_kl_and_with_an_anchor(self):
-        objective, batch, degradation = self.objective(kl_weight=0.0, anchor_weight=0.5)
-        terms = objective({"degradation": degradation}, batch)
+        objective, batch, _, outputs = self.objective(kl_weight=0.0, anchor_weight=0.5)
+        terms = objective(outputs, batch)
         anchor = (1.5 * batch["image"] - batch["target"]).abs().mean()
         adversarial = terms["adversarial_low"] + terms["adversarial_degradation"]
         torch.testing.assert_close(terms["anchor"], anchor)
         torch.testing.assert_close(terms["total"], 1e-5 * adversarial + 0.5 * anchor)
 
-    def test_only_the_anchor_needs_a_target(self):
-        objective, batch, degradation = self.objective()
-        objective({"degradation": degradation}, {"reference": batch["reference"]})
-        anchored, *_ = self.objective(anchor_weight=1.0)
-        with pytest.raises(KeyError):
-            anchored({"degradation": degradation}, {"reference": batch["reference"]})
+    def test_bad_batches(self):
+        objective, batch, model, _ = self.objective()
+        with pytest.raises(ValueError, match="no 'reference'"):
+            objective.outputs(model, {"image": batch["image"]})
+        with pytest.raises(ValueError, match="crop them alike"):
+            objective.outputs(model, batch | {"reference": seeded(2, 3, 4, 8)})
 
     def test_a_constant_degradation_nearly_minimises_the_printed_loss(self):
         class Constant(nn.Module):
             def forward(self, x):
                 return torch.full_like(x, -0.3)
 
-        batch = batch_of()
-        objective = DegradationObjective(Constant(), Means())
-        terms = objective({"degradation": Constant()(batch["image"])}, batch)
+        batch, objective = batch_of(), DegradationObjective(Means(), kl="sum")
+        stage = TwoStep(Constant(), nn.Identity(), multiple=1).degradation_stage()
+        terms = objective(objective.outputs(stage, batch), batch)
         assert terms["kl"] == 0 and terms["collapsed"] and terms["total"] < 1e-4
 
 
 class TestRefinementObjective:
-    def outputs(self, batch):
-        degradation = -batch["image"] / 2
-        return {"image": (3 * batch["image"]).requires_grad_(), "degradation": degradation}
+    """G_de(x) = −½ x, G_re(x) = 2 x: I* = 3 I_L."""
 
-    def test_given_and_synthetic_pairs(self):
-        batch, drgn = batch_of(), Scaling(2.0)
-        outputs = self.outputs(batch)
-        terms = RefinementObjective(likeness, drgn)(outputs, batch)
-        image_ref = 2 * (batch["reference"] - batch["image"] / 2)
-        pairs = ((outputs["image"], batch["target"]), (image_ref, batch["reference"]))
+    @pytest.mark.parametrize("second_pass", [True, False])
+    def test_given_and_synthetic_pairs(self, second_pass):
+        batch, model = batch_of(), scaling()
+        objective = RefinementObjective(likeness, second_pass=second_pass)
+        outputs = objective.outputs(model, batch)
+        terms = objective(outputs, batch)
+        low_ref = batch["reference"] - batch["image"] / 2
+        if second_pass:
+            low_ref = batch["reference"] - low_ref / 2
+        images = 3 * batch["image"], 3 * low_ref
+        torch.testing.assert_close((outputs["image"], outputs["image_ref"]), images)
+        pairs = ((images[0], batch["target"]), (images[1], batch["reference"]))
         parts = [charbonnier(*pair, eps=1e-3) - 0.2 * likeness(*pair).mean() for pair in pairs]
         torch.testing.assert_close(terms["total"], sum(parts))
         torch.testing.assert_close(terms["charbonnier_ref"], charbonnier(*pairs[1]))
         torch.testing.assert_close(terms["ssim_ref"], likeness(*pairs[1]).mean())
         assert set(terms) == {"total", "charbonnier", "ssim", "charbonnier_ref", "ssim_ref"}
+        assert (model.g_de.calls, model.g_re.calls) == (3 if second_pass else 2, 1)
 
     def test_without_synthetic_pairs(self):
-        batch = batch_of()
-        outputs = self.outputs(batch)
-        del batch["reference"], outputs["degradation"]
-        terms = RefinementObjective(likeness)(outputs, batch)
-        expected = refinement_loss(outputs["image"], batch["target"], likeness)
+        batch, model = batch_of(), scaling()
+        del batch["reference"]
+        objective = RefinementObjective(likeness, synthetic=False)
+        terms = objective(objective.outputs(model, batch), batch)
+        expected = refinement_loss(3 * batch["image"], batch["target"], likeness)
         torch.testing.assert_close(terms, expected)
 
     def test_without_ssim(self):
         batch = batch_of()
-        terms = RefinementObjective(None, Scaling(2.0), ssim_weight=0.0)(self.outputs(batch), batch)
+        objective = RefinementObjective(None, ssim_weight=0.0)
+        terms = objective(objective.outputs(scaling(), batch), batch)
         assert set(terms) == {"total", "charbonnier", "charbonnier_ref"}
         total = terms["charbonnier"] + terms["charbonnier_ref"]
         torch.testing.assert_close(terms["total"], total)
 
-    def test_synthetic_pairs_are_data(self):
-        batch, drgn = batch_of(), Scaling(2.0)
-        outputs = self.outputs(batch)
-        outputs["degradation"] = outputs["degradation"].requires_grad_()
-        RefinementObjective(likeness, drgn)(outputs, batch)["total"].backward()
-        assert outputs["degradation"].grad is None
-        assert drgn.weight.grad is not None and outputs["image"].grad is not None
+    def test_the_first_generator_gets_no_gradient(self):
+        batch, model = batch_of(), scaling()
+        objective = RefinementObjective(likeness)
+        objective(objective.outputs(model, batch), batch)["total"].backward()
+        assert model.g_de.weight.grad is None and model.g_re.weight.grad is not None
 
 
 class TestBothStages:
@@ -361,7 +392,7 @@ class TestBothStages:
         adversary = getattr(objective, "adversary", None)
         rival = adversary and torch.optim.Adam(adversary.parameters(), rate)
         for _ in range(steps):
-            outputs = model.training_outputs(batch["image"])
+            outputs = objective.outputs(model, batch)
             told = {}
             if adversary:
                 cut = {name: value.detach() for name, value in outputs.items()}
@@ -379,18 +410,17 @@ class TestBothStages:
             log.append(told | {name: value.item() for name, value in terms.items()})
         return log
 
-    def test_degradation_as_printed_shrinks_and_the_discriminator_learns(self):
+    def test_the_divergence_shrinks_and_the_discriminator_learns(self):
         stage = self.model().degradation_stage()
-        objective = DegradationObjective(stage.g_de, Discriminators())
+        objective = DegradationObjective(Discriminators(), kl="sum", second_pass=False)
         log = self.train(stage, objective, batch_of(16))
         assert log[-1]["kl"] < 0.2 * log[0]["kl"]
-        assert log[-1]["degradation_std"] < log[0]["degradation_std"]
         # Normal-light images with hardly a degradation are easily told from dark ones.
         assert log[-1]["adversary_low"] < 0.5 < log[0]["adversary_low"]
 
     def test_anchor_keeps_the_degradation_alive(self):
         stage, batch = self.model().degradation_stage(), batch_of(16)
-        objective = DegradationObjective(stage.g_de, Discriminators(), anchor_weight=1.0)
+        objective = DegradationObjective(Discriminators(), anchor_weight=1.0)
         log = self.train(stage, objective, batch)
         assert log[-1]["anchor"] < 0.7 * log[0]["anchor"]
         assert not log[-1]["collapsed"]
@@ -401,7 +431,7 @@ class TestBothStages:
         model, batch = self.model(), batch_of(16)
         model.g_de.requires_grad_(False)
         before = state_of(model.g_de)
-        log = self.train(model, RefinementObjective(likeness, model), batch)
+        log = self.train(model, RefinementObjective(likeness), batch)
         assert log[-1]["charbonnier"] < 0.7 * log[0]["charbonnier"]
         assert log[-1]["charbonnier_ref"] < 0.7 * log[0]["charbonnier_ref"]
         assert not changed(model.g_de, before)
@@ -411,13 +441,13 @@ class TestBothStages:
         model, flat = self.model(), torch.full((1, 3, 16, 16), value)
         batch = {"image": flat, "target": flat, "reference": flat}
         stage, discriminators = model.degradation_stage(), Discriminators()
-        first = DegradationObjective(stage.g_de, discriminators, anchor_weight=1.0)
-        second = RefinementObjective(likeness, model)
-        outputs = stage.training_outputs(flat)
+        first = DegradationObjective(discriminators, anchor_weight=1.0)
+        second = RefinementObjective(likeness)
+        outputs = first.outputs(stage, batch)
         losses = [
             first.adversary_loss(outputs, batch),
             first(outputs, batch),
-            second(model.training_outputs(flat), batch),
+            second(second.outputs(model, batch), batch),
         ]
         for terms in losses:
             assert all(torch.isfinite(term) for term in terms.values())

@@ -23,7 +23,7 @@ from llie_core.reporting.published import load
 def small(**options) -> TwoStep:
     """DRGN's structure with few channels."""
     torch.manual_seed(0)
-    return TwoStep(*(MFN((8, 8, 12), (1, 1, 1)) for _ in range(2)), multiple=4, **options)
+    return TwoStep(*(MFN((8, 8, 16), (1, 1, 1)) for _ in range(2)), multiple=4, **options)
 
 
 class TestPublishedSizes:
@@ -37,29 +37,29 @@ class TestPublishedSizes:
     @pytest.mark.parametrize(
         "name, published, ours",
         [
-            ("drgn", (4.773, 110.59), (4.781296, 110.427)),
-            ("lw_drgn", (0.660, 18.15), (0.659952, 18.166)),
+            ("drgn", (4.773, 110.59), (4.769762, 110.540)),
+            ("lw_drgn", (0.660, 18.15), (0.660286, 18.166)),
         ],
     )
     def test_meets_the_published_figures(self, name, published, ours):
         measured = self.measured(name)
-        assert measured == pytest.approx(published, rel=0.01)
+        assert measured == pytest.approx(published, rel=0.001)
         assert measured == pytest.approx(ours, abs=5e-4)
 
     @pytest.mark.parametrize(
         "variant, ours",
         [
-            ("w/o DL-DA", (4.793177, 110.626)),
+            ("w/o DL-DA", (4.790204, 111.211)),
             # One resolution: the MACs can be kept, the parameters then cannot.
-            ("w/o MSR", (0.779288, 112.037)),
-            ("w/o KL", (4.781296, 110.427)),
-            ("w/o SSIM", (4.781296, 110.427)),
+            ("w/o MSR", (0.762558, 110.935)),
+            ("w/o KL", (4.769762, 110.540)),
+            ("w/o SSIM", (4.769762, 110.540)),
         ],
     )
     def test_ablations_keep_the_complexity(self, variant, ours):
         measured = self.measured("drgn", variant=variant)
         assert measured == pytest.approx(ours, abs=5e-4)
-        assert measured[1] == pytest.approx(110.59, rel=0.015)
+        assert measured[1] == pytest.approx(110.59, rel=0.01)
         if variant != "w/o MSR":
             assert measured[0] == pytest.approx(4.773, rel=0.01)
 
@@ -70,18 +70,20 @@ class TestPublishedSizes:
         assert count_parameters(Discriminators()) == 2 * 241_985
 
 
-def convolve(x, weight, stride=1):
-    return F.conv2d(x, weight, stride=stride, padding=weight.shape[-1] // 2)
+def convolve(state, name, x, stride=1):
+    weight = state[f"{name}.weight"]
+    padding = weight.shape[-1] // 2
+    return F.conv2d(x, weight, state.get(f"{name}.bias"), stride=stride, padding=padding)
 
 
 def attention(state, name, x):
-    y = convolve(x.mean(dim=(2, 3), keepdim=True), state[f"{name}.squeeze.weight"]).relu()
-    return x * convolve(y, state[f"{name}.excite.weight"]).sigmoid()
+    y = convolve(state, f"{name}.squeeze", x.mean(dim=(2, 3), keepdim=True)).relu()
+    return x * convolve(state, f"{name}.excite", y).sigmoid()
 
 
 def rcab(state, name, x):
-    y = convolve(x, state[f"{name}.body.0.weight"]).relu()
-    y = convolve(y, state[f"{name}.body.2.weight"])
+    y = convolve(state, f"{name}.body.0", x).relu()
+    y = convolve(state, f"{name}.body.2", y)
     return x + attention(state, f"{name}.body.3", y)
 
 
@@ -89,11 +91,22 @@ def group(state, name, x):
     y = x
     for block in range(3):
         y = rcab(state, f"{name}.body.{block}", y)
-    return x + convolve(y, state[f"{name}.body.3.weight"])
+    return x + convolve(state, f"{name}.body.3", y)
 
 
-def deconvolve(x, weight):
-    return F.conv_transpose2d(x, weight, stride=2, padding=1)
+def deconvolve(state, name, x):
+    weight = state[f"{name}.weight"]
+    more = {"padding": 1, "output_padding": weight.shape[-1] % 2}
+    return F.conv_transpose2d(x, weight, state[f"{name}.bias"], stride=2, **more)
+
+
+def with_biases(net):
+    """The network with biases that are not 0, and its state."""
+    with torch.no_grad():
+        for name, value in net.named_parameters():
+            if name.endswith("bias"):
+                value.copy_(torch.linspace(-0.1, 0.1, len(value)))
+    return net.state_dict()
 
 
 class TestNetworksByHand:
@@ -102,30 +115,27 @@ class TestNetworksByHand:
     @torch.no_grad()
     def test_multi_resolution_fusion(self):
         torch.manual_seed(0)
-        net = MFN((4, 6, 8), (2, 1, 1))
-        w = net.state_dict()
+        net = MFN((8, 16, 24), (2, 1, 1))
+        w = with_biases(net)
         x1 = seeded(2, 3, 8, 12)
         _, x2, x3 = net.pyramid(x1)
-        f1, f2, f3 = (convolve(x, w[f"initial.{i}.weight"]) for i, x in enumerate((x1, x2, x3)))
-        f1_to_2 = convolve(f1, w["down.1.0.0.weight"], 2)
-        f1_to_3 = convolve(convolve(f1, w["down.2.0.0.weight"], 2), w["down.2.0.1.weight"], 2)
-        f2_to_3 = convolve(f2, w["down.2.1.0.weight"], 2)
-        msr1 = f1
-        msr2 = convolve(torch.cat([f2, f1_to_2], 1), w["aggregate.1.weight"])
-        msr3 = convolve(torch.cat([f3, f1_to_3, f2_to_3], 1), w["aggregate.2.weight"])
+        f1, f2, f3 = (convolve(w, f"initial.{i}", x) for i, x in enumerate((x1, x2, x3)))
+        f1_to_2 = convolve(w, "down.1.0.0", f1, 2)
+        f1_to_3 = convolve(w, "down.2.0.1", convolve(w, "down.2.0.0", f1, 2), 2)
+        f2_to_3 = convolve(w, "down.2.1.0", f2, 2)
+        msr1, msr2, msr3 = f1, f2 + f1_to_2, f3 + f1_to_3 + f2_to_3
         deep = [
             group(w, "groups.0.1", group(w, "groups.0.0", msr1)),
             group(w, "groups.1.0", msr2),
             group(w, "groups.2.0", msr3),
         ]
         long1, long2, long3 = (
-            convolve(torch.cat(pair, 1), w[f"long.{i}.weight"])
+            convolve(w, f"long.{i}", torch.cat(pair, 1))
             for i, pair in enumerate(zip(deep, (msr1, msr2, msr3), strict=True))
         )
-        up2 = deconvolve(long2, w["up.1.0.weight"])
-        up3 = deconvolve(deconvolve(long3, w["up.2.0.weight"]), w["up.2.1.weight"])
-        fused = convolve(torch.cat([long1, up2, up3], 1), w["fuse.weight"])
-        expected = convolve(fused, w["reconstruct.weight"])
+        fused2 = convolve(w, "fuse.1", torch.cat([long2, deconvolve(w, "up.1", long3)], 1))
+        fused1 = convolve(w, "fuse.0", torch.cat([long1, deconvolve(w, "up.0", fused2)], 1))
+        expected = convolve(w, "reconstruct", fused1)
         assert expected.shape == x1.shape and expected.std() > 1e-4
         torch.testing.assert_close(net(x1), expected)
 
@@ -133,15 +143,26 @@ class TestNetworksByHand:
     def test_light_generator(self):
         torch.manual_seed(0)
         net = LightGenerator(stem_width=8, width=4, modules=2)
-        w, x = net.state_dict(), seeded(2, 3, 6, 10)
-        stem = convolve(x, w["stem.weight"])
-        m0 = convolve(stem, w["down.weight"], 2)
+        w, x = with_biases(net), seeded(2, 3, 6, 10)
+        stem = convolve(w, "stem", x)
+        m0 = convolve(w, "down", stem, 2)
         m1 = rcab(w, "blocks.0", m0)
         y = attention(w, "fusions.0.0", torch.cat([m0, m1], 1))
-        m2 = rcab(w, "blocks.1", convolve(y, w["fusions.0.1.weight"]))
+        m2 = rcab(w, "blocks.1", convolve(w, "fusions.0.1", y))
         y = attention(w, "fusions.1.0", torch.cat([m0, m1, m2], 1))
-        y = deconvolve(convolve(y, w["fusions.1.1.weight"]), w["up.weight"])
-        torch.testing.assert_close(net(x), convolve(y + stem, w["reconstruct.weight"]))
+        y = deconvolve(w, "up", convolve(w, "fusions.1.1", y))
+        torch.testing.assert_close(net(x), convolve(w, "reconstruct", y + stem))
+
+    @pytest.mark.parametrize("name", ["drgn", "lw_drgn"])
+    def test_one_brightness_can_be_taken_off_a_whole_image(self, name):
+        """A generator without biases gives 0 for black, whatever it learned."""
+        g_de = create_enhancer(name).g_de
+        assert g_de.reconstruct.bias.shape == (3,)
+        with torch.no_grad():
+            black = torch.zeros(1, 3, 8, 8)
+            assert not g_de(black).any()
+            g_de.reconstruct.bias.fill_(-0.3)
+            torch.testing.assert_close(g_de(black), torch.full_like(black, -0.3))
 
     def test_pyramid(self):
         pyramid = GaussianPyramid(3)
@@ -178,7 +199,8 @@ class TestTwoSteps:
         model = create_enhancer("drgn")
         de, re = model.g_de.state_dict(), model.g_re.state_dict()
         assert {k: v.shape for k, v in de.items()} == {k: v.shape for k, v in re.items()}
-        assert not any(torch.equal(de[name], re[name]) for name in de)
+        weights = [name for name in de if not name.endswith("bias")]
+        assert not any(torch.equal(de[name], re[name]) for name in weights)
 
     def test_one_step_without_degradation_learning(self):
         model, x = create_enhancer("drgn", variant="w/o DL-DA"), seeded(1, 3, 8, 8)
@@ -197,6 +219,17 @@ class TestTwoSteps:
     def test_single_resolution_takes_any_size(self):
         model = create_enhancer("drgn", variant="w/o MSR")
         assert model.multiple == 1 and model(seeded(1, 3, 5, 7)).shape == (1, 3, 5, 7)
+
+
+def test_attention_is_trained_from_some_start():
+    """Three squeezed channels may be off at a start; not at all of eight."""
+    reached = set()
+    for seed in range(8):
+        torch.manual_seed(seed)
+        net = MFN((24, 24, 24), (1, 1, 1))
+        net(seeded(2, 3, 8, 8)).square().mean().backward()
+        reached |= {n for n, p in net.named_parameters() if p.grad.abs().sum() > 0}
+    assert reached == {name for name, _ in net.named_parameters()}
 
 
 class TestStages:
@@ -218,7 +251,7 @@ class TestStages:
 
     def test_first_stage_loads_into_another_model(self):
         torch.manual_seed(1)
-        trained = TwoStep(*(MFN((8, 8, 12), (1, 1, 1)) for _ in range(2)), multiple=4)
+        trained = TwoStep(*(MFN((8, 8, 16), (1, 1, 1)) for _ in range(2)), multiple=4)
         model, x = small(), seeded(1, 3, 8, 8)
         model.degradation_stage().load_state_dict(trained.degradation_stage().state_dict())
         torch.testing.assert_close(model.g_de(x), trained.g_de(x))
@@ -245,11 +278,13 @@ class TestStages:
 class TestDegrade:
     def test_equations(self):
         model, reference, low = small(), seeded(2, 3, 8, 8), 0.1 * seeded(2, 3, 8, 8, seed=1)
-        made = model.degrade(reference, low)
-        torch.testing.assert_close(made["degradation"], model.g_de(low))
-        torch.testing.assert_close(made["low_ref"], reference + model.g_de(low))
-        torch.testing.assert_close(made["degradation_ref"], model.g_de(made["low_ref"]))
-        torch.testing.assert_close(made["base_ref"], made["low_ref"] - made["degradation_ref"])
+        first = reference + model.g_de(low)
+        for network in (model, model.degradation_stage()):
+            made = network.degrade(reference, low)
+            torch.testing.assert_close(made["degradation"], model.g_de(low))
+            torch.testing.assert_close(made["degradation_ref"], model.g_de(first))
+            torch.testing.assert_close(made["low_ref"], reference + model.g_de(first))
+        torch.testing.assert_close(model.degrade(reference, low, False)["low_ref"], first)
 
     def test_gradients_reach_both_images_and_the_generator(self):
         model = small()
@@ -282,15 +317,25 @@ class TestDarken:
 
     def test_degradation_of_a_chosen_image(self):
         model, x, low = self.make(), seeded(2, 3, 9, 14), seeded(2, 3, 9, 14, seed=1)
-        torch.testing.assert_close(model.darken(x, low), (x - 0.5 * low).clamp(0, 1))
-        torch.testing.assert_close(model.darken(x, low[:1]), (x - 0.5 * low[:1]).clamp(0, 1))
+        one = {"second_pass": False}
+        torch.testing.assert_close(model.darken(x, low, **one), (x - 0.5 * low).clamp(0, 1))
+        once = model.darken(x, low[:1], **one)
+        torch.testing.assert_close(once, (x - 0.5 * low[:1]).clamp(0, 1))
+
+    def test_the_second_pass_reads_the_degradation_from_the_image_itself(self):
+        """I_ref + G_de(I_ref + I_D), by strength: x − s/2 · (x − low/2)."""
+        model, x, low = self.make(), seeded(2, 3, 9, 14), seeded(2, 3, 9, 14, seed=1)
+        for strength in (1.0, 0.4):
+            expected = x - strength / 2 * (x - low / 2)
+            torch.testing.assert_close(model.darken(x, low, strength), expected)
 
     def test_larger_images_are_cut_at_a_random_place(self):
         model, x = self.make(), torch.ones(1, 3, 6, 5)
         low = torch.arange(20.0 * 30).view(1, 1, 20, 30).expand(1, 3, 20, 30) / 600
         corners = set()
         for seed in range(8):
-            y = model.darken(x, low, generator=torch.Generator().manual_seed(seed))
+            place = torch.Generator().manual_seed(seed)
+            y = model.darken(x, low, generator=place, second_pass=False)
             part = 2 * (1 - y)
             row, column = divmod(round(600 * part[0, 0, 0, 0].item()), 30)
             torch.testing.assert_close(part, low[..., row : row + 6, column : column + 5])
@@ -302,7 +347,7 @@ class TestDarken:
     @pytest.mark.parametrize("size", [(1, 1), (3, 40), (9, 5), (8, 13)])
     def test_smaller_images_are_enlarged_to_cover(self, size):
         model, x = self.make(), torch.ones(2, 3, 9, 14)
-        y = model.darken(x, torch.full((1, 3, *size), 0.4))
+        y = model.darken(x, torch.full((1, 3, *size), 0.4), second_pass=False)
         torch.testing.assert_close(y, torch.full_like(x, 0.8))
 
     def test_real_generator_on_any_size(self):

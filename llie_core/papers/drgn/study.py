@@ -8,10 +8,12 @@ image; the second takes its generator, frozen, and trains the refinement on the 
 pairs that the first one makes from normal-light images of another set. Rows:
 
     identity, gamma, clahe      no training; an external folder: the paper's rivals
-    drgn, lw_drgn               the paper's losses as printed
+    lime                        of Tables 2 to 4; so is Zero-DCE, a row by its authors' weights:
+                                setting released: {zero_dce: ""} (`llie weights fetch`)
+    drgn, lw_drgn               the paper's losses
     drgn+w/o DL-DA … w/o SSIM   Table 1; "w/o SSIM" shares the first training of the whole model
     drgn+anchored, lw_…         ours: the first training also holds I_L − I_D to the normal-light
-                                image, for the printed loss alone lets I_D collapse to a constant
+                                image, which the paper's loss never sees
     original                    the normal-light image, before a detector only
 
 Table 4's detection: COCO1000 and the detector's training are not published, and neither detector's
@@ -29,8 +31,8 @@ the authors' weights.
 Differs from the paper:
 - crops are of random place, not the cells of a 96×96 grid; "scaling" is a factor of 1 to 1.25;
 - both trainings start with the full learning rate;
-- the reference images, whose set is not named, are normal-light photographs that come with the
-  environment, or those of a folder (`pairs.reference`);
+- the reference images, whose set is not named, are those of a folder or the targets of another
+  set (`pairs.reference`); for trials, photographs that come with the environment;
 - weights are chosen by validation pairs; the paper does not say how its epoch was.
 """
 
@@ -41,7 +43,7 @@ from functools import cached_property, partial
 import torch
 from torch import nn
 
-from llie_core.data import collate, open_dataset
+from llie_core.data import collate, list_datasets, open_dataset
 from llie_core.data.batches import object_targets
 from llie_core.data.registry import Absent
 from llie_core.data.synthesis import COCO_STYLE
@@ -51,12 +53,18 @@ from llie_core.dataset import SizedDataset
 from llie_core.engine.loop import Experiment, TrainSettings
 from llie_core.engine.settings import Section, free, override
 from llie_core.files import project_root
-from llie_core.losses.degradation import SSIM_WEIGHT, DegradationObjective, RefinementObjective
+from llie_core.losses.degradation import (
+    REDUCTIONS,
+    SSIM_WEIGHT,
+    DegradationObjective,
+    RefinementObjective,
+)
 from llie_core.losses.paired import structural_similarity
 from llie_core.losses.task_driven import TaskLoss
 from llie_core.models.drgn import VARIANTS, DegradationStage, Discriminators
-from llie_core.names import join_label, split_label
+from llie_core.names import check_choice, join_label, split_label
 from llie_core.papers.paired import (
+    BASELINES,
     BUILTIN,
     QUICK_PROTOCOLS,
     TRAIN,
@@ -66,6 +74,7 @@ from llie_core.papers.paired import (
     PairSettings,
     at_most,
     open_each,
+    open_other,
 )
 from llie_core.papers.rows import Row, Trained
 from llie_core.papers.study import TestSet, enhanced, every_row
@@ -92,13 +101,16 @@ EVALUATION = EvaluationSettings(cost_size=COST_SIZE)
 DETECTOR = TrainSettings(steps=300, batch_size=4, lr=3e-3, schedule="cosine")
 STREETS, DARKENED = "builtin-streets", "builtin-streets-darkened"
 COCO, EXDARK = "coco-darkened", "exdark"
+COCO_COUNT = 1000
 # A set here → the set of the paper's Table 4 (a and b) that it is or stands in for.
 STANDS_FOR = {DARKENED: "coco1000", COCO: "coco1000", STREETS: "exdark", EXDARK: "exdark"}
 
 
 @dataclass(frozen=True)
 class DrgnPairSettings(PairSettings):
-    """reference: "builtin-photos" or a folder of normal-light images, I_ref."""
+    """reference: normal-light images I_ref: a folder, or a data set of pairs in the folder
+    `evaluation.sets`, whose training targets are taken; "builtin-photos" but with profile paper.
+    """
 
     flips: str = "horizontal"
     scale: tuple[float, float] = (1.0, 1.25)
@@ -107,9 +119,18 @@ class DrgnPairSettings(PairSettings):
 
 @dataclass(frozen=True)
 class DegradationSettings(Section):
-    """steps: of the first training, which is else trained as the second."""
+    """Of the first training, which is else trained as the second (losses/degradation.py).
+
+    kl: "mean" or "sum" of Eq. (6); second_pass: of Sec. 2.3, in both trainings.
+    """
 
     steps: int = 100
+    kl: str = "mean"
+    second_pass: bool = True
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_choice(REDUCTIONS, kl=self.kl)
 
 
 @dataclass(frozen=True)
@@ -127,7 +148,7 @@ class DetectionSettings(Section):
 
     data: folder that holds them; yolov4_weights: the authors' yolov4.weights, without which nothing
     is detected in them; size: (H, W) to which their images are brought; count: how many of each,
-    0 for all.
+    0 for those of the paper: 1,000 of COCO, all of ExDark.
     """
 
     data: str = free("")
@@ -191,6 +212,7 @@ def reference(dataset: str) -> DrgnSettings:
     return override(quick(dataset), {
         "profile": "reference",
         "rows": ("drgn", "lw_drgn"),
+        "baselines": (*BASELINES, "lime"),
         "pairs": {"size": 64, "val_count": 15, "val_size": 128},
         "train": {"steps": 600, "lr": 5e-4, "validate_every": 100},
         "degradation": {"steps": 300},
@@ -204,7 +226,7 @@ def paper(dataset: str) -> DrgnSettings:
     return override(reference(dataset), {
         "profile": "paper",
         "rows": ("drgn", "lw_drgn", *ABLATIONS, "drgn+anchored"),
-        "pairs": {"size": 96, "val_size": 96,
+        "pairs": {"size": 96, "val_size": 0,
                   "parts": "480/20" if dataset == "lol" else "official"},
         "train": {"steps": REFINEMENT_STEPS, "batch_size": 16, "schedule": "step", "decay": 0.9,
                   "milestones": tuple(range(DECAY_EVERY, REFINEMENT_STEPS, DECAY_EVERY)),
@@ -247,7 +269,9 @@ class DrgnStudy(PairedStudy):
 
     def trained_row(self, label: str, seed: int) -> Row:
         model, variant = split_label(label)
-        loss = {"ssim_weight": SSIM_WEIGHT} | SECOND_LOSS.get(variant, {})
+        second_pass = self.settings.degradation.second_pass
+        loss = {"ssim_weight": SSIM_WEIGHT, "second_pass": second_pass}
+        loss |= SECOND_LOSS.get(variant, {})
         trained = self.trained(loss=loss)
         first = () if variant == "w/o DL-DA" else (self.degradation_row(model, variant, seed),)
         return Row(label, model, _options(variant), trained, seed, first)
@@ -255,8 +279,10 @@ class DrgnStudy(PairedStudy):
     def degradation_row(self, model: str, variant: str, seed: int) -> Row:
         """The first training of a row; what changes the second loss alone shares that of ""."""
         variant = "" if variant in SECOND_LOSS else variant
-        loss = {"kl_weight": 1.0, "anchor_weight": 0.0} | FIRST_LOSS.get(variant, {})
-        given = {"loss": loss, "steps": self.settings.degradation.steps}
+        own = self.settings.degradation
+        loss = {"kl_weight": 1.0, "anchor_weight": 0.0, "kl": own.kl}
+        loss |= {"second_pass": own.second_pass} | FIRST_LOSS.get(variant, {})
+        given = {"loss": loss, "steps": own.steps}
         trained = replace(self.trained(**given), experiment=self.degradation_experiment)
         stage = f"{model}_degradation"
         return Row(join_label(stage, variant), stage, _options(variant), trained, seed)
@@ -278,8 +304,22 @@ class DrgnStudy(PairedStudy):
 
     @cached_property
     def references(self) -> SizedDataset:
-        """Normal-light images I_ref, of none of the training pairs."""
+        """Normal-light images I_ref, of none of the training pairs.
+
+        Raises:
+            ValueError: the built-in photographs with profile paper, or the set trained on.
+            FileNotFoundError: no such folder or set.
+        """
         pairs = self.settings.pairs
+        if pairs.reference == BUILTIN and self.settings.profile == "paper":
+            raise ValueError(
+                "pairs.reference: profile paper needs a folder of normal-light images, or a data "
+                f"set in the folder evaluation.sets, not {BUILTIN}"
+            )
+        if pairs.reference == self.settings.dataset != BUILTIN:
+            raise ValueError(f"pairs.reference: {pairs.reference} is the set trained on")
+        if pairs.reference in {spec.name for spec in list_datasets()} - {BUILTIN}:
+            return open_other(self.settings, pairs.reference, "train")
         if pairs.reference != BUILTIN:
             return ImageFolder(project_root() / pairs.reference)
         # As large as the built-in pairs, which show half a photograph; larger beside real ones.
@@ -287,19 +327,18 @@ class DrgnStudy(PairedStudy):
         # Another seed than that of the training pairs: other parts of the photographs.
         return Cached(open_dataset(BUILTIN, "train", size=size, count=pairs.train_count, seed=1))
 
+    def check_data(self) -> None:
+        super().check_data()
+        _ = self.references
+
     def objective(self, row: Row, *first: nn.Module) -> RefinementObjective:
-        return RefinementObjective(structural_similarity, **row.given["loss"])
+        return RefinementObjective(structural_similarity, bool(first), **row.given["loss"])
 
     def paired_experiment(self, row: Row, *first: nn.Module) -> Experiment:
-        """The second training: G_de is that of the first, and frozen; the synthetic pairs pass
-        through the network that is being trained."""
-        experiment = super().paired_experiment(row)
+        """The second training: G_de is that of the first, and frozen."""
+        experiment = super().paired_experiment(row, *first)
         for stage in first:
             experiment.model.g_de = stage.g_de
-            objective = RefinementObjective(
-                structural_similarity, experiment.model, **row.given["loss"]
-            )
-            experiment = replace(experiment, objective=objective)
         return experiment
 
     def degradation_experiment(self, row: Row) -> Experiment:
@@ -309,7 +348,7 @@ class DrgnStudy(PairedStudy):
         torch.manual_seed(row.seed)
         return Experiment(
             model=stage,
-            objective=DegradationObjective(stage.g_de, Discriminators(), **row.given["loss"]),
+            objective=DegradationObjective(Discriminators(), **row.given["loss"]),
             data=self.train_data,
             collate=collate,
             settings=replace(
@@ -383,7 +422,8 @@ class DrgnStudy(PairedStudy):
         split, options = ("val", {}) if name == COCO else ("all", {"label_space": "coco"})
         root = project_root() / detection.data
         data = open_dataset(name.removesuffix("-darkened"), split, root, **options)
-        data = Resized(at_most(data, detection.count), detection.size, quantised=True)
+        count = detection.count or (COCO_COUNT if name == COCO else 0)
+        data = Resized(at_most(data, count), detection.size, quantised=True)
         return Darkened(data, COCO_STYLE) if name == COCO else data
 
 
