@@ -4,14 +4,17 @@
 S. Ono, Y. Ogino, T. Toizumi, A. Ito, M. Tsukada, VISAPP 2024; the baseline of paper 1, which says
 what it consists of: three modules, each an image operation with a predictor of its parameter.
 
-    exposure    x · 2^e                     |e| ≤ 3.5
-    gamma       x^g, x ≥ 1e-4               1/2.5 ≤ g ≤ 2.5
-    smoothing   x + s·(blur(x) − x)         |s| ≤ 1, a 5×5 Gaussian of standard deviation 1
+    exposure    x · 2^e                     |e| < 7
+    gamma       x^g, x ≥ 1e-4               1/5 < g < 5
+    smoothing   x + s·(blur(x) − x)         |s| < 1, a 5×5 Gaussian of standard deviation 1
 
 Differs from the paper: the layers are unpublished. The predictors follow IA-YOLO's (W. Liu et al.,
-AAAI 2022: a 256×256 copy, five 3×3 convolutions of stride 2, two linear layers), and so do the
-ranges of exposure and gamma; with three of them the size is 492,099 parameters, which is what
-paper 1's Table 4 leaves for IALM (0.5 M). The smoothing operation is our choice; s may turn
+AAAI 2022: a 256×256 copy, five 3×3 convolutions of stride 2, two linear layers); with three of
+them the size is 492,099 parameters, which is what paper 1's Table 4 leaves for IALM (0.5 M).
+IA-YOLO's ranges (|e| ≤ 3.5, 1/2.5 ≤ g ≤ 2.5, by tanh) are wider here, and v / (1 + |v|)
+bounds a prediction v: on night streets all three parameters ended at their bounds, where tanh has
+no slope left. Measured there (64×128, 100 steps): e .58, s .40, but g .21, still next to its bound,
+as with a bound of 1/10 (.11, 70 steps). The smoothing operation is our choice; s may turn
 negative (it then sharpens), because a share that stops at 0 has no slope there. Every module starts
 as the identity, but for values below 1e-4.
 """
@@ -29,14 +32,15 @@ from llie_core.models.gem_pam import zero_init
 
 PREDICTOR_SIZE = 256  # side of what the predictors see, in pixels
 PREDICTOR_WIDTHS = (16, 32, 32, 32, 32)
-MAX_EXPOSURE = 3.5  # in stops
-MAX_GAMMA = 2.5
+MAX_EXPOSURE = 7.0  # in stops
+MAX_GAMMA = 5.0
+SATURATED = 0.99  # of its bound, beyond which a parameter hardly moves
 LEAST = 1e-4  # below it the slope of x^g explodes
 BLUR_SIDE, BLUR_SIGMA = 5, 1.0
 
 
 class Predictor(nn.Module):
-    """One number an image, zero at the start."""
+    """One number an image, within (−1, 1), zero at the start."""
 
     def __init__(self):
         super().__init__()
@@ -53,7 +57,7 @@ class Predictor(nn.Module):
         """(B, 3, 256, 256) → (B, 1, 1, 1), in float32 under autocast, too."""
         features = self.features(small)  # (B, 2048)
         value = self.head(F.leaky_relu(self.hidden(features), 0.1))
-        return full_precision(value)[..., None, None]
+        return F.softsign(full_precision(value))[..., None, None]
 
 
 def gaussian_blur(x: Tensor) -> Tensor:
@@ -81,15 +85,22 @@ class IALM(Enhancer):
     def training_outputs(self, x: Tensor) -> dict[str, Tensor]:
         """`image` (B, 3, H, W) and its parameters (B, 1, 1, 1): `exposure`, `gamma`, `smoothing`.
 
-        exposure in stops, gamma as the exponent, smoothing as the share of the blur.
+        exposure in stops, gamma as the exponent, smoothing as the share of the blur; and
+        `saturation`, a scalar: the share of the parameters that are at their bounds.
         """
-        exposure = MAX_EXPOSURE * torch.tanh(self.exposure(_small(x)))
+        stops = self.exposure(_small(x))
+        exposure = MAX_EXPOSURE * stops
         x = x * 2**exposure
-        gamma = torch.exp(math.log(MAX_GAMMA) * torch.tanh(self.gamma(_small(x))))
+        bend = self.gamma(_small(x))
+        gamma = torch.exp(math.log(MAX_GAMMA) * bend)
         x = x.clamp(min=LEAST) ** gamma
-        smoothing = torch.tanh(self.smoothing(_small(x)))
+        smoothing = self.smoothing(_small(x))
         x = torch.lerp(x, gaussian_blur(x), smoothing)
-        return {"image": x, "exposure": exposure, "gamma": gamma, "smoothing": smoothing}
+        saturation = (torch.cat([stops, bend, smoothing]).abs() > SATURATED).float().mean()
+        return {
+            "image": x, "exposure": exposure, "gamma": gamma, "smoothing": smoothing,
+            "saturation": saturation,
+        }  # fmt: skip
 
     def forward(self, x: Tensor) -> Tensor:
         return self.training_outputs(x)["image"]

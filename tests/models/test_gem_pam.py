@@ -103,11 +103,23 @@ class TestEquations:
         with torch.no_grad():
             for part, value in ((model.exposure, 0.3), (model.gamma, -0.4), (model.smoothing, 0.5)):
                 part.head.bias.fill_(value)
-        exposed = x * 2 ** (3.5 * torch.tanh(torch.tensor(0.3)))
-        bright = exposed.clamp(min=1e-4) ** (2.5 ** torch.tanh(torch.tensor(-0.4)))
-        share = torch.tanh(torch.tensor(0.5))
+        # v / (1 + |v|) of .3, −.4 and .5, of 7 stops, the exponent's range 5 and the blur.
+        exposed = x * 2 ** (7 * 0.3 / 1.3)
+        bright = exposed.clamp(min=1e-4) ** (5 ** (-0.4 / 1.4))
+        share = 0.5 / 1.5
         expected = (1 - share) * bright + share * gaussian_blur(bright)
         torch.testing.assert_close(model(x), expected)
+
+    def test_ialm_reports_parameters_at_their_bounds_and_keeps_their_slope(self):
+        model, x = starts("ialm"), torch.rand(2, 3, 16, 16) * 0.01
+        assert model.training_outputs(x)["saturation"] == 0
+        with torch.no_grad():
+            model.exposure.head.bias.fill_(200.0)
+        outputs = model.training_outputs(x)
+        assert outputs["saturation"].item() == pytest.approx(1 / 3)
+        assert 6.9 < outputs["exposure"].max() < 7
+        outputs["image"].mean().backward()
+        assert model.exposure.head.bias.grad.abs() > 0  # tanh's is 0 from 10 on
 
     def test_blur_keeps_constants_and_the_sum(self):
         flat = torch.full((1, 3, 9, 7), 0.3)
