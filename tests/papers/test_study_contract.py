@@ -256,7 +256,10 @@ def one_step(experiment):
     model = experiment.model.train()
     if isinstance(experiment.objective, loop.Prepared):
         experiment.objective.prepare(model, [batch])
-    outputs = model.training_outputs(batch["image"])
+    if isinstance(experiment.objective, loop.RunsModel):
+        outputs = experiment.objective.outputs(model, batch)
+    else:
+        outputs = model.training_outputs(batch["image"])
     if isinstance(experiment.objective, loop.Adversarial):
         experiment.objective.adversary_loss(outputs, batch)
     experiment.objective(outputs, batch)["total"].backward()
