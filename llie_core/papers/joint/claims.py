@@ -7,7 +7,7 @@ from functools import partial
 import torch
 from torch import nn
 
-from llie_core.models.zero_dce import light_curve
+from llie_core.models.zero_dce import ZeroDCEPlusPlus, light_curve
 from llie_core.names import title_of
 from llie_core.papers.joint.study import ALONE, BUILTIN, GROUPS, JOINT, JointStudy, read_by
 from llie_core.reporting.claims import NUMBERS, Context, Verdict, judge
@@ -82,7 +82,7 @@ def properties_of_the_network(study: JointStudy) -> Measurements:
         why = "measured on built-in images of one size only"
         return {"size_insensitive": (None, why), "scale_factor": (None, why)}
     row = next(row for row in reversed(study.first_seed()) if row.is_trained)
-    model = study.load(row, "cpu")
+    model = study.load_as(ZeroDCEPlusPlus, row, "cpu")
     data = study.data(study.main_set)
     images = torch.stack([data[i]["image"] for i in range(min(IMAGES, len(data)))])
     model.scale_factor = 1

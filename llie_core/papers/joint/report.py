@@ -6,10 +6,11 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import Dataset
 
+from llie_core.dataset import SizedDataset
 from llie_core.metrics.cost import count_macs, count_parameters
 from llie_core.models import Enhancer, create_enhancer
+from llie_core.models.zero_dce import ZeroDCEPlusPlus
 from llie_core.names import title_of
 from llie_core.papers.joint.study import GROUPS, MODEL, TINAFACE, JointStudy, read_by
 from llie_core.papers.rows import Row
@@ -170,7 +171,7 @@ def curve_maps(study: JointStudy) -> Table:
     """How far the curve map A of each trained row varies within images and between them."""
     rows, data = [], study.data(study.main_set)
     for row in (row for row in study.first_seed() if row.is_trained):
-        model = study.load(row, "cpu")
+        model = study.load_as(ZeroDCEPlusPlus, row, "cpu")
         maps = [model.training_outputs(item["image"][None])["curve_maps"] for item in _items(data)]
         within, means = map_statistics(maps)
         colours = ", ".join(f"{mean:.3f}" for mean in means.mean(0).tolist())
@@ -319,7 +320,7 @@ def detections(study: JointStudy, rows: Sequence[Row], images: int) -> list[list
     task = study.task(study.main_set)
     assert isinstance(task, FaceDetection)
     detector = task.readers[study.settings.recognizer].cpu()
-    models = [study.load(row, "cpu") for row in rows]
+    models = [study.load_as(Enhancer, row, "cpu") for row in rows]
     return [
         [_panel(row, model, detector, item) for row, model in zip(rows, models, strict=True)]
         for item in _with_faces(study.data(study.main_set), images)
@@ -338,7 +339,7 @@ def exposures(study: JointStudy, targets: Sequence[float]) -> list[Panel]:
     """A normal-light photograph darkened by EC-Zero-DCE to each target exposure (Fig. 3.1)."""
     row = study.darkener_row
     study.train(row, quiet=True)
-    model = study.load(row, "cpu")
+    model = study.load_as(Enhancer, row, "cpu")
     photo = _portrait(study.settings.faces.test_size)
     images = [photo, *(model.enhance(photo[None], exposure=e)[0] for e in targets)]
     labels = ["normal light", *(f"E = {e:.2f}" for e in targets)]
@@ -358,11 +359,11 @@ def _portrait(size: int) -> Tensor:
     return torch.from_numpy(np.asarray(image, dtype=np.float32)).permute(2, 0, 1) / 255
 
 
-def _items(data: Dataset) -> Iterable[dict]:
+def _items(data: SizedDataset) -> Iterable[dict]:
     return (data[index] for index in range(len(data)))
 
 
-def _with_faces(data: Dataset, count: int) -> list[dict]:
+def _with_faces(data: SizedDataset, count: int) -> list[dict]:
     found: list[dict] = []
     for item in _items(data):
         if len(found) == count:

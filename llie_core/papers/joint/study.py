@@ -23,11 +23,11 @@ from functools import cached_property, partial
 from typing import Any
 
 from torch import nn
-from torch.utils.data import Dataset
 
 from llie_core.data import collate, face_targets, open_dataset
 from llie_core.data.dark_faces import DarkFaces, NormalLight, exposure_darkener
 from llie_core.data.darkened import CachedDark
+from llie_core.dataset import SizedDataset
 from llie_core.engine.loop import Experiment, Objective, TrainSettings
 from llie_core.engine.reuse import code, content_hash, identity
 from llie_core.engine.settings import Section, free, override
@@ -367,7 +367,7 @@ class JointStudy(Study):
         return self._experiment(row, recognizer, loss, data, own.train)
 
     def _experiment(
-        self, row: Row, model: nn.Module, loss: Objective, data: Dataset, train: TrainSettings
+        self, row: Row, model: nn.Module, loss: Objective, data: SizedDataset, train: TrainSettings
     ) -> Experiment:
         workers = self.settings.workers
         return Experiment(model, loss, data, collate, train, row.seed, workers=workers)
@@ -379,7 +379,7 @@ class JointStudy(Study):
 
     # Data --------------------------------------------------------------------------------------
 
-    def train_data(self, darkener: nn.Module | None = None) -> Dataset:
+    def train_data(self, darkener: nn.Module | None = None) -> SizedDataset:
         """Low-light images with faces; crops of WIDER FACE are darkened by `darkener`."""
         settings, faces = self.settings, self.settings.faces
         if darkener is None:
@@ -418,7 +418,7 @@ class JointStudy(Study):
     def _wider(self, root, missing: str) -> TestSet:
         source = open_dataset(WIDER, "val", root, missing=missing)
 
-        def darkened(*models: nn.Module) -> Dataset:
+        def darkened(*models: nn.Module) -> SizedDataset:
             """Whole images, darkened once for all rows; the darkener is the last of the models."""
             dark = DarkFaces(source, exposure_darkener(models[-1]))
             key = content_hash([identity(dark), code(dark)])
