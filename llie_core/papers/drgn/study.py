@@ -280,8 +280,8 @@ class DrgnStudy(PairedStudy):
         """The first training of a row; what changes the second loss alone shares that of ""."""
         variant = "" if variant in SECOND_LOSS else variant
         own = self.settings.degradation
-        loss = {"kl_weight": 1.0, "anchor_weight": 0.0, "kl": own.kl}
-        loss |= {"second_pass": own.second_pass} | FIRST_LOSS.get(variant, {})
+        loss: dict[str, object] = {"kl_weight": 1.0, "anchor_weight": 0.0, "kl": own.kl}
+        loss |= {"second_pass": own.second_pass, **FIRST_LOSS.get(variant, {})}
         given = {"loss": loss, "steps": own.steps}
         trained = replace(self.trained(**given), experiment=self.degradation_experiment)
         stage = f"{model}_degradation"
