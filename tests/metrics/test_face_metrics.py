@@ -207,3 +207,12 @@ def test_bad_input_is_named():
     ):
         with pytest.raises(ValueError, match="prediction 1 are not finite"):
             call()
+
+
+@pytest.mark.parametrize(("bottom", "found_again"), [(4.0, 1.0), (3.0, 0.0)])
+def test_an_overlap_of_exactly_half_counts(bottom, found_again):
+    """By the official tool's areas (width + 1)·(height + 1): 50 of 100 pixels are enough."""
+    face, detection = torch.tensor([[0.0, 0, 9, 9]]), torch.tensor([[0.0, 0, 9, bottom]])
+    found = [{"boxes": detection, "scores": torch.ones(1)}]
+    keep = [torch.ones(1, dtype=torch.bool)]
+    assert detection_rates(found, [face], keep, score=0.5)["recall"] == found_again

@@ -9,6 +9,7 @@ import torch
 from dataset_trees import lol, noise_image, save
 
 from llie_core.data.wrappers import Augmented
+from llie_core.engine.reuse import identity
 from llie_core.papers import open_study
 from llie_core.papers.images import examples
 from llie_core.papers.paired_tables import data_table, protocol_table, unpaired_table
@@ -225,3 +226,17 @@ def test_the_pairs_are_described():
         ["train", "2", "16×16"], ["val", "2", "24×24"], ["test", "2", "24×24"],
     ]  # fmt: skip
     assert all(float(row[3]) < float(row[4]) for row in table.rows)
+
+
+@pytest.mark.parametrize("paper", ["jcrnet", "drgn", "neid"])
+def test_weights_are_chosen_by_pairs_that_are_not_the_test_pairs(paper):
+    study = open_study(paper, "smoke")
+    row = next(row for row in study.possible_rows() if not row.needs or paper != "drgn")
+    validate = study.experiment(row).validate
+    assert identity(validate.data) == identity(study.val_pairs)
+    assert identity(validate.data) != identity(study.test_pairs)
+    images = [study.test_pairs[i]["target"] for i in range(len(study.test_pairs))]
+    for i in range(len(study.val_pairs)):
+        chosen = study.val_pairs[i]["target"]
+        assert not any(torch.equal(chosen, x[..., : chosen.shape[-2], : chosen.shape[-1]])
+                       for x in images)  # fmt: skip

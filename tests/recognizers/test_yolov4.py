@@ -370,3 +370,9 @@ def test_the_number_of_predictions_is_limited(yolo):
         assert 0 < len(found["scores"]) <= 100 and found["labels"].max() < 80
     for found in yolo.predict(torch.zeros(1, 3, 1, 1), score_threshold=2.0):
         assert found["boxes"].shape == (0, 4) and found["labels"].shape == (0,)
+
+
+def test_anchors_are_those_of_the_authors_configuration():
+    """yolov4.cfg: anchors = 12,16, 19,36, 40,28, …; the first three belong to stride 8."""
+    listed = [12, 16, 19, 36, 40, 28, 36, 75, 76, 55, 72, 146, 142, 110, 192, 243, 459, 401]
+    assert create_recognizer("yolov4").anchors.flatten().tolist() == listed
