@@ -101,8 +101,7 @@ def _range(values: list[float] | None, default: tuple[float, float], name: str) 
 
 
 def _physical(options) -> tuple[Callable, dict]:
-    from llie_core.data.dark_faces import physical_darkener
-    from llie_core.data.darkening import Darkening, DarkeningRange
+    from llie_core.data.darkening import Darkening, DarkeningRange, physical_darkener
 
     exposure = _range(options.exposure, (0.1, 0.1), "exposure")
     for value in exposure:

@@ -1,27 +1,11 @@
 """Darkened copies of a normal-light face data set, for training and for test."""
 
-from collections.abc import Callable
-
 import numpy as np
 import torch
-from torch.utils.data import Dataset
 
-from llie_core.data.darkening import DarkeningRange, darken, quantise
+from llie_core.data.darkening import Darkener, quantise
+from llie_core.data.wrappers import Wrapped
 from llie_core.dataset import SizedDataset
-
-# image (3, H, W) in [0, 1], generator → darkened image and the parameters on record
-Darkener = Callable[[np.ndarray, np.random.Generator], tuple[np.ndarray, dict]]
-
-
-def physical_darkener(ranges: DarkeningRange | None = None) -> Darkener:
-    """Darkening by the physical model of darkening.py."""
-    ranges = ranges or DarkeningRange()
-
-    def apply(image: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, dict]:
-        parameters = ranges.draw(rng)
-        return darken(image, parameters), parameters.as_dict()
-
-    return apply
 
 
 def exposure_darkener(model, low: float = 0.05, high: float = 0.30) -> Darkener:
@@ -35,25 +19,7 @@ def exposure_darkener(model, low: float = 0.05, high: float = 0.30) -> Darkener:
     return apply
 
 
-class NormalLight(Dataset):
-    """The normal-light side of a paired set, as a darkener's training input."""
-
-    def __init__(self, source: SizedDataset):
-        self.source = source
-
-    def __len__(self) -> int:
-        return len(self.source)
-
-    def __getitem__(self, index: int) -> dict:
-        item = self.source[index]
-        return {"image": item["target"], "name": item["name"]}
-
-    def describe(self) -> dict:
-        """What identifies the items, for hashes and records."""
-        return {"source": self.source.describe(), "side": "normal light"}
-
-
-class DarkFaces(Dataset):
+class DarkFaces(Wrapped):
     """Wrap a face data set: `image` becomes the darkened image, `target` the original.
 
     size: training crops of size × size (drawn anew every epoch, around a face half of the time);
@@ -63,20 +29,9 @@ class DarkFaces(Dataset):
     def __init__(
         self, source: SizedDataset, darkener: Darkener, size: int | None = None, seed: int = 0
     ):
-        self.source, self.darkener, self.size, self.seed = source, darkener, size, seed
-
-    def __len__(self) -> int:
-        return len(self.source)
-
-    @property
-    def names(self) -> list[str]:
-        """Names of the items, where the source knows them without reading any."""
-        return self.source.names
-
-    def describe(self) -> dict:
-        """What identifies the items; the darkener with its network, if it has one."""
-        own = {"darkener": self.darkener, "size": self.size, "seed": self.seed}
-        return {"source": self.source.describe(), **own}
+        # The darkener is recorded with its network, if it has one.
+        super().__init__(source, darkener=darkener, size=size, seed=seed)
+        self.darkener, self.size, self.seed = darkener, size, seed
 
     def __getitem__(self, index: int) -> dict:
         return self.sample(index, index)

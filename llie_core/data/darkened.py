@@ -8,14 +8,13 @@ with the parameters of its darkening beside it.
 import json
 from pathlib import Path
 
-from torch.utils.data import Dataset
-
 from llie_core.data.dark_faces import DarkFaces
 from llie_core.data.images import read_image, write_image
+from llie_core.data.wrappers import Wrapped
 from llie_core.files import write_text
 
 
-class CachedDark(Dataset):
+class CachedDark(Wrapped):
     """The items of `source`, equal bit by bit, darkened at the first reading.
 
     Processes may share the folder: each file is written whole, and all would write the same.
@@ -32,15 +31,8 @@ class CachedDark(Dataset):
     def __init__(self, source: DarkFaces, folder: Path, key: str):
         if source.size is not None:
             raise ValueError("only whole images can be kept, not random crops")
-        self.source, self.folder = source, Path(folder) / key
-
-    def __len__(self) -> int:
-        return len(self.source)
-
-    @property
-    def names(self) -> list[str]:
-        """Names of the items."""
-        return self.source.names
+        super().__init__(source)
+        self.folder = Path(folder) / key
 
     def describe(self) -> dict:
         """The source's own: the items are the same, wherever they lie."""

@@ -5,6 +5,7 @@ sRGB ─▶ linear light ─▶ × exposure × white balance ─▶ shot and rea
 drawn from a normal distribution together with the read noise.
 """
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -84,3 +85,18 @@ def darken(image: np.ndarray, parameters: Darkening) -> np.ndarray:
 def quantise(image: np.ndarray) -> np.ndarray:
     """Round to the 8-bit grid, as a saved image is: float32 in [0, 1]."""
     return (np.round(np.clip(image, 0.0, 1.0) * 255) / 255).astype(np.float32)
+
+
+# image (3, H, W) in [0, 1], generator → darkened image and the parameters on record
+Darkener = Callable[[np.ndarray, np.random.Generator], tuple[np.ndarray, dict]]
+
+
+def physical_darkener(ranges: DarkeningRange | None = None) -> Darkener:
+    """Darkening by the physical model."""
+    ranges = ranges or DarkeningRange()
+
+    def apply(image: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, dict]:
+        parameters = ranges.draw(rng)
+        return darken(image, parameters), parameters.as_dict()
+
+    return apply

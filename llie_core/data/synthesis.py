@@ -23,8 +23,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from llie_core.data.dark_faces import Darkener, physical_darkener
-from llie_core.data.darkening import DarkeningRange, quantise
+from llie_core.data.darkening import Darkener, DarkeningRange, physical_darkener, quantise
 from llie_core.data.folders import bare
 from llie_core.data.images import write_image
 from llie_core.data.paired import RECORDS, SETTINGS, read_records, read_settings
@@ -108,7 +107,7 @@ def write_pairs(
 
     Args:
         source: items with image and name; boxes, labels, ignore and keep are recorded where known.
-        darkener: see dark_faces.Darkener; called from several threads.
+        darkener: see darkening.Darkener; called from several threads.
         target: folder to write.
         settings: what the darkener is (JSON-able), for the record.
         count: take a seeded choice of so many images; None takes all.

@@ -141,6 +141,14 @@ class Relabelled(Wrapped):
         return item | {"labels": self._labels[item["labels"]]}
 
 
+class NormalLight(Wrapped):
+    """The normal-light images of a paired set, as input and target."""
+
+    def __getitem__(self, index: int) -> dict:
+        item = self.source[index]
+        return item | {"image": item["target"]}
+
+
 class Resized(Wrapped):
     """Every item at one size (H, W), such as the 384 × 384 at which JCRNet scores photographs.
 
@@ -181,6 +189,36 @@ class MeanScaled(Wrapped):
         item = self.source[index]
         gain = self.level / item["mean"].clamp(min=1e-4)
         return item | {"image": (item["image"] * gain[:, None, None]).clamp(max=self.limit)}
+
+
+def at_most(data: SizedDataset, count: int) -> SizedDataset:
+    """`count` items of a data set, evenly over it; all where there are no more, or for 0."""
+    return Spread(data, count) if 0 < count < len(data) else data
+
+
+class Spread(Wrapped):
+    """`count` items of a data set, evenly over it."""
+
+    def __init__(self, source: SizedDataset, count: int):
+        super().__init__(source, count=count)
+        self.indices = spread(len(source), count)
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the items."""
+        names = super().names
+        return [names[index] for index in self.indices]
+
+    def __getitem__(self, index: int) -> dict:
+        return self.source[self.indices[index]]
+
+
+def spread(length: int, count: int) -> list[int]:
+    """`count` indices, evenly over a set of that length."""
+    return torch.linspace(0, length - 1, min(count, length)).round().long().unique().tolist()
 
 
 class Joined(Dataset):

@@ -25,7 +25,7 @@ from llie_core.hashing import content_hash
 
 PACKAGE = __name__.partition(".")[0]
 # Rooms whose code decides numbers; imports into the others (records, reports, commands) are not
-# followed. tests/test_rooms.py holds the directions of imports between the rooms.
+# followed. tests/test_project.py holds the directions of imports between the rooms.
 DECIDING = ("models", "recognizers", "losses", "metrics", "data", "synthetic", "tasks", "imaging")
 PLAIN = (type(None), bool, int, float, str, bytes, PurePath, np.generic, torch.dtype, torch.device)
 ARRAYS = (torch.Tensor, np.ndarray)

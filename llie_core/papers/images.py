@@ -15,10 +15,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from llie_core.data.external import ExternalOutputs
+from llie_core.data.wrappers import spread
 from llie_core.dataset import SizedDataset
 from llie_core.imaging import luma as luma_of
 from llie_core.models import Enhancer
-from llie_core.papers.paired import spread
 from llie_core.papers.rows import Row
 from llie_core.papers.study import Study, TestSet
 from llie_core.reporting.figures import Map, Panel

@@ -13,13 +13,12 @@ from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import ClassVar, TypeVar
 
-import torch
 from torch import nn
 
 from llie_core.data import collate, dataset_spec, open_dataset
 from llie_core.data.paired import Lol
 from llie_core.data.registry import Absent, locate, open_at
-from llie_core.data.wrappers import Augmented, Cached, Wrapped
+from llie_core.data.wrappers import Augmented, Cached, at_most
 from llie_core.dataset import SizedDataset
 from llie_core.engine.loop import Experiment, Objective, TrainSettings
 from llie_core.engine.settings import Section, free
@@ -325,33 +324,3 @@ def open_other(settings: PairedSettings, name: str, split: str = "test", **optio
         raise Absent(f"no folder {spec.folder} in {root}; {spec.where()}")
     data = open_at(spec, split, folder, **options)
     return data if split == "train" else at_most(data, settings.evaluation.count)
-
-
-def at_most(data: SizedDataset, count: int) -> SizedDataset:
-    """`count` items of a data set, evenly over it; all where there are no more, or for 0."""
-    return Spread(data, count) if 0 < count < len(data) else data
-
-
-class Spread(Wrapped):
-    """`count` items of a data set, evenly over it."""
-
-    def __init__(self, source: SizedDataset, count: int):
-        super().__init__(source, count=count)
-        self.indices = spread(len(source), count)
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    @property
-    def names(self) -> list[str]:
-        """Names of the items."""
-        names = super().names
-        return [names[index] for index in self.indices]
-
-    def __getitem__(self, index: int) -> dict:
-        return self.source[self.indices[index]]
-
-
-def spread(length: int, count: int) -> list[int]:
-    """`count` indices, evenly over a set of that length."""
-    return torch.linspace(0, length - 1, min(count, length)).round().long().unique().tolist()

@@ -4,9 +4,10 @@ from collections.abc import Iterable
 
 from torch import Tensor
 
+from llie_core.data.wrappers import spread
 from llie_core.metrics.protocols import Protocol, evaluate, load_protocols
 from llie_core.models import Enhancer
-from llie_core.papers.paired import PairedStudy, spread
+from llie_core.papers.paired import PairedStudy
 from llie_core.papers.rows import Row
 from llie_core.reporting.scores import Score
 from llie_core.reporting.tables import Table, set_table

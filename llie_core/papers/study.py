@@ -6,7 +6,6 @@
 
 What has not changed is reused.
 
-
 A paper's study names its settings, rows and test sets; how they are trained, evaluated, reused and
 recorded is here, once for all papers. To describe or to hash a row never trains.
 """

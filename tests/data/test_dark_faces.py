@@ -6,12 +6,11 @@ import torch
 
 from llie_core.data.dark_faces import (
     DarkFaces,
-    NormalLight,
     crop_faces,
     exposure_darkener,
-    physical_darkener,
 )
-from llie_core.data.darkening import Darkening, DarkeningRange, darken
+from llie_core.data.darkening import Darkening, DarkeningRange, darken, physical_darkener
+from llie_core.data.wrappers import NormalLight
 from llie_core.engine.reuse import content_hash, identity
 
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from llie_core.data.dark_faces import DarkFaces, physical_darkener
+from llie_core.data.dark_faces import DarkFaces
 from llie_core.data.darkened import CachedDark
-from llie_core.data.darkening import quantise
+from llie_core.data.darkening import physical_darkener, quantise
 from llie_core.engine.reuse import content_hash, identity
 
 

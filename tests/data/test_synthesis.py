@@ -10,8 +10,7 @@ from torch.utils.data import Dataset
 
 from llie_core.cli import main
 from llie_core.data import open_dataset
-from llie_core.data.dark_faces import physical_darkener
-from llie_core.data.darkening import Darkening, darken
+from llie_core.data.darkening import Darkening, darken, physical_darkener
 from llie_core.data.images import read_image
 from llie_core.data.synthesis import (
     COCO_STYLE,

@@ -6,8 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from llie_core.data.dark_faces import Darkener
-from llie_core.data.darkening import quantise
+from llie_core.data.darkening import Darkener, quantise
 from llie_core.dataset import SizedDataset
 from llie_core.losses.degradation import COLLAPSED_BELOW, degradation_monitor
 from llie_core.models.drgn import TwoStep

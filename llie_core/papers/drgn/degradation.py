@@ -11,13 +11,13 @@ from torch import Tensor
 
 from llie_core.data.darkening import Darkening, darken
 from llie_core.data.transforms import crop
+from llie_core.data.wrappers import spread
 from llie_core.losses.degradation import COLLAPSED_BELOW, degradation_monitor
 from llie_core.models import Enhancer
 from llie_core.models.drgn import TwoStep
 from llie_core.names import title_of
 from llie_core.papers.drgn.study import ANCHORED, DrgnStudy
 from llie_core.papers.images import colour_share, examples
-from llie_core.papers.paired import spread
 from llie_core.papers.rows import Row
 from llie_core.papers.study import enhanced
 from llie_core.reporting.figures import Panel

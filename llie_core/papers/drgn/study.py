@@ -48,7 +48,15 @@ from llie_core.data.batches import object_targets
 from llie_core.data.registry import Absent
 from llie_core.data.synthesis import COCO_STYLE
 from llie_core.data.unpaired import ImageFolder
-from llie_core.data.wrappers import Augmented, Cached, Darkened, Relabelled, Resized, WithReference
+from llie_core.data.wrappers import (
+    Augmented,
+    Cached,
+    Darkened,
+    Relabelled,
+    Resized,
+    WithReference,
+    at_most,
+)
 from llie_core.dataset import SizedDataset
 from llie_core.engine.loop import Experiment, TrainSettings
 from llie_core.engine.settings import Section, free, override
@@ -72,7 +80,6 @@ from llie_core.papers.paired import (
     PairedSettings,
     PairedStudy,
     PairSettings,
-    at_most,
     open_each,
     open_other,
 )

@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import Subset
 
+from llie_core.data.wrappers import spread
 from llie_core.metrics import appearance
 from llie_core.metrics.protocols import load_protocols
 from llie_core.metrics.quality import lpips_network
 from llie_core.papers.images import Example, examples
 from llie_core.papers.jcrnet.report import METRICS
 from llie_core.papers.jcrnet.study import JcrnetStudy
-from llie_core.papers.paired import spread
 from llie_core.papers.study import enhanced
 from llie_core.reporting.figures import WIDTH, Map, Panel, show
 from llie_core.reporting.published import load

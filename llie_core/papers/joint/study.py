@@ -25,8 +25,9 @@ from typing import Any
 from torch import nn
 
 from llie_core.data import collate, face_targets, open_dataset
-from llie_core.data.dark_faces import DarkFaces, NormalLight, exposure_darkener
+from llie_core.data.dark_faces import DarkFaces, exposure_darkener
 from llie_core.data.darkened import CachedDark
+from llie_core.data.wrappers import NormalLight
 from llie_core.dataset import SizedDataset
 from llie_core.engine.loop import Experiment, Objective, TrainSettings
 from llie_core.engine.reuse import code, content_hash, identity

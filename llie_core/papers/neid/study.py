@@ -15,7 +15,7 @@ from typing import Any
 
 from torch import nn
 
-from llie_core.data.wrappers import Augmented, Wrapped
+from llie_core.data.wrappers import Augmented, NormalLight
 from llie_core.engine.loop import Experiment, Objective, TrainSettings
 from llie_core.engine.settings import Section, override
 from llie_core.losses.colour import DETAIL_TARGETS, HUES, neid_loss
@@ -189,11 +189,3 @@ class NeidStudy(PairedStudy):
 def sequence(enlarge: NEID, brighten: NEID) -> BrightenThenEnlarge:
     """Both networks as they are used, one after the other."""
     return BrightenThenEnlarge(brighten, enlarge)
-
-
-class NormalLight(Wrapped):
-    """Normal-light images as input and target."""
-
-    def __getitem__(self, index: int) -> dict:
-        item = self.source[index]
-        return item | {"image": item["target"]}

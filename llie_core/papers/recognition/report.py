@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from llie_core.data import dataset_spec
+from llie_core.data.wrappers import spread
 from llie_core.metrics.cost import count_macs, count_parameters
 from llie_core.models import create_enhancer
 from llie_core.names import title_of
 from llie_core.papers.images import Example, examples
-from llie_core.papers.paired import spread
 from llie_core.papers.recognition.study import DAY, NIGHT, RecognitionStudy, Streets
 from llie_core.recognizers import Recognizer, create_recognizer
 from llie_core.reporting.claims import load_claims

@@ -6,6 +6,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from llie_core.data import collate
+from llie_core.data.wrappers import NormalLight
 from llie_core.engine.fit import train_hash
 from llie_core.models.neid import BrightenThenEnlarge
 from llie_core.papers import open_study
@@ -15,7 +16,6 @@ from llie_core.papers.neid.study import (
     SEQUENCE,
     UNET,
     NeidStudy,
-    NormalLight,
 )
 from llie_core.reporting.published import table as published_table
 from llie_core.reporting.scores import select
