@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from llie_core.engine.batchnorm import recompute_statistics
 from llie_core.engine.distributed import default_device, join_process_group
 from llie_core.engine.loop import Experiment, Training
-from llie_core.engine.reuse import code, content_hash, identity
+from llie_core.engine.reuse import content_hash, identity, trees
 from llie_core.engine.runs import Run, environment, file_hash
 from llie_core.engine.sampling import BatchDraws, Drawn
 from llie_core.files import atomic, locked
@@ -27,9 +27,14 @@ def train_hash(experiment: Experiment, world_size: int = 1, settings_hash: str =
             "experiment": identity(decided),
             "world_size": world_size,
             "settings": settings_hash,
-            "code": code(decided, Training, BatchDraws, recompute_statistics),
+            "code": code_of(experiment),
         }
     )
+
+
+def code_of(experiment: Experiment) -> dict[str, str]:
+    """Module → hash, of all code that decides the weights."""
+    return trees(experiment, Training, BatchDraws, recompute_statistics)
 
 
 def fit(
@@ -99,6 +104,7 @@ def _finish(training: Training, run: Run) -> None:
         "precision": settings.precision if training.device.type == "cuda" else "float32",
         "world_size": training.world_size,
         **environment(training.device),
+        "code": code_of(training.experiment),
     }
     run.write_json("stamp.json", stamp)
     run.checkpoint_path.unlink(missing_ok=True)

@@ -135,7 +135,18 @@ def code(*objects: object) -> str:
     Those are the modules of their classes and functions, of all that these hold and wrap, and the
     modules of deciding rooms that they import. Comments, docstrings and layout are free.
     """
-    return content_hash({name: module_tree(name) for name in modules_behind(*objects)})
+    return content_hash(trees(*objects))
+
+
+def trees(*objects: object) -> dict[str, str]:
+    """Module → hash of its syntax tree, of every module behind some objects; for records."""
+    return {name: module_tree(name)[:8] for name in modules_behind(*objects)}
+
+
+def changed_since(record: Mapping[str, str]) -> list[str]:
+    """The modules of such a record that are other ones now, or gone."""
+    return [name for name, tree in record.items() if not (_is_module(name) and
+            module_tree(name)[:8] == tree)]  # fmt: skip
 
 
 def modules_behind(*objects: object) -> list[str]:

@@ -9,6 +9,7 @@ results/reference/<paper>/<dataset>/<profile>/
 """
 
 import csv
+import json
 import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -63,7 +64,8 @@ def write_reference(
         write_rows(folder / "per_image" / f"{key}.csv", lines, _columns(lines))
     flat = [
         {"label": stamp["run"]["label"], "seed": stamp["run"]["seed"],
-         "dataset": stamp["run"]["dataset"], **{k: v for k, v in stamp.items() if k != "run"}}
+         "dataset": stamp["run"]["dataset"], **{k: v for k, v in stamp.items() if k != "run"},
+         "code": json.dumps(stamp["code"], sort_keys=True)}
         for stamp in stamps
     ]  # fmt: skip
     write_rows(folder / "runs.csv", flat, _columns(flat))

@@ -38,10 +38,17 @@ from llie_core.names import unknown
 from llie_core.papers.rows import External, Released, Row, Trained, build_released
 from llie_core.reporting.claims import Context, Verdict, judge
 from llie_core.reporting.execute import write_headline
-from llie_core.reporting.scores import Score, kept_scores, read_scores, select, write_scores
+from llie_core.reporting.scores import (
+    Score,
+    kept_runs,
+    kept_scores,
+    read_scores,
+    select,
+    write_scores,
+)
 from llie_core.reporting.sources import doubtful, reference_first
 from llie_core.reporting.summary import write_verdicts
-from llie_core.reporting.tables import Table
+from llie_core.reporting.tables import Table, conditions
 from llie_core.tasks.base import Measured, Task
 from llie_core.tensors import load_weights
 
@@ -498,7 +505,21 @@ class Study(ABC):
         blind = reference.blind_readers(kept)
         of_kept = Context(self.reference_dataset, kept[0].profile, seeds, False, blind)
         judged_kept = judged(reference, kept, of_kept, {})
-        return reference_first(judged_kept, here, of_kept, doubtful(kept))
+        return reference_first(judged_kept, here, of_kept, self.reference_doubt)
+
+    @cached_property
+    def reference_doubt(self) -> str:
+        """Why the reference run decides nothing; "" where it may, or where none is kept."""
+        kept = self.paper, self.reference_dataset
+        return doubtful(kept_scores(*kept), kept_runs(*kept))
+
+    def evidence(self, scores: Sequence[Score]) -> str:
+        """What some scores are of, in a sentence; with the doubt, where the reference run's."""
+        words = f"Measured: {conditions(scores)}"
+        kept = kept_scores(self.paper, self.reference_dataset)
+        if self.reference_doubt and any(score in kept for score in scores):
+            words += f" No claim is decided by it: {self.reference_doubt}."
+        return words
 
     def context(self, scores: Iterable[Score] = ()) -> Context:
         """What a verdict has to name: data set, profile, seeds, whether it is the paper's own, and

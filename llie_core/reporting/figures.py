@@ -157,11 +157,8 @@ def comparison_chart(
     means = {s.label: summarise(x.value for x in select(scores, label=s.label)) for s in scores}
     labels = sorted(means, key=lambda label: means[label].mean, reverse=higher)
     names = [title_of(label, titles) for label in labels]
-    cells = [c for c in published if (c.metric, c.subset) == (metric, subset) and c.value]
-    cells = [cell for cell in cells if cell.label in means]
-    sets = ", ".join(dict.fromkeys(cell.dataset for cell in cells if cell.dataset))
-    where_printed = f"published ({sets})" if sets else "published"
-    printed = [(labels.index(c.label), c.value * in_unit(c.unit, unit)) for c in cells if c.value]
+    cells = [c for c in published if (c.metric, c.subset) == (metric, subset)]
+    printed, where_printed = _printed(cells, labels, unit)
 
     size = (0.8 * WIDTH, 0.28 * len(labels) + 1.0)
     figure, axis = plt.subplots(figsize=size, constrained_layout=True)
@@ -185,6 +182,16 @@ def comparison_chart(
     words = "; ".join(dict.fromkeys(f"{names[place]} {value:.3f}" for place, value in printed))
     words = f". {where_printed}: {words}" if words else ""
     show(figure, f"{title}. {metric}{where}: {measured}{words}. {conditions(scores)}")
+
+
+def _printed(
+    cells: Iterable[PublishedValue], labels: Sequence[str], unit: str
+) -> tuple[list[tuple[int, float]], str]:
+    """(place of the row, value in `unit`) of the printed cells of some rows, and their legend."""
+    known = [cell for cell in cells if cell.label in labels and cell.value is not None]
+    sets = ", ".join(dict.fromkeys(cell.dataset for cell in known if cell.dataset))
+    found = [(labels.index(c.label), (c.value or 0.0) * in_unit(c.unit, unit)) for c in known]
+    return found, f"published ({sets})" if sets else "published"
 
 
 def line_chart(

@@ -1,6 +1,7 @@
 """A score: one measured number with everything that says what it is."""
 
 import csv
+import json
 import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -111,6 +112,17 @@ def reference_folder(paper: str, dataset: str) -> Path | None:
 def reference_scores(paper: str, dataset: str, test_set: str = "") -> list[Score]:
     """Scores of the reference runs on one test set (default: the one trained on); [] without."""
     return select(kept_scores(paper, dataset), dataset=test_set or dataset)
+
+
+def kept_runs(paper: str, dataset: str) -> list[dict]:
+    """The trainings behind the reference scores, as runs.csv has them; `code` as a dict, empty
+    where the record does not say."""
+    folder = reference_folder(paper, dataset)
+    if folder is None:
+        return []
+    with (folder / "runs.csv").open(newline="", encoding="utf-8") as file:
+        runs: list[dict] = list(csv.DictReader(file))
+    return [run | {"code": json.loads(run.get("code") or "{}")} for run in runs]
 
 
 def kept_scores(paper: str, dataset: str) -> list[Score]:

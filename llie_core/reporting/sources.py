@@ -4,9 +4,14 @@ run and the run at hand."""
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from llie_core.engine.reuse import changed_since
 from llie_core.reporting.claims import Claim, Context, Verdict, judge
 from llie_core.reporting.comparisons import as_list
 from llie_core.reporting.scores import Score
+
+# Rooms whose code says what is trained and how; a change of the others, such as a loader's, leaves
+# the numbers of a kept run standing.
+DEFINING = ("models", "losses", "recognizers", "engine")
 
 
 @dataclass(frozen=True)
@@ -94,13 +99,22 @@ def reference_first(
     return [_both(*pair, context) for pair in zip(kept, here, strict=True)]
 
 
-def doubtful(scores: Sequence[Score]) -> str:
-    """Why kept scores decide nothing: nobody can say which code trained the rows, or different
-    code trained them; "" where neither is so."""
+def doubtful(scores: Sequence[Score], runs: Sequence[Mapping]) -> str:
+    """Why kept scores decide nothing: nobody can say which code trained the rows, different code
+    trained them, or networks and losses are others now; "" where none is so.
+
+    runs: the trainings behind them (`scores.kept_runs`).
+    """
     commits = {score.commit for score in scores if score.steps_planned}
     if any(commit.endswith("+") or commit == "unknown" for commit in commits):
         return "the kept runs come from changed files"
-    return "the kept runs come from several commits" if len(commits) > 1 else ""
+    if len(commits) > 1:
+        return "the kept runs come from several commits"
+    changed = {name for run in runs for name in changed_since(run["code"])}
+    defining = sorted(name for name in changed if name.split(".")[1] in DEFINING)
+    if defining or not all(run["code"] for run in runs):
+        return f"the kept runs come from earlier code{': ' * bool(defining)}{', '.join(defining)}"
+    return ""
 
 
 def _both(kept: Verdict, here: Verdict, context: Context) -> Verdict:

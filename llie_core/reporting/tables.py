@@ -226,6 +226,7 @@ def conditions(scores: Iterable[Score]) -> str:
         ", ".join(steps),
         f"protocol {all_of('protocol')}",
         all_of("device"),
+        f"commit {all_of('commit')}",
     ]
     return "; ".join(part for part in parts if part) + "."
 

@@ -1,12 +1,16 @@
 """Which runs and recognizers can decide a claim, and that the reference run is judged first."""
 
+import json
 from dataclasses import replace
 
 import dataset_trees as trees
 import pytest
 
+from llie_core.engine import reuse
+from llie_core.engine.loop import Training
 from llie_core.engine.runs import Run
 from llie_core.engine.settings import override
+from llie_core.files import write_rows
 from llie_core.papers import open_study
 from llie_core.papers.neid.study import NeidStudy, smoke
 from llie_core.papers.recognition.study import RecognitionStudy
@@ -227,6 +231,8 @@ def keep(tmp_path, monkeypatch):
     def write(scores, paper="neid", dataset="lol"):
         folder = tmp_path / "results" / "reference" / paper / dataset / "reference"
         write_scores(folder / "scores.csv", scores)
+        by_present_code = {"label": "neid", "code": json.dumps(reuse.trees(Training))}
+        write_rows(folder / "runs.csv", [by_present_code])
 
     return write
 

@@ -4,6 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from llie_core.engine.reuse import trees
+from llie_core.losses.colour import rgb_to_hsv
 from llie_core.reporting.claims import Claim, Context, Verdict, judge, load_claims
 from llie_core.reporting.source import source
 from llie_core.reporting.sources import (
@@ -119,8 +121,21 @@ def test_source_is_shown_without_docstrings():
 )
 def test_kept_runs_of_unknown_or_different_code_decide_nothing(commits, doubt):
     kept = [SimpleNamespace(commit=commit, steps_planned=5) for commit in commits]
-    found = doubtful([*kept, SimpleNamespace(commit="unknown", steps_planned=0)])
+    runs = [{"code": trees(rgb_to_hsv)}]
+    found = doubtful([*kept, SimpleNamespace(commit="unknown", steps_planned=0)], runs)
     assert doubt in found and bool(found) is bool(doubt)
+
+
+def test_kept_runs_of_earlier_networks_or_losses_decide_nothing():
+    kept, now = [SimpleNamespace(commit="c0ffee", steps_planned=5)], trees(rgb_to_hsv)
+    (loss,) = [name for name in now if name.startswith("llie_core.losses.")]
+    earlier = "the kept runs come from earlier code"
+    assert doubtful(kept, [{"code": now | {loss: "0000"}}]) == f"{earlier}: {loss}"
+    assert doubtful(kept, [{"code": {}}]) == earlier
+    gone = now | {"llie_core.models.gone": "0000"}
+    assert doubtful(kept, [{"code": gone}]) == f"{earlier}: llie_core.models.gone"
+    # A loader that changed leaves the numbers standing.
+    assert not doubtful(kept, [{"code": now | {"llie_core.data.registry": "0000"}}])
 
 
 def test_a_doubtful_reference_leaves_the_word_to_the_run():

@@ -132,7 +132,7 @@ def test_conditions_name_everything_a_number_depends_on():
     assert conditions(scores) == (
         "builtin-faces (test split); profile quick; recognizer mtcnn; "
         "n = 96 (ap hard); n = 64 (psnr all); seed 0, 2; 150 of 322000 steps; "
-        "protocol face-ap-height, psnr-rgb-float; CPU (1 threads)."
+        "protocol face-ap-height, psnr-rgb-float; CPU (1 threads); commit 0123456789."
     )
     assert conditions([]) == "nothing was measured"
     assert "recognizer" not in conditions([replace(SCORE, recognizer="")])

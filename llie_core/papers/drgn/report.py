@@ -62,7 +62,7 @@ def findings(study: DrgnStudy, scores: Sequence[Score]) -> Table:
         words += study.blind_readers(found).values()
         rows.append([f"Does a detector find more on {name}?", f"mAP50: {'; '.join(words)}"])
     used = [s for s in scores if s in own or s.metric == "map_50"]
-    note = f"Mean over seeds. Measured: {conditions(used)}"
+    note = f"Mean over seeds. {study.evidence(used)}"
     return Table("What was found", ["question", "finding"], rows, note)
 
 

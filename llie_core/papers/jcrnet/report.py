@@ -102,7 +102,7 @@ def best_evidence(study: JcrnetStudy) -> list[Score]:
     return of_pairs(study, scores) + select(of_saliency(scores), dataset=SALIENCY[0])
 
 
-def findings(scores: list[Score]) -> Table:
+def findings(study: JcrnetStudy, scores: list[Score]) -> Table:
     """A sentence a question, from `best_evidence`."""
     pairs, saliency = (
         select([s for s in scores if bool(s.recognizer) == read], metric=metric)
@@ -129,7 +129,7 @@ def findings(scores: list[Score]) -> Table:
         ["Does a saliency network find more in its images?",
          f"Its error on streets at night: {', '.join(read)}." if read else "Not evaluated."],
     ]  # fmt: skip
-    note = f"PSNR and MAE, mean over seeds. Measured: {conditions(pairs)}"
+    note = f"PSNR and MAE, mean over seeds. {study.evidence(pairs)}"
     if saliency:
         note += f" Saliency: {conditions(saliency)}"
     return Table("What was found", ["question", "finding"], rows, note)

@@ -218,10 +218,6 @@ class JcrnetStudy(PairedStudy):
     unpaired_protocols = (*PairedStudy.unpaired_protocols, *APPEARANCE)
     settings: JcrnetSettings
 
-    @classmethod
-    def default_dataset(cls, profile: str) -> str:
-        return "lol" if profile in ("reference", "paper") else BUILTIN
-
     def is_papers_own(self) -> bool:
         # Trained as the paper's. Its test pairs are 100 of LOL's 500, which it does not list, so
         # only its other sets are its own.

@@ -68,7 +68,7 @@ def findings(study: JointStudy, scores: Sequence[Score]) -> Table:
             [f"How far is that from normal light for {title}?",
              f"In low light {dark}; in normal light {normal}."],
         ]  # fmt: skip
-    note = f"AP on hard faces, recall; mean over seeds. Measured: {conditions(_shown(scores))}"
+    note = f"AP on hard faces, recall; mean over seeds. {study.evidence(_shown(scores))}"
     return Table("What was found", ["question", "finding"], rows, note)
 
 

@@ -29,7 +29,7 @@ from llie_core.papers.images import (
 from llie_core.papers.neid.study import SEQUENCE, UNET, NeidStudy
 from llie_core.reporting.figures import Panel
 from llie_core.reporting.scores import Score, Summary, select, summarise
-from llie_core.reporting.tables import Counted, Table, audit_table, conditions
+from llie_core.reporting.tables import Counted, Table, audit_table
 
 FOUR_K = (2160, 3840)
 FULL, LE_ALONE, AT_USE = "U-net at full size", "LE alone", "NEID at use"
@@ -59,7 +59,7 @@ def findings(study: NeidStudy, scores: Sequence[Score]) -> Table:
         ["Is it better than methods without training?",
          f"{classical}, the best of {len(untrained)}."],
     ]  # fmt: skip
-    note = f"PSNR, mean over seeds. Measured: {conditions(scores)}"
+    note = f"PSNR, mean over seeds. {study.evidence(scores)}"
     return Table("What was found", ["question", "finding"], rows, note)
 
 

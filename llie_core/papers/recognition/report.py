@@ -24,7 +24,6 @@ from llie_core.reporting.tables import (
     Counted,
     Table,
     audit_table,
-    conditions,
     published_beside_measured,
 )
 from llie_core.synthetic.streets import STREET_PALETTE
@@ -68,7 +67,7 @@ def findings(study: RecognitionStudy, scores: Sequence[Score]) -> Table:
     ]  # fmt: skip
     own = select(scores, metric=study.downstream.metric)
     used = [s for s in own if s.subset in (study.downstream.whole, DAY)]
-    note = f"{study.downstream.title}, mean over seeds. Measured: {conditions(used)}"
+    note = f"{study.downstream.title}, mean over seeds. {study.evidence(used)}"
     return Table("What was found", ["question", "finding"], rows, note)
 
 

@@ -157,14 +157,14 @@ def test_a_new_saliency_network_reads_again_but_trains_no_enhancer(
 def test_findings_are_sentences_made_of_scores(study, scores):
     pairs = report.of_pairs(study, scores)
     streets = select(report.of_saliency(scores), dataset="builtin-streets")
-    ahead, parts, saliency = report.findings(pairs + streets).rows
+    ahead, parts, saliency = report.findings(study, pairs + streets).rows
     pairs = [score for score in pairs if score.label != "jcrnet+w/o JRS"]
     ours, gamma = (f"{value(pairs, label=x, metric='psnr'):.2f}" for x in ("jcrnet", "gamma"))
     assert ahead[1] == f"{ours} dB against {gamma} dB of gamma 1/2.2, the best of 1."
     assert parts[1].startswith(f"JCRNet {ours} dB; JCRNet without JRS ")
     error = value(streets, label="original", metric="mae")
     assert saliency[1].endswith(f", {error:.3f} in normal light.")
-    assert [row[1] for row in report.findings(pairs).rows[1:]] == [
+    assert [row[1] for row in report.findings(study, pairs).rows[1:]] == [
         "Ablations were not evaluated (setting rows).", "Not evaluated.",
     ]  # fmt: skip
 
