@@ -492,7 +492,7 @@ class Study(ABC):
     ) -> list[Verdict]:
         """The verdict on every claim: by the reference run where one is kept, then by this run.
 
-        measured: name → (holds, evidence) of this run; judged: how scores of one run are judged.
+        measured: of this run; judged: how scores of one run are judged.
         The paper's own run is not set behind a reference.
         """
         context = self.context(scores)

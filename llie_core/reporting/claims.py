@@ -86,6 +86,7 @@ OPTIONAL_KEYS = {
 NUMBERS = ("order", "better", "gap", *FIGURES)  # kinds that tables decide
 TIMES = ("latency", "fps")
 UNREAD = (*UNTRAINED, "psnr", "ssim", "fsim", "niqe", "brisque", "lpips", "sseq")  # no recognizer's
+Measured = tuple[bool | None, str]  # (holds, evidence), or (None, why it was not measured)
 
 
 @dataclass(frozen=True)
@@ -214,11 +215,11 @@ def judge(
     paper: str,
     scores: Iterable[Score],
     context: Context,
-    measurements: Mapping[str, tuple[bool | None, str]] | None = None,
+    measurements: Mapping[str, Measured] | None = None,
 ) -> list[Verdict]:
     """The verdict on every claim of a paper; `scores` are of one data set, profile, recognizer.
 
-    measurements: name → (holds, evidence), or (None, why it was not run).
+    measurements: by the name that a check gives.
     """
     scores = list(scores)
     tables = Tables(load(paper))

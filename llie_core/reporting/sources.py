@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from llie_core.engine.reuse import changed_since
-from llie_core.reporting.claims import Claim, Context, Verdict, judge
+from llie_core.reporting.claims import Claim, Context, Measured, Verdict, judge
 from llie_core.reporting.comparisons import as_list
 from llie_core.reporting.scores import Score
 
@@ -19,13 +19,13 @@ class Source:
     """Scores that judge claims.
 
     covers: the paper's data sets that they are of, or stand in for; context: what a verdict has to
-    name; measured: name → (holds, evidence) of the claims that are measured, where they were.
+    name; measured: of the claims that are measured, where they were.
     """
 
     covers: frozenset[str]
     scores: Sequence[Score]
     context: Context
-    measured: Mapping[str, tuple[bool | None, str]] = field(default_factory=dict)
+    measured: Mapping[str, Measured] = field(default_factory=dict)
 
 
 def no_copy(sets: Sequence[str]) -> str:

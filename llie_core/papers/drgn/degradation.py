@@ -20,6 +20,7 @@ from llie_core.papers.drgn.study import ANCHORED, DrgnStudy
 from llie_core.papers.images import colour_share, examples
 from llie_core.papers.rows import Row
 from llie_core.papers.study import enhanced
+from llie_core.reporting.claims import Measured
 from llie_core.reporting.figures import Panel
 from llie_core.reporting.scores import summarise
 from llie_core.reporting.tables import Table
@@ -29,8 +30,6 @@ STRENGTHS = (0.0, 0.5, 1.0, 1.5)
 EXPOSURES = (0.10, 0.02)  # slight and severe darkness, gains in linear light
 HALF = 0.5  # least shared part of two histograms that are called alike
 APART = 5.0  # least difference of pairs that are called different, of 255 levels
-
-Answer = tuple[bool | None, str]  # (holds, evidence), or (None, why it was not measured)
 
 
 @dataclass(frozen=True)
@@ -134,7 +133,7 @@ def strength_panels(study: DrgnStudy) -> list[list[Panel]]:
 # Measured claims -------------------------------------------------------------------------------
 
 
-def measurements(study: DrgnStudy) -> dict[str, Answer]:
+def measurements(study: DrgnStudy) -> dict[str, Measured]:
     """Properties that claims state, measured: name → answer."""
     models = {row.label: model for row, model in learned(study)}
     checks = (pairs_made, pairs_without_limit, degradation_controlled, degradations_alike)
@@ -149,8 +148,8 @@ def measurements(study: DrgnStudy) -> dict[str, Answer]:
 
 
 def of_drgn(
-    models: Mapping[str, TwoStep], seen: Samples, check: Callable[[TwoStep, Samples], Answer]
-) -> Answer:
+    models: Mapping[str, TwoStep], seen: Samples, check: Callable[[TwoStep, Samples], Measured]
+) -> Measured:
     """The answer for the paper's own network; what the anchored ones give stands beside."""
     if "drgn" not in models:
         return None, "needs the row drgn"
@@ -161,7 +160,7 @@ def of_drgn(
 
 
 @torch.no_grad()
-def pairs_made(model: TwoStep, seen: Samples) -> Answer:
+def pairs_made(model: TwoStep, seen: Samples) -> Measured:
     """Claim 4.02: a made image is nearer in brightness to a dark one than to its normal one."""
     made = model.degrade(seen.reference, seen.low)["low_ref"].clamp(0, 1).mean().item()
     normal, dark = seen.reference.mean().item(), seen.low.mean().item()
@@ -169,7 +168,7 @@ def pairs_made(model: TwoStep, seen: Samples) -> Answer:
     return abs(made - dark) < abs(made - normal), words
 
 
-def pairs_without_limit(model: TwoStep, seen: Samples) -> Answer:
+def pairs_without_limit(model: TwoStep, seen: Samples) -> Measured:
     """Claim 4.08: one image with the degradations of several looks different each time."""
     one = seen.reference[:1].expand_as(seen.low)
     made = 255 * model.darken(one, seen.low).flatten(1)  # (B, 3·H·W)
@@ -179,7 +178,7 @@ def pairs_without_limit(model: TwoStep, seen: Samples) -> Answer:
     return least > APART, words + f" (limit {APART:g})"
 
 
-def degradation_controlled(model: TwoStep, seen: Samples) -> Answer:
+def degradation_controlled(model: TwoStep, seen: Samples) -> Measured:
     """Claim 4.11: the stronger, the darker, by more than 0.01 of the range a step."""
     means = [model.darken(seen.reference, seen.low, s).mean().item() for s in STRENGTHS]
     falls = [a - b for a, b in pairwise(means)]
@@ -189,7 +188,7 @@ def degradation_controlled(model: TwoStep, seen: Samples) -> Answer:
 
 
 @torch.no_grad()
-def degradations_alike(model: TwoStep, seen: Samples) -> Answer:
+def degradations_alike(model: TwoStep, seen: Samples) -> Measured:
     """Claim 4.12: histograms of I_L and I_L,ref, and of I_D and I_D,ref, share half or more."""
     made = model.degrade(seen.reference, seen.low)
     images = _shared(seen.low, made["low_ref"])
@@ -206,7 +205,7 @@ def _shared(images: Tensor, others: Tensor) -> float:
     return torch.stack(parts).mean().item()
 
 
-def kl_accelerates(study: DrgnStudy) -> Answer:
+def kl_accelerates(study: DrgnStudy) -> Measured:
     """Claim 4.18: over the first half of the second training, the content loss is lower."""
     found = {}
     for label in ("drgn", "drgn+w/o KL"):
@@ -240,7 +239,7 @@ def brightness_levels(study: DrgnStudy) -> dict[str, tuple[tuple[float, float], 
     return found
 
 
-def levelled(levels: Mapping, labels: Iterable[str], alike: bool) -> Answer:
+def levelled(levels: Mapping, labels: Iterable[str], alike: bool) -> Measured:
     """Claims 4.31 and 4.32: whether rows bring slight and severe darkness nearer to each other.
 
     levels: of `brightness_levels`; alike: the claim is that none does; otherwise that all do.
@@ -259,7 +258,7 @@ def levelled(levels: Mapping, labels: Iterable[str], alike: bool) -> Answer:
     return (not any(nearer) if alike else all(nearer)), evidence + "; ".join(words)
 
 
-def luma_histogram_near(study: DrgnStudy) -> Answer:
+def luma_histogram_near(study: DrgnStudy) -> Measured:
     """Claim 4.33: shared part with the truth's histogram of Y, over four images as in Fig. 6."""
     shares: dict[str, list[float]] = {}
     every = [row for row in study.rows() if enhanced(row)]

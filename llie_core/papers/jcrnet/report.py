@@ -25,7 +25,7 @@ from llie_core.papers.jcrnet.study import (
 from llie_core.papers.paired import QUICK_PROTOCOLS
 from llie_core.papers.study import TestSet
 from llie_core.recognizers import create_recognizer
-from llie_core.reporting.claims import Context, Verdict
+from llie_core.reporting.claims import Context, Measured, Verdict
 from llie_core.reporting.published import PublishedValue
 from llie_core.reporting.published import table as published_table
 from llie_core.reporting.scores import Score, reference_scores, select, summarise
@@ -327,8 +327,8 @@ def sources(
     return found
 
 
-def measurements(study: JcrnetStudy, test_set: TestSet) -> dict[str, tuple[bool | None, str]]:
-    """Properties that claims state, measured on a saliency set: name → (holds, evidence)."""
+def measurements(study: JcrnetStudy, test_set: TestSet) -> dict[str, Measured]:
+    """Properties that claims state, measured on a saliency set."""
     dark, ours = (
         summarise(abs(_bias(study.per_image(row, test_set))) for row in study.rows()
                   if row.label == label)

@@ -10,13 +10,12 @@ from torch import nn
 from llie_core.models.zero_dce import ZeroDCEPlusPlus, light_curve
 from llie_core.names import title_of
 from llie_core.papers.joint.study import ALONE, BUILTIN, GROUPS, JOINT, JointStudy, read_by
-from llie_core.reporting.claims import NUMBERS, Context, Verdict, judge
+from llie_core.reporting.claims import NUMBERS, Context, Measured, Verdict, judge
 from llie_core.reporting.scores import Score, select, summarise
 from llie_core.reporting.tables import Table
 
 LIMIT = 0.02  # of a mean difference between images, below which they are called alike
 IMAGES = 8  # test images by which properties of the trained network are measured
-Measurements = dict[str, tuple[bool | None, str]]  # name → (holds, evidence) or (None, why not)
 
 
 def verdicts(study: JointStudy, scores: Sequence[Score]) -> dict[str, list[Verdict]]:
@@ -50,8 +49,8 @@ def verdicts_by_detector(found: Mapping[str, Sequence[Verdict]]) -> Table:
     return Table("Claims decided by AP, by detector", ["claim", "says", *found], rows)
 
 
-def measurements(study: JointStudy, scores: Sequence[Score]) -> Measurements:
-    """Properties that claims state, measured: name → (holds, evidence) or (None, why not)."""
+def measurements(study: JointStudy, scores: Sequence[Score]) -> dict[str, Measured]:
+    """Properties that claims state, measured."""
     needs = "needs a trained zero_dce with 24 maps, which this report does not train"
     return {
         "curve_monotone": curve_is_monotone(),
@@ -76,7 +75,7 @@ def curve_is_monotone() -> tuple[bool, str]:
     return worst["released"] > -1e-12, evidence
 
 
-def properties_of_the_network(study: JointStudy) -> Measurements:
+def properties_of_the_network(study: JointStudy) -> dict[str, Measured]:
     """Claims 2.08 and 2.09, of the last trained row: images at half the size, maps at 1/12."""
     if study.settings.dataset != BUILTIN:
         why = "measured on built-in images of one size only"
@@ -122,7 +121,7 @@ def quality_is_not_detection(study: JointStudy, scores: Sequence[Score]) -> tupl
     return False, "no pair of rows with better PSNR (by 0.5 dB) and lower AP (by 0.005)"
 
 
-def joint_step_is_slower(study: JointStudy) -> tuple[bool | None, str]:
+def joint_step_is_slower(study: JointStudy) -> Measured:
     """Whether a step of the joint training takes longer than one of Zero-DCE++ alone."""
     rows = {row.label: row for row in study.first_seed()}
     seconds = {}

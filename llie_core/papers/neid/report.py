@@ -27,6 +27,7 @@ from llie_core.papers.images import (
     part,
 )
 from llie_core.papers.neid.study import SEQUENCE, UNET, NeidStudy
+from llie_core.reporting.claims import Measured
 from llie_core.reporting.figures import Panel
 from llie_core.reporting.scores import Score, Summary, select, summarise
 from llie_core.reporting.tables import Counted, Table, audit_table
@@ -37,7 +38,6 @@ ONCE = (0, 1)  # calls that warm up, calls that are timed
 DETAIL_ROWS = ("gamma", "clahe", "lime", "npe", "neid", f"neid+{UNET}")  # of Fig. 9
 FIGURES = {"lime": "6", "npe": "7", "dicm": "8"}
 CAPTIONS = {"1": "quantitative evaluation on LOL", "2": "ablation, PSNR in dB"}
-Verdicts = dict[str, tuple[bool | None, str]]  # name → (holds, evidence) or (None, why not)
 
 # Findings --------------------------------------------------------------------------------------
 
@@ -237,8 +237,8 @@ def _macs(model: nn.Module, size: tuple[int, int]) -> int:
 # Measured claims -------------------------------------------------------------------------------
 
 
-def measurements(study: NeidStudy, scores: Sequence[Score]) -> Verdicts:
-    """Properties that claims state, measured: name → (holds, evidence) or (None, why not)."""
+def measurements(study: NeidStudy, scores: Sequence[Score]) -> dict[str, Measured]:
+    """Properties that claims state, measured, by the name that a check gives."""
     return {
         "details_at_little_cost": details_at_little_cost(study),
         "detail_branch_free": detail_branch_free(study),
@@ -249,7 +249,7 @@ def measurements(study: NeidStudy, scores: Sequence[Score]) -> Verdicts:
     }
 
 
-def details_at_little_cost(study: NeidStudy) -> tuple[bool | None, str]:
+def details_at_little_cost(study: NeidStudy) -> Measured:
     """Claim 5.01: over LE alone, details (gradients) come closer to the truth for ≤ 5 % work."""
     alone, ours = (_work(variant, (400, 600)) for variant in ("LE", ""))
     words = f"{ours / alone - 1:+.1%} work over LE alone (limit 5 %)"
@@ -261,7 +261,7 @@ def details_at_little_cost(study: NeidStudy) -> tuple[bool | None, str]:
     return bool(ours_error < alone_error and ours <= 1.05 * alone), evidence
 
 
-def detail_branch_free(study: NeidStudy) -> tuple[bool | None, str]:
+def detail_branch_free(study: NeidStudy) -> Measured:
     """Claim 5.05: without DR's decoder and head the images are the same, bit for bit."""
     model = study.load_as(NEID, study.row("neid"), "cpu")
     (one,) = examples(study, [], 1)
@@ -276,7 +276,7 @@ def detail_branch_free(study: NeidStudy) -> tuple[bool | None, str]:
     return same and dropped > 0, evidence
 
 
-def half_size_cheaper(study: NeidStudy, scores: Sequence[Score]) -> tuple[bool | None, str]:
+def half_size_cheaper(study: NeidStudy, scores: Sequence[Score]) -> Measured:
     """Claim 5.07: less work and time than the U-net at full size, and no lower PSNR."""
     height, width = size = study.settings.evaluation.cost_size
     full, ours = _two(study, size)
@@ -289,7 +289,7 @@ def half_size_cheaper(study: NeidStudy, scores: Sequence[Score]) -> tuple[bool |
     return _and_psnr(scores, UNET, faster, words)
 
 
-def no_extra_memory(study: NeidStudy, scores: Sequence[Score]) -> tuple[bool | None, str]:
+def no_extra_memory(study: NeidStudy, scores: Sequence[Score]) -> Measured:
     """Claim 5.10: no more work and memory than the U-net at full size, and a higher PSNR."""
     full, ours = _two(study, FOUR_K)
     within = ours.macs <= full.macs and ours.memory <= full.memory
@@ -300,7 +300,7 @@ def no_extra_memory(study: NeidStudy, scores: Sequence[Score]) -> tuple[bool | N
     return _and_psnr(scores, UNET, within, words)
 
 
-def brightness_even(study: NeidStudy) -> tuple[bool | None, str]:
+def brightness_even(study: NeidStudy) -> Measured:
     """Claim 5.12: the error of brightness varies less over the image than the U-net's."""
     found = _over_test_set(study, ("neid", f"neid+{UNET}"), unevenness)
     if isinstance(found, str):
@@ -313,9 +313,7 @@ def brightness_even(study: NeidStudy) -> tuple[bool | None, str]:
     return bool(ours < full), evidence
 
 
-def _and_psnr(
-    scores: Sequence[Score], variant: str, holds: bool, words: str
-) -> tuple[bool | None, str]:
+def _and_psnr(scores: Sequence[Score], variant: str, holds: bool, words: str) -> Measured:
     """Whether `holds`, and NEID's PSNR is not below another row's; None without that row."""
     ours, other = _psnr(scores, "neid"), _psnr(scores, f"neid+{variant}")
     if not (ours.seeds and other.seeds):

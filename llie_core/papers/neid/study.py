@@ -23,7 +23,6 @@ from llie_core.models.neid import BIAS, INITS, NEID, BrightenThenEnlarge
 from llie_core.names import split_label
 from llie_core.papers.paired import (
     BASELINES,
-    BUILTIN,
     EvaluationSettings,
     PairedSettings,
     PairedStudy,
@@ -150,10 +149,6 @@ class NeidStudy(PairedStudy):
     trained_labels = ("neid", *ABLATIONS, f"neid+{SEQUENCE}", f"neid+{OWN_LOSS}")
     unpaired_sets = ("lime", "npe", "dicm")  # Figs. 6, 7, 8
     settings: NeidSettings
-
-    @classmethod
-    def default_dataset(cls, profile: str) -> str:
-        return "lol" if profile in ("reference", "paper") else BUILTIN
 
     def is_papers_own(self) -> bool:
         return self.settings.dataset == "lol"

@@ -16,11 +16,11 @@ from llie_core.models import Enhancer, create_enhancer
 from llie_core.papers.recognition.report import row_summary, test_items
 from llie_core.papers.recognition.study import NIGHT, RecognitionStudy
 from llie_core.papers.rows import Row
+from llie_core.reporting.claims import Measured
 from llie_core.reporting.scores import Score, select, summarise
 from llie_core.reporting.tables import NOT_RUN, Table
 
 BUILTIN = {"segmentation": "builtin-streets", "pose": "builtin-streets-pose"}
-Verdict = tuple[bool | None, str]  # holds, evidence; or None, why it was not measured
 
 
 def both_tasks(study: RecognitionStudy) -> dict[str, RecognitionStudy]:
@@ -127,8 +127,8 @@ def casts(studies: Mapping[str, RecognitionStudy]) -> dict[str, Tensor]:
 
 def measurements(
     study: RecognitionStudy, scores: Sequence[Score], studies: Mapping[str, RecognitionStudy]
-) -> dict[str, Verdict]:
-    """Properties that claims state, measured: name → (holds, evidence). studies: `both_tasks`."""
+) -> dict[str, Measured]:
+    """Properties that claims state, measured. studies: `both_tasks`."""
     return {
         "recognizer_unchanged": recognizer_unchanged(study),
         "gem_input_size": (None, "needs a GEM trained on a larger copy, which no row is"),
@@ -138,7 +138,7 @@ def measurements(
     }
 
 
-def recognizer_unchanged(study: RecognitionStudy) -> Verdict:
+def recognizer_unchanged(study: RecognitionStudy) -> Measured:
     """Claim 1.02: one training step through the frozen recognizer leaves all its tensors alone."""
     recognizer = study.recognizer()
     before = {name: value.clone() for name, value in recognizer.state_dict().items()}
@@ -152,7 +152,7 @@ def recognizer_unchanged(study: RecognitionStudy) -> Verdict:
     return not changed and not taught, evidence
 
 
-def quality_not_recognition(study: RecognitionStudy, scores: Sequence[Score]) -> Verdict:
+def quality_not_recognition(study: RecognitionStudy, scores: Sequence[Score]) -> Measured:
     """Claim 1.44: rank correlation of PSNR (against normal light) and recognition, by row."""
     quality = select(scores, metric="psnr")
     pairs = [
@@ -170,7 +170,7 @@ def quality_not_recognition(study: RecognitionStudy, scores: Sequence[Score]) ->
     return correlation < 0.5, f"{what}: {correlation:+.2f} (limit 0.5)"
 
 
-def casts_differ(studies: Mapping[str, RecognitionStudy]) -> Verdict:
+def casts_differ(studies: Mapping[str, RecognitionStudy]) -> Measured:
     """Claim 1.47: casts differ between recognizers, and an enhancer helps its own one most."""
     if reason := missing_for_crossing(studies):
         return None, reason
