@@ -40,13 +40,12 @@ from llie_core.reporting.claims import Context, Verdict, judge
 from llie_core.reporting.execute import write_headline
 from llie_core.reporting.scores import (
     Score,
-    kept_runs,
     kept_scores,
     read_scores,
     select,
     write_scores,
 )
-from llie_core.reporting.sources import doubtful, reference_first
+from llie_core.reporting.sources import reference_doubt, reference_first
 from llie_core.reporting.summary import write_verdicts
 from llie_core.reporting.tables import Table, conditions
 from llie_core.tasks.base import Measured, Task
@@ -510,8 +509,7 @@ class Study(ABC):
     @cached_property
     def reference_doubt(self) -> str:
         """Why the reference run decides nothing; "" where it may, or where none is kept."""
-        kept = self.paper, self.reference_dataset
-        return doubtful(kept_scores(*kept), kept_runs(*kept))
+        return reference_doubt(self.paper, self.reference_dataset)
 
     def evidence(self, scores: Sequence[Score]) -> str:
         """What some scores are of, in a sentence; with the doubt, where the reference run's."""

@@ -9,6 +9,7 @@ from llie_core.metrics.protocols import load_protocols
 from llie_core.names import title_of
 from llie_core.reporting.published import list_papers
 from llie_core.reporting.scores import Score, read_scores, reference_folder, select, summarise
+from llie_core.reporting.sources import reference_doubt
 from llie_core.reporting.tables import share_of_pixels
 
 # (metric, subset) of the tables; what a test set does not have is left out.
@@ -57,6 +58,8 @@ def _of_folder(folder: Path) -> list[str]:
     scores = read_scores(folder / "scores.csv")
     dataset, profile = folder.parts[-2:]
     parts = [f"### {dataset}, profile `{profile}`\n"]
+    if doubt := reference_doubt(folder.parts[-3], dataset).partition(":")[0]:
+        parts.append(f"These numbers decide no claim: {doubt}.\n")
     for name in dict.fromkeys(score.dataset for score in scores):
         parts += _of_test_set(name, select(scores, dataset=name))
     parts += ["Trainings:\n", _runs_table(folder / "runs.csv")]

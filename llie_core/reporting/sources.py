@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from llie_core.engine.reuse import changed_since
 from llie_core.reporting.claims import Claim, Context, Measured, Verdict, judge
 from llie_core.reporting.comparisons import as_list
-from llie_core.reporting.scores import Score
+from llie_core.reporting.scores import Score, kept_runs, kept_scores
 
 # Rooms whose code says what is trained and how; a change of the others, such as a loader's, leaves
 # the numbers of a kept run standing.
@@ -97,6 +97,12 @@ def reference_first(
         open_now = f"inconclusive ({doubt})"
         kept = [replace(one, verdict=open_now) if _weight(one) == 2 else one for one in kept]
     return [_both(*pair, context) for pair in zip(kept, here, strict=True)]
+
+
+def reference_doubt(paper: str, dataset: str) -> str:
+    """Why the reference run of a paper on a data set decides nothing; "" where it may, or where
+    none is kept."""
+    return doubtful(kept_scores(paper, dataset), kept_runs(paper, dataset))
 
 
 def doubtful(scores: Sequence[Score], runs: Sequence[Mapping]) -> str:

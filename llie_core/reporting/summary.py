@@ -10,6 +10,7 @@ from llie_core.names import title_of
 from llie_core.reporting.claims import Verdict
 from llie_core.reporting.published import list_papers
 from llie_core.reporting.scores import Score, read_scores, select, summarise
+from llie_core.reporting.sources import reference_doubt
 from llie_core.reporting.tables import Table
 
 # Words that verdicts begin with, as the columns of the table count them.
@@ -73,7 +74,7 @@ def verdict_table(profile: str) -> Table:
 
 def reference_table() -> Table:
     """The committed reference runs: main numbers of every row, mean ± sd over seeds."""
-    rows = []
+    rows, doubts = [], []
     root = project_root() / "results" / "reference"
     for path in sorted(root.glob("*/*/*/scores.csv")):
         dataset = path.parts[-3]
@@ -81,8 +82,11 @@ def reference_table() -> Table:
         for label in dict.fromkeys(score.label for score in scores):
             own = select(scores, label=label)
             rows.append([*_names(path.parent), title_of(label), _main_numbers(own)])
+        if doubt := reference_doubt(path.parts[-4], dataset).partition(":")[0]:
+            doubts.append(f"{path.parts[-4]} on {dataset} decides no claim: {doubt}.")
     header = ["paper", "data set", "row", "mean over seeds"]
-    return Table("Reference runs", header, rows, "Protocols: see each run's scores.csv.")
+    note = " ".join(["Protocols: see each run's scores.csv.", *doubts])
+    return Table("Reference runs", header, rows, note)
 
 
 _MAIN = (("miou", "all"), ("ap", "LL-A"), ("ap", "hard"), ("recall", "all"), ("psnr", "all"),

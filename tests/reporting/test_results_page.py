@@ -40,6 +40,15 @@ def test_numbers_are_means_with_their_protocol_count_and_seeds():
     assert f"n = {day.n} to {found[0].n}; seeds 0, 1, 2; protocols seg-miou" in table
 
 
+def test_runs_that_decide_no_claim_say_so(monkeypatch):
+    doubts = {"camvid": "the kept runs come from earlier code: llie_core.losses.paired"}
+    monkeypatch.setattr(results_page, "reference_doubt", lambda _, name: doubts.get(name, ""))
+    page = results_markdown(TITLES)
+    said = "These numbers decide no claim: the kept runs come from earlier code.\n"
+    assert page.count("decide no claim") == 1
+    assert page.split("### camvid, profile `reference`\n\n")[1].startswith(said)
+
+
 def test_no_reference_no_section(tmp_path, monkeypatch):
     monkeypatch.setattr(results_page, "project_root", lambda: tmp_path)
     assert results_markdown(TITLES) == results_page.HEAD

@@ -53,6 +53,14 @@ def test_verdicts_survive_commas_and_are_read_back(folder):
     assert summary.read_verdicts(folder / "none") == []
 
 
+def test_reference_runs_that_decide_no_claim_are_named(monkeypatch):
+    doubts = {("neid", "lol"): "the kept runs come from earlier code: llie_core.models.neid"}
+    monkeypatch.setattr(summary, "reference_doubt", lambda *of: doubts.get(of, ""))
+    note = summary.reference_table().note
+    assert note.endswith("neid on lol decides no claim: the kept runs come from earlier code.")
+    assert note.count("no claim") == 1
+
+
 def test_reference_runs_are_those_of_the_checkout():
     table = summary.reference_table()
     title = title_of("zero_dce_pp+2:1")
