@@ -1,6 +1,7 @@
 """Fixtures shared by every test file."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,14 @@ import torch
 # The workers of pytest -n share the cores, and so do the processes that tests start.
 torch.set_num_threads(1)
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# Tests send signals, which a suite in the background of a script inherits as ignored.
+for number, handler in (
+    (signal.SIGINT, signal.default_int_handler),
+    (signal.SIGHUP, signal.SIG_DFL),
+):
+    if signal.getsignal(number) == signal.SIG_IGN:
+        signal.signal(number, handler)
 
 SHARED_DATA = Path(
     os.environ.get("LLIE_TEST_DATA", Path(__file__).parents[2] / "shared" / "data")

@@ -296,13 +296,16 @@ def test_an_interrupt_ends_what_runs_and_starts_nothing_more(number, launch):
     values = {"LAUNCH": " ".join(launch), "PAPER": "neid joint drgn", "PROFILE": "smoke"}
     environment = {**os.environ, **values, "MAKEFLAGS": " -j2 --jobserver-auth=3,4"}
     command = [sys.executable, "-m", "llie_core.reproduce"]
-    with subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE) as process:
-        until = time.monotonic() + 120
+    process = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE)
+    until = time.monotonic() + 120
+    try:
         while len(log_of(launch)) < 2:
             assert process.poll() is None and time.monotonic() < until
             time.sleep(0.05)
         process.send_signal(number)
         _, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == 130 and errors == b""
     names = {"neid-builtin-photos-smoke", "joint-builtin-faces-smoke"}
     log = log_of(launch)
