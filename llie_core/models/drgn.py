@@ -53,7 +53,7 @@ from llie_core.names import check_choice
 
 REDUCTION, LIGHT_REDUCTION = 8, 4  # of the channels in channel attention, of DRGN and LW-DRGN
 BLOCKS = 3  # in a residual group
-# Rows of Table 1, as the `variant` column of published/drgn.csv names them; "" is the whole model.
+# Rows of Table 1, by the column `variant` of the published.csv of the paper; "" is the whole model.
 VARIANTS = ("", "w/o DL-DA", "w/o MSR", "w/o KL", "w/o SSIM")
 # Channels and residual groups of each resolution, full size first.
 WIDTHS, GROUPS = (24, 64, 72), (2, 3, 4)

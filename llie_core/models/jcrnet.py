@@ -69,7 +69,7 @@ READINGS = ("size", "text")
 # Parameters that the released file defines and never runs: two 3×3 convolutions 40 → 64 → 40, and
 # in stage 2 a 3×3 one 4 → 64 with its batch norm and another batch norm of 3 channels.
 NEVER_RUN = (23_104 + 23_080) + (2_368 + 128) + 6
-# Rows of Tables III to VI, as published/jcrnet.csv names them; "" is the whole network.
+# Rows of Tables III to VI, as the paper's published.csv names them; "" is the whole network.
 ABLATIONS = (
     "",
     "w/o FES",

@@ -41,7 +41,7 @@ from llie_core.names import check_choice
 
 WIDTHS = (32, 64, 128, 256, 512)
 REDUCTION = 16  # of the channels between the two fully connected layers of FF
-# Rows of Table 2, as its `variant` column in published/neid.csv names them; "" is the whole model.
+# Rows of Table 2, by the column `variant` of the published.csv of the paper; "" is the whole model.
 VARIANTS = ("", "LE + DR", "LE", "U-net architecture")
 INITS = ("paper", "pytorch")
 BIAS = 0.1  # the constant from which biases start, with init "paper"
