@@ -205,16 +205,16 @@ def test_the_longest_names_are_written_and_longer_ones_named(tmp_path, capsys):
 
 
 def test_a_failing_image_does_not_stop_darkening(three, tmp_path, monkeypatch, capsys):
-    from llie_core.data import dark_faces
+    from llie_core.data import darkening
 
-    darken = dark_faces.darken
+    darken = darkening.darken
 
     def fail(image, parameters):
         if image.shape[-1] == 5:
             raise MemoryError
         return darken(image, parameters)
 
-    monkeypatch.setattr(dark_faces, "darken", fail)
+    monkeypatch.setattr(darkening, "darken", fail)
     assert main(["darken", str(three), str(tmp_path / "out")]) == 1
     said = capsys.readouterr()
     assert f"{three / 'b.png'}: out of memory" in said.err and "2 of 3 images are in" in said.out

@@ -222,7 +222,7 @@ def edited(monkeypatch):
 
     def edit(*changed):
         monkeypatch.setattr(
-            reuse, "module_tree", lambda name: f"{original(name)}{'edited' * (name in changed)}"
+            reuse, "module_tree", lambda name: f"{'edited' * (name in changed)}{original(name)}"
         )
 
     return edit
