@@ -1,4 +1,7 @@
-"""Devices in words, as records, scores and benchmarks name them."""
+"""Devices: their names in records, scores and benchmarks, and their free memory."""
+
+import os
+from pathlib import Path
 
 
 def device_name(device) -> str:
@@ -8,3 +11,29 @@ def device_name(device) -> str:
     if torch.device(device).type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"CPU ({torch.get_num_threads()} threads)"
+
+
+def free_memory(device) -> int:
+    """Bytes that a device has to spare; of the processor, what the system calls available, within
+    the limit of the control group; half of all where the system does not say."""
+    import torch
+
+    if torch.device(device).type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        entries = dict(line.split(":", 1) for line in lines)
+        available = int(entries["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError, ValueError):
+        available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    return min([available, *_group_memory()])
+
+
+def _group_memory() -> list[int]:
+    """What the control group leaves, in a list; [] where it sets no limit."""
+    group = Path("/sys/fs/cgroup")
+    try:
+        limit = int((group / "memory.max").read_text())
+        return [max(0, limit - int((group / "memory.current").read_text()))]
+    except (OSError, ValueError):  # "max", or no such file
+        return []

@@ -43,7 +43,11 @@ def add_options(command: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     command.add_argument("--seed", type=int, default=0, help="of all that is drawn")
     trained = command.add_argument_group("ec_zero_dce, drgn, lw_drgn")
-    trained.add_argument("--weights", type=path, help="weights.safetensors of a run (needed)")
+    trained.add_argument(
+        "--weights",
+        type=path,
+        help="weights.safetensors of a run; default: those that the project ships, if it does",
+    )
     trained.add_argument("--device", help="default: a GPU if there is one")
     command.add_argument_group("physical, ec_zero_dce").add_argument(
         "--exposure", type=float, nargs="+", metavar="E",
@@ -114,7 +118,7 @@ def _conditioned(options) -> tuple[Callable, dict]:
     """Darkening by EC-Zero-DCE, and noise afterwards."""
     import torch
 
-    from llie_core.cli.image_files import trained_model
+    from llie_core.cli.image_files import trained_model, weights_path
     from llie_core.data.darkening import quantise
     from llie_core.data.noise import LEVELS, add_noise, check_noise
     from llie_core.engine.runs import file_hash
@@ -128,7 +132,7 @@ def _conditioned(options) -> tuple[Callable, dict]:
         raise ValueError("--noise-level needs --noise gaussian or poisson")
     level = LEVELS.get(noise, 0.0) if options.noise_level is None else options.noise_level
     check_noise(noise, level)
-    model, device = trained_model(options.model, options.weights, device=options.device)
+    model, device, used = trained_model(options.model, options.weights, device=options.device)
 
     def apply(image, rng):
         target = round(float(rng.uniform(*exposure)), 4)
@@ -137,7 +141,8 @@ def _conditioned(options) -> tuple[Callable, dict]:
         about = {"exposure_target": target, "mean": round(float(noisy.mean()), 4)}
         return noisy, {**about, "noise": noise, "noise_level": level}
 
-    weights = file_hash(options.weights)
+    assert used  # a darkener is learned
+    weights = file_hash(weights_path(options.model, used))
     return apply, {"model": options.model, "weights": weights, "exposure": exposure,
                    "noise": [noise, level]}  # fmt: skip
 
@@ -206,7 +211,7 @@ def _write_pairs(options) -> tuple[str, int]:
     strength = _range(options.strength, (1.0, 1.0), "strength")
     if strength[0] < 0:
         raise ValueError(f"--strength {strength[0]}: it must not be negative")
-    model, _ = trained_model(options.model, options.weights, device=options.device)
+    model, *_ = trained_model(options.model, options.weights, device=options.device)
     assert isinstance(model, TwoStep)  # no other darkener takes --low
     source = ImageFolder(options.source, without=options.target)
     low, damaged = _readable(options.low, options.target)

@@ -13,7 +13,13 @@ import torch
 from llie_core.data.folders import SUFFIXES, bare, files_in, not_read
 from llie_core.engine.distributed import default_device
 from llie_core.files import problem_of
-from llie_core.models import Enhancer, create_enhancer, list_darkeners, list_enhancers
+from llie_core.models import (
+    Enhancer,
+    create_enhancer,
+    list_darkeners,
+    list_enhancers,
+    model_spec,
+)
 
 Item = TypeVar("Item")
 SHOWN = 5  # names in a message
@@ -29,9 +35,11 @@ class InputImage:
 
 
 def trained_model(
-    name: str, weights: Path | None, device: str | None = None
-) -> tuple[Enhancer, str]:
-    """A model with its weights (those of a run, or the authors') on a device, and the device.
+    name: str, weights: str | Path | None, device: str | None = None
+) -> tuple[Enhancer, str, str | Path | None]:
+    """A model with its weights on a device, the device, and which weights they are.
+
+    weights: "reference", "released", a file, or None: those that the project ships, if it does.
 
     Raises:
         ValueError: unknown name, a learned model without weights, or a file of weights that are
@@ -39,22 +47,41 @@ def trained_model(
         FileNotFoundError: no such file of weights.
     """
     with torch.device("meta"):
-        learned = any(True for _ in create_enhancer(name).parameters())
+        learned = create_enhancer(name).learned
     if learned and weights is None:
-        raise ValueError(
-            f"{name} needs --weights: weights.safetensors of a run (llie fit), or its authors' "
-            "checkpoint"
-        )
+        weights = _shipped(name)
     try:
         if weights is not None and not learned:
             raise ValueError(f"{weights}: {name} has no weights")
         model = create_enhancer(name, weights=weights)
     except ValueError as error:
-        fitting = _models_of(weights) if weights else []
+        fitting = _models_of(weights) if isinstance(weights, Path) else []
         hint = f"; it fits --model {' or '.join(fitting)}" if fitting else ""
         raise ValueError(f"{error}{hint}") from error
     device = device or default_device()
-    return model.to(device).eval(), device
+    return model.to(device).eval(), device, weights
+
+
+def _shipped(name: str) -> str:
+    """ "reference", where the project ships weights of a model."""
+    spec = model_spec(name)
+    if spec.reference:
+        return "reference"
+    released = f"--weights released (after llie weights fetch {spec.released}), or "
+    raise ValueError(
+        f"{name} needs --weights: {released if spec.released else ''}weights.safetensors of a run "
+        "(llie fit), or its authors' checkpoint"
+    )
+
+
+def weights_path(name: str, weights: str | Path) -> Path:
+    """The file of weights that `trained_model` loads for a name or a path."""
+    from llie_core.models.records import reference_run
+    from llie_core.weights import find
+
+    if weights == "reference":
+        return reference_run(model_spec(name).reference).path
+    return find(model_spec(name).released) if weights == "released" else Path(weights)
 
 
 def _models_of(weights: Path) -> list[str]:
@@ -67,21 +94,30 @@ def _models_of(weights: Path) -> list[str]:
     return fitting
 
 
-def find_images(source: Path, folder: Path) -> list[InputImage]:
-    """An image, or those of a folder and its subfolders by name, and the PNG of each in `folder`.
+def find_images(
+    source: Path,
+    folder: Path,
+    readable: tuple[str, ...] = SUFFIXES,
+    suffix: str = ".png",
+) -> list[InputImage]:
+    """An image, or those of a folder and its subfolders by name, and each one's file in `folder`.
 
     The tree is kept. A result keeps its image's suffix where another image beside it has the
     same stem. Hidden files are left out, and so is `folder` where it lies in the source.
+
+    Args:
+        readable: suffixes of images.
+        suffix: of the results.
 
     Raises:
         FileNotFoundError: no such image or folder, or none in it.
         ValueError: a result would replace an image.
     """
-    found = {source.name: source} if source.is_file() else _below(source, folder)
+    found = {source.name: source} if source.is_file() else _below(source, folder, readable)
     own = {path.resolve() for path in found.values()}
     images = []
     for name, (key, path) in zip(found, _keyed(found).items(), strict=True):
-        target = folder / f"{key}.png"
+        target = folder / f"{key}{suffix}"
         if target.resolve() in own:
             raise ValueError(f"{target}: the result would replace an image; name another folder")
         images.append(InputImage(name, path, target))
@@ -132,19 +168,19 @@ def _keyed(found: dict[str, Path]) -> dict[str, Path]:
     return keyed
 
 
-def _below(source: Path, folder: Path) -> dict[str, Path]:
+def _below(source: Path, folder: Path, readable: tuple[str, ...] = SUFFIXES) -> dict[str, Path]:
     """Name → path of the images below a folder, sorted, without those of `folder`."""
     if not source.is_dir():
         raise FileNotFoundError(f"{source}: no such image or folder")
     apart = folder.resolve() if lies_in(folder, source) else None
     found = {}
     for path in files_in(source, deep=True):
-        is_image = path.suffix.lower() in SUFFIXES
+        is_image = path.suffix.lower() in readable
         if is_image and (apart is None or apart not in path.resolve().parents):
             found[path.relative_to(source).as_posix()] = path
-    others = not_read(source, deep=True)
+    others = not_read(source, deep=True, besides=readable)
     if not found:
-        wanted = f"{source}: holds no image ({', '.join(sorted(SUFFIXES))})"
+        wanted = f"{source}: holds no image ({', '.join(sorted(readable))})"
         raise FileNotFoundError("; ".join(filter(None, [wanted, others])))
     if others:
         print(f"llie: {others}", file=sys.stderr)
@@ -157,9 +193,17 @@ def lies_in(path: Path, folder: Path) -> bool:
 
 
 def each_image(
-    images: Sequence[Item], write: Callable[[Item], None], file_of: Callable[[Item], object]
+    images: Sequence[Item],
+    write: Callable[[Item], str | None],
+    file_of: Callable[[Item], object],
+    workers: int = 1,
 ) -> int:
-    """Call `write` for every image; one that fails is named, by `file_of`, and the others go on.
+    """Call `write` for every image and print the line that it returns, if any.
+
+    An image that fails is named, by `file_of`, and the others go on.
+
+    Args:
+        workers: images at a time, each in a thread: decoding, enhancement and encoding overlap.
 
     Returns:
         How many failed.
@@ -167,13 +211,36 @@ def each_image(
     Raises:
         OSError: what every image would meet, such as a full disk.
     """
+    from concurrent.futures import ThreadPoolExecutor
+    from threading import Event
+
     from tqdm import tqdm
 
-    failed = 0
-    for image in tqdm(images, disable=not sys.stderr.isatty(), unit="image"):
+    stopped = Event()
+
+    def attempt(image: Item) -> tuple[str | None, str]:
+        """What to say of an image, and why it failed; nothing is begun after a common error."""
         try:
-            write(image)
+            return (None if stopped.is_set() else write(image)), ""
         except Exception as error:  # decoders and methods raise anything on odd images
-            print(f"llie: {problem_of(file_of(image), error)}", file=sys.stderr)
-            failed += 1
+            try:
+                return None, problem_of(file_of(image), error)
+            except OSError:
+                stopped.set()
+                raise
+
+    failed = 0
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            futures = [pool.submit(attempt, image) for image in images]
+            for future in tqdm(futures, disable=not sys.stderr.isatty(), unit="image"):
+                said, problem = future.result()
+                if said:
+                    tqdm.write(said)
+                if problem:
+                    tqdm.write(f"llie: {problem}", file=sys.stderr)
+                    failed += 1
+        except BaseException:  # an interruption, too, ends it with the images that are at work
+            pool.shutdown(cancel_futures=True)
+            raise
     return failed

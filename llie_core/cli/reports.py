@@ -13,6 +13,12 @@ def add(commands) -> None:
     report.set_defaults(run=_report)
     results = commands.add_parser("results", help="write docs/RESULTS.md from results/reference")
     results.set_defaults(run=_results)
+    choose = commands.add_parser(
+        "choose", help="measure the methods that llie enhance may use; write docs/DEFAULT.md"
+    )
+    choose.add_argument("names", nargs="*", metavar="NAME", help="methods; default: all")
+    choose.add_argument("--data", type=path, required=True, help="folder that holds the data sets")
+    choose.set_defaults(run=_choose)
     bench = commands.add_parser("bench", help="time enhancers and training steps on this device")
     bench.add_argument("--device", default=None)
     bench.set_defaults(run=_bench)
@@ -29,6 +35,13 @@ def _report(options) -> int:
         reason = " ".join(str(error).split())
         raise ValueError(f"{options.parameters}: no valid YAML: {reason}") from error
     print(build_report(options.paper, parameters))
+    return 0
+
+
+def _choose(options) -> int:
+    from llie_core.choice import update
+
+    print(update(options.data, options.names))
     return 0
 
 

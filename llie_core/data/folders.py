@@ -182,9 +182,13 @@ def no_image(folder: Path, deep: bool = False) -> str:
     return f"no image ({', '.join(SUFFIXES)}) in " + (not_read(folder, deep) or str(folder))
 
 
-def not_read(folder: Path, deep: bool = False) -> str:
-    """What lies in a folder in a format that is not read, counted and named, or ""."""
-    files = [path for path in files_in(folder, deep) if path.suffix.lower() in NOT_READ]
+def not_read(folder: Path, deep: bool = False, besides: Iterable[str] = ()) -> str:
+    """What lies in a folder in a format that is not read, counted and named, or "".
+
+    besides: suffixes of NOT_READ that the caller reads.
+    """
+    unread = set(NOT_READ) - set(besides)
+    files = [path for path in files_in(folder, deep) if path.suffix.lower() in unread]
     if not files:
         return ""
     kinds = Counter(path.suffix.lower() for path in files)

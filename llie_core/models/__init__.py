@@ -30,7 +30,9 @@ class ModelSpec:
     builder: "module:attribute", a class or a function that builds the model.
     kind: "enhancer"; "darkener", which synthesises low-light images; or "stage", part of another
     model's training, which no listing offers. released: the entry of weights.toml with the
-    authors' checkpoint (address, sha256, terms), "" where none is known.
+    authors' checkpoint (address, sha256, terms), "" where none is known. reference: the weights
+    that the project ships, below results/reference (`records.reference_run` has their record), ""
+    where it ships none.
     """
 
     name: str
@@ -38,6 +40,7 @@ class ModelSpec:
     builder: str
     kind: str = "enhancer"
     released: str = ""
+    reference: str = ""
 
 
 # The input itself stands first: every comparison includes it.
@@ -59,13 +62,24 @@ _RECORDS = (
     ModelSpec("mf", "MF", "fusion:MultiScaleFusion"),
     ModelSpec("zero_dce", "Zero-DCE", "zero_dce:ZeroDCE", released="zero-dce"),
     ModelSpec("zero_dce_pp", "Zero-DCE++", "zero_dce:ZeroDCEPlusPlus", released="zero-dce-pp"),
-    ModelSpec("gem_pam", "GEM+PAM", "gem_pam:GemPam"),
+    ModelSpec(
+        "gem_pam",
+        "GEM+PAM",
+        "gem_pam:GemPam",
+        reference="recognition/camvid/reference/weights/gem_pam-seed0.safetensors",
+    ),
     ModelSpec("ialm", "IALM", "ialm:IALM"),
     ModelSpec("jcrnet", "JCRNet", "jcrnet:JCRNet"),
     ModelSpec("drgn", "DRGN", "drgn:DRGN"),
     ModelSpec("lw_drgn", "LW-DRGN", "drgn:LWDRGN"),
     ModelSpec("neid", "NEID", "neid:NEID"),
-    ModelSpec("ec_zero_dce", "EC-Zero-DCE", "ec_zero_dce:ECZeroDCE", "darkener"),
+    ModelSpec(
+        "ec_zero_dce",
+        "EC-Zero-DCE",
+        "ec_zero_dce:ECZeroDCE",
+        "darkener",
+        reference="joint/builtin-faces/reference/weights/ec_zero_dce-seed0.safetensors",
+    ),
     ModelSpec("drgn_degradation", "DRGN, first stage", "drgn:drgn_degradation", "stage"),
     ModelSpec("lw_drgn_degradation", "LW-DRGN, first stage", "drgn:lw_drgn_degradation", "stage"),
 )
@@ -98,7 +112,8 @@ def create_enhancer(name: str, weights: str | Path | None = None, **options) -> 
 
     Args:
         name: one of `list_enhancers()` or `list_darkeners()`.
-        weights: None starts with fresh ones; "released" loads the authors' checkpoint that
+        weights: None starts with fresh ones; "reference" loads those that the project ships, with
+            the record `records.reference_run`; "released" loads the authors' checkpoint that
             `llie weights fetch` has put into the weights folder, checked by its sha256; a path
             loads a run's safetensors file or, where the model reads it, an authors' checkpoint.
         options: the constructor's keyword arguments; an unknown one is a TypeError.
@@ -107,7 +122,7 @@ def create_enhancer(name: str, weights: str | Path | None = None, **options) -> 
         The model; with weights, in evaluation mode.
 
     Raises:
-        ValueError: unknown name, no released weights known, or a file that is not this model's.
+        ValueError: unknown name, no such weights known, or a file that is not this model's.
         FileNotFoundError: no such file; for "released", the message names the command to run.
     """
     spec = model_spec(name)
@@ -119,14 +134,17 @@ def create_enhancer(name: str, weights: str | Path | None = None, **options) -> 
 
 
 def _with_weights(model: Enhancer, spec: ModelSpec, weights: str | Path) -> Enhancer:
+    from llie_core.models.records import reference_run
     from llie_core.tensors import load_weights, looks_like_safetensors
     from llie_core.weights import find
 
+    if weights in ("released", "reference") and not getattr(spec, weights):
+        known = ", ".join(n for n, other in MODELS.items() if getattr(other, weights))
+        raise ValueError(f"no {weights} weights of {spec.name} are known (known: {known})")
     if weights == "released":
-        if not spec.released:
-            known = ", ".join(name for name, other in MODELS.items() if other.released)
-            raise ValueError(f"no released weights of {spec.name} are known (known: {known})")
         model.load_released_weights(find(spec.released))
+    elif weights == "reference":
+        load_weights(model, reference_run(spec.reference).path)
     elif not Path(weights).is_file() or looks_like_safetensors(weights):
         load_weights(model, weights)
     elif hasattr(model, "load_released_weights"):

@@ -63,6 +63,11 @@ class Enhancer(nn.Module):
 
     multiple: int = 1
 
+    @property
+    def learned(self) -> bool:
+        """Whether it has parameters, so that it needs weights."""
+        return next(self.parameters(), None) is not None
+
     def training_outputs(self, x: Tensor) -> dict[str, Tensor]:
         """What the loss needs for a batch (B, 3, H, W): at least `image`, with gradients."""
         return {"image": self(x)}

@@ -26,6 +26,7 @@ COMMANDS = (
     "weights",
     "report",
     "results",
+    "choose",
     "bench",
 )
 
@@ -49,7 +50,7 @@ def test_every_command_explains_itself(command, capsys):
     assert stopped.value.code == 0 and f"llie {command}" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("arguments", [[], ["fti"], ["fit"], ["enhance", "a"], ["fit", "j", "-x"]])
+@pytest.mark.parametrize("arguments", [[], ["fti"], ["fit"], ["enhance"], ["fit", "j", "-x"]])
 def test_wrong_usage_is_exit_code_2(arguments, capsys):
     with pytest.raises(SystemExit) as stopped:
         main(arguments)

@@ -261,6 +261,12 @@ def test_noise_names_are_those_of_the_help(capsys):
     assert all(name in text for name in NOISES)
 
 
+def test_the_weights_that_the_project_ships_darken(photos, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert main(["darken", str(photos), str(out), "--model", "ec_zero_dce"]) == 1
+    assert "3 of 4 images are in" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
@@ -274,7 +280,6 @@ def test_noise_names_are_those_of_the_help(capsys):
         (["--strength", "1"], "--strength belongs to drgn, lw_drgn, not to physical"),
         (["--exposure", "0.3", "0.2"], "--exposure: give one number, or a rising range"),
         (["--exposure", ".1", ".2", ".3"], "--exposure: give one number, or a rising range"),
-        (["--model", "ec_zero_dce"], "ec_zero_dce needs --weights"),
         (["--model", "ec_zero_dce", "--noise", "salt"], "noise 'salt': choose one of none, ga"),
         (["--model", "ec_zero_dce", "--noise", "poisson", "--noise-level", "0"], "noise level 0"),
         (["--model", "ec_zero_dce", "--exposure", "0.5"], "knows (0.05, 0.3) only"),

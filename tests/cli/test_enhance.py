@@ -1,6 +1,7 @@
 """`llie enhance` and `score`: images of every kind, weights, what fails, what pairs."""
 
 import errno
+import io
 import os
 from pathlib import Path
 
@@ -13,12 +14,19 @@ from safetensors.torch import save_file
 from llie_core.cli import main
 from llie_core.data.images import read_image
 from llie_core.metrics import psnr
-from llie_core.models import create_enhancer
+from llie_core.models import create_enhancer, model_spec
 from llie_core.models.classical import Gamma
+from llie_core.models.gate import enhance_gated
+from llie_core.models.records import default_enhancer
 
 
 def noise(*shape, top=255, dtype=np.uint8):
     return np.random.default_rng(0).integers(0, top, shape).astype(dtype)
+
+
+def shown(folder):
+    """The files of a folder that are not hidden."""
+    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
 
 
 def save(path, level=50, size=(4, 4)):
@@ -55,7 +63,7 @@ def test_every_kind_is_enhanced_and_what_cannot_be_read_is_named(
     said = capsys.readouterr()
     assert said.err.startswith(f"llie: cannot read image {folder / 'truncated.jpg'}: ")
     assert said.err.count("\n") == 1 and "5 of 6 images written" in said.out
-    written = {path.stem: read_image(path) for path in (tmp_path / "out").iterdir()}
+    written = {path.stem: read_image(path) for path in shown(tmp_path / "out")}
     assert {name: tuple(image.shape[1:]) for name, image in written.items()} == SIZES
     assert written["good"].mean() > read_image(folder / "good.png").mean()
 
@@ -66,8 +74,22 @@ def test_every_kind_is_enhanced_and_what_cannot_be_read_is_named(
         (["enhance", "nowhere", "out"], ["nowhere: no such image or folder"]),
         (["enhance", ".", "out"], ["holds no image", ".png"]),
         (["enhance", "a.png", "out", "--model", "zerodce"], ["did you mean 'zero_dce'?"]),
-        (["enhance", "a.png", "out", "--model", "zero_dce"], ["zero_dce needs --weights"]),
-        (["enhance", "a.png", "out", "--weights", "w"], ["w: clahe has no weights"]),
+        (
+            ["enhance", "a.png", "out", "--model", "zero_dce"],
+            ["zero_dce needs --weights: --weights released (after llie weights fetch zero-dce)"],
+        ),
+        (["enhance", "a.png", "out", "--model", "neid"], ["neid needs --weights: weights.safe"]),
+        (
+            ["enhance", "a.png", "out", "--model", "neid", "--weights", "reference"],
+            ["no reference weights of neid are known (known: gem_pam, ec_zero_dce"],
+        ),
+        (
+            ["enhance", "a.png", "out", "--model", "clahe", "--weights", "w"],
+            ["w: clahe has no weights"],
+        ),
+        (["enhance", "a.png", "--strength", "1.5"], ["--strength 1.5 must lie in [0, 1]"]),
+        (["enhance", "a.png", "out.bmp"], ["out.bmp: written are .png, .jpg"]),
+        (["enhance", "a.png", "../here/a.png"], ["would replace an image; name another file"]),
         (
             ["enhance", "a.png", "out", "--model", "zero_dce", "--weights", "w"],
             ["no file of weights at w"],
@@ -116,7 +138,7 @@ def test_images_of_one_stem_do_not_replace_each_other(tmp_path, refused, capsys)
     for name, level in (("a.png", 20), ("a.bmp", 90), ("b.png", 50)):
         save(source / name, level)
     assert main(["enhance", str(source), str(out), "--model", "identity"]) == 0
-    written = {path.name: round(read_image(path).mean().item() * 255) for path in out.iterdir()}
+    written = {path.name: round(read_image(path).mean().item() * 255) for path in shown(out)}
     assert written == {"a.png.png": 20, "a.bmp.png": 90, "b.png": 50}
     save(source / "a.png.png")
     capsys.readouterr()
@@ -180,14 +202,15 @@ def test_one_failing_image_is_named_and_the_others_go_on(
     said = capsys.readouterr()
     assert said.err.startswith(f"llie: {three / 'b.png'}: ") and line in said.err
     assert said.err.count("\n") == 1 and "2 of 3 images written" in said.out
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.png", "c.png"]
+    assert [path.name for path in shown(tmp_path / "out")] == ["a.png", "c.png"]
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES, errno.EROFS])
 def test_what_every_image_would_meet_ends_the_batch(number, three, tmp_path, monkeypatch, refused):
     failing(monkeypatch, OSError(number, os.strerror(number)))
-    refused(["enhance", str(three), str(tmp_path / "out"), "--model", "gamma"], os.strerror(number))
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.png"]
+    command = ["enhance", str(three), str(tmp_path / "out"), "--model", "gamma", "--workers", "1"]
+    refused(command, os.strerror(number))
+    assert [path.name for path in shown(tmp_path / "out")] == ["a.png"]
 
 
 def test_the_longest_names_are_written_and_longer_ones_named(tmp_path, capsys):
@@ -342,3 +365,111 @@ def test_nothing_scored_is_no_success(tmp_path, refused, capsys):
     (high / "a.png").rename(high / "heic" / "a.heic")
     (high / "b.png").unlink()
     refused(["score", str(out), str(high)], "holds no image", "1 .heic not read (heic/a.heic)")
+
+
+# Strength and gate ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def bright(tmp_path):
+    """A photograph that is bright already."""
+    pixels = 110 + noise(40, 60, 3, top=120)
+    Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / "bright.png")
+    return tmp_path / "bright.png"
+
+
+def test_the_gate_lowers_the_strength_and_the_line_says_so(bright, tmp_path, capsys):
+    target = tmp_path / "out.png"
+    assert main(["enhance", str(bright), str(target), "--model", "gamma"]) == 0
+    line = capsys.readouterr().out
+    assert line.startswith(f"{target}: gamma 1/2.2, strength 0.") and line.count("\n") == 1
+    assert "bright already, mean luma 0.6" in line
+    x = read_image(bright)[None]
+    expected = enhance_gated(create_enhancer("gamma"), x).image[0]
+    assert (read_image(target) - expected).abs().max() <= 0.5 / 255 + 1e-6
+    assert main(["enhance", str(bright), str(target), "--model", "gamma", "--no-gate"]) == 0
+    assert capsys.readouterr().out == f"{target}: gamma 1/2.2\n"
+    assert psnr(read_image(target)[None], x) < 20 < 29 < psnr(expected[None], x)
+
+
+def test_strength_blends_result_and_input(bright, tmp_path):
+    target = tmp_path / "out.png"
+    command = ["enhance", str(bright), str(target), "--model", "gamma", "--no-gate", "--strength"]
+    x = read_image(bright)
+    for strength in (0.0, 0.3):
+        assert main([*command, str(strength)]) == 0
+        expected = x + strength * (x ** (1 / 2.2) - x)
+        assert (read_image(target) - expected).abs().max() <= 0.5 / 255 + 1e-6
+
+
+def test_a_folder_says_which_images_were_held_back(bright, tmp_path, capsys):
+    save(tmp_path / "in" / "dark.png", 20, (16, 16))
+    bright.rename(tmp_path / "in" / "bright.png")
+    assert main(["enhance", str(tmp_path / "in"), "--model", "gamma"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].startswith("bright.png: strength 0.") and len(said) == 2
+    assert said[1] == f"2 of 2 images written to {tmp_path / 'in-enhanced'}"
+
+
+def test_the_default_is_what_the_page_chooses(tmp_path, capsys):
+    save(tmp_path / "a.jpg", 20, (16, 16))
+    assert main(["enhance", str(tmp_path / "a.jpg")]) == 0
+    name, weights = default_enhancer()
+    line = capsys.readouterr().out
+    assert line == f"{tmp_path / 'a-enhanced.jpg'}: {model_spec(name).title}\n"
+    expected = create_enhancer(name, weights).enhance(read_image(tmp_path / "a.jpg")[None])
+    written = read_image(tmp_path / "a-enhanced.jpg")
+    assert (written - expected[0]).abs().max() <= 3 / 255  # of JPEG
+
+
+# Resume, pipes --------------------------------------------------------------------------------
+
+
+def times(folder):
+    return {path.name: path.stat().st_mtime_ns for path in shown(folder)}
+
+
+def test_the_same_command_does_what_is_left(three, tmp_path, capsys):
+    out = tmp_path / "out"
+    command = ["enhance", str(three), str(out), "--model", "gamma"]
+    assert main(command) == 0
+    before = times(out)
+    (out / "b.png").unlink()
+    save(three / "c.png", 90, (4, 4))  # another image under its name
+    capsys.readouterr()
+    assert main(command) == 0
+    assert capsys.readouterr().out == f"3 of 3 images written to {out}, 1 of them before\n"
+    after = times(out)
+    assert after["a.png"] == before["a.png"] and after["c.png"] != before["c.png"]
+    (out / ".enhanced.jsonl").write_text('{"name": "a.png", "sta')  # cut by a kill
+    assert main([*command, "--strength", "0.5"]) == 0
+    assert times(out)["a.png"] != before["a.png"]
+    assert main([*command, "--strength", "0.5"]) == 0
+    assert "3 of them before" in capsys.readouterr().out
+
+
+class Stream(io.BytesIO):
+    """A text stream's bytes, as the interpreter offers them."""
+
+    @property
+    def buffer(self):
+        return self
+
+
+@pytest.mark.parametrize("kind", ["png", "jpg"])
+def test_pipes(kind, tmp_path, monkeypatch, capsys):
+    save(tmp_path / "a.png", 20, (9, 5))
+    out = Stream()
+    monkeypatch.setattr("sys.stdin", Stream((tmp_path / "a.png").read_bytes()))
+    monkeypatch.setattr("sys.stdout", out)
+    assert main(["enhance", "-", "-", "--model", "gamma", "--format", kind]) == 0
+    (tmp_path / "piped").write_bytes(out.getvalue())
+    assert Image.open(tmp_path / "piped").format == {"png": "PNG", "jpg": "JPEG"}[kind]
+    expected = read_image(tmp_path / "a.png") ** (1 / 2.2)
+    assert (read_image(tmp_path / "piped") - expected).abs().max() <= 2 / 255
+    assert capsys.readouterr().err.endswith(": gamma 1/2.2\n")
+
+
+def test_a_pipe_of_no_image_is_one_line(monkeypatch, refused):
+    monkeypatch.setattr("sys.stdin", Stream(b"no image"))
+    refused(["enhance", "-", "-"], "cannot read image pipe/in: damaged")

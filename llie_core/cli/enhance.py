@@ -1,0 +1,259 @@
+"""`llie enhance`: photographs of any kind and size, with a strength and a gate (models/gate.py).
+
+A folder's results keep its tree; `.enhanced.jsonl` there has a line an image, written after the
+image, so that the same command goes on where it was stopped.
+"""
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import threading
+from contextlib import contextmanager, nullcontext, suppress
+from pathlib import Path
+
+from llie_core.cli.arguments import path
+
+RECORD = ".enhanced.jsonl"
+PIPE = Path("-")
+FORMATS = ("png", "jpg", "webp", "tif")
+WORKER_MEMORY = 2 * 2**30  # bytes that one image at a time may take
+
+
+def add_options(command: argparse.ArgumentParser) -> None:
+    """The arguments of `llie enhance`."""
+    command.add_argument("source", type=path, help="an image, a folder with its subfolders, or -")
+    command.add_argument(
+        "target", type=path, nargs="?",
+        help="an image file (PNG, JPEG, WebP, TIFF by its suffix), a folder, or -; default: beside "
+        "the source, NAME-enhanced",
+    )  # fmt: skip
+    command.add_argument("--model", help="default: the one that docs/DEFAULT.md chooses; see "
+                         "llie models")  # fmt: skip
+    command.add_argument(
+        "--weights", type=weights_name, metavar="WEIGHTS",
+        help="reference (shipped with the project), released (after llie weights fetch), or the "
+        "weights.safetensors of a run or the authors' checkpoint; default: reference",
+    )  # fmt: skip
+    command.add_argument(
+        "--strength", type=float, default=1.0, help="0 the image as it is … 1 (default)"
+    )
+    command.add_argument(
+        "--no-gate", action="store_true",
+        help="do not lower the strength where pixels would clip or the image is bright already",
+    )  # fmt: skip
+    command.add_argument(
+        "--format", choices=FORMATS, help="of the results in a folder or a pipe; default: png"
+    )
+    command.add_argument("--workers", type=int, help="images at a time; default: one a core")
+    command.add_argument("--device", default=None)
+
+
+def weights_name(text: str) -> str | Path:
+    """ "reference", "released" or a path."""
+    return text if text in ("reference", "released") else path(text)
+
+
+def run(options) -> int:
+    """Enhance as asked.
+
+    Returns:
+        The exit code: 1 where an image failed.
+
+    Raises:
+        ValueError, FileNotFoundError: what cannot be done, in one line.
+    """
+    if not 0 <= options.strength <= 1:
+        raise ValueError(f"--strength {options.strength} must lie in [0, 1]")
+    if PIPE in (options.source, options.target):
+        return _pipe(options)
+    if options.target is None:
+        options.target = _beside(options.source, options.format)
+    suffix = options.target.suffix.lower()
+    if options.source.is_dir() or options.target.is_dir() or not suffix:
+        return _folder(options)
+    return _file(options, options.source, options.target)
+
+
+def _beside(source: Path, kind: str | None) -> Path:
+    """Where the result goes when no target is named."""
+    from llie_core.data.photos import KINDS
+
+    if source.is_dir():
+        return source.with_name(f"{source.absolute().name}-enhanced")
+    suffix = source.suffix if source.suffix.lower() in KINDS else ".png"
+    return source.with_name(f"{source.stem}-enhanced{f'.{kind}' if kind else suffix}")
+
+
+def _pipe(options) -> int:
+    """From standard input, to standard output, or both; messages go to standard error."""
+    source, target = options.source, options.target or PIPE
+    with tempfile.TemporaryDirectory() as folder:
+        written = Path(folder, f"out.{options.format or 'png'}") if target == PIPE else target
+        if source == PIPE:
+            content = sys.stdin.buffer.read()
+            source = Path(folder, "in.heic" if content[4:8] == b"ftyp" else "in")
+            source.write_bytes(content)
+        try:
+            code = _file(options, source, written, sys.stderr)
+        except ValueError as error:
+            raise ValueError(str(error).replace(folder, "pipe")) from error
+        if target == PIPE:
+            sys.stdout.buffer.write(written.read_bytes())
+            sys.stdout.buffer.flush()
+    return code
+
+
+def _file(options, source: Path, target: Path, stream=None) -> int:
+    """One image into one file."""
+    from llie_core.data.photos import KINDS
+
+    if not source.is_file():
+        raise FileNotFoundError(f"{source}: no such image or folder")
+    if target.suffix.lower() not in KINDS:
+        raise ValueError(f"{target}: written are {', '.join(KINDS)}; give it one of these suffixes")
+    if target.exists() and target.samefile(source):
+        raise ValueError(f"{target}: the result would replace an image; name another file")
+    enhance = _Enhance(options)
+    said = enhance(source, target)
+    print(f"{target}: {enhance.title}{said and f', {said}'}", file=stream or sys.stdout)
+    return 0
+
+
+def _folder(options) -> int:
+    """An image or those of a folder into a folder."""
+    from llie_core.cli.image_files import each_image, find_images
+    from llie_core.data.photos import readable
+
+    suffix = f".{options.format or 'png'}"
+    images = find_images(options.source, options.target, readable(), suffix)
+    enhance = _Enhance(options)
+    with _record(options, enhance) as (left, note):
+
+        def write(image) -> str:
+            said = enhance(image.path, image.target)
+            note(image)
+            return said and f"{image.name}: {said}"
+
+        todo = [image for image in images if left(image)]
+        workers = min(options.workers or _workers(), max(len(todo), 1))
+        with _threads(workers):
+            failed = each_image(todo, write, lambda image: image.path, workers)
+    done = f", {len(images) - len(todo)} of them before" if len(todo) < len(images) else ""
+    print(f"{len(images) - failed} of {len(images)} images written to {options.target}{done}")
+    return 1 if failed else 0
+
+
+class _Enhance:
+    """The model of a command line: called with an image's file and its target, it says what it did
+    where that was not all that was asked."""
+
+    def __init__(self, options):
+        from llie_core.cli.image_files import trained_model
+        from llie_core.models import model_spec
+        from llie_core.models.records import default_enhancer, measured
+
+        name, weights = options.model, options.weights
+        if name is None:
+            name, best = default_enhancer()
+            weights = weights or best
+        self.model, self.device, self.weights = trained_model(name, weights, options.device)
+        self.name, self.title = name, model_spec(name).title
+        self.strength, self.gate = options.strength, not options.no_gate
+        # One image at a time on a GPU: its memory is less, and one fills it.
+        self.turn = nullcontext() if self.device == "cpu" else threading.Lock()
+        known = measured(name, str(self.weights or ""))
+        if known and known.spoils and self.weights:
+            print(
+                f"llie: {name}: its {self.weights} weights spoil photographs (PSNR of normal-light "
+                f"ones to themselves {known.change:.1f} dB; docs/DEFAULT.md)",
+                file=sys.stderr,
+            )
+
+    def __call__(self, source: Path, target: Path) -> str:
+        from llie_core.data.photos import read_photo, write_photo
+        from llie_core.models.gate import enhance_gated
+
+        photo = read_photo(source)
+        with self.turn:
+            x = photo.image[None].to(self.device)  # (1, 3, H, W)
+            result = enhance_gated(self.model, x, self.strength, self.gate)
+            image = result.image[0].cpu()
+        write_photo(target, image, photo)
+        return f"strength {result.strength:.2f}: {result.reason}" if result.reason else ""
+
+    def request(self, options) -> str:
+        """Hash of what the results depend on besides the images."""
+        from llie_core.cli.image_files import weights_path
+        from llie_core.engine.runs import file_hash
+        from llie_core.hashing import content_hash
+
+        weights = file_hash(weights_path(self.name, self.weights)) if self.weights else ""
+        return content_hash([self.name, weights, self.strength, self.gate, options.format])
+
+
+@contextmanager
+def _record(options, enhance: _Enhance):
+    """Whether an image is left to do, and what notes that it is done; a single image always is."""
+    from llie_core.files import locked
+
+    if not options.source.is_dir():
+        yield lambda image: True, lambda image: None
+        return
+    request, record = enhance.request(options), options.target / RECORD
+    writing = threading.Lock()
+
+    def state(image) -> list:
+        status = image.path.stat()
+        return [request, status.st_size, status.st_mtime_ns]
+
+    def note(image) -> None:
+        with writing, record.open("a", encoding="utf-8") as lines:
+            lines.write(json.dumps({"name": image.name, "state": state(image)}) + "\n")
+
+    with locked(options.target / ".lock", str(options.target)):
+        done = _done(record)
+
+        def left(image) -> bool:
+            with suppress(OSError):  # such as a name that is too long: writing it will say so
+                return not (image.target.exists() and done.get(image.name) == state(image))
+            return True
+
+        yield left, note
+
+
+def _done(record: Path) -> dict[str, list]:
+    """Name → state of the images that are done; a line that a kill cut short says nothing."""
+    done: dict[str, list] = {}
+    if not record.is_file():
+        return done
+    text = record.read_text(encoding="utf-8")
+    if not text.endswith("\n"):
+        with record.open("a", encoding="utf-8") as lines:
+            lines.write("\n")
+    for line in text.splitlines():
+        with suppress(ValueError, KeyError, TypeError):
+            entry = json.loads(line)
+            done[entry["name"]] = entry["state"]
+    return done
+
+
+def _workers() -> int:
+    """Images at a time: one a core, as far as the memory reaches."""
+    from llie_core.devices import free_memory
+
+    return max(1, min(len(os.sched_getaffinity(0)), free_memory("cpu") // WORKER_MEMORY))
+
+
+@contextmanager
+def _threads(workers: int):
+    """Torch's threads divided among the workers during the block."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(max(1, before // workers))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,223 @@
+"""Photographs in and out: the pixels of `read_image`, with what a file says about them.
+
+Kept: sRGB or other RGB profiles (ICC), EXIF (camera, time, place; the orientation is applied and
+set to upright, thumbnails are dropped), 16 bits a sample where the output format has them. HEIC
+needs the package pillow-heif, camera RAW the package rawpy: `pip install llie-core[heic,raw]`.
+"""
+
+import importlib.util
+import os
+import struct
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from llie_core.data.folders import SUFFIXES
+from llie_core.data.images import read_image
+from llie_core.files import atomic
+
+HEIC = (".heic", ".heif")
+RAW = (".dng", ".arw", ".cr2", ".cr3", ".nef", ".orf", ".raf", ".rw2", ".pef", ".srw")
+EXTRAS = {"heic": ("pillow_heif", HEIC), "raw": ("rawpy", RAW)}  # extra → its module, its suffixes
+KINDS = {
+    ".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".tif": "TIFF",
+    ".tiff": "TIFF",
+}  # fmt: skip
+QUALITY = 95  # of JPEG, without chroma subsampling, and of WebP
+# What EXIF's main directory may say of the new file, too: description, camera, resolution,
+# software, time, artist, copyright; the directories of the exposure and of the place.
+EXIF_KEPT = (270, 271, 272, 282, 283, 296, 305, 306, 315, 33432, 34665, 34853)
+EXIF_TEXTS = (270, 271, 272, 305, 306, 315, 33432)
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A photograph. image: (3, H, W) float32 RGB in [0, 1], upright. deep: more than 8 bits.
+
+    profile: its ICC profile. exif: its EXIF block. None where there is none.
+    """
+
+    image: Tensor
+    deep: bool = False
+    profile: bytes | None = None
+    exif: bytes | None = None
+
+
+def readable() -> tuple[str, ...]:
+    """Suffixes of the files that `read_photo` reads with the packages that are installed."""
+    extra = (suffixes for module, suffixes in EXTRAS.values() if importlib.util.find_spec(module))
+    return (*SUFFIXES, *(suffix for suffixes in extra for suffix in suffixes))
+
+
+def read_photo(path: str | os.PathLike) -> Photo:
+    """Read a photograph of any kind of `read_image`, HEIC or RAW.
+
+    RAW is developed with the camera's white balance, in sRGB, without automatic brightening.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: unreadable, or of a kind that needs a package which is not installed.
+    """
+    path = Path(path)
+    for extra, (module, suffixes) in EXTRAS.items():
+        if path.suffix.lower() in suffixes:
+            if not importlib.util.find_spec(module):
+                need = f"install it with: pip install 'llie-core[{extra}]'"
+                raise ValueError(f"{path}: {path.suffix} needs the package {module}; {need}")
+            return _read_heic(path) if extra == "heic" else _read_raw(path)
+    image = read_image(path)  # first: its errors are the better ones
+    from PIL import Image
+
+    with Image.open(path) as file:
+        deep = file.mode.startswith("I") or _bits(path, file) > 8
+        return Photo(image, deep, _profile(file), _exif(file))
+
+
+def _bits(path: Path, file) -> int:
+    """Bits a sample of a file that Pillow has opened."""
+    if file.format == "TIFF":
+        return max(file.tag_v2.get(258, (1,)))
+    if file.format == "PNG":
+        with path.open("rb") as content:
+            return content.read(25)[24]
+    return 16 if file.format == "PPM" and _peak(path) > 255 else 8
+
+
+def _peak(path: Path) -> int:
+    """The largest sample that a PPM's header allows."""
+    with path.open("rb") as content:
+        words = [line.split(b"#")[0].split() for line in content.read(1024).splitlines()[:8]]
+    numbers = [word for line in words for word in line]
+    return int(numbers[3]) if len(numbers) > 3 and numbers[3].isdigit() else 255
+
+
+def _profile(file) -> bytes | None:
+    """The ICC profile, unless it is one of grey or CMYK values: the result is RGB."""
+    profile = file.info.get("icc_profile")
+    return profile if profile and profile[16:20] == b"RGB " else None
+
+
+def _exif(file) -> bytes | None:
+    exif = file.getexif()
+    for tag in set(exif) - set(EXIF_KEPT):
+        del exif[tag]
+    return exif.tobytes() if len(exif) else None
+
+
+def _read_heic(path: Path) -> Photo:
+    from PIL import Image, ImageOps
+    from pillow_heif import register_heif_opener
+
+    register_heif_opener()
+    if not path.is_file():
+        raise FileNotFoundError(f"image not found: {path}")
+    try:
+        with Image.open(path, formats=["HEIF"]) as file:
+            pixels = np.asarray(ImageOps.exif_transpose(file).convert("RGB"), np.float32) / 255
+            return Photo(_tensor(pixels), False, _profile(file), _exif(file))
+    except Exception as error:  # decoders raise anything on damaged files
+        raise ValueError(f"cannot read image {path}: {_reason(error)}") from error
+
+
+def _read_raw(path: Path) -> Photo:
+    import rawpy
+
+    if not path.is_file():
+        raise FileNotFoundError(f"image not found: {path}")
+    try:
+        with rawpy.imread(str(path)) as raw:
+            pixels = raw.postprocess(use_camera_wb=True, no_auto_bright=True, output_bps=16)
+    except Exception as error:
+        raise ValueError(f"cannot read image {path}: {_reason(error)}") from error
+    return Photo(_tensor(pixels.astype(np.float32) / 65535), deep=True)
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _tensor(pixels: np.ndarray) -> Tensor:
+    """(H, W, 3) → (3, H, W)."""
+    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+
+
+def write_photo(path: str | os.PathLike, image: Tensor, like: Photo | None = None) -> None:
+    """Write an image as its suffix says (`KINDS`), atomically, with what `like` holds besides.
+
+    Args:
+        path: target; missing folders are made.
+        image: (3, H, W) float RGB, clamped to [0, 1] and rounded: to 65,536 levels in PNG and TIFF
+            where `like` is deep, else to 256. A 16-bit TIFF gets EXIF's texts (camera, time, …)
+            alone.
+        like: the photograph that the image was made of.
+
+    Raises:
+        ValueError: another shape or suffix, or values that are not finite.
+    """
+    path, like = Path(path), like or Photo(image)
+    kind = KINDS.get(path.suffix.lower())
+    if kind is None:
+        raise ValueError(f"{path}: written are {', '.join(KINDS)}; give it one of these suffixes")
+    if image.ndim != 3 or image.shape[0] != 3 or not image.is_floating_point():
+        shape = tuple(image.shape)
+        raise ValueError(f"expected a float image (3, H, W), got {image.dtype} {shape} for {path}")
+    pixels = image.detach().cpu().permute(1, 2, 0).numpy()  # (H, W, 3)
+    if not np.isfinite(pixels).all():
+        raise ValueError(f"image for {path} holds values that are not finite")
+    deep = like.deep and kind in ("PNG", "TIFF")
+    top, dtype = (65535, np.uint16) if deep else (255, np.uint8)
+    levels = np.rint(pixels.clip(0, 1) * np.float32(top)).astype(dtype)
+    with atomic(path) as temporary:
+        if not deep:
+            _write_shallow(temporary, levels, kind, like)
+        elif kind == "PNG":
+            temporary.write_bytes(_deep_png(levels, like))
+        else:
+            _write_deep_tiff(temporary, levels, like)
+
+
+def _write_shallow(path: Path, levels: np.ndarray, kind: str, like: Photo) -> None:
+    from PIL import Image
+
+    options = {"JPEG": {"quality": QUALITY, "subsampling": 0}, "WEBP": {"quality": QUALITY},
+               "TIFF": {"compression": "tiff_deflate"}}.get(kind, {})  # fmt: skip
+    about = {"icc_profile": like.profile, "exif": like.exif}
+    options |= {name: value for name, value in about.items() if value}
+    Image.fromarray(np.ascontiguousarray(levels)).save(path, format=kind, **options)
+
+
+def _deep_png(levels: np.ndarray, like: Photo) -> bytes:
+    """A 16-bit RGB PNG, which Pillow does not write: levels (H, W, 3) uint16."""
+    height, width = levels.shape[:2]
+    rows = np.ascontiguousarray(levels.astype(">u2")).view(np.uint8).reshape(height, -1)
+    filtered = np.empty((height, rows.shape[1] + 1), np.uint8)
+    filtered[:, 0] = 1  # each byte minus that of the pixel to the left, six bytes before
+    filtered[:, 1:7] = rows[:, :6]
+    filtered[:, 7:] = rows[:, 6:] - rows[:, :-6]
+    chunks = [(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0))]
+    if like.profile:
+        chunks.append((b"iCCP", b"ICC profile\0\0" + zlib.compress(like.profile)))
+    if like.exif:
+        chunks.append((b"eXIf", like.exif.removeprefix(b"Exif\0\0")))
+    chunks += [(b"IDAT", zlib.compress(filtered.tobytes(), 6)), (b"IEND", b"")]
+    content = [
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        for kind, body in chunks
+    ]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(content)
+
+
+def _write_deep_tiff(path: Path, levels: np.ndarray, like: Photo) -> None:
+    """A 16-bit RGB TIFF, which Pillow does not write."""
+    import tifffile
+    from PIL import Image
+
+    exif = Image.Exif()
+    exif.load(like.exif or b"")
+    texts = [(tag, "s", 0, str(exif[tag]), True) for tag in EXIF_TEXTS if tag in exif]
+    tifffile.imwrite(path, levels, photometric="rgb", compression="zlib", predictor=True,
+                     metadata=None, iccprofile=like.profile, extratags=texts)  # fmt: skip

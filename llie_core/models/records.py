@@ -1,0 +1,111 @@
+"""What is known of methods and weights that a user can name: where from, and what they measured.
+
+`measured.csv` is written by `llie choose` (choice.py has the protocol). Weights that the project
+ships lie with the run they come from, in results/reference.
+"""
+
+import csv
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from llie_core.files import project_root
+
+TABLE = Path(__file__).with_name("measured.csv")
+LEAST_CHANGE = 24.0  # dB to itself on normal-light photographs
+MOST_CLIPPED = 0.05  # share of pixels
+PARTS = ("choose", "report")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One method, as `llie enhance` runs it, on one part of the images (`PARTS`).
+
+    weights: "", "reference" or "released". psnr: of the pairs, dB. niqe, clipped: of low-light
+    photographs, clipped being the share of newly clipped pixels. change, normal_clipped: PSNR to
+    itself in dB (60 at most), and that share, of normal-light photographs. ungated: change with
+    the gate off. pairs, low, normal: numbers of images.
+    """
+
+    model: str
+    weights: str
+    part: str
+    psnr: float
+    niqe: float
+    clipped: float
+    change: float
+    normal_clipped: float
+    ungated: float
+    pairs: int
+    low: int
+    normal: int
+
+    @property
+    def spoils(self) -> bool:
+        """Whether it spoils photographs that need little or nothing."""
+        clipped = max(self.clipped, self.normal_clipped)
+        return self.change < LEAST_CHANGE or clipped > MOST_CLIPPED
+
+
+@cache
+def measurements() -> tuple[Measured, ...]:
+    """All that `measured.csv` holds."""
+    kinds = {name: field.type for name, field in Measured.__dataclass_fields__.items()}
+    with TABLE.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    return tuple(Measured(**{name: kinds[name](row[name]) for name in kinds}) for row in rows)
+
+
+def measured(model: str, weights: str, part: str = "report") -> Measured | None:
+    """What a method measured, None where it was not measured."""
+    found = (m for m in measurements() if (m.model, m.weights, m.part) == (model, weights, part))
+    return next(found, None)
+
+
+def default_enhancer() -> tuple[str, str | None]:
+    """Name and weights of the method that `llie enhance` uses unasked.
+
+    Of the methods that do not spoil photographs and need no download, the one of the highest PSNR
+    on the pairs, both on the part to choose on.
+    """
+    offered = [m for m in measurements()
+               if m.part == "choose" and not m.spoils and m.weights != "released"]  # fmt: skip
+    best = max(offered, key=lambda m: m.psnr)
+    return best.model, best.weights or None
+
+
+@dataclass(frozen=True)
+class ReferenceRun:
+    """The run that shipped weights come from. planned: steps of the published schedule."""
+
+    path: Path
+    run: str
+    dataset: str
+    steps: int
+    planned: int
+    commit: str
+
+
+def reference_run(path: str) -> ReferenceRun:
+    """The record of weights that the project ships.
+
+    Args:
+        path: of the weights, below results/reference:
+            paper/dataset/profile/weights/label-seedN.safetensors.
+
+    Raises:
+        FileNotFoundError: results/reference is not there: the package was installed without it.
+    """
+    weights = project_root() / "results" / "reference" / path
+    table = weights.parents[1] / "runs.csv"
+    if not (weights.is_file() and table.is_file()):
+        raise FileNotFoundError(
+            f"no file of weights at {weights}; they come with a checkout of the project, not with "
+            "the installed package: give the path of a file"
+        )
+    label, _, seed = weights.stem.rpartition("-seed")
+    with table.open(encoding="utf-8", newline="") as file:
+        row = next(r for r in csv.DictReader(file) if (r["label"], r["seed"]) == (label, seed))
+    run = f"{weights.parents[1].relative_to(project_root())}: {label}, seed {seed}"
+    steps, planned = int(row["steps_done"]), int(row["steps_planned"])
+    return ReferenceRun(weights, run, row["dataset"], steps, planned, row["commit"])

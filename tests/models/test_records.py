@@ -1,0 +1,60 @@
+"""Records of weights and measurements: what the default is, what the page says."""
+
+import pytest
+import torch
+
+from llie_core import choice
+from llie_core.files import project_root
+from llie_core.models import MODELS, create_enhancer, records
+from llie_core.models.records import Measured, default_enhancer, measured, reference_run
+
+SHIPPED = [spec for spec in MODELS.values() if spec.reference]
+
+
+def test_the_default_meets_what_is_asked_of_it_on_images_that_chose_nothing():
+    name, weights = default_enhancer()
+    row = measured(name, weights or "")
+    assert row.psnr >= 17 and row.change >= 24 and row.clipped <= 0.05
+    assert row.normal_clipped <= 0.05 and row.niqe < measured("identity", "").niqe
+    assert row.pairs == 15 and row.low >= 20 and row.normal >= 80
+    assert not row.spoils
+
+
+def one(model, psnr, change=30.0, weights="", part="choose"):
+    return Measured(model, weights, part, psnr, 4.0, 0.0, change, 0.0, change, 1, 1, 1)
+
+
+def test_the_default_is_the_best_of_those_that_spoil_nothing(monkeypatch):
+    rows = (one("a", 15.0), one("b", 16.0), one("c", 19.0, change=23.9), one("e", 9, part="report"),
+            one("d", 20.0, weights="released"), one("f", 15.5, weights="reference"))  # fmt: skip
+    monkeypatch.setattr(records, "measurements", lambda: rows)
+    assert default_enhancer() == ("b", None)
+    monkeypatch.setattr(
+        records, "measurements", lambda: (*rows, one("g", 17.0, weights="reference"))
+    )
+    assert default_enhancer() == ("g", "reference")
+
+
+def test_the_page_shows_what_was_measured():
+    page = (project_root() / "docs" / "DEFAULT.md").read_text(encoding="utf-8")
+    assert page == choice.page()
+
+
+@pytest.mark.parametrize("spec", SHIPPED, ids=lambda spec: spec.name)
+def test_shipped_weights_have_a_record_and_load(spec):
+    run = reference_run(spec.reference)
+    assert run.path.is_file() and 0 < run.steps <= run.planned
+    assert run.run.startswith("results/reference/") and run.commit
+    model = create_enhancer(spec.name, weights="reference")
+    torch.manual_seed(0)
+    fresh = create_enhancer(spec.name)
+    pairs = zip(model.parameters(), fresh.parameters(), strict=True)
+    assert not model.training and any(not torch.equal(a, b) for a, b in pairs)
+
+
+def test_weights_that_are_not_there_are_named(monkeypatch, tmp_path):
+    with pytest.raises(ValueError, match=r"no reference weights of neid are known \(known: "):
+        create_enhancer("neid", weights="reference")
+    monkeypatch.setattr(records, "project_root", lambda: tmp_path)
+    with pytest.raises(FileNotFoundError, match="they come with a checkout of the project"):
+        create_enhancer(SHIPPED[0].name, weights="reference")
