@@ -34,6 +34,9 @@ PACKAGES = {
 }  # fmt: skip
 
 
+OPTIONAL = ("heic", "raw", "onnx")  # extras that neither the project nor its tests need
+
+
 def pyproject():
     return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
@@ -76,21 +79,23 @@ def test_conda_environment_asks_for_the_same_versions():
 
 
 def test_every_dependency_is_pinned():
-    assert set(required("notebooks", "dev")) <= set(pinned())
+    assert set(required("notebooks", "dev", *OPTIONAL)) <= set(pinned())
     assert (pinned()["torch"], pinned()["torchvision"]) == ("2.14.1", "0.29.2")
 
 
 def test_a_dependency_is_in_one_list():
     lists = [set(required()), *(set(required(x)) - set(required()) for x in ("notebooks", "dev"))]
     assert sum(map(len, lists)) == len(required("notebooks", "dev"))
-    assert set(pyproject()["optional-dependencies"]) == {"notebooks", "dev"}
+    assert set(pyproject()["optional-dependencies"]) == {"notebooks", "dev", *OPTIONAL}
 
 
 def test_the_code_needs_what_is_listed_and_no_more():
     runtime, notebooks = set(required()), set(required("notebooks")) - set(required())
     used = {path: {PACKAGES.get(m, name_of(m)) for m in third_party(path)} for path in MODULES}
     everywhere = set().union(*used.values())
-    assert everywhere - {"facenet-pytorch"} <= runtime | notebooks
+    # What the optional extras hold is imported inside functions that say so where it is absent.
+    extras = set(required(*OPTIONAL)) - runtime
+    assert everywhere - {"facenet-pytorch"} <= runtime | notebooks | extras
     assert runtime - everywhere == {"requests"}  # facenet-pytorch imports it
     for path, packages in used.items():
         if packages & notebooks:

@@ -183,11 +183,11 @@ def write_photo(path: str | os.PathLike, image: Tensor, like: Photo | None = Non
 def _write_shallow(path: Path, levels: np.ndarray, kind: str, like: Photo) -> None:
     from PIL import Image
 
-    options = {"JPEG": {"quality": QUALITY, "subsampling": 0}, "WEBP": {"quality": QUALITY},
-               "TIFF": {"compression": "tiff_deflate"}}.get(kind, {})  # fmt: skip
+    # TIFF stays uncompressed: Pillow writes the directories of EXIF into no other.
+    options = {"JPEG": {"quality": QUALITY, "subsampling": 0}, "WEBP": {"quality": QUALITY}}
     about = {"icc_profile": like.profile, "exif": like.exif}
-    options |= {name: value for name, value in about.items() if value}
-    Image.fromarray(np.ascontiguousarray(levels)).save(path, format=kind, **options)
+    about = options.get(kind, {}) | {name: value for name, value in about.items() if value}
+    Image.fromarray(np.ascontiguousarray(levels)).save(path, format=kind, **about)
 
 
 def _deep_png(levels: np.ndarray, like: Photo) -> bytes:
