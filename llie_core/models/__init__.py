@@ -62,6 +62,9 @@ _RECORDS = (
     ModelSpec("mf", "MF", "fusion:MultiScaleFusion"),
     ModelSpec("zero_dce", "Zero-DCE", "zero_dce:ZeroDCE", released="zero-dce"),
     ModelSpec("zero_dce_pp", "Zero-DCE++", "zero_dce:ZeroDCEPlusPlus", released="zero-dce-pp"),
+    ModelSpec("sci", "SCI", "sci:SCI", released="sci-medium"),
+    ModelSpec("iat", "IAT", "iat:IAT", released="iat-lol"),
+    ModelSpec("cpga_net_plus", "CPGA-Net+", "cpga_net:CPGANetPlus", released="cpga-net-plus-lol"),
     ModelSpec(
         "gem_pam",
         "GEM+PAM",

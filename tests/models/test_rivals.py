@@ -1,0 +1,400 @@
+"""SCI, IAT, CPGA-Net+: sizes, the released names and shapes, and their forward passes restated."""
+
+import re
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F
+from seeded import seeded
+from torch import Tensor, nn
+
+from llie_core.data import open_dataset
+from llie_core.metrics import psnr, ssim
+from llie_core.metrics.cost import count_macs, count_parameters
+from llie_core.models import create_enhancer, model_spec
+from llie_core.weights import WeightsNotAvailable, find
+
+Shapes = dict[str, tuple[int, ...]]
+
+
+class TestPublishedSizes:
+    @pytest.mark.parametrize(
+        "name, options, parameters",
+        [
+            ("sci", {}, 258),
+            ("iat", {}, 91_154),
+            ("cpga_net_plus", {}, 60_378),
+            ("cpga_net_plus", {"local": False}, 20_042),
+        ],
+    )
+    def test_parameters(self, name, options, parameters):
+        assert count_parameters(create_enhancer(name, **options)) == parameters
+
+    @pytest.mark.parametrize(
+        "name, options, size, published",
+        [
+            ("sci", {}, (400, 600), 0.0583),  # 243 a pixel: three convolutions 3 → 3
+            ("cpga_net_plus", {}, (400, 600), 9.356),
+            ("cpga_net_plus", {"local": False}, (400, 600), 2.141),
+        ],
+    )
+    def test_multiply_adds(self, name, options, size, published):
+        # CPGA-Net+'s count has batch norms, pooling and up-sampling in it, 2 %.
+        macs = count_macs(create_enhancer(name, **options), size).macs
+        assert published * 0.98 < macs / 1e9 <= published + 5e-5
+
+    def test_iats_multiply_adds_are_published_without_the_mixing_of_its_norms(self):
+        # Twelve norms of the local branch mix 16 channels, as a product that was not counted.
+        mixing = 12 * 16 * 16 * 256**2
+        macs = count_macs(create_enhancer("iat"), (256, 256)).macs - mixing
+        assert round(macs / 1e9, 2) == 1.44
+
+
+# The released files, names and shapes -------------------------------------------------------------
+
+
+def conv(name: str, inputs: int, outputs: int, kernel: int = 3, bias: bool = True) -> Shapes:
+    shapes = {f"{name}.weight": (outputs, inputs, kernel, kernel)}
+    return shapes | ({f"{name}.bias": (outputs,)} if bias else {})
+
+
+def norm(name: str, channels: int) -> Shapes:
+    parts = ("weight", "bias", "running_mean", "running_var")
+    return {f"{name}.{part}": (channels,) for part in parts} | {f"{name}.num_batches_tracked": ()}
+
+
+def joined(*parts: Shapes) -> Shapes:
+    return {name: shape for part in parts for name, shape in part.items()}
+
+
+def sci_layout() -> Shapes:
+    def double(name, first):
+        return joined(conv(f"{name}.0", 16, 16), norm(f"{name}.1", 16),
+                      conv(f"{name}.3", 16, 16), norm(f"{name}.4", 16))  # fmt: skip
+
+    return joined(
+        conv("enhance.in_conv.0", 3, 3),
+        *(joined(conv(f"enhance.{name}.0", 3, 3), norm(f"enhance.{name}.1", 3))
+          for name in ("conv", "blocks.0")),
+        conv("enhance.out_conv.0", 3, 3),
+        conv("calibrate.in_conv.0", 3, 16), norm("calibrate.in_conv.1", 16),
+        *(double(f"calibrate.{name}", 16)
+          for name in ("convs", "blocks.0", "blocks.1", "blocks.2")),
+        conv("calibrate.out_conv.0", 16, 3),
+    )  # fmt: skip
+
+
+def iat_layout() -> Shapes:
+    def depthwise(name, channels, kernel):
+        return {f"{name}.weight": (channels, 1, kernel, kernel), f"{name}.bias": (channels,)}
+
+    def colour_norm(name):
+        return {f"{name}.alpha": (1, 1, 16), f"{name}.beta": (1, 1, 16), f"{name}.color": (16, 16)}
+
+    def block(name):
+        scales = {f"{name}.gamma_{i}": (1, 16, 1, 1) for i in (1, 2)}
+        return joined(
+            scales, depthwise(f"{name}.pos_embed", 16, 3), colour_norm(f"{name}.norm1"),
+            conv(f"{name}.conv1", 16, 16, 1), conv(f"{name}.conv2", 16, 16, 1),
+            depthwise(f"{name}.attn", 16, 5), colour_norm(f"{name}.norm2"),
+            conv(f"{name}.mlp.fc1", 16, 64, 1), conv(f"{name}.mlp.fc2", 64, 16, 1),
+        )  # fmt: skip
+
+    def linear(name, inputs, outputs, bias=True):
+        shapes = {f"{name}.weight": (outputs, inputs)}
+        return shapes | ({f"{name}.bias": (outputs,)} if bias else {})
+
+    own, pooled = "local_net", "global_net"
+    generator = f"{pooled}.generator"
+    layer_norms = [{f"{generator}.norm{i}.{part}": (64,) for part in ("weight", "bias")}
+                   for i in (1, 2)]  # fmt: skip
+    return joined(
+        conv(f"{own}.conv1", 3, 16),
+        *(block(f"{own}.{kind}_blocks.{i}") for kind in ("mul", "add") for i in range(3)),
+        conv(f"{own}.mul_end.0", 16, 3), conv(f"{own}.add_end.0", 16, 3),
+        {f"{pooled}.gamma_base": (1,), f"{pooled}.color_base": (3, 3)},
+        conv(f"{pooled}.conv_large.proj.0", 3, 32), norm(f"{pooled}.conv_large.proj.1", 32),
+        conv(f"{pooled}.conv_large.proj.3", 32, 64), norm(f"{pooled}.conv_large.proj.4", 64),
+        depthwise(f"{generator}.pos_embed", 64, 3), *layer_norms,
+        {f"{generator}.attn.q": (1, 10, 64)},
+        linear(f"{generator}.attn.k", 64, 64, False), linear(f"{generator}.attn.v", 64, 64, False),
+        linear(f"{generator}.attn.proj", 64, 64),
+        linear(f"{generator}.mlp.fc1", 64, 256), linear(f"{generator}.mlp.fc2", 256, 64),
+        linear(f"{pooled}.gamma_linear", 64, 1), linear(f"{pooled}.color_linear", 64, 1),
+    )  # fmt: skip
+
+
+def res_block(name: str, channels: int) -> Shapes:
+    return joined(conv(f"{name}.body.0", channels, channels),
+                  conv(f"{name}.body.2", channels, channels))  # fmt: skip
+
+
+def cpga_layout() -> Shapes:
+    def prior(name, inputs, outputs):
+        t, a = f"{name}.t_module", f"{name}.a_module"
+        return joined(
+            conv(f"{name}.prep_module.0", inputs, outputs),
+            conv(f"{t}.prep.0", 3, 4), res_block(f"{t}.conv", 4 + inputs),
+            conv(f"{t}.postp", 4 + 2 * inputs, 1, 1),
+            conv(f"{a}.conv1_A", inputs, 8, 1), res_block(f"{a}.conv2_A.0", 8),
+            res_block(f"{a}.conv3_A", 8), conv(f"{a}.conv4_A.0", 16, 8),
+            res_block(f"{a}.conv4_A.2", 8), conv(f"{a}.conv5_A", 16, outputs, 1),
+        )  # fmt: skip
+
+    def attention(name):
+        return joined(
+            conv(f"{name}.conv1", 16, 16), norm(f"{name}.bn1", 16),
+            conv(f"{name}.conv2", 16, 16), norm(f"{name}.bn2", 16),
+            conv(f"{name}.ca.fc.0", 16, 1, 1, False), conv(f"{name}.ca.fc.2", 1, 16, 1, False),
+            conv(f"{name}.sa.conv1", 2, 1, 7, False),
+        )  # fmt: skip
+
+    def fusion(name, channels):
+        return joined(
+            conv(f"{name}.conv1_post_g", 2 * channels, 16, 1),
+            res_block(f"{name}.conv2_post_g", 16),
+            conv(f"{name}.conv3_post_g", 16, channels, 1),
+        )
+
+    return joined(
+        prior("cpblks_pre", 3, 8), prior("cpblks.0", 8, 8), prior("cpblks.1", 8, 8),
+        prior("cpblk_post", 8, 3),
+        conv("ga_est.conv1_g", 3, 16), attention("ga_est.conv2_g.0"),
+        conv("ga_est.conv2_g.0.downsample", 16, 16, 1),
+        attention("ga_est.conv3_g.0"), attention("ga_est.conv3_g.1"),
+        conv("ga_est.conv4_g", 16, 1, 1),
+        fusion("iaaf", 3), fusion("iaafblks.0", 8), fusion("iaafblks.1", 8),
+    )  # fmt: skip
+
+
+def state_of_layout(layout: Shapes) -> dict[str, Tensor]:
+    """Random values under which signals keep their size."""
+    generator = torch.Generator().manual_seed(1)
+    state = {}
+    for name, shape in layout.items():
+        # SCI's blocks share their weights, which the file lists once more for each.
+        shared = re.sub(r"^enhance\.blocks\.\d", "enhance.conv", name)
+        shared = re.sub(r"^calibrate\.blocks\.\d", "calibrate.convs", shared)
+        if shared != name:
+            state[name] = state[shared]
+            continue
+        if name.endswith("num_batches_tracked"):
+            state[name] = torch.tensor(7)
+            continue
+        value = torch.randn(shape, generator=generator)
+        if name.endswith("running_var"):
+            value = 1 + value.square()
+        elif len(shape) > 1 and "alpha" not in name and "beta" not in name:
+            value = value / max(1, value[0].numel()) ** 0.5
+        state[name] = value if len(shape) > 1 else value / 2
+    return state
+
+
+# The forward passes restated ----------------------------------------------------------------------
+
+
+class Layers:
+    """Layers of a state dict, by name."""
+
+    def __init__(self, state: dict[str, Tensor]):
+        self.state = state
+
+    def conv(self, name: str, x: Tensor, stride: int = 1) -> Tensor:
+        weight, bias = self.state[f"{name}.weight"], self.state.get(f"{name}.bias")
+        groups = x.shape[1] // weight.shape[1]
+        return F.conv2d(x, weight, bias, stride, weight.shape[-1] // 2, groups=groups)
+
+    def norm(self, name: str, x: Tensor) -> Tensor:
+        parts = ("running_mean", "running_var", "weight", "bias")
+        return F.batch_norm(x, *(self.state[f"{name}.{part}"] for part in parts))
+
+    def linear(self, name: str, x: Tensor) -> Tensor:
+        return F.linear(x, self.state[f"{name}.weight"], self.state.get(f"{name}.bias"))
+
+
+def sci_released(state: dict[str, Tensor], x: Tensor) -> Tensor:
+    use = Layers(state)
+    y = use.conv("enhance.in_conv.0", x).relu()
+    y = y + use.norm("enhance.blocks.0.1", use.conv("enhance.blocks.0.0", y)).relu()
+    light = (use.conv("enhance.out_conv.0", y).sigmoid() + x).clamp(1e-4, 1)
+    return (x / light).clamp(0, 1)
+
+
+def iat_released(state: dict[str, Tensor], x: Tensor) -> Tensor:
+    use = Layers(state)
+
+    def colour_norm(name, y):
+        mixed = torch.tensordot(y.permute(0, 2, 3, 1), state[f"{name}.color"], ([-1], [-1]))
+        mixed = mixed * state[f"{name}.alpha"].flatten() + state[f"{name}.beta"].flatten()
+        return mixed.permute(0, 3, 1, 2)
+
+    def block(name, y):
+        y = y + use.conv(f"{name}.pos_embed", y)
+        z = colour_norm(f"{name}.norm1", y)
+        for layer in ("conv1", "attn", "conv2"):
+            z = use.conv(f"{name}.{layer}", z)
+        y = y + state[f"{name}.gamma_1"] * z
+        z = F.gelu(use.conv(f"{name}.mlp.fc1", colour_norm(f"{name}.norm2", y)))
+        return y + state[f"{name}.gamma_2"] * use.conv(f"{name}.mlp.fc2", z)
+
+    y = F.leaky_relu(use.conv("local_net.conv1", x), 0.2)
+    ends = {}
+    for kind in ("mul", "add"):
+        z = y
+        for i in range(3):
+            z = block(f"local_net.{kind}_blocks.{i}", z)
+        ends[kind] = use.conv(f"local_net.{kind}_end.0", z + y)
+    image = x * ends["mul"].relu() + ends["add"].tanh()
+
+    z = use.norm("global_net.conv_large.proj.1", use.conv("global_net.conv_large.proj.0", x, 2))
+    z = use.conv("global_net.conv_large.proj.3", F.gelu(z), 2)
+    z = use.norm("global_net.conv_large.proj.4", z)
+    own = "global_net.generator"
+    z = (z + use.conv(f"{own}.pos_embed", z)).flatten(2).transpose(1, 2)
+    n = F.layer_norm(z, (64,), state[f"{own}.norm1.weight"], state[f"{own}.norm1.bias"])
+    k, v = (use.linear(f"{own}.attn.{name}", n).view(len(x), -1, 4, 16) for name in "kv")
+    q = state[f"{own}.attn.q"].view(10, 4, 16)
+    share = torch.einsum("qhc,bnhc->bhqn", q, k).div(4).softmax(-1)
+    z = use.linear(f"{own}.attn.proj", torch.einsum("bhqn,bnhc->bqhc", share, v).flatten(2))
+    n = F.layer_norm(z, (64,), state[f"{own}.norm2.weight"], state[f"{own}.norm2.bias"])
+    z = z + use.linear(f"{own}.mlp.fc2", F.gelu(use.linear(f"{own}.mlp.fc1", n)))
+    gamma = use.linear("global_net.gamma_linear", z[:, 0]) + state["global_net.gamma_base"]
+    colour = use.linear("global_net.color_linear", z[:, 1:]).view(-1, 3, 3)
+    colour = colour + state["global_net.color_base"]
+    mixed = torch.stack([torch.tensordot(c, i, 1) for c, i in zip(colour, image, strict=True)])
+    return mixed.clamp(1e-8, 1) ** gamma[..., None, None]
+
+
+def cpga_released(state: dict[str, Tensor], x: Tensor, local: bool = True) -> Tensor:
+    use = Layers(state)
+
+    def res(name, y, stride=1, act: Callable = F.gelu):
+        z = use.conv(f"{name}.body.2", act(use.conv(f"{name}.body.0", y, stride)))
+        return z + (y if stride == 1 else F.interpolate(y, size=z.shape[-2:], mode="bilinear"))
+
+    def prior(name, y):
+        t, a = f"{name}.t_module", f"{name}.a_module"
+        stats = torch.stack([y.max(1).values, y.min(1).values, y.mean(1)], dim=1)
+        z = torch.cat([F.gelu(use.conv(f"{t}.prep.0", stats)), y], 1)
+        t = use.conv(f"{t}.postp", F.gelu(torch.cat([res(f"{t}.conv", z), y], 1)))
+        full = use.conv(f"{a}.conv1_A", y)
+        half = res(f"{a}.conv2_A.0", full, 2)
+        z = use.conv(f"{a}.conv4_A.0", F.gelu(torch.cat([res(f"{a}.conv3_A", half), half], 1)))
+        z = res(f"{a}.conv4_A.2", nn.UpsamplingBilinear2d(scale_factor=2)(z))
+        light = use.conv(f"{a}.conv5_A", torch.cat([z, full], 1))
+        own = F.gelu(use.conv(f"{name}.prep_module.0", y))
+        return ((own - light) * t + light).clamp(1e-4, 1)
+
+    def fusion(name, y, act):
+        powered = y**gamma
+        z = use.conv(f"{name}.conv1_post_g", torch.cat([powered, y], 1))
+        common = use.conv(f"{name}.conv3_post_g", res(f"{name}.conv2_post_g", z, act=act))
+        return (powered + y - common).clamp(1e-4, 1)
+
+    def attention(name, y, stride=1):
+        z = F.gelu(use.norm(f"{name}.bn1", use.conv(f"{name}.conv1", y, stride)))
+        z = use.norm(f"{name}.bn2", use.conv(f"{name}.conv2", z))
+        pooled = [F.adaptive_avg_pool2d(z, 1), F.adaptive_max_pool2d(z, 1)]
+        z = z * sum(use.conv(f"{name}.ca.fc.2", use.conv(f"{name}.ca.fc.0", p).relu())
+                    for p in pooled).sigmoid()  # fmt: skip
+        maps = torch.stack([z.mean(1), z.max(1).values], dim=1)
+        z = z * use.conv(f"{name}.sa.conv1", maps).sigmoid()
+        return F.gelu(z + (y if stride == 1 else use.conv(f"{name}.downsample", y, stride)))
+
+    full = use.conv("ga_est.conv1_g", x)
+    z = attention("ga_est.conv2_g.0", full, 2)
+    z = attention("ga_est.conv3_g.1", attention("ga_est.conv3_g.0", z))
+    z = z + F.interpolate(full, size=z.shape[-2:], mode="bilinear")
+    gamma = use.conv("ga_est.conv4_g", z).mean((2, 3), keepdim=True).clamp(0.01, 4)
+    y = x
+    if local:
+        y = prior("cpblks_pre", x)
+        for i in range(2):
+            y = prior(f"cpblks.{i}", y) + y
+            y = fusion(f"iaafblks.{i}", y, F.gelu) + y
+        y = prior("cpblk_post", y) + x
+    return fusion("iaaf", y, F.relu)
+
+
+RELEASED = [
+    ("sci", {}, sci_layout, sci_released),
+    ("iat", {}, iat_layout, iat_released),
+    ("cpga_net_plus", {}, cpga_layout, cpga_released),
+    ("cpga_net_plus", {"local": False}, cpga_layout,
+     lambda state, x: cpga_released(state, x, local=False)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name, options, layout, restated", RELEASED, ids=lambda v: str(v)[:20])
+class TestReleasedWeights:
+    """Files of the released names and shapes with random values: the authors' own bytes are not
+    redistributed here."""
+
+    def test_equals_the_released_forward(self, tmp_path, name, options, layout, restated):
+        state = state_of_layout(layout())
+        torch.save({"state_dict": state, "epoch": 1}, tmp_path / "released.pth")
+        model = create_enhancer(name, weights=tmp_path / "released.pth", **options).double()
+        state = {n: v.double() for n, v in state.items()}
+        x = 0.4 * seeded(2, 3, 24, 36, dtype=torch.float64)
+        with torch.no_grad():
+            ours, theirs = model(x), restated(state, x)
+        assert theirs.std() > 0.05 and (theirs - x).abs().max() > 0.1
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-9)
+
+    def test_another_file_is_refused(self, tmp_path, name, options, layout, restated):
+        state = state_of_layout(layout())
+        first = next(iter(state))
+        torch.save({n: v for n, v in state.items() if n != first}, tmp_path / "released.pth")
+        with pytest.raises(ValueError, match=f"another model's weights: tensor '{first}' is mis"):
+            create_enhancer(name, weights=tmp_path / "released.pth", **options)
+
+
+@pytest.mark.parametrize(
+    "name, options, expected",
+    [
+        ("sci", {}, (14.85, 0.524)),
+        ("iat", {}, (23.38, 0.808)),
+        ("cpga_net_plus", {"local": False}, (22.52, 0.814)),
+    ],
+)
+def test_the_authors_files_give_their_figures_on_lol(name, options, expected, shared_data):
+    """Measured with the authors' own code and files: eval15, 8 bits, without GT-mean."""
+    try:
+        file = find(model_spec(name).released)
+    except WeightsNotAvailable as error:
+        pytest.skip(str(error))
+    pairs = open_dataset("lol", "test", shared_data / "LOL")
+    model = create_enhancer(name, weights=file, **options)
+    found = []
+    for item in pairs:
+        image, target = model.enhance(item["image"][None]), item["target"][None]
+        image = (image * 255).round() / 255
+        found.append((float(psnr(image, target)), float(ssim(image, target))))
+    mean = torch.tensor(found).mean(0).tolist()
+    assert mean[0] == pytest.approx(expected[0], abs=0.05)
+    assert mean[1] == pytest.approx(expected[1], abs=0.002)
+
+
+def test_only_trained_stages_hold_the_calibration():
+    model = create_enhancer("sci", stages=3)
+    outputs = model.training_outputs(seeded(2, 3, 8, 8))
+    assert outputs["illumination"].shape == outputs["stage_input"].shape == (6, 3, 8, 8)
+    torch.testing.assert_close(outputs["stage_input"][:2], seeded(2, 3, 8, 8))
+    assert outputs["illumination"].min() >= 1e-4 and outputs["illumination"].max() <= 1
+
+
+@pytest.mark.parametrize("local", [True, False])
+def test_gamma_starts_at_one_and_learns(local):
+    model = create_enhancer("cpga_net_plus", local=local)
+    x = 0.4 * seeded(2, 3, 24, 36)
+    assert model.ga_est(x).flatten().tolist() == [1, 1]
+    nn.init.normal_(model.ga_est.conv4_g.weight, std=0.01)
+    (model(x) - 0.7).square().mean().backward()
+    for name, parameter in model.ga_est.named_parameters():
+        assert parameter.grad.abs().sum() > 0, name
+
+
+def test_an_odd_size_is_kept_where_the_released_network_needs_even_ones():
+    x = seeded(1, 3, 13, 17)
+    assert create_enhancer("cpga_net_plus").enhance(x).shape == x.shape
