@@ -1,9 +1,19 @@
 """SHA-256 of JSON-able content and of files."""
 
+import contextlib
 import hashlib
 import json
+import sys
+import time
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
+
+from llie_core.files import results_dir, write_text
+
+SETTLED = 2e9  # ns; a file changed within the resolution of a clock might show the same times
+WORTH_A_LINE = 2**30  # bytes, seconds to read
 
 
 def content_hash(content: object) -> str:
@@ -22,3 +32,56 @@ def file_hash(path: Path) -> str:
 def _file_hash(path: str, _inode: int, _size: int, _changed: int) -> str:
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def hashes_in(root: Path, names: Iterable[str]) -> dict[str, str]:
+    """Name → SHA-256 (16 hex digits) of the contents of files below `root`, sorted by name.
+
+    Each file is read once: results/hashes/ keeps what was found, and a file is read again when its
+    inode, size or times of change differ. None of these is in the hashes themselves, so that a copy
+    elsewhere has the same.
+    """
+    root, names = Path(root), sorted(set(names))
+    memory = results_dir() / "hashes" / f"{content_hash(str(root.resolve()))}.json"
+    states = {name: _state(root / name) for name in names}
+    known = _remembered(memory)
+    unread = [name for name in names if known.get(name, [None])[0] != states[name]]
+    size = sum((root / name).stat().st_size for name in unread)
+    if size > WORTH_A_LINE:
+        print(f"{root}: reading {len(unread)} files once, {size / 2**30:.1f} GiB, to know their "
+              "contents", file=sys.stderr)  # fmt: skip
+    pool = ThreadPoolExecutor()
+    try:
+        read = dict(zip(unread, pool.map(_file_digest, [root / n for n in unread]), strict=True))
+    finally:
+        pool.shutdown(cancel_futures=True)
+    settled = time.time_ns() - SETTLED
+    fresh = {n: [states[n], read[n]] for n in unread if max(states[n][2:]) < settled}
+    if fresh:
+        _remember(memory, _remembered(memory) | fresh)
+    return {name: read[name] if name in read else known[name][1] for name in names}
+
+
+def _state(path: Path) -> list[int]:
+    status = path.stat()
+    return [status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns]
+
+
+def _file_digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
+def _remembered(memory: Path) -> dict[str, list]:
+    """Name → [state, hash]; empty where there is nothing, or something damaged."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        content = json.loads(memory.read_text(encoding="utf-8"))
+        if content["sum"] == content_hash(content["files"]):
+            return content["files"]
+    return {}
+
+
+def _remember(memory: Path, files: dict[str, list]) -> None:
+    # Where nothing may be written, the files are read each time.
+    with contextlib.suppress(OSError):
+        write_text(memory, json.dumps({"sum": content_hash(files), "files": files}))

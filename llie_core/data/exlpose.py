@@ -4,6 +4,7 @@
 <root>/ExLPose/{dark,bright}/NAME.png        (anywhere below the root)
 """
 
+import contextlib
 import re
 from pathlib import Path
 
@@ -40,7 +41,8 @@ class ExLPose(Persons):
         images, annotations, _ = read_coco("exlpose", source)
         pairs, ids = _exlpose_pairs(root, images, light, paired, missing)
         persons = persons_of(images, annotations, ids)
-        marks = _subset_marks(root) if split == "test" else {}
+        lists = _subset_lists(root) if split == "test" else {}
+        marks = _subset_marks(lists)
         for person in persons:
             person["subset"] = marks.get(_key(images[person["image_id"]]["file_name"]), "")
         entries = [
@@ -48,7 +50,7 @@ class ExLPose(Persons):
             for p in persons
         ]
         options = {"subset": subset, "light": light, "paired": paired}
-        files = [source.relative_to(root).as_posix()]
+        files = {path.relative_to(root).as_posix() for path in (source, *lists.values())}
         super().__init__(
             "exlpose", root, split, entries, options,
             annotations=files, persons=persons, records=images,
@@ -75,14 +77,20 @@ def _exlpose_json(root: Path, split: str, subset: str) -> Path:
     return found[0]
 
 
-def _subset_marks(root: Path) -> dict[str, str]:
-    """Scene → LL-N, LL-H or LL-E, from the lists that are there."""
-    marks = {}
+def _subset_lists(root: Path) -> dict[str, Path]:
+    """LL-N, LL-H or LL-E → its list, for those that are there."""
+    found = {}
     for subset in SUBSETS:
-        try:
-            images = read_coco("exlpose", _exlpose_json(root, "test", subset))[0]
-        except FileNotFoundError:
-            continue
+        with contextlib.suppress(FileNotFoundError):
+            found[subset] = _exlpose_json(root, "test", subset)
+    return found
+
+
+def _subset_marks(lists: dict[str, Path]) -> dict[str, str]:
+    """Scene → LL-N, LL-H or LL-E."""
+    marks = {}
+    for subset, path in lists.items():
+        images = read_coco("exlpose", path)[0]
         marks |= {_key(image["file_name"]): subset for image in images.values()}
     return marks
 

@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 from llie_core.data.folders import bare, folders_in, images_in, not_read, require, size_of
 from llie_core.data.images import read_image
 from llie_core.dataset import SizedDataset
-from llie_core.hashing import file_hash
+from llie_core.hashing import hashes_in
 
 
 def external_methods(root: str | Path, dataset: str) -> dict[str, Path]:
@@ -72,7 +72,7 @@ class ExternalOutputs(Dataset):
 
     def describe(self) -> dict:
         """What identifies the items, for hashes and records: the source, the images' contents."""
-        files = {file: file_hash(self.folder / file) for _, _, file in self._chosen}
+        files = hashes_in(self.folder, (file for _, _, file in self._chosen))
         return {"source": self.source.describe(), "external": files}
 
     def output(self, index: int, frame: tuple[int, int] | None = None) -> Tensor:

@@ -50,7 +50,7 @@ class WiderFace(wider_face.WiderFace):
             "name": self.name,
             "split": self.split,
             "count": len(self),
-            "files": folder_fingerprint(self.root, self.files()["image"]),
+            "files": folder_fingerprint(self.root, [*self.files()["image"], *self.texts]),
             "faces": sum(len(annotation.boxes) for annotation in self.annotations),
             "subsets": sorted(self.keep),
         }

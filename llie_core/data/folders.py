@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 
 from llie_core.data.images import read_image
 from llie_core.data.registry import Absent, checked_spec, dataset_spec
-from llie_core.hashing import content_hash
+from llie_core.hashing import content_hash, hashes_in
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 # Images and videos in other formats: they are counted and named, not read.
@@ -98,7 +98,7 @@ class FileSet(Dataset):
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of names and sizes of every file of the split."""
+        """Hash of names and contents of every file of the split."""
         listed = {path for paths in self.files().values() for path in paths}
         return folder_fingerprint(self.root, [*listed, *self.annotations])
 
@@ -114,8 +114,8 @@ class FileSet(Dataset):
 
 
 def folder_fingerprint(root: Path, names: Iterable[str]) -> str:
-    """Hash of a file list: names and sizes (the contents of large sets are not read)."""
-    return content_hash([(name, (root / name).stat().st_size) for name in sorted(names)])
+    """Hash of names and contents of files below `root`; each is read once."""
+    return content_hash(list(hashes_in(root, names).items()))
 
 
 def size_of(image: Tensor) -> tuple[int, int]:

@@ -78,7 +78,10 @@ class WiderFace(Dataset):
         source = _annotation_file(self.root, split, annotations)
         read = read_mat if source.suffix == ".mat" else _read_txt
         self.annotations = self._present(list(read(source)), source, missing)
-        self.keep = _read_subsets(self.root, self.annotations) if split == "val" else {}
+        subsets = _subset_files(self.root) if split == "val" else {}
+        self.keep = {level: read_subset(p, self.annotations) for level, p in subsets.items()}
+        read_from = (source, *subsets.values())
+        self.texts = [path.relative_to(self.root).as_posix() for path in read_from]
 
     def _present(self, found: list[Annotation], source: Path, missing: str) -> list[Annotation]:
         present = [a for a in found if (self.images / a.name).is_file()]
@@ -179,16 +182,15 @@ def _read_txt(path: Path) -> Iterator[Annotation]:
         at += 2 + (len(values) if listed else 0)
 
 
-def _read_subsets(root: Path, annotations: list[Annotation]) -> dict[str, dict[str, Tensor]]:
-    """Level → name → bool mask over the image's faces, for the lists that are there."""
+def _subset_files(root: Path) -> dict[str, Path]:
+    """Level → list of its faces, for the lists that are there."""
     folder = root / "eval_tools" / "ground_truth"
     paths = {level: folder / f"wider_{level}_val.mat" for level in LEVELS}
-    return {
-        level: read_subset(path, annotations) for level, path in paths.items() if path.is_file()
-    }
+    return {level: path for level, path in paths.items() if path.is_file()}
 
 
 def read_subset(path: Path, annotations: list[Annotation]) -> dict[str, Tensor]:
+    """Name → bool mask over the image's faces."""
     fields = ("event_list", "file_list", "face_bbx_list", "gt_list")
     entries = {name: rest for name, *rest in _by_image(*_load_mat(path, *fields))}
     masks = {}

@@ -39,6 +39,14 @@ def test_the_identity_follows_the_files(tmp_path):
     assert UnpairedFolder(tmp_path, "test", "vv").describe()["files"] != before["files"]
 
 
+def test_the_identity_follows_contents_of_equal_size(tmp_path):
+    trees.save(tmp_path / "0.bmp", trees.noise_image(0))
+    before, size = UnpairedFolder(tmp_path, "test", "vv").fingerprint, (tmp_path / "0.bmp").stat()
+    trees.save(tmp_path / "0.bmp", trees.noise_image(1))
+    assert (tmp_path / "0.bmp").stat().st_size == size.st_size
+    assert UnpairedFolder(tmp_path, "test", "vv").fingerprint != before
+
+
 def test_two_files_of_one_name_are_named(tmp_path):
     trees.save(tmp_path / "a.png", trees.noise_image(0))
     trees.save(tmp_path / "a.bmp", trees.noise_image(0))
