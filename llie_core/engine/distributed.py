@@ -2,6 +2,8 @@
 
 import os
 from collections.abc import Callable
+from datetime import timedelta
+from functools import cache
 
 import torch
 import torch.distributed as dist
@@ -23,6 +25,21 @@ def join_process_group() -> tuple[int, int]:
     if not dist.is_initialized():
         dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
     return dist.get_rank(), dist.get_world_size()
+
+
+def first_says(value: bool) -> bool:
+    """Rank 0's value, in every process; the others wait for it however long it takes."""
+    if not dist.is_initialized():
+        return value
+    said = [value]
+    dist.broadcast_object_list(said, src=0, group=_patient_group())
+    return said[0]
+
+
+@cache
+def _patient_group():
+    """All processes; the timeout of the default group, minutes, would end a wait for a lock."""
+    return dist.new_group(backend="gloo", timeout=timedelta(days=365))
 
 
 def launch(function: Callable, *args, processes: int = 1):

@@ -1,5 +1,6 @@
 """Train one run, resume it, or reuse it: hashes, locks and stamps around the loop."""
 
+from contextlib import nullcontext
 from dataclasses import replace
 
 import torch
@@ -7,10 +8,10 @@ import torch.distributed as dist
 from safetensors.torch import save_file
 
 from llie_core.engine.batchnorm import recompute_statistics
-from llie_core.engine.distributed import default_device, join_process_group
+from llie_core.engine.distributed import default_device, first_says, join_process_group
 from llie_core.engine.loop import Experiment, Training
 from llie_core.engine.reuse import content_hash, identity, trees
-from llie_core.engine.runs import Run, environment, file_hash
+from llie_core.engine.runs import Run, environment, existing_hash, file_hash
 from llie_core.engine.sampling import BatchDraws, Drawn
 from llie_core.files import atomic, locked
 from llie_core.tensors import load_weights
@@ -51,14 +52,15 @@ def fit(
     rank, world_size = join_process_group()
     device = torch.device(device or default_device(rank))
     wanted = train_hash(experiment, world_size, run.settings_hash)
-    # Reading a finished run takes no lock.
-    if not run.is_finished(wanted):
-        if rank == 0:
-            with locked(run.lock_path, str(run)):
-                if not run.is_finished(wanted):
-                    _train(experiment, run, wanted, device, rank, world_size, quiet)
-        else:
-            _train(experiment, run, wanted, device, rank, world_size, quiet)
+    # The first process decides for all, since the files may change between two looks at them. One
+    # training of a run at a time: the others wait with the first for its lock. Reading a finished
+    # run takes none.
+    if not first_says(run.is_finished(wanted)):
+        with locked(run.lock_path, str(run)) if rank == 0 else nullcontext():
+            if not first_says(run.is_finished(wanted)):
+                _train(experiment, run, wanted, device, rank, world_size, quiet)
+    if rank == 0:
+        run.tidy()
     load_weights(experiment.model, run.checked_weights())
     experiment.model.to(device).eval()
     return wanted
@@ -95,6 +97,8 @@ def _finish(training: Training, run: Run) -> None:
         "run": vars(run),
         "train_hash": training.train_hash,
         "weights_sha256": file_hash(run.weights_path),
+        "log_sha256": existing_hash(run.log_path),
+        "validation_sha256": existing_hash(run.validation_path),
         "steps_done": settings.steps,
         "steps_planned": settings.planned_steps or settings.steps,
         **_pixels(training.experiment),

@@ -35,9 +35,9 @@ class TrainingLog:
         """Drop what is newer than the checkpoint to go on from, at step 0 all of it."""
         if step:
             _truncate(self.run.log_path, step)
-            _truncate(self._validation_path, step + 1)
+            _truncate(self.run.validation_path, step + 1)
         elif self.writes:
-            left = [self.run.log_path, self._validation_path, self.run.checkpoint_path]
+            left = [self.run.log_path, self.run.validation_path, self.run.checkpoint_path]
             for path in [*left, self.run.directory / "stamp.json"]:
                 path.unlink(missing_ok=True)
 
@@ -51,7 +51,7 @@ class TrainingLog:
         """Take the validation part's value after `step` steps."""
         self.flush()
         if self.writes:
-            _append(self._validation_path, ["step", "value"], [[step, value]])
+            _append(self.run.validation_path, ["step", "value"], [[step, value]])
 
     def flush(self) -> None:
         """Bring the pending terms to the CPU, stop where one is not finite, append them."""
@@ -82,10 +82,6 @@ class TrainingLog:
             f"{self.run}: {', '.join(named)} is {next(iter(named.values()))} at step {step}; "
             f"training stopped, the checkpoint after {kept} steps is kept"
         )
-
-    @property
-    def _validation_path(self) -> Path:
-        return self.run.directory / "validation.csv"
 
 
 def write_checkpoint(path: Path, state: dict) -> None:

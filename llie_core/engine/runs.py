@@ -6,6 +6,7 @@ results/<paper>/<dataset>/<profile>/<row>/<settings hash>/seed<k>/
     scores/<test set>.csv, .json, per_image/<test set>.csv    when it is evaluated
 """
 
+import contextlib
 import csv
 import hashlib
 import json
@@ -17,8 +18,10 @@ from functools import cache
 from pathlib import Path
 
 from llie_core.devices import device_name
-from llie_core.files import project_root, results_dir, write_text
-from llie_core.hashing import file_hash
+from llie_core.files import locked, project_root, results_dir, write_text
+from llie_core.hashing import content_hash, file_hash
+
+SEAL = "hash_of_this_record"
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,10 @@ class Run:
         return self.directory / "log.csv"
 
     @property
+    def validation_path(self) -> Path:
+        return self.directory / "validation.csv"
+
+    @property
     def lock_path(self) -> Path:
         return self.directory / ".lock"
 
@@ -73,16 +80,18 @@ class Run:
 
         Raises:
             FileNotFoundError: the run is not finished.
-            ValueError: they are not what the stamp says.
+            ValueError: they, the log or the validation curve are not what the stamp says.
         """
         stamp = self.read_stamp()
         if not stamp or not self.weights_path.exists():
             raise FileNotFoundError(f"{self}: not trained yet (no {self.weights_path.name})")
-        if stamp["weights_sha256"] != file_hash(self.weights_path):
-            raise ValueError(
-                f"{self.weights_path}: damaged (its SHA-256 is not that of stamp.json); delete "
-                "the folder and run again"
-            )
+        for path in (self.weights_path, self.log_path, self.validation_path):
+            found = existing_hash(path)
+            if stamp.get(f"{path.stem}_sha256", found) != found:  # earlier stamps have one alone
+                raise ValueError(
+                    f"{path}: damaged (its SHA-256 is not that of stamp.json); delete the folder "
+                    "and run again"
+                )
         return self.weights_path
 
     def read_log(self) -> list[dict[str, float]]:
@@ -91,11 +100,22 @@ class Run:
 
     def read_validation(self) -> list[dict[str, float]]:
         """Rows of validation.csv: step, value."""
-        return read_numbers(self.directory / "validation.csv")
+        return read_numbers(self.validation_path)
 
     def write_json(self, name: str, content: dict) -> None:
-        text = json.dumps(content, indent=2, sort_keys=True, default=str)
+        """A record with a hash of itself, which `read_json` checks."""
+        plain = json.loads(json.dumps(content, default=str))
+        sealed = plain | {SEAL: content_hash(plain)}
+        text = json.dumps(sealed, indent=2, sort_keys=True)
         write_text(self.directory / name, text + "\n")
+
+    def tidy(self) -> None:
+        """Remove the checkpoint of a finished run, which a kill after the stamp leaves behind."""
+        if self.checkpoint_path.exists():
+            # A folder that may only be read is read as it is.
+            with contextlib.suppress(OSError), locked(self.lock_path, str(self)):
+                if self.read_stamp():
+                    self.checkpoint_path.unlink(missing_ok=True)
 
 
 def file_name(label: str) -> str:
@@ -115,9 +135,19 @@ def read_json(path: Path) -> dict:
     if not path.exists():
         return {}
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            raise ValueError("not a record")
+        if SEAL in content and content.pop(SEAL) != content_hash(content):
+            raise ValueError("changed since it was written")
+        return content
     except ValueError as error:
         raise ValueError(f"{path}: damaged record ({error}); delete it and run again") from None
+
+
+def existing_hash(path: Path) -> str:
+    """SHA-256 of a file, "" where it is not there."""
+    return file_hash(path) if path.exists() else ""
 
 
 def read_numbers(path: Path) -> list[dict[str, float]]:

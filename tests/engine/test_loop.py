@@ -2,7 +2,10 @@
 
 import dataclasses
 import json
+import os
 import random
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -17,6 +20,7 @@ from llie_core.engine.loop import Experiment, TrainSettings
 from llie_core.engine.records import TrainingStopped, read_checkpoint
 from llie_core.engine.runs import Run
 from llie_core.engine.sampling import BatchDraws, seed_everything
+from llie_core.files import locked
 from llie_core.tensors import load_weights
 
 EVERY_STEP = 0.0  # seconds between two checkpoints
@@ -300,6 +304,33 @@ def test_two_processes_follow_the_loss_curve_of_one():
     assert curve == pytest.approx([row["total"] for row in run_of().read_log()], rel=1e-5)
 
 
+def test_processes_that_find_another_training_of_the_run_wait_together(capfd, tmp_path):
+    launch(ddp_job, processes=2)
+    run, finished = run_of(), tmp_path / "finished"
+    log = run.log_path.read_bytes()
+    run.directory.rename(finished)
+    said = []
+
+    def first():
+        """Holds the run until the other says that it waits, then leaves what was trained."""
+        with locked(run.lock_path, "the first"):
+            holds.set()
+            until = time.monotonic() + 300
+            while "waiting" not in "".join(said) and time.monotonic() < until:
+                said.append(capfd.readouterr().err)
+                time.sleep(0.05)
+            for path in finished.glob("[!.]*"):
+                path.replace(run.directory / path.name)
+
+    holds, thread = threading.Event(), threading.Thread(target=first)
+    thread.start()
+    holds.wait(10)
+    assert launch(ddp_job, processes=2) == 2
+    thread.join()
+    assert "".join(said).count("another process is at work on it") == 1
+    assert run.log_path.read_bytes() == log and not run.checkpoint_path.exists()
+
+
 def test_batch_must_divide_over_processes(monkeypatch):
     monkeypatch.setattr(fitting, "join_process_group", lambda: (0, 3))
     with pytest.raises(ValueError, match="does not divide over 3"):
@@ -472,6 +503,44 @@ def test_a_damaged_stamp_is_named():
     (run.directory / "stamp.json").write_text('{"train_hash": ')
     with pytest.raises(ValueError, match=r"stamp\.json: damaged record .*; delete it"):
         trained()
+
+
+def test_a_changed_value_of_a_stamp_is_named():
+    stamp = trained().directory / "stamp.json"
+    text = stamp.read_text()
+    stamp.write_text(text.replace('"steps_done": 8', '"steps_done": 9'))
+    assert stamp.read_text() != text
+    with pytest.raises(ValueError, match=r"stamp\.json: damaged record \(changed since it was wr"):
+        trained()
+
+
+@pytest.mark.parametrize("damage", ["changed", "removed"])
+def test_a_damaged_log_of_a_finished_run_is_named(damage):
+    log = trained().log_path
+    if damage == "changed":
+        log.write_text(log.read_text().replace("0,", "1,", 1))
+    else:
+        log.unlink()
+    with pytest.raises(ValueError, match=r"log\.csv: damaged .*; delete the folder and run again"):
+        trained()
+
+
+def test_a_checkpoint_that_a_kill_left_beside_finished_weights_is_removed(monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(type(run_of().checkpoint_path), "unlink", killed)
+        with pytest.raises(Killed):
+            trained()
+    run = run_of()
+    assert run.read_stamp() and run.checkpoint_path.exists()
+    assert trained().read_log() and not run.checkpoint_path.exists()
+
+
+def killed(path, missing_ok=False):
+    """Stands for `unlink`: a kill at the removal of a checkpoint."""
+    if path.name == "checkpoint.bin" and path.exists():
+        raise Killed
+    if path.exists():
+        os.remove(path)  # noqa: PTH107
 
 
 @pytest.mark.parametrize("name", ["log.csv", "validation.csv"])
