@@ -13,6 +13,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -47,13 +48,15 @@ def atomic(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it onto `path` if the block succeeds.
 
     The file gets the permissions of the umask and is on the disk before it has its name, so a
-    reader finds the earlier file or the whole new one, and needs no lock.
+    reader finds the earlier file or the whole new one, and needs no lock. The first write into a
+    folder sweeps it.
 
     Raises:
         OSError: it cannot be written; the message names `path`, and the disk where that is full.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    _sweep_once(path.parent.absolute())
     temporary = path.with_name(f".{HOST}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
     try:
         temporary.touch()
@@ -110,6 +113,9 @@ def sweep(folder: Path) -> None:
             age = time.time() - path.stat().st_mtime
             if not _is_alive(int(owner[1])) if owner else age > DAY_SECONDS:
                 path.unlink()
+
+
+_sweep_once = cache(sweep)
 
 
 def _is_alive(process: int) -> bool:

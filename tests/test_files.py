@@ -142,6 +142,13 @@ def test_temporaries_of_killed_writers_are_swept(tmp_path):
         assert temporaries(tmp_path) == [alive.name]
 
 
+def test_the_first_write_into_a_folder_sweeps_it(tmp_path):
+    left = f".{files.HOST}.{dead_process()}.0a.tmp"
+    (tmp_path / left).touch()
+    write_text(tmp_path / "a", "text")
+    assert temporaries(tmp_path) == []
+
+
 def test_temporaries_of_other_hosts_are_swept_after_a_day(tmp_path):
     names = [f".ffffff.{dead_process()}.0a.tmp", ".checkpoint.pt.123.tmp", ".hidden", "plain.tmp"]
     old, fresh = tmp_path / "old", tmp_path / "fresh"

@@ -22,7 +22,6 @@ from llie_core.files import (
     project_root,
     reports_dir,
     results_dir,
-    sweep,
     write_text,
 )
 from llie_core.names import unknown
@@ -89,8 +88,6 @@ def build_report(paper: str, parameters: dict) -> Path:
     target, executed, partial = _page(name), _executed(name), _executed(f"{name}.failed")
     began = time.perf_counter()
     with locked(_lock(name), name), _interrupted_by_signals():
-        for folder in (executed.parent, target.parent, _states()):
-            sweep(folder)
         state: dict[str, Any] = {"name": name, "paper": paper, "parameters": parameters}
         state |= {"inputs": _inputs(paper, parameters), "state": "running", "error": ""}
         state["seconds"] = 0

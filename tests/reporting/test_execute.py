@@ -273,7 +273,7 @@ def test_a_report_in_progress_reads_running_and_one_that_was_killed_interrupted(
 
 
 def test_temporaries_that_a_killed_report_left_are_swept(toy):
-    left = [folder / ".a.1.tmp" for folder in (toy.html.parent, toy.notebook.parent)]
+    left = [folder / ".a.1.tmp" for folder in (toy.html.parent, toy.state.parent)]
     for path in left:
         path.parent.mkdir(parents=True)
         path.touch()
