@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llie_core.files import reports_dir, results_dir, write_text
-from llie_core.reporting.execute import DEFAULTS, SUMMARY, is_current, report_name
+from llie_core.reporting.execute import DEFAULTS, SUMMARY, is_current, report_name, write_index
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,8 @@ def main(values: Mapping[str, str] = os.environ) -> int:
         summary = Report(SUMMARY, {"dataset": "all", "profile": profile, **DEFAULTS})
         if pending or not is_current(summary.paper, summary.parameters):
             failed += run([summary], 1, launch)
+        else:
+            write_index()  # a kill may have come between the last report and its line there
     except (ValueError, TypeError, OSError) as error:
         print(f"make: {error}", file=sys.stderr)
         return 2

@@ -275,7 +275,10 @@ def test_what_is_current_is_not_made_again_and_the_summary_follows(
     ]  # fmt: skip
     assert "re ports/index.html" in capsys.readouterr().err
     current |= {"one-builtin-b-quick", "summary-all-quick"}
+    index = reproduce.reports_dir() / "index.html"  # a kill may have left it behind the reports
+    assert not index.exists()
     assert main({"LAUNCH": " ".join(launch)}) == 0 and len(log_of(launch)) == 4
+    assert index.exists()
     current -= {"summary-all-quick"}
     assert main({"LAUNCH": " ".join(launch)}) == 0
     assert log_of(launch)[4:] == [("start", "summary-all-quick"), ("end", "summary-all-quick")]

@@ -389,9 +389,12 @@ class Study(ABC):
                 model, data, device, row.normal_light, self.settings.workers
             )
             scores = [self._score(one, row, run, test_set, device) for one in measured]
+            # Files without a record are none: a kill between them leaves nothing that is read.
+            path.with_suffix(".json").unlink(missing_ok=True)
             write_scores(path, scores)
-            write_rows(run.directory / "per_image" / path.name, images)
-            record = {"eval_hash": eval_hash, "sha256": file_hash(path), "commit": commit()}
+            write_rows(_per_image(path), images)
+            sums = {"sha256": file_hash(path), "per_image_sha256": file_hash(_per_image(path))}
+            record = {"eval_hash": eval_hash, **sums, "commit": commit()}
             run.write_json(f"scores/{test_set.key}.json", record)
         return scores
 
@@ -629,12 +632,19 @@ def _read_back(path: Path, eval_hash: str) -> list[Score] | None:
     Raises:
         ValueError: the file is not what was written.
     """
-    record = read_json(path.with_suffix(".json"))
-    if not path.exists() or record.get("eval_hash") != eval_hash:
+    record, images = read_json(path.with_suffix(".json")), _per_image(path)
+    if record.get("eval_hash") != eval_hash or not (path.exists() and images.exists()):
         return None
-    if record["sha256"] != file_hash(path):
-        raise ValueError(f"{path}: changed since it was written; delete it and run again")
+    for file, key in ((path, "sha256"), (images, "per_image_sha256")):
+        found = file_hash(file)
+        if record.get(key, found) != found:
+            raise ValueError(f"{file}: changed since it was written; delete it and run again")
     return read_scores(path)
+
+
+def _per_image(scores: Path) -> Path:
+    """What was measured of each image, beside a file of scores."""
+    return scores.parents[1] / "per_image" / scores.name
 
 
 def _fit_job(paper: str, settings: StudySettings, label: str, seed: int) -> str:

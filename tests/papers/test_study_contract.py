@@ -192,11 +192,12 @@ def test_two_settings_of_one_row_have_two_folders(paper, results):
     assert study.run(row).label == other.run(changed).label
 
 
-def test_scores_that_were_edited_are_named(results):
+@pytest.mark.parametrize("folder", ["scores", "per_image"])
+def test_scores_that_were_edited_are_named(folder, results):
     study = results("neid")
-    (path,) = study.run(study.row("gamma")).directory.glob("scores/quality-*.csv")
+    (path,) = study.run(study.row("gamma")).directory.glob(f"{folder}/quality-*.csv")
     text = path.read_text()
-    path.write_text(text.replace("gamma", "gamna"))
+    path.write_text(text.replace("1", "2", 1))
     try:
         with pytest.raises(ValueError, match="changed since it was written; delete it"):
             study.evaluate(study.row("gamma"))
