@@ -1,4 +1,4 @@
-# make reproduce | test | lint | golden | lab | env | bench | clean
+# make reproduce | test | lint | golden | torture | lab | env | bench | clean
 #   PAPER="joint neid"   papers (default: all); make -j2 reproduces two side by side
 #   DATASET=             data sets (default: built-in ones, or the paper's own with PROFILE=paper)
 #   PROFILE=quick        smoke, quick, reference, paper
@@ -8,31 +8,31 @@
 #   LAUNCH="srun -n1 --gpus=1 -c8"        a prefix for each notebook's command
 #   PYTHON=python3.12    the Python that makes .venv (default: the one that made it, or python3)
 
-# Exported as they are given, for llie_core/reproduce.py: neither make nor a shell expands them.
-$(foreach name,PAPER DATASET PROFILE SEEDS DATA SETTINGS LAUNCH,$(if $(filter-out undefined,\
+# Exported as they are given: neither make nor a shell expands them.
+$(foreach name,PAPER DATASET PROFILE SEEDS DATA SETTINGS LAUNCH PYTHON,$(if $(filter-out undefined,\
   $(origin $(name))),$(eval override $(name) := $$(value $(name)))$(eval export $(name))))
 
 # An active conda environment named llie is used as it is; otherwise .venv is made.
-ifeq ($(notdir $(CONDA_PREFIX)),llie)
-FOLDER := $(CONDA_PREFIX)
+ifeq ($(lastword $(subst /, ,$(value CONDA_PREFIX))),llie)
+FOLDER := $(value CONDA_PREFIX)
 override PYTHON := $(FOLDER)/bin/python
 else
 FOLDER := .venv
 PYTHON ?= $(or $(shell .venv/bin/python -c 'import sys; print(sys._base_executable)' \
   2>/dev/null),python3)
 endif
+export FOLDER PYTHON
 # Modules, not scripts: a script names the folder in which it was installed.
-RUN := "$(FOLDER)/bin/python" -m
+RUN := "$$FOLDER/bin/python" -m
 
-.PHONY: reproduce test lint test-python test-notebooks golden lab env bench clean
+.PHONY: reproduce test lint test-python test-notebooks golden torture lab env bench clean
 
 reproduce: env
 	@exec $(RUN) llie_core.reproduce
 
 env:
-	@python="$(PYTHON)"; command -v "$$python" >/dev/null || \
-	  { echo "make: $$python not found; set PYTHON=" >&2; exit 1; }; \
-	"$$python" llie_core/environment.py "$(FOLDER)"
+	@command -v "$$PYTHON" >/dev/null || { echo "make: $$PYTHON not found; set PYTHON=" >&2; exit 1; }; \
+	"$$PYTHON" llie_core/environment.py "$$FOLDER"
 
 lab: env
 	$(RUN) jupyterlab notebooks
@@ -60,7 +60,11 @@ test-notebooks: env
 
 # After a change that is meant to alter golden outputs: run, store, and read the diff.
 golden: env
-	@$(ASIDE) "$(FOLDER)/bin/python" tests/store_golden.py notebooks/*.ipynb
+	@$(ASIDE) "$$FOLDER/bin/python" tests/store_golden.py notebooks/*.ipynb
+
+# Kills, full disks, damaged and hostile files, two at once: 20 to 60 minutes, not part of `test`.
+torture: env
+	$(RUN) pytest -p no:cacheprovider tests/torture/trial.py
 
 # Removes what was generated, not the environment and not results/reference.
 clean:

@@ -15,6 +15,7 @@ from llie_core import environment
 
 ROOT = Path(__file__).parents[1]
 VARIABLES = ("PAPER", "DATASET", "PROFILE", "SEEDS", "DATA", "SETTINGS", "LAUNCH")
+HOSTILE = ("$(shell touch pwned)", "$(touch pwned)", '"; touch pwned; "', "';touch pwned;'")
 
 pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
 
@@ -112,6 +113,23 @@ def test_a_value_reaches_python_as_it_was_given(value, given, project):
     seen = json.loads(done.stdout.splitlines()[-1])
     assert {name: seen[name] for name in VARIABLES} == values
     assert not list(project.folder.rglob("pwned"))
+
+
+@pytest.mark.parametrize("value", HOSTILE)
+def test_the_names_of_python_and_environment_reach_no_shell(value, project, tmp_path):
+    done = project.make("-s", "env", f"PYTHON={value}")
+    assert done.returncode != 0
+    assert done.stderr.splitlines()[0] == f"make: {value} not found; set PYTHON="
+    assert project.make("-s", "env", PYTHON=value).stderr == done.stderr
+    conda = tmp_path / value / "llie"
+    python = conda / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    (conda / "conda-meta").mkdir()
+    python.write_text(f'#!/bin/sh\nSHOWN="$0" exec "{sys.executable}" "$@"\n')
+    python.chmod(0o755)
+    assert project.make("-s", "reproduce", CONDA_PREFIX=str(conda)).returncode == 0
+    assert [line[2] for line in project.log()] == [str(python)] * 2
+    assert not list(project.folder.rglob("pwned")) and not list(tmp_path.glob("pwned"))
 
 
 def test_a_variable_that_is_not_given_is_not_set(project):
