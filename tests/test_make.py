@@ -169,7 +169,7 @@ def test_the_environment_is_built_once(project):
     folder = str(project.folder)
     assert venv == ["venv", folder, None, "--clear", ".venv"]
     quiet = ["install", "--quiet", "--disable-pip-version-check"]
-    rest = ["-c", "constraints.txt", "-e", ".[notebooks,dev]"]
+    rest = ["-c", "constraints.txt", "-e", ".[notebooks,dev,browser]"]
     assert install == ["pip", folder, ".venv/bin/python", *quiet, *rest]
     assert facenet == ["pip", folder, ".venv/bin/python", *quiet, "--no-deps", environment.FACENET]
     assert project.make("env").returncode == 0 and project.log() == []

@@ -34,7 +34,7 @@ PACKAGES = {
 }  # fmt: skip
 
 
-OPTIONAL = ("heic", "raw", "onnx")  # extras that neither the project nor its tests need
+OPTIONAL = ("browser", "heic", "raw", "onnx")  # extras that neither the project nor its tests need
 
 
 def pyproject():

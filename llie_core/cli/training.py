@@ -1,7 +1,6 @@
 """`llie fit`, `runs`, `keep`: the trainings of a study."""
 
 import os
-import shlex
 
 from llie_core.cli.arguments import add_study, study_of
 
@@ -56,14 +55,12 @@ def _fit(options) -> int:
 
 
 def _runs(options) -> int:
+    from llie_core.papers.study import fit_command
+
     study = study_of(options)
-    settings = study.settings
     for run in study.trained_runs():
-        command = ["llie", "fit", study.paper, "--dataset", settings.dataset, "--profile",
-                   settings.profile, "--row", run.label, "--seed", str(run.seed)]  # fmt: skip
-        command += ["--data", settings.data] if settings.data else []
-        command += [part for pair in options.overrides for part in ("--set", pair)]
-        print(f"{shlex.join(command)}    # {'finished' if run.read_stamp() else 'not trained'}")
+        command = fit_command(run, study.settings, options.overrides)
+        print(f"{command}    # {'finished' if run.read_stamp() else 'not trained'}")
     return 0
 
 

@@ -56,6 +56,10 @@ class Example:
         truth = {} if self.target is None else {TRUTH: self.target}
         return {**self.shown(), **truth}
 
+    def panels(self) -> list[Panel]:
+        """All images with their titles, a line for `figures.images`."""
+        return [Panel(title, image) for title, image in self.all().items()]
+
 
 def examples(
     study: Study, rows: Iterable[Row], count: int, test_set: TestSet | None = None

@@ -11,6 +11,7 @@ recorded is here, once for all papers. To describe or to hash a row never trains
 """
 
 import csv
+import shlex
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -34,10 +35,11 @@ from llie_core.engine.runs import Run, commit, device_name, file_hash, read_json
 from llie_core.engine.settings import Section, free, override
 from llie_core.files import locked, project_root, results_dir, write_rows
 from llie_core.models import list_enhancers
-from llie_core.names import unknown
+from llie_core.names import title_of, unknown
 from llie_core.papers.rows import External, Released, Row, Trained, build_released
 from llie_core.reporting.claims import Context, Verdict, judge
-from llie_core.reporting.execute import write_headline
+from llie_core.reporting.index import write_headline
+from llie_core.reporting.provenance import Provenance, Training
 from llie_core.reporting.scores import (
     Score,
     kept_scores,
@@ -576,6 +578,16 @@ class Study(ABC):
                     runs[self.run(one)] = None
         return list(runs)
 
+    def provenance(self) -> Provenance:
+        """The trainings behind the rows and the test sets, with their records."""
+        found = []
+        for run in self.trained_runs():
+            losses = [row["total"] for row in run.read_log() if "total" in row]
+            title = title_of(run.label, self.titles)
+            records = run.read_stamp(), read_json(run.directory / "settings.json")
+            found.append(Training(title, *records, losses, fit_command(run, self.settings)))
+        return Provenance(found)
+
     @property
     def titles(self) -> dict[str, str]:
         """Label → title of every row, as tables and charts show them."""
@@ -596,8 +608,9 @@ class Study(ABC):
         """Write what the index of reports and the summary over all papers show."""
         settings, device = self.settings, next((score.device for score in scores), "")
         write_headline(
-            self.paper, settings.dataset, settings.profile, device, self.headline(scores)
-        )
+            self.paper, settings.dataset, settings.profile, device, self.headline(scores),
+            self.question,
+        )  # fmt: skip
         write_verdicts(self.folder, verdicts)
 
     def per_image(self, row: Row, test_set: TestSet) -> list[dict[str, str]]:
@@ -619,6 +632,14 @@ class Study(ABC):
         """For cost: rows of the first seed whose images are made here."""
         first = row.seed == self.settings.seeds[0] or not row.is_trained
         return first and enhanced(row) and not isinstance(row.weights, External)
+
+
+def fit_command(run: Run, settings: StudySettings, changes: Iterable[str] = ()) -> str:
+    """The command that makes a training; changes: NAME=VALUE of settings."""
+    command = ["llie", "fit", run.paper, "--dataset", settings.dataset, "--profile",
+               settings.profile, "--row", run.label, "--seed", str(run.seed)]  # fmt: skip
+    command += ["--data", settings.data] if settings.data else []
+    return shlex.join([*command, *(part for change in changes for part in ("--set", change))])
 
 
 def _frozen(model: nn.Module) -> nn.Module:

@@ -2,9 +2,7 @@
 
 import ast
 import contextlib
-import datetime
 import hashlib
-import html
 import json
 import os
 import re
@@ -15,20 +13,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from llie_core.files import (
-    atomic,
-    is_locked,
-    locked,
-    project_root,
-    reports_dir,
-    results_dir,
-    write_text,
-)
+from llie_core.files import locked, project_root, write_text
 from llie_core.names import unknown
-from llie_core.reporting.equations import with_equations
+from llie_core.reporting import index
 from llie_core.signals import handling, interrupt
 
-TEMPLATES = Path(__file__).parent / "templates"
 SUMMARY = "summary"  # the notebook that reads what the others recorded
 # Parameters that a report's name leaves out.
 DEFAULTS = {"seeds": [0], "data": "", "settings": {}}
@@ -39,8 +28,7 @@ ADVICE = {
     "a smaller batch or image size, or fewer jobs (make -j), and run the same command again",
     r"CUDA|CUBLAS|CUDNN|cuDNN": "set CUDA_LAUNCH_BLOCKING=1 and run again to see the call at fault",
 }
-_CODE = {".py", ".toml", ".csv", ".json", ".j2", ".css"}
-_FIELDS = {"name", "state", "error", "seconds", "finished"}
+_CODE = {".py", ".toml", ".csv", ".json", ".j2", ".css", ".js"}
 
 
 class ReportFailed(RuntimeError):
@@ -85,16 +73,17 @@ def build_report(paper: str, parameters: dict) -> Path:
     for key in parameters:
         if key not in known:
             raise unknown("parameter", key, known)
-    target, executed, partial = _page(name), _executed(name), _executed(f"{name}.failed")
+    target, executed = index.page_path(name), index.executed_path(name)
+    partial = index.executed_path(f"{name}.failed")
     began = time.perf_counter()
-    with locked(_lock(name), name), _interrupted_by_signals():
+    with locked(index.lock_path(name), name), _interrupted_by_signals():
         state: dict[str, Any] = {"name": name, "paper": paper, "parameters": parameters}
         state |= {"inputs": _inputs(paper, parameters), "state": "running", "error": ""}
         state["seconds"] = 0
-        _record(state)
+        index.record(state)
         try:
             _execute(source, partial, parameters, name)
-            _export(partial, target, name)
+            state["thumbnail"] = _export(partial, target, name)
             partial.replace(executed)
             state["state"] = "done"
         except Exception as error:
@@ -105,15 +94,15 @@ def build_report(paper: str, parameters: dict) -> Path:
             raise
         finally:
             state["seconds"] = round(time.perf_counter() - began, 1)
-            _record(state)
+            index.record(state)
     return target
 
 
 def is_current(paper: str, parameters: dict) -> bool:
     """Whether the report is there, and made from what it would be made from now."""
     name = report_name(paper, parameters)
-    state = _read(_states() / f"{name}.json", _FIELDS)
-    done = state.get("state") == "done" and _page(name).exists()
+    state = index.read_state(name)
+    done = state.get("state") == "done" and index.page_path(name).exists()
     return done and state.get("inputs") == _inputs(paper, parameters)
 
 
@@ -178,21 +167,15 @@ def _execute(source: Path, partial: Path, parameters: dict, name: str) -> None:
         )  # fmt: skip
 
 
-def _export(executed: Path, target: Path, title: str) -> None:
+def _export(executed: Path, target: Path, title: str) -> str:
+    """Write the page; returns its thumbnail."""
     import nbformat
-    from nbconvert import HTMLExporter
 
-    exporter = HTMLExporter(
-        template_name="report",
-        extra_template_basedirs=[str(TEMPLATES)],
-        embed_images=True,
-    )
-    notebook = nbformat.read(executed, as_version=4)
-    for cell in notebook.cells:
-        if cell.cell_type == "markdown":
-            cell.source = with_equations(cell.source)
-    body, _ = exporter.from_notebook_node(notebook, resources={"metadata": {"name": title}})
-    write_text(target, body)
+    from llie_core.reporting.page import page_html, thumbnail
+
+    page = page_html(nbformat.read(executed, as_version=4), title)
+    write_text(target, page)
+    return thumbnail(page)
 
 
 # What a report is made from -------------------------------------------------------------------
@@ -208,7 +191,7 @@ def _inputs(paper: str, parameters: dict) -> str:
     used.append(root / "results" / "reference" / ("" if paper == SUMMARY else paper))
     if paper == SUMMARY:
         own = report_name(paper, parameters)
-        used += [path for path in _states().glob("*.json") if path.stem != own]
+        used += [path for path in index.states_dir().glob("*.json") if path.stem != own]
     return _hash([parameters, contents, [_listing(path) for path in used]])
 
 
@@ -234,115 +217,3 @@ def _listing(path: Path) -> list[tuple[str, int, int]]:
         paths = [path] if path.is_file() else []
     status = [(str(file), file.stat()) for file in paths if file.exists()]
     return [(name, found.st_size, found.st_mtime_ns) for name, found in status]
-
-
-# Records and the index ------------------------------------------------------------------------
-
-
-def _states() -> Path:
-    return results_dir() / "reports"
-
-
-def _page(name: str) -> Path:
-    return reports_dir() / f"{name}.html"
-
-
-def _executed(name: str) -> Path:
-    return results_dir() / "notebooks" / f"{name}.ipynb"
-
-
-def _lock(name: str) -> Path:
-    return results_dir() / "notebooks" / f"{name}.lock"
-
-
-def _record(state: dict) -> None:
-    """Write a report's record and the index; without success the earlier report is removed."""
-    if state["state"] in ("failed", "interrupted"):
-        _page(state["name"]).unlink(missing_ok=True)
-        _executed(state["name"]).unlink(missing_ok=True)
-    state["finished"] = datetime.datetime.now().isoformat(" ", "minutes")
-    write_text(_states() / f"{state['name']}.json", json.dumps(state, indent=2) + "\n")
-    write_index()
-
-
-def _read(path: Path, fields: set[str]) -> dict:
-    """A record; empty where it is not there. A damaged one is named and set aside."""
-    if not path.exists():
-        return {}
-    with contextlib.suppress(ValueError):
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if isinstance(content, dict) and fields <= content.keys():
-            return content
-    aside = path.with_name(f"{path.name}.damaged")
-    path.replace(aside)
-    print(f"{path}: damaged, set aside as {aside.name}; run its report again", file=sys.stderr)
-    return {}
-
-
-def write_index() -> Path:
-    """reports/index.html: every report with state, time, device and headline numbers."""
-    target = reports_dir() / "index.html"
-    with locked(_states() / ".index.lock", "the index of reports"):
-        states = [_read(path, _FIELDS) for path in sorted(_states().glob("*.json"))]
-        rows = "".join(_index_row(state) for state in states if state)
-        style = (TEMPLATES / "report" / "report.css").read_text(encoding="utf-8")
-        with atomic(target) as temporary:
-            temporary.write_text(_INDEX.format(style=style, rows=rows), encoding="utf-8")
-    return target
-
-
-def write_headline(paper: str, dataset: str, profile: str, device: str, text: str) -> None:
-    """What summary and index show of a report; called in its notebook."""
-    content = json.dumps({"device": device, "headline": text}) + "\n"
-    write_text(results_dir() / paper / dataset / profile / "headline.json", content)
-    if report := os.environ.get("LLIE_REPORT"):
-        write_text(_headline(report), content)
-
-
-def _headline(name: str) -> Path:
-    return _states() / "headlines" / f"{name}.json"
-
-
-def _index_row(state: dict) -> str:
-    word, error = state["state"], state["error"]
-    if word == "running" and not is_locked(_lock(state["name"])):
-        word, error = "interrupted", "killed"
-    headline = _read(_headline(state["name"]), {"device", "headline"}) if word == "done" else {}
-    name = html.escape(state["name"])
-    exists = word == "done" and _page(state["name"]).exists()
-    link = f'<a href="{name}.html">{name}</a>' if exists else name
-    cells = [
-        state["finished"],
-        f"{state['seconds']:.0f} s",
-        headline.get("device", ""),
-        error or headline.get("headline", ""),
-    ]
-    return (
-        f'<tr><td>{link}</td><td class="{word}">{word}</td>'
-        + "".join(f"<td>{html.escape(str(cell))}</td>" for cell in cells)
-        + "</tr>\n"
-    )
-
-
-_INDEX = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Reports</title>
-<style>{style}</style>
-</head>
-<body>
-<main>
-<h1>Low-light enhancement and recognition: reports</h1>
-<p>Each report re-runs one paper on one data set: its tables as published beside what was measured
-here, its figures, and a verdict on each of its claims.</p>
-<div class="table"><table>
-<thead><tr><th>report</th><th>state</th><th>finished</th><th>time</th><th>device</th>
-<th>headline, or what went wrong</th></tr></thead>
-<tbody>
-{rows}</tbody></table></div>
-</main>
-</body>
-</html>
-"""

@@ -1,5 +1,8 @@
 """Figures: images with what was found in them, maps, histograms, charts, each with alt text."""
 
+import base64
+import html
+import io
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,7 +10,7 @@ from dataclasses import dataclass, field
 import matplotlib.pyplot as plt
 import seaborn as sns
 import torch
-from IPython.display import display
+from IPython.display import HTML, display
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
@@ -74,6 +77,40 @@ def images(rows: Sequence[Sequence[Panel]], title: str = "", alt: str = "") -> N
     figure.tight_layout()
     counted = [f"{p.label}: {len(p.boxes)} detections" for p in rows[0] if len(p.boxes)]
     show(figure, f"{alt or title}. {'; '.join(counted)}".strip())
+
+
+def compare(panels: Sequence[Panel], title: str, main: int | None = None) -> None:
+    """Images of one scene, shown at one place by a slider; side by side where no script runs.
+
+    main: the image that stands first on the right, and in the report's card; default: the last
+    but one, before the ground truth.
+    """
+    main = max(0, len(panels) - 2) if main is None else main
+    figures = []
+    for place, panel in enumerate(panels):
+        found = f": {len(panel.boxes)} detections" if len(panel.boxes) else ""
+        alt, mark = html.escape(f"{title}, {panel.label}{found}"), " data-main" * (place == main)
+        source = f"data:image/jpeg;base64,{base64.b64encode(_jpeg(panel)).decode()}"
+        label = html.escape(panel.label)
+        figures.append(f'<figure><img alt="{alt}"{mark} src="{source}">'
+                       f"<figcaption>{label}</figcaption></figure>")  # fmt: skip
+    shown = f'<p>{html.escape(title)}</p><div class="grid">{"".join(figures)}</div>'
+    display(HTML(f'<div class="compare">{shown}</div>'))
+
+
+def _jpeg(panel: Panel, side: int = 640) -> bytes:
+    """A panel without its label, its longer side near `side` pixels."""
+    height, width = panel.image.shape[1:]
+    scale = side / max(height, width) / 100
+    figure = plt.figure(figsize=(width * scale, height * scale), dpi=100)
+    axis = figure.add_axes((0, 0, 1, 1))
+    axis.axis("off")
+    _draw(axis, panel)
+    axis.set_title("")
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="jpeg", pil_kwargs={"quality": 86})
+    plt.close(figure)
+    return buffer.getvalue()
 
 
 def heat_maps(rows: Sequence[Sequence[Map]], limit: float, unit: str, title: str) -> None:

@@ -1,17 +1,18 @@
 """All papers on one page: headlines, verdicts, reference runs, from what the reports wrote."""
 
 import csv
+import datetime
 from collections.abc import Iterable
 from pathlib import Path
 
-from llie_core.engine.runs import read_json
+from llie_core.engine.runs import commit, read_json
 from llie_core.files import project_root, results_dir, write_rows
 from llie_core.names import title_of
 from llie_core.reporting.claims import Verdict
 from llie_core.reporting.published import list_papers
-from llie_core.reporting.scores import Score, read_scores, select, summarise
+from llie_core.reporting.scores import Score, kept_scores, read_scores, select, summarise
 from llie_core.reporting.sources import reference_doubt
-from llie_core.reporting.tables import Table
+from llie_core.reporting.tables import Table, set_table
 
 # Words that verdicts begin with, as the columns of the table count them.
 COLUMNS = ("reproduced", "not reproduced", "holds on", "does not hold on", "inconclusive",
@@ -20,21 +21,36 @@ COLUMNS = ("reproduced", "not reproduced", "holds on", "does not hold on", "inco
 
 
 def write_verdicts(folder: Path, verdicts: Iterable[Verdict]) -> None:
-    """verdicts.csv of a paper, data set and profile: claim, verdict, evidence."""
+    """verdicts.csv of a paper, data set and profile: claim, what it says, verdict, evidence; what
+    changed since the last report goes to the end of verdict_changes.csv."""
     rows = [
         {"claim": v.claim.id, "says": v.claim.says, "verdict": v.verdict, "evidence": v.evidence}
         for v in verdicts
     ]
+    before = {row["claim"]: row["verdict"] for row in _read_rows(folder / "verdicts.csv")}
+    now = datetime.datetime.now().isoformat(" ", "minutes")
+    changed = [
+        {"when": now, "claim": row["claim"], "before": before[row["claim"]],
+         "after": row["verdict"], "commit": commit()}
+        for row in rows if before.get(row["claim"], row["verdict"]) != row["verdict"]
+    ]  # fmt: skip
+    if changed:
+        log = folder / "verdict_changes.csv"
+        write_rows(log, [*_read_rows(log), *changed])
     write_rows(folder / "verdicts.csv", rows)
 
 
 def read_verdicts(folder: Path) -> list[str]:
     """The verdicts of a report, in the order of the claims; empty where there are none."""
-    path = folder / "verdicts.csv"
+    return [row["verdict"] for row in _read_rows(folder / "verdicts.csv")]
+
+
+def _read_rows(path: Path) -> list[dict[str, str]]:
+    """The lines of a CSV file; none where it is not there."""
     if not path.exists():
         return []
     with path.open(newline="", encoding="utf-8") as file:
-        return [row["verdict"] for row in csv.DictReader(file)]
+        return list(csv.DictReader(file))
 
 
 def report_folders(profile: str) -> list[Path]:
@@ -70,6 +86,41 @@ def verdict_table(profile: str) -> Table:
         "and protocol; what holds on built-in data is said of built-in data alone."
     )
     return Table("Verdicts on the claims", header, rows, note)
+
+
+def claims_table(profile: str) -> Table:
+    """Every claim of every paper with its verdict."""
+    rows = [
+        [*_names(folder), row["claim"], row["says"], row["verdict"], row["evidence"]]
+        for folder in report_folders(profile)
+        for row in _read_rows(folder / "verdicts.csv")
+    ]
+    header = ["paper", "data set", "claim", "says", "verdict", "evidence"]
+    return Table("Claims of all papers", header, rows, f"Profile {profile}.",
+                 filters=["paper", "data set", "verdict"])  # fmt: skip
+
+
+def changes_table(profile: str) -> Table:
+    """Verdicts that changed from one report to the next, the last first."""
+    rows = [
+        [row["when"], *_names(folder), row["claim"], row["before"], row["after"], row["commit"]]
+        for folder in report_folders(profile)
+        for row in _read_rows(folder / "verdict_changes.csv")
+    ]
+    header = ["when", "paper", "data set", "claim", "before", "after", "commit"]
+    note = "" if rows else "No verdict changed since the first report."
+    return Table("Changed verdicts", header, sorted(rows, reverse=True), note)
+
+
+def lol_table() -> Table:
+    """Every enhancer that was evaluated on LOL, by every protocol, from the reference runs."""
+    scores = [s for paper in list_papers() for s in kept_scores(paper, "lol") if s.dataset == "lol"]
+    scores = [s for s in scores if s.subset == "all" and not s.recognizer and s.unit != "ms"]
+    # A method without training stands in the runs of several papers; its numbers are the same.
+    once = {(s.label, s.seed, s.protocol): s for s in scores}.values()
+    protocols = dict.fromkeys(s.protocol for s in once)
+    titles = {label: title_of(label) for label in dict.fromkeys(s.label for s in once)}
+    return set_table(once, ["lol"], list(protocols), titles, {}, "Every enhancer on LOL")
 
 
 def reference_table() -> Table:

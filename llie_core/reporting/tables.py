@@ -1,18 +1,14 @@
 """Tables: the paper's layout with published and measured values side by side."""
 
-import html
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from llie_core.metrics.protocols import load_protocols
 from llie_core.names import title_of
+from llie_core.reporting.comparisons import UNTRAINED
+from llie_core.reporting.markup import NOT_RUN, table_html
 from llie_core.reporting.published import PublishedValue, load, table
 from llie_core.reporting.scores import Score, select, summarise
-
-NOT_RUN = "not run"
-_NO_NUMBER = (NOT_RUN, "–", "inf", "nan", "", "not legible", "not published", "not counted")
-
 
 # (unit of the published column, unit of the score) → what the score is multiplied by.
 _UNITS = {("percent", "fraction"): 100, ("M", "count"): 1e-6}
@@ -27,31 +23,19 @@ def in_unit(printed: str, measured: str) -> float:
 class Table:
     """A table that shows itself: HTML in reports, aligned text elsewhere. All text is escaped.
 
-    header: column titles; rows: cells as text; note: the protocol of what it shows.
+    header: column titles; rows: cells as text; note: the protocol of what it shows; marks: (row,
+    column) → "best" or "second"; filters: titles of columns by which a reader may choose rows.
     """
 
     caption: str
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
     note: str = ""
+    marks: Mapping[tuple[int, int], str] = field(default_factory=dict)
+    filters: Sequence[str] = ()
 
     def _repr_html_(self) -> str:
-        numbers = [_is_number_column(column) for column in zip(*self.rows, strict=True)]
-        numbers = numbers or [False] * len(self.header)
-
-        def cells(tag: str, values: Iterable[str]) -> str:
-            return "".join(
-                f'<{tag} class="{"number" if number else "text"}">{html.escape(str(value))}</{tag}>'
-                for value, number in zip(values, numbers, strict=True)
-            )
-
-        body = "".join(f"<tr>{cells('td', row)}</tr>" for row in self.rows)
-        note = f'<p class="note">{html.escape(self.note)}</p>' if self.note else ""
-        return (
-            f'<div class="table"><table><caption>{html.escape(self.caption)}</caption>'
-            f"<thead><tr>{cells('th', self.header)}</tr></thead><tbody>{body}</tbody></table></div>"
-            + note
-        )
+        return table_html(self.caption, self.header, self.rows, self.note, self.marks, self.filters)
 
     def __repr__(self) -> str:
         lines = [list(map(str, self.header)), *[list(map(str, row)) for row in self.rows]]
@@ -122,7 +106,8 @@ def score_table(
         ", ".join(filter(None, (metric, units.get(metric), subset if subset != "all" else "")))
         for metric, subset in metrics
     ]
-    return Table(caption, ["", *header], rows, "Measured: " + conditions(wanted))
+    marks = _marks(labels, [select(wanted, metric=m, subset=s) for m, s in metrics])
+    return Table(caption, ["", *header], rows, "Measured: " + conditions(wanted), marks)
 
 
 def set_table(
@@ -141,6 +126,7 @@ def set_table(
         rows = [[name, NOT_RUN, why] for name, why in absent.items()]
         return Table(caption, ["set", "scores", "why"], rows)
     columns = [(name, known[protocol]) for name in sets for protocol in protocols]
+    marks = _marks([*titles], [select(scores, dataset=n, protocol=p.id) for n, p in columns])
     rows = []
     for label, title in titles.items():
         row = [title]
@@ -152,7 +138,25 @@ def set_table(
     header = ["", *[f"{name}, {protocol.metric}" for name, protocol in columns]]
     used = [s for s in scores if s.dataset in sets and s.protocol in protocols]
     words = [f"{name}: {NOT_RUN}, {why}." for name, why in absent.items()]
-    return Table(caption, header, rows, " ".join([f"Measured: {conditions(used)}", *words]))
+    return Table(caption, header, rows, " ".join([f"Measured: {conditions(used)}", *words]), marks)
+
+
+def _marks(labels: Sequence[str], columns: Sequence[Sequence[Score]]) -> dict[tuple[int, int], str]:
+    """The best and the second row of each column of scores, where they differ by more than the
+    spread of their seeds; normal-light images and costs are not marked."""
+    found = {}
+    for place, scores in enumerate(columns, start=1):
+        scores = [s for s in scores if s.label != "original" and s.metric not in UNTRAINED]
+        means = {s.label: summarise(x.value for x in select(scores, label=s.label)) for s in scores}
+        ranked = sorted(means, key=lambda label: means[label].mean)
+        if scores and scores[0].direction == "higher":
+            ranked.reverse()
+        for mark, label, behind in zip(("best", "second"), ranked, ranked[1:], strict=False):
+            spread = max(0.0, *(x.sd for x in (means[label], means[behind]) if x.seeds > 1), 0.0)
+            if abs(means[label].mean - means[behind].mean) <= spread:
+                break
+            found[labels.index(label), place] = mark
+    return found
 
 
 @dataclass(frozen=True)
@@ -236,12 +240,6 @@ def _span(numbers: set[int]) -> str:
     return str(least) if least == most else f"{least} to {most}"
 
 
-def _is_number_column(values: Sequence[object]) -> bool:
-    """True where every cell is a number, perhaps with a unit or a mark, or says there is none."""
-    texts = [str(value) for value in values]
-    return all(text in _NO_NUMBER or re.match(r"[-+−<]?\.?\d", text) for text in texts)
-
-
 def _flipped(cell: PublishedValue) -> PublishedValue:
     return replace(cell, row=cell.column, column=cell.row, title=cell.header, header=cell.title)
 
@@ -298,27 +296,6 @@ def _note(cells: list[PublishedValue], scores: list[Score], stands_for: str | No
     return " ".join([words, *notes])
 
 
-def provenance_table(stamps: Iterable[dict], titles: Mapping[str, str] | None = None) -> Table:
-    """What each trained row came from: steps, pixels, time, device, versions, commit, train hash.
-
-    titles: row's label → what the table calls it (`study.titles`), where not names.title_of.
-    """
-    rows = []
-    for stamp in stamps:
-        run = stamp["run"]
-        steps = f"{stamp['steps_done']} of {stamp['steps_planned']}"
-        versions = f"torch {stamp['torch']}, {stamp['commit']}"
-        title = f"{title_of(run['label'], titles)}, seed {run['seed']}"
-        seconds = f"{stamp['seconds']:.0f} s"
-        chosen = str(stamp.get("selected_step", "–"))
-        rows.append([title, run["dataset"], steps, share_of_pixels(stamp), chosen, seconds,
-                     stamp["device"], versions, stamp["train_hash"]])  # fmt: skip
-    header = ["run", "data", "steps of planned", "pixels of planned", "weights of step", "time",
-              "device", "versions", "train hash"]  # fmt: skip
-    note = "Pixels: steps × batch × area of the crops, of a training on crops."
-    return Table("Where the numbers come from", header, rows, note)
-
-
 def share_of_pixels(stamp: Mapping) -> str:
     """How much of the published schedule's pixels a training on crops saw; "–" of another, or of a
     stamp that does not say."""
@@ -330,7 +307,8 @@ def share_of_pixels(stamp: Mapping) -> str:
 def claims_table(verdicts: Iterable, caption: str = "Claims") -> Table:
     """Every claim with its place, what it says, the verdict and the numbers behind it."""
     rows = [[v.claim.id, v.claim.place, v.claim.says, v.verdict, v.evidence] for v in verdicts]
-    return Table(caption, ["claim", "place", "says", "verdict", "evidence"], rows)
+    header = ["claim", "place", "says", "verdict", "evidence"]
+    return Table(caption, header, rows, filters=["place", "verdict"])
 
 
 def verdict_counts(verdicts: Iterable, reservations: Iterable[str] = ()) -> Table:

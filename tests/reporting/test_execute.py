@@ -22,9 +22,8 @@ from llie_core.reporting.execute import (
     error_line,
     is_current,
     report_name,
-    write_headline,
-    write_index,
 )
+from llie_core.reporting.index import write_headline, write_index
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = "<script>alert('x')</script>"
@@ -49,8 +48,8 @@ GOOD = [
     ),
     (
         "code",
-        "from llie_core.reporting.execute import write_headline\n"
-        f"write_headline('good', dataset, profile, 'CPU <1>', 'better by 3 {SCRIPT[:8]}')",
+        "from llie_core.reporting.index import write_headline\n"
+        f"write_headline('good', dataset, profile, 'CPU <1>', 'better by 3 {SCRIPT[:8]}', 'Why?')",
         [],
     ),
 ]
@@ -59,6 +58,7 @@ BAD = [
     PARAMETERS_CELL,
     ("code", f"raise ValueError('the data set is not at home {SCRIPT[:8]}\\nlast line')", []),
 ]
+CARD = re.compile(r'<li class="card".*?</li>', re.S)
 KILLED = [PARAMETERS_CELL, ("code", "import os\nos.kill(os.getpid(), 9)", [])]
 
 
@@ -132,7 +132,7 @@ def test_report_reads_offline(project):
     assert project.page.name == "good-toy-smoke.html"
     outside = [x for x in page.links if not x.startswith(("data:", "#", "index.html"))]
     assert outside == []
-    assert not page.tags & {"script", "link", "iframe", "object"}
+    assert not page.tags & {"link", "iframe", "object"}
     assert "@import" not in page.text and "url(http" not in page.text
 
 
@@ -143,6 +143,7 @@ def test_report_shows_results_and_no_code(project):
     for hidden in ("hidden_code", "said by parameters", "progress on stderr", "import sys", "In ["):
         assert hidden not in text, hidden
     assert "<title>Toy</title>" in text and "&lt;script&gt;alert(" in text
+    assert SCRIPT not in text
 
 
 def test_every_image_of_a_report_has_its_alt_text(project):
@@ -180,13 +181,16 @@ def test_a_killed_kernel_is_named_with_what_to_do(project):
 
 def test_index_lists_all_with_state_headline_and_error(project):
     index = Page(project.root / "reports" / "index.html")
-    bad, good, killed = re.findall(r"<tr><td>.*?</tr>", index.text, re.S)
+    bad, good, killed = CARD.findall(index.text)
     assert '<a href="good-toy-smoke.html">good-toy-smoke</a>' in good
-    assert '<td class="done">done</td>' in good and "CPU &lt;1&gt;" in good
-    assert "better by 3 &lt;script&gt;" in good and re.search(r"<td>\d+ s</td>", good)
-    assert "<a " not in bad and '<td class="failed">failed</td>' in bad
+    assert '<span class="done">done</span>' in good and "CPU &lt;1&gt;" in good
+    assert "better by 3 &lt;script&gt;" in good and re.search(r">\d+ s · ", good)
+    assert "<em>Why?</em>" in good and 'data-dataset="toy"' in good
+    assert "<a " not in bad and '<span class="failed">failed</span>' in bad
     assert "the data set is not at home &lt;script&gt;" in bad and "Kernel died" in killed
-    assert "script" not in index.tags and index.links == ["good-toy-smoke.html"]
+    assert "results/notebooks/bad-toy-smoke.failed.ipynb" in bad
+    image, link = index.links
+    assert link == "good-toy-smoke.html" and image.startswith("data:image/jpeg;base64,")
 
 
 # What failure and success leave ---------------------------------------------------------------
@@ -237,7 +241,8 @@ def test_failure_after_a_success_removes_the_old_report(error, state, toy, monke
         toy.build()
     assert not toy.html.exists() and not toy.notebook.exists()
     assert json.loads(toy.state.read_text())["state"] == state
-    assert f'class="{state}"' in toy.index.read_text() and "<a " not in toy.index.read_text()
+    (card,) = CARD.findall(toy.index.read_text())
+    assert f'class="{state}"' in card and "<a " not in card
 
 
 def test_a_report_that_cannot_be_exported_is_a_failure(toy, monkeypatch):
@@ -376,7 +381,7 @@ def test_a_damaged_record_of_another_report_is_set_aside_and_named(damage, toy, 
         f"{other}: damaged, set aside as {other.name}.damaged; run its report again\n"
     )
     assert other.with_name(f"{other.name}.damaged").read_bytes() == damage
-    assert not other.exists() and toy.index.read_text().count("<td>") == 5
+    assert not other.exists() and len(CARD.findall(toy.index.read_text())) == 1
 
 
 def test_a_damaged_headline_is_set_aside(toy, monkeypatch, capsys):
@@ -398,7 +403,7 @@ def test_two_reports_of_one_paper_have_a_headline_each(toy, monkeypatch):
         monkeypatch.setenv("LLIE_REPORT", name)
         write_headline("toy", "toy", "smoke", "CPU", f"headline {seed}")
     write_index()
-    rows = re.findall(r"<tr><td>.*?</tr>", toy.index.read_text(), re.S)
+    rows = CARD.findall(toy.index.read_text())
     assert sorted(re.findall(r"headline \d", "".join(rows))) == ["headline 0", "headline 1"]
     assert ["headline 0" in row for row in rows] == [">toy-toy-smoke<" in row for row in rows]
 

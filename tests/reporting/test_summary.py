@@ -75,3 +75,30 @@ def test_every_papers_notebook_writes_its_verdicts(paper):
     notebook = json.loads((project_root() / "notebooks" / f"{paper}.ipynb").read_text())
     code = "".join("".join(c["source"]) for c in notebook["cells"] if c["cell_type"] == "code")
     assert ".verdicts(" in code and "study.record(scores, " in code
+
+
+def test_changed_verdicts_are_logged_the_last_first(folder):
+    def claim(identity, words):
+        given = Claim(identity, "§1", 3, "It helps.", "eye", {"figure": "Fig. 1"})
+        return Verdict(given, words, "")
+
+    summary.write_verdicts(folder, [claim("2.01", "not run"), claim("2.02", "inconclusive")])
+    logged = len(summary.changes_table("quick").rows)
+    summary.write_verdicts(folder, [claim("2.01", "not run"), claim("2.02", "holds on x")])
+    rows = summary.changes_table("quick").rows
+    assert len(rows) == logged + 1
+    assert ["2.02", "inconclusive", "holds on x"] in [row[3:6] for row in rows]
+    assert summary.changes_table("paper").rows == []
+
+
+def test_claims_of_all_papers_stand_in_one_table(folder):
+    table = summary.claims_table("quick")
+    assert [row[4] for row in table.rows] == WORDS and table.rows[0][:3] == [
+        "joint", "builtin-faces", "2.01",
+    ]  # fmt: skip
+
+
+def test_every_enhancer_on_lol_stands_once():
+    table = summary.lol_table()
+    names = [row[0] for row in table.rows]
+    assert len(set(names)) == len(names) and "NEID" in names and "lol, psnr" in table.header

@@ -1,0 +1,81 @@
+"""A report's HTML page from its executed notebook: one file that reads offline."""
+
+import base64
+import io
+import re
+from pathlib import Path
+from typing import Any
+
+from llie_core.reporting.equations import with_equations
+
+TEMPLATES = Path(__file__).parent / "templates"
+FEATURED = "featured"  # cells with this tag stand behind the findings
+FINDINGS = "## What was found"
+VENDORED = ("sortable.auto.min.js", "img-comparison-slider.js")
+_HEADING = re.compile(r'<h2 id="([^"]*)">(.*?)<a class="anchor-link"', re.S)
+_IMAGE = re.compile(r'<img[^>]*src="data:image/(?:jpeg|png);base64,([^"]+)"')
+
+
+def page_html(notebook: Any, title: str) -> str:
+    """The page: findings with the featured images first, a list of sections, no code.
+
+    Style and scripts are in it; without scripts everything is still there to read.
+    """
+    from nbconvert import HTMLExporter
+
+    exporter = HTMLExporter(
+        template_name="report",
+        extra_template_basedirs=[str(TEMPLATES)],
+        embed_images=True,
+    )
+    notebook.cells = _featured_first(notebook.cells)
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            cell.source = with_equations(cell.source)
+    body, _ = exporter.from_notebook_node(notebook, resources={"metadata": {"name": title}})
+    sections = _HEADING.findall(body)
+    links = "".join(f'<li><a href="#{name}">{text}</a></li>' for name, text in sections)
+    return body.replace("<!--sections-->", f"<ol>{links}</ol>").replace("<!--scripts-->", scripts())
+
+
+def scripts() -> str:
+    """The scripts of reports and of their index, inline."""
+    folder = TEMPLATES / "report"
+    paths = [*(folder / "vendor" / name for name in VENDORED), folder / "report.js"]
+    return "".join(f"<script>{path.read_text(encoding='utf-8')}</script>" for path in paths)
+
+
+def style() -> str:
+    """The style sheet of reports and of their index."""
+    return (TEMPLATES / "report" / "report.css").read_text(encoding="utf-8")
+
+
+def thumbnail(page: str, width: int = 320) -> str:
+    """An image of a page, small, as a data URI: the main one of those that are compared, or the
+    first; "" where there is none."""
+    from PIL import Image
+
+    shown = re.search(r'<img[^>]*data-main[^>]*src="data:image/jpeg;base64,([^"]+)"', page)
+    found = shown or _IMAGE.search(page)
+    if found is None:
+        return ""
+    try:
+        image = Image.open(io.BytesIO(base64.b64decode(found[1]))).convert("RGB")
+    except OSError:  # a notebook may show what is no image
+        return ""
+    image.thumbnail((width, width))
+    small = io.BytesIO()
+    image.save(small, "JPEG", quality=82)
+    return f"data:image/jpeg;base64,{base64.b64encode(small.getvalue()).decode()}"
+
+
+def _featured_first(cells: list) -> list:
+    """The cells with the featured ones moved behind the first section's."""
+    featured = [cell for cell in cells if FEATURED in cell.metadata.get("tags", [])]
+    others = [cell for cell in cells if cell not in featured]
+    starts = [i for i, cell in enumerate(others) if cell.source.startswith("## ")]
+    found = [n for n, i in enumerate(starts) if others[i].source.startswith(FINDINGS)]
+    if not featured or not found:
+        return cells
+    end = (starts[found[0] + 1 :] or [len(others)])[0]
+    return [*others[:end], *featured, *others[end:]]
