@@ -39,6 +39,7 @@ from llie_core.names import title_of, unknown
 from llie_core.papers.rows import External, Released, Row, Trained, build_released
 from llie_core.reporting.claims import Context, Verdict, judge
 from llie_core.reporting.index import write_headline
+from llie_core.reporting.intervals import Interval, intervals, kept_images
 from llie_core.reporting.provenance import Provenance, Training
 from llie_core.reporting.scores import (
     Score,
@@ -618,6 +619,19 @@ class Study(ABC):
         path = self.run(row).directory / "per_image" / f"{test_set.key}.csv"
         with path.open(newline="", encoding="utf-8") as file:
             return list(csv.DictReader(file))
+
+    def intervals(self, scores: Sequence[Score], metric: str) -> dict[str, Interval]:
+        """Label → 95 % interval of a metric's mean over the images behind some scores of one test
+        set, of the reference runs or of this one."""
+        found = select(scores, metric=metric, subset="all")
+        name, protocol = found[0].dataset, found[0].protocol
+        kept = kept_scores(self.paper, self.reference_dataset)
+        if any(score in kept for score in found):
+            return intervals(kept_images(self.paper, self.reference_dataset, name), protocol)
+        test_set = next(x for x in self.test_sets() if (x.kind, x.name) == ("quality", name))
+        rows = [row for row in self.rows() if test_set.rows(row)]
+        lines = [{"label": r.label, **one} for r in rows for one in self.per_image(r, test_set)]
+        return intervals(lines, protocol)
 
     def external_table(self) -> Table:
         """What of the test set each external method covers."""

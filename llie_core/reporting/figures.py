@@ -16,6 +16,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
 from llie_core.names import title_of
+from llie_core.reporting.intervals import Interval
 from llie_core.reporting.published import PublishedValue
 from llie_core.reporting.scores import Score, select, summarise
 from llie_core.reporting.tables import conditions, in_unit
@@ -174,7 +175,7 @@ def histograms(shares: Mapping[str, torch.Tensor], reference: torch.Tensor, titl
 def comparison_chart(
     scores: Iterable[Score], metric: str, subset: str = "all",
     published: Iterable[PublishedValue] = (), title: str = "",
-    titles: Mapping[str, str] | None = None,
+    titles: Mapping[str, str] | None = None, intervals: Mapping[str, Interval] | None = None,
 ) -> None:  # fmt: skip
     """One line a row, the best first: a point a seed, a bar at their mean, and a diamond at the
     published value.
@@ -183,6 +184,7 @@ def comparison_chart(
         scores: of one data set and profile; the rows of these on `metric` and `subset` are shown.
         published: printed cells, of which those of the same metric, subset and row are taken.
         titles: row's label → what the chart calls it (`study.titles`), where not names.title_of.
+        intervals: row's label → ends of a line, the interval of the mean over images.
 
     Raises:
         ValueError: no score of this metric and subset.
@@ -204,6 +206,12 @@ def comparison_chart(
               markeredgewidth=2, label="mean")  # fmt: skip
     sns.scatterplot(x=[s.value for s in scores], y=[labels.index(s.label) for s in scores],
                     ax=axis, color=colour, label="each seed", zorder=3)  # fmt: skip
+    ends = [
+        (place, *(intervals or {})[x]) for place, x in enumerate(labels) if x in (intervals or {})
+    ]
+    if ends:
+        axis.hlines(*zip(*ends, strict=True), color=colour, alpha=0.35, linewidth=5, zorder=1,
+                    label="95 % interval over images")  # fmt: skip
     if printed:
         y, x = zip(*printed, strict=True)
         axis.plot(x, y, "D", color="#444444", fillstyle="none", markersize=8, label=where_printed)

@@ -278,8 +278,8 @@ def _segmented(
     dataset, shown = study.settings.dataset, example.shown()
     enhanced = [Panel(title, image) for title, image in shown.items()]
     found = [
-        Panel("recognized", coloured(recognizer.predict(image[None])[0], dataset))
-        for image in shown.values()
+        Panel(f"{title}: recognized", coloured(recognizer.predict(image[None])[0], dataset))
+        for title, image in shown.items()
     ]
     light = "low light" if example.target is None else "normal light"
     last = Panel(light, example.dark if example.target is None else example.target)

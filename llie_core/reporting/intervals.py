@@ -1,0 +1,49 @@
+"""Intervals of means over images: how much a few test images decide."""
+
+import csv
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+from llie_core.reporting.scores import reference_folder
+
+Interval = tuple[float, float]
+
+
+def bootstrap(values: Sequence[float], level: float = 0.95, draws: int = 5000) -> Interval:
+    """The percentile interval of the mean of some values, each drawn again with replacement.
+
+    Deterministic. Raises ValueError without values or with one that is not finite.
+    """
+    known = np.asarray(values, float)
+    if not known.size or not np.isfinite(known).all():
+        raise ValueError("an interval needs values, all finite")
+    rng = np.random.default_rng(0)
+    means = rng.choice(known, (draws, known.size)).mean(axis=1)
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def intervals(per_image: Iterable[Mapping[str, str]], protocol: str) -> dict[str, Interval]:
+    """Label → interval of the mean over images, each image's value averaged over seeds.
+
+    per_image: lines with label, name and a column of the protocol; labels without finite values
+    are left out.
+    """
+    found: dict[str, dict[str, list[float]]] = {}
+    for line in per_image:
+        if line.get(protocol):
+            images = found.setdefault(line["label"], {})
+            images.setdefault(line["name"], []).append(float(line[protocol]))
+    means = {label: [float(np.mean(v)) for v in images.values()] for label, images in found.items()}
+    return {label: bootstrap(v) for label, v in means.items() if np.isfinite(v).all()}
+
+
+def kept_images(paper: str, dataset: str, test_set: str) -> list[dict[str, str]]:
+    """What was measured of each image of a test set in the reference runs of a data set."""
+    folder = reference_folder(paper, dataset)
+    path = folder / "per_image" / f"quality-{test_set}.csv" if folder else None
+    if path is None or not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))

@@ -1,0 +1,43 @@
+"""Intervals of means over images."""
+
+import numpy as np
+import pytest
+
+from llie_core.reporting.intervals import bootstrap, intervals, kept_images
+
+
+def test_the_interval_of_many_normal_values_is_the_known_one():
+    """Mean ± 1.96 σ/√n: 0 ± .098 for n = 400, σ = 1."""
+    values = np.random.default_rng(1).standard_normal(400)
+    values = (values - values.mean()) / values.std()
+    low, high = bootstrap(values)
+    assert (low, high) == pytest.approx((-0.098, 0.098), abs=0.005)
+    assert bootstrap(values) == (low, high)
+
+
+def test_equal_values_have_no_width_and_none_are_refused():
+    assert bootstrap([2.0, 2.0]) == (2.0, 2.0)
+    for values in ([], [1.0, float("inf")]):
+        with pytest.raises(ValueError, match="all finite"):
+            bootstrap(values)
+
+
+def test_seeds_of_an_image_are_averaged_first():
+    lines = [
+        {"label": "a", "name": name, "seed": seed, "p": value}
+        for name, seed, value in (
+            ("1", 0, "1.0"),
+            ("1", 1, "3.0"),
+            ("2", 0, "2.0"),
+            ("2", 1, "2.0"),
+        )
+    ]
+    other = [{"label": "b", "name": "1", "p": "inf"}, {"label": "c", "name": "1", "p": ""}]
+    assert intervals([*lines, *other], "p") == {"a": (2.0, 2.0)}
+
+
+def test_reference_runs_give_values_of_each_image():
+    found = intervals(kept_images("neid", "lol", "lol"), "psnr-rgb-float")
+    low, high = found["neid"]
+    assert low < 17.34 < high and high - low > 1  # 15 images decide little
+    assert kept_images("neid", "none", "lol") == []
