@@ -24,7 +24,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llie_core.files import reports_dir, results_dir, write_text
-from llie_core.reporting.execute import DEFAULTS, SUMMARY, is_current, report_name, write_index
+from llie_core.reporting.execute import DEFAULTS, SUMMARY, is_current, report_name
+from llie_core.reporting.index import write_index
 
 
 @dataclass(frozen=True)
