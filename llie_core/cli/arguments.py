@@ -25,7 +25,8 @@ def add_study(command: argparse.ArgumentParser, profile: str = "quick") -> None:
     """The options that name a study."""
     command.add_argument("paper", metavar="PAPER", help="recognition, joint, …")
     command.add_argument("--dataset", default="", help="default: the profile's")
-    command.add_argument("--profile", default=profile, help="smoke, quick, reference or paper")
+    command.add_argument("--profile", default=profile, help="smoke, quick, reference or "
+                         "paper; of neid also photographs, the default's training")  # fmt: skip
     command.add_argument("--data", default="", help="folder of the data set")
     command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE",
                          dest="overrides", help="change a setting, VALUE as JSON: "

@@ -3,12 +3,12 @@
 import torch
 from torch import Tensor
 
-_STACKED = ("image", "target", "reference", "mask", "saliency", "joints", "region")
+_STACKED = ("image", "target", "context", "reference", "mask", "saliency", "joints", "region")
 
 
 def collate(items: list[dict]) -> dict:
-    """Items to a batch: images, targets, references, masks, saliency, joints, regions stacked,
-    all else as lists.
+    """Items to a batch: images, targets, contexts, references, masks, saliency, joints, regions
+    stacked, all else as lists.
 
     Keys that not every item has are left out. ValueError where sizes differ.
     """

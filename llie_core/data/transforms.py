@@ -4,7 +4,8 @@ Every function takes an item and returns a new one; what is random is drawn from
 handed in. wrappers.py applies them to whole data sets.
 
 An item's parts: image, target (3, H, W); mask (H, W) long, padded by 255, or (1, H, W) float;
-boxes (N, 4) xyxy with labels, ignore and keep beside them.
+boxes (N, 4) xyxy with labels, ignore and keep beside them; context (3, h, w), a small copy of the
+whole image.
 """
 
 import numpy as np
@@ -13,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 IMAGE_KEYS = ("image", "target", "mask")
+WHOLE_KEYS = ("context",)  # of the whole image: flipped with it, but not cropped
 
 
 def resize(item: dict, size: tuple[int, int], antialias: bool = True) -> dict:
@@ -96,7 +98,7 @@ def flip(item: dict, kind: int) -> dict:
     mirrored, quarters = kind >= 4, kind % 4
     _, height, width = item["image"].shape
     flipped = {}
-    for key in IMAGE_KEYS:
+    for key in (*IMAGE_KEYS, *WHOLE_KEYS):
         if key in item:
             image = item[key].flip(-1) if mirrored else item[key]
             flipped[key] = image.rot90(quarters, (-2, -1)).contiguous()

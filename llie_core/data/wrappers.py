@@ -6,6 +6,7 @@ from functools import cached_property
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch.utils.data import Dataset
 
 from llie_core.data.darkening import DarkeningRange, darken, quantise
@@ -43,18 +44,22 @@ class Augmented(Wrapped):
         size: side of the square crop in pixels, None for whole images.
         flips: "none", "horizontal" (mirrored half of the time) or "all" (eight symmetries).
         scale: range of a random factor on height and width, drawn before the crop.
+        context: side of `context`, the whole image made small (means over areas), which goes with
+            the crop for networks that estimate of the whole; 0 for none.
     """
 
     def __init__(
         self, source: SizedDataset, size: int | None = None, flips: str = "none",
-        scale: tuple[float, float] = (1.0, 1.0), seed: int = 0,
+        scale: tuple[float, float] = (1.0, 1.0), seed: int = 0, context: int = 0,
     ):  # fmt: skip
         if flips not in FLIPS:
             raise ValueError(f"flips={flips!r} is not one of {', '.join(FLIPS)}")
         if not 0 < scale[0] <= scale[1]:
             raise ValueError(f"scale {scale} must be a rising range of positive factors")
-        super().__init__(source, size=size, flips=flips, scale=list(scale), seed=seed)
+        small = {"context": context} if context else {}
+        super().__init__(source, size=size, flips=flips, scale=list(scale), seed=seed, **small)
         self.size, self.flips, self.scale, self.seed = size, flips, scale, seed
+        self.context = context
 
     def __getitem__(self, index: int) -> dict:
         return self.sample(index, index)
@@ -63,6 +68,8 @@ class Augmented(Wrapped):
         """Item `index` with the scale, crop and flip of `draw`."""
         rng = np.random.default_rng([self.seed, draw])
         item = self.source[index]
+        if self.context:
+            item = item | {"context": F.adaptive_avg_pool2d(item["image"], self.context)}
         if self.scale != (1.0, 1.0):
             factor = rng.uniform(*self.scale)
             item = resize(item, tuple(round(n * factor) for n in item["image"].shape[1:]))
@@ -127,6 +134,65 @@ class Darkened(Wrapped):
         dark = torch.from_numpy(darken(target, parameters))
         about = {"target": torch.from_numpy(target), "darkening": parameters.as_dict()}
         return item | {"image": dark} | about
+
+
+# Shares of what `ForPhotographs` draws, and the ranges of what it darkens: as LOL's images are, and
+# a little.
+SHARES = {"pair": 0.6, "dark": 0.15, "normal": 0.15, "mild": 0.1}
+MILD = DarkeningRange(
+    exposure=(0.12, 0.6), gamma=(1.0, 1.1), white_balance=(0.85, 1.15), photons=(1000.0, 6000.0),
+    read=(0.0003, 0.001),
+)  # fmt: skip
+NORMAL_MEANS = (0.25, 0.75)  # mean of an image that passes for one in normal light
+
+
+class ForPhotographs(Wrapped):
+    """Training pairs of an enhancer that is to be put before any photograph.
+
+    A sample is a pair of low and normal light as it is; or a normal-light image, darkened as LOL's
+    images are or a little; or one as it is, to be left as it is (`SHARES`). Which depends on seed
+    and draw alone, on a stream of its own.
+
+    Args:
+        source: crops of pairs, such as those of `Augmented`.
+        normal: crops of images alike, of which those with a mean in `NORMAL_MEANS` are taken for
+            normal-light ones.
+        dark: how images are darkened as LOL's are.
+    """
+
+    _stream = 2  # apart from the draws of `Augmented` and `WithReference`
+
+    def __init__(self, source: Augmented, normal: Augmented, dark: DarkeningRange, seed: int = 0):
+        self.normal, self.ranges, self.seed = normal, {"dark": dark, "mild": MILD}, seed
+        ranges = {kind: asdict(one) for kind, one in self.ranges.items()}
+        super().__init__(
+            source, normal=normal.describe(), shares=SHARES, means=NORMAL_MEANS, ranges=ranges,
+            seed=seed,
+        )  # fmt: skip
+
+    @cached_property
+    def _chosen(self) -> list[int]:
+        """Indices of the images in normal light."""
+        (low, high), images = NORMAL_MEANS, self.normal.source
+        return [i for i in range(len(images)) if low <= images[i]["image"].mean() <= high]
+
+    def __getitem__(self, index: int) -> dict:
+        return self.sample(index, index)
+
+    def sample(self, index: int, draw: int) -> dict:
+        """Item `index` with the crop of `draw`, or what is drawn in its place."""
+        rng = np.random.default_rng([self._stream, self.seed, draw])
+        kind = str(rng.choice(list(SHARES), p=list(SHARES.values())))
+        if kind == "pair":
+            return self.source.sample(index, draw)
+        item = self.normal.sample(self._chosen[int(rng.integers(len(self._chosen)))], draw)
+        item = {key: item[key] for key in ("name", "image", "context") if key in item}
+        item["target"] = item["image"]
+        if kind in self.ranges:
+            parameters = self.ranges[kind].draw(rng)
+            dark = {key: item[key] for key in ("image", "context") if key in item}
+            item |= {k: torch.from_numpy(darken(v.numpy(), parameters)) for k, v in dark.items()}
+        return item
 
 
 class Relabelled(Wrapped):

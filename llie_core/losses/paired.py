@@ -16,10 +16,11 @@ Differs from the paper:
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from llie_core.imaging import check_alike, full_precision, ssim_map
 
@@ -111,6 +112,38 @@ def jcrnet_loss(outputs: Mapping[str, Tensor], batch: Mapping) -> dict[str, Tens
         terms["ssb_edge"] = edge_loss(outputs["ssb_image"], target)
         total = total + terms["ssb_charbonnier"] + EDGE_WEIGHT * terms["ssb_edge"]
     return {"total": total, **terms}
+
+
+@dataclass(frozen=True)
+class PlainLoss:
+    """The loss of networks that belong to no paper here: Charbonnier's penalty and SSIM.
+
+    similarity: weight of 1 − SSIM; curve: weight of the penalty of `curve_image`, the image before
+    refinement, where the network gives one.
+    """
+
+    similarity: float = 0.1
+    curve: float = 0.5
+
+    def outputs(self, model: nn.Module, batch: Mapping) -> dict[str, Tensor]:
+        """What the network makes of a batch, of crops with the context of the whole image where the
+        batch has it."""
+        whole = {"context": batch["context"]} if "context" in batch else {}
+        return model.training_outputs(batch["image"], **whole)  # type: ignore[operator]
+
+    def __call__(self, outputs: Mapping[str, Tensor], batch: Mapping) -> dict[str, Tensor]:
+        """Scalars `total`, `charbonnier`, `dissimilarity` and, with a `curve_image`, `curve`; the
+        terms without their weights. ValueError where output and target differ in shape."""
+        image, target = outputs["image"], batch["target"]
+        terms = {
+            "charbonnier": charbonnier(image, target),
+            "dissimilarity": 1 - structural_similarity(image, target).mean(),
+        }
+        total = terms["charbonnier"] + self.similarity * terms["dissimilarity"]
+        if "curve_image" in outputs:
+            terms["curve"] = charbonnier(outputs["curve_image"], target)
+            total = total + self.curve * terms["curve"]
+        return {"total": total, **terms}
 
 
 def structural_similarity(prediction: Tensor, target: Tensor) -> Tensor:

@@ -65,6 +65,7 @@ _RECORDS = (
     ModelSpec("sci", "SCI", "sci:SCI", released="sci-medium"),
     ModelSpec("iat", "IAT", "iat:IAT", released="iat-lol"),
     ModelSpec("cpga_net_plus", "CPGA-Net+", "cpga_net:CPGANetPlus", released="cpga-net-plus-lol"),
+    ModelSpec("curve_refine", "CurveRefine", "curve_refine:CurveRefine"),
     ModelSpec(
         "gem_pam",
         "GEM+PAM",

@@ -62,6 +62,9 @@ class Enhancer(nn.Module):
     """
 
     multiple: int = 1
+    # Side of the small copy of the whole image that `training_outputs` takes as `context` beside a
+    # crop; 0 where the method takes none.
+    context_size: int = 0
 
     @property
     def learned(self) -> bool:

@@ -3,8 +3,9 @@
     pairs ─▶ crops, flipped ─▶ enhancer ─▶ the paper's loss
     validation pairs, carved from train, choose the weights; the test set is read once
 
-Beside the paper's own network and its ablations stand methods without training, and any other
-program's images from an external folder.
+Beside the paper's own network and its ablations stand methods without training, any other
+program's images from an external folder and, by name, `RIVALS`: small networks of other origin,
+trained on the same pairs by one plain loss.
 """
 
 from abc import abstractmethod
@@ -18,12 +19,22 @@ from torch import nn
 from llie_core.data import collate, dataset_spec, open_dataset
 from llie_core.data.paired import Lol
 from llie_core.data.registry import Absent, locate, open_at
-from llie_core.data.wrappers import Augmented, Cached, at_most
+from llie_core.data.synthesis import LOL_STYLE
+from llie_core.data.wrappers import (
+    Augmented,
+    Cached,
+    ForPhotographs,
+    Joined,
+    NormalLight,
+    at_most,
+)
 from llie_core.dataset import SizedDataset
 from llie_core.engine.loop import Experiment, Objective, TrainSettings
 from llie_core.engine.settings import Section, free
 from llie_core.files import project_root
+from llie_core.losses.paired import PlainLoss
 from llie_core.metrics.protocols import load_protocols
+from llie_core.models import create_enhancer
 from llie_core.names import title_of, unknown
 from llie_core.papers.rows import Row, Trained
 from llie_core.papers.study import Study, StudySettings, TestSet, enhanced
@@ -34,6 +45,7 @@ from llie_core.tasks.validation import ValidationPSNR
 QUICK_PROTOCOLS = (*(MAIN[m] for m in ("psnr", "ssim")), "psnr-rgb-float-gtmean-grey-8bit")
 BASELINES = ("identity", "gamma", "clahe")
 BUILTIN = "builtin-photos"
+RIVALS = ("curve_refine", "cpga_net_plus", "iat")
 TRAIN = TrainSettings(schedule="cosine", validate_every=50)
 Opened = TypeVar("Opened")
 
@@ -46,7 +58,9 @@ class PairSettings(Section):
     factor on the sides before the crop; train_count, val_count, test_count, test_size: of the
     built-in pairs (of other sets, val_count pairs are held out of train); val_size: side of the
     crops by which weights are chosen, 0 for whole images; parts: of LOL, "official" or another
-    split of the loader.
+    split of the loader; photographs: sets, expected in `data`, whose images join the pairs'
+    ground truths as normal-light photographs, darkened or to be left as they are
+    (`ForPhotographs`), for an enhancer of any photograph; rivals only.
     """
 
     size: int = 64
@@ -58,6 +72,7 @@ class PairSettings(Section):
     test_count: int = 16
     test_size: int = 128
     parts: str = "official"
+    photographs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -123,7 +138,7 @@ class PairedStudy(Study):
 
     @classmethod
     def default_dataset(cls, profile: str) -> str:
-        return "lol" if profile in ("reference", "paper") else BUILTIN
+        return BUILTIN if profile in ("smoke", "quick") else "lol"
 
     # Rows --------------------------------------------------------------------------------------
 
@@ -133,24 +148,33 @@ class PairedStudy(Study):
 
     def rows(self) -> list[Row]:
         settings = self.settings
+        known = (*self.trained_labels, *RIVALS)
         for label in settings.rows:
-            if label not in self.trained_labels:
-                raise unknown("row", label, self.trained_labels)
+            if label not in known:
+                raise unknown("row", label, known)
         fixed = [Row(model, model) for model in settings.baselines]
         trained = [
-            self.trained_row(label, seed)
-            for label in self.trained_labels
+            self.row_of(label, seed)
+            for label in known
             if label in settings.rows
             for seed in settings.seeds
         ]
         return [*fixed, *self.given_rows(), *trained]
 
     def main_row(self) -> Row:
-        chosen = [label for label in self.trained_labels if label in self.settings.rows]
-        return self.trained_row((chosen or self.trained_labels)[0], self.settings.seeds[0])
+        known = (*self.trained_labels, *RIVALS)
+        chosen = [label for label in known if label in self.settings.rows]
+        return self.row_of((chosen or known)[0], self.settings.seeds[0])
 
     def possible_rows(self) -> list[Row]:
-        return [self.trained_row(label, self.settings.seeds[0]) for label in self.trained_labels]
+        seed = self.settings.seeds[0]
+        return [self.row_of(label, seed) for label in (*self.trained_labels, *RIVALS)]
+
+    def row_of(self, label: str, seed: int) -> Row:
+        """A row that can be trained: of the paper, or a rival."""
+        if label not in RIVALS:
+            return self.trained_row(label, seed)
+        return Row(label, label, {}, replace(self.trained(), experiment=self.rival), seed)
 
     # Data --------------------------------------------------------------------------------------
 
@@ -200,6 +224,8 @@ class PairedStudy(Study):
 
     def experiment(self, row: Row) -> Experiment:
         found = super().experiment(row)
+        if row.label in RIVALS:
+            return found
         crops = isinstance(found.data, Augmented) and found.data.size
         if not crops and found.data is not self.train_data:
             return found
@@ -216,17 +242,33 @@ class PairedStudy(Study):
 
     def paired_experiment(self, row: Row, *needed: nn.Module) -> Experiment:
         """The training of a row on the pairs."""
+        return self.experiment_on(self.train_data, row, self.objective(row, *needed))
+
+    def experiment_on(self, data: SizedDataset, row: Row, objective: Objective) -> Experiment:
+        """The training of a row on some data, its weights chosen by the validation pairs."""
         train = self.settings.train
         return Experiment(
             model=row.build(),
-            objective=self.objective(row, *needed),
-            data=self.train_data,
+            objective=objective,
+            data=data,
             collate=collate,
             settings=train,
             seed=row.seed,
             validate=self.validation(self.val_pairs) if train.validate_every else None,
             workers=self.settings.workers,
         )
+
+    def rival(self, row: Row) -> Experiment:
+        """The training of a rival: on the pairs, and on photographs where sets are named."""
+        pairs, context = self.settings.pairs, create_enhancer(row.model).context_size
+        crops = partial(Augmented, size=pairs.size, flips=pairs.flips, scale=pairs.scale,
+                        context=context)  # fmt: skip
+        data: SizedDataset = crops(self.train_pairs)
+        if pairs.photographs:
+            found = [open_dataset(n, "train", self.settings.data) for n in pairs.photographs]
+            normal = Joined(NormalLight(self.train_pairs), *found)
+            data = ForPhotographs(crops(self.train_pairs), crops(normal), LOL_STYLE)
+        return self.experiment_on(data, row, PlainLoss())
 
     def validation(self, pairs: SizedDataset) -> ValidationPSNR:
         """Mean PSNR over validation pairs."""
@@ -245,7 +287,17 @@ class PairedStudy(Study):
         return self.settings.evaluation.protocols or all_protocols()
 
     def test_sets(self) -> list[TestSet]:
-        return [self.main_set, self.cost_set, *self.unpaired[0]]
+        return [self.main_set, *self.normal_sets, self.cost_set, *self.unpaired[0]]
+
+    @property
+    def normal_sets(self) -> list[TestSet]:
+        """Where photographs are trained for: the test pairs' ground truths as input and target, of
+        which PSNR says how far an enhancer leaves them as they are."""
+        if not self.settings.pairs.photographs:
+            return []
+        name, data = f"{self.settings.dataset}-normal-light", NormalLight(self.test_pairs)
+        task = partial(ImageQuality, self.protocols, self.batch_size)
+        return [TestSet(name, data, task, rows=lambda x: enhanced(x) and x.model != "identity")]
 
     @cached_property
     def main_set(self) -> TestSet:

@@ -6,7 +6,15 @@ import torch
 from llie_core.data import collate
 from llie_core.data.batches import object_targets
 from llie_core.data.darkening import DarkeningRange
-from llie_core.data.wrappers import Augmented, Darkened, Relabelled, WithReference
+from llie_core.data.wrappers import (
+    SHARES,
+    Augmented,
+    Darkened,
+    ForPhotographs,
+    NormalLight,
+    Relabelled,
+    WithReference,
+)
 
 
 class Grey(torch.utils.data.Dataset):
@@ -44,6 +52,58 @@ def test_references_come_from_the_other_set_and_depend_on_the_draw_alone():
         WithReference(pairs, Grey([0.3]), "sideways")
 
 
+def test_a_crop_comes_with_the_whole_image_made_small_and_flipped_alike():
+    class Halves(Grey):  # dark on the left, bright on the right
+        def __getitem__(self, index):
+            item = super().__getitem__(index)
+            item["image"][..., 12:] *= 3
+            return item
+
+    data = Augmented(Halves([0.2], paired=True), size=8, flips="horizontal", context=4)
+    seen = set()
+    for draw in range(12):
+        item = data.sample(0, draw)
+        assert item["context"].shape == (3, 4, 4) and item["image"].shape == (3, 8, 8)
+        torch.testing.assert_close(item["context"].mean(), torch.tensor(0.4))
+        seen.add(round(item["context"][0, 0, 0].item(), 1))
+    assert seen == {0.2, 0.6}
+    plain = Augmented(Halves([0.2]), size=8)
+    assert "context" not in plain[0] and data.describe() != plain.describe()
+
+
+def test_pairs_for_photographs_are_drawn_by_their_shares():
+    pairs = Grey([0.1, 0.2], paired=True)
+    normal = Augmented(Grey([0.5, 0.95, 0.6]), size=8, context=4)
+    dark = DarkeningRange(exposure=(0.01, 0.02), photons=(1e6, 2e6), read=(0.0, 0.0))
+    data = ForPhotographs(Augmented(pairs, size=8, context=4), normal, dark)
+    assert len(data) == 2
+    found = dict.fromkeys(SHARES, 0)
+    for draw in range(400):
+        item = data.sample(draw % 2, draw)
+        again = data.sample(draw % 2, draw)
+        assert all(torch.equal(item[key], again[key]) for key in ("image", "target", "context"))
+        image, target = item["image"].mean().item(), item["target"].mean().item()
+        if item["name"] == f"p{draw % 2}" and target == pytest.approx(2 * image):
+            found["pair"] += 1
+            continue
+        assert target == pytest.approx(0.5) or target == pytest.approx(0.6)  # .95 is too bright
+        kind = "normal" if image == pytest.approx(target) else "dark" if image < 0.1 else "mild"
+        found[kind] += 1
+        # The context is darkened as the crop is.
+        assert item["context"].mean().item() == pytest.approx(image, abs=0.02)
+        assert "boxes" not in item
+    for kind, share in SHARES.items():
+        assert found[kind] / 400 == pytest.approx(share, abs=0.06)
+    of_targets = ForPhotographs(
+        data.source, Augmented(NormalLight(Grey([0.3], paired=True)), 8), dark
+    )
+    assert {round(of_targets.sample(0, d)["target"].mean().item(), 1) for d in range(20)} <= {
+        0.2,
+        0.6,
+    }
+    assert data.describe() != of_targets.describe()
+
+
 def test_darkened_images_keep_their_boxes_and_do_not_change():
     ranges = DarkeningRange(exposure=(0.1, 0.2))
     data = Darkened(Grey([0.5, 0.5]), ranges)
@@ -66,6 +126,8 @@ def test_a_batch_stacks_references_and_lists_objects():
     pairs = Augmented(Grey([0.1, 0.2], paired=True), size=16)
     data = WithReference(pairs, Grey([0.6, 0.7]))
     batch = collate([data[0], data[1]])
+    whole = Augmented(Grey([0.1, 0.2]), size=16, context=4)
+    assert collate([whole[0], whole[1]])["context"].shape == (2, 3, 4, 4)
     assert batch["reference"].shape == batch["image"].shape == (2, 3, 16, 16)
     first, _second = object_targets(batch)
     assert set(first) == {"boxes", "labels", "ignore"} and first["labels"].tolist()

@@ -6,6 +6,7 @@ import torch
 from seeded import seeded
 
 from llie_core.losses.paired import (
+    PlainLoss,
     charbonnier,
     edge_loss,
     jcrnet_loss,
@@ -161,3 +162,28 @@ class TestStructuralSimilarity:
             pair = torch.full((1, 3, 5, 7), value), torch.full((1, 3, 5, 7), 0.5)
             expected = (value + 1e-4) / (value**2 + 0.25 + 1e-4)
             assert structural_similarity(*pair).item() == pytest.approx(expected, rel=1e-4)
+
+
+class TestPlainLoss:
+    def test_is_the_weighted_sum_of_its_terms(self):
+        image, curve, target = (seeded(2, 3, 16, 20, seed=s, dtype=torch.float64) for s in range(3))
+        terms = PlainLoss()({"image": image, "curve_image": curve}, {"target": target})
+        parts = [charbonnier(image, target), 1 - ssim(image, target).mean(),
+                 charbonnier(curve, target)]  # fmt: skip
+        names = ("charbonnier", "dissimilarity", "curve")
+        torch.testing.assert_close([terms[name] for name in names], parts)
+        expected = parts[0] + 0.1 * parts[1] + 0.5 * parts[2]
+        torch.testing.assert_close(terms["total"], expected)
+        alone = PlainLoss(similarity=0.2)({"image": image}, {"target": target})
+        assert "curve" not in alone
+        torch.testing.assert_close(alone["total"], parts[0] + 0.2 * parts[1])
+
+    def test_networks_are_handed_the_context_of_a_crop_where_there_is_one(self):
+        class Network(torch.nn.Module):
+            def training_outputs(self, image, context=None):
+                return {"image": image if context is None else image + context.mean()}
+
+        batch = {"image": torch.zeros(1, 3, 8, 8)}
+        assert PlainLoss().outputs(Network(), batch)["image"].max() == 0
+        batch["context"] = torch.ones(1, 3, 4, 4)
+        assert PlainLoss().outputs(Network(), batch)["image"].max() == 1

@@ -73,6 +73,7 @@ LEARNED = [
     Case("iat", rate=5e-3),
     Case("cpga_net_plus"),
     Case("cpga_net_plus", {"local": False}),
+    Case("curve_refine"),
     Case("gem_pam"),
     Case("gem_pam", {"modules": "gem"}),
     Case("gem_pam", {"modules": "pam"}),

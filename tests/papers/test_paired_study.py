@@ -8,10 +8,12 @@ import pytest
 import torch
 from dataset_trees import lol, noise_image, save
 
-from llie_core.data.wrappers import Augmented
+from llie_core.data.registry import Absent
+from llie_core.data.wrappers import Augmented, ForPhotographs
 from llie_core.engine.reuse import identity
 from llie_core.papers import open_study
 from llie_core.papers.images import examples
+from llie_core.papers.paired import RIVALS
 from llie_core.papers.paired_tables import data_table, protocol_table, unpaired_table
 from llie_core.reporting.scores import select
 from llie_core.tasks.quality import QualityMeter
@@ -240,3 +242,44 @@ def test_weights_are_chosen_by_pairs_that_are_not_the_test_pairs(paper):
         chosen = study.val_pairs[i]["target"]
         assert not any(torch.equal(chosen, x[..., : chosen.shape[-2], : chosen.shape[-1]])
                        for x in images)  # fmt: skip
+
+
+# Rivals ----------------------------------------------------------------------------------------
+
+
+def test_rivals_are_rows_of_every_paired_study_by_name():
+    for paper in ("jcrnet", "drgn", "neid"):
+        study = open_study(paper, "smoke")
+        for label in RIVALS:
+            row = study.row(label)
+            assert (row.label, row.model, row.source) == (label, label, "trained here")
+            assert label not in {one.label for one in study.rows()}
+    study = open_tiny(rows=["cpga_net_plus"])
+    (run,) = study.train(device="cpu", quiet=True)
+    # The schedule is no paper's, and nothing is said of its pixels.
+    assert "pixels_planned" not in run.read_stamp()
+    scores = study.evaluate(study.row("cpga_net_plus"), device="cpu")
+    assert select(scores, metric="psnr", label="cpga_net_plus")
+
+
+def test_the_default_trains_on_pairs_and_photographs_with_the_whole_images_context(tmp_path):
+    lol(tmp_path / "LOL", train=4, test=2)
+    for i in range(23):  # 20 of them are its validation part
+        save(tmp_path / "ZeroDCE" / "train_data" / f"{i}.jpg", noise_image(i, (40, 32)))
+    study = open_study(
+        "neid", "photographs", data=str(tmp_path), baselines=FIXED,
+        pairs={"size": 16, "val_count": 1, "photographs": ["zero-dce-train"]},
+        train={"steps": 2, "validate_every": 2}, evaluation={"protocols": ["psnr-rgb-float"]},
+    )  # fmt: skip
+    (row,) = [row for row in study.rows() if row.is_trained]
+    experiment = study.experiment(row)
+    assert row.label == "curve_refine" and isinstance(experiment.data, ForPhotographs)
+    item = experiment.data.sample(0, 0)
+    assert item["image"].shape == (3, 16, 16) and item["context"].shape == (3, 64, 64)
+    study.train(device="cpu", quiet=True)
+    scores = study.evaluate(device="cpu")
+    kept = select(scores, dataset="lol-normal-light", metric="psnr")
+    assert {score.label for score in kept} == {"gamma", "curve_refine"}  # no input against itself
+    with pytest.raises(Absent, match="camvid"):
+        other = open_study("neid", "photographs", data=str(tmp_path), pairs={"val_count": 1})
+        other.experiment(other.row("curve_refine"))

@@ -7,6 +7,10 @@ Rows: the input, gamma, CLAHE; the methods of Table 1 without training; NEID, tr
 loss, and "neid+ours", the same network trained by `OURS`; by name the ablations of Table 2, and
 `SEQUENCE`, which Sec. 2.2 argues against: a U-net that brightens the half-size image, then a
 super-resolution network, trained on normal-light images only.
+
+The profile `photographs` is not of the paper: it trains the network that `llie enhance` puts before
+any photograph, CurveRefine (models/curve_refine.py), on LOL's pairs and on normal-light images,
+darkened or to be left as they are. It stands here since this study is the plainest of those on LOL.
 """
 
 from dataclasses import asdict, dataclass, replace
@@ -23,12 +27,14 @@ from llie_core.models.neid import BIAS, INITS, NEID, BrightenThenEnlarge
 from llie_core.names import split_label
 from llie_core.papers.paired import (
     BASELINES,
+    QUICK_PROTOCOLS,
     EvaluationSettings,
     PairedSettings,
     PairedStudy,
     PairSettings,
 )
 from llie_core.papers.rows import Row
+from llie_core.tasks.quality import MAIN
 
 CLASSICAL = ("bimef", "crm", "dong", "lime", "mf", "msr", "npe")  # of Table 1
 UNET = "U-net architecture"
@@ -37,6 +43,7 @@ SEQUENCE = "U-net, then super-resolution"
 OWN_LOSS = "ours"  # the variant that is trained by `OURS`
 TITLES = {UNET: "U-net at full size", "LE": "NEID, LE alone", "LE + DR": "NEID, LE + DR",
           SEQUENCE: SEQUENCE, OWN_LOSS: "NEID, our loss"}  # fmt: skip
+PHOTOGRAPH_PROTOCOLS = (*QUICK_PROTOCOLS, MAIN["niqe"], "burnt_share")
 PAIRS, BATCH = 470, 8  # LOL's 485 pairs less the 15 that weights are chosen by
 PLANNED_STEPS = 2000 * PAIRS // BATCH  # 2000 epochs
 MILESTONES = (500 * PAIRS // BATCH, 1000 * PAIRS // BATCH)
@@ -142,10 +149,27 @@ def paper(dataset: str) -> NeidSettings:
     })  # fmt: skip
 
 
+def photographs(dataset: str) -> NeidSettings:
+    return override(reference(dataset), {
+        "profile": "photographs",
+        "rows": ("curve_refine",),
+        "baselines": (*BASELINES, "lime", "mf"),
+        "pairs": {"flips": "horizontal", "photographs": ("zero-dce-train", "camvid")},
+        "train": {"steps": 16_000, "planned_steps": 0, "batch_size": 4, "lr": 2e-3,
+                  "lr_final": 2e-5, "schedule": "cosine", "milestones": (), "grad_clip": 1.0,
+                  "validate_every": 1000},
+        "evaluation": {"protocols": PHOTOGRAPH_PROTOCOLS},
+        "time_4k": False,
+    })  # fmt: skip
+
+
 class NeidStudy(PairedStudy):
     title = "NEID: light and detail from half the pixels"
     question = "Is a quarter of the pixels enough, and does the detail branch help?"
-    profiles = {"smoke": smoke, "quick": quick, "reference": reference, "paper": paper}
+    profiles = {
+        "smoke": smoke, "quick": quick, "reference": reference, "paper": paper,
+        "photographs": photographs,
+    }  # fmt: skip
     trained_labels = ("neid", *ABLATIONS, f"neid+{SEQUENCE}", f"neid+{OWN_LOSS}")
     unpaired_sets = ("lime", "npe", "dicm")  # Figs. 6, 7, 8
     settings: NeidSettings
