@@ -122,7 +122,7 @@ class PlainLoss:
     refinement, where the network gives one.
     """
 
-    similarity: float = 0.1
+    similarity: float = 0.4
     curve: float = 0.5
 
     def outputs(self, model: nn.Module, batch: Mapping) -> dict[str, Tensor]:

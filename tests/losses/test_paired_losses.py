@@ -172,7 +172,7 @@ class TestPlainLoss:
                  charbonnier(curve, target)]  # fmt: skip
         names = ("charbonnier", "dissimilarity", "curve")
         torch.testing.assert_close([terms[name] for name in names], parts)
-        expected = parts[0] + 0.1 * parts[1] + 0.5 * parts[2]
+        expected = parts[0] + 0.4 * parts[1] + 0.5 * parts[2]
         torch.testing.assert_close(terms["total"], expected)
         alone = PlainLoss(similarity=0.2)({"image": image}, {"target": target})
         assert "curve" not in alone

@@ -155,7 +155,7 @@ def photographs(dataset: str) -> NeidSettings:
         "rows": ("curve_refine",),
         "baselines": (*BASELINES, "lime", "mf"),
         "pairs": {"flips": "horizontal", "photographs": ("zero-dce-train", "camvid")},
-        "train": {"steps": 16_000, "planned_steps": 0, "batch_size": 4, "lr": 2e-3,
+        "train": {"steps": 9000, "planned_steps": 0, "batch_size": 4, "lr": 2e-3,
                   "lr_final": 2e-5, "schedule": "cosine", "milestones": (), "grad_clip": 1.0,
                   "validate_every": 1000},
         "evaluation": {"protocols": PHOTOGRAPH_PROTOCOLS},
