@@ -5,19 +5,16 @@ Detection", arXiv:2011.13183, 2020; numbers that the paper leaves out are those 
 Boxes are xyxy in pixels of the network's input.
 """
 
-import math
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchvision.ops import box_iou, distance_box_iou_loss, nms, sigmoid_focal_loss
+from torchvision.ops import distance_box_iou_loss, nms, sigmoid_focal_loss
 
+from llie_core.recognizers.multibox import assigned, decode
 from llie_core.recognizers.targets import Objects, checked_objects
 
 ANCHORS = 3  # in a place: sides 2^(4/3), 2^(5/3) and 4 strides
 HEIGHT_TO_WIDTH = 1.3
-DELTA_SCALE = (0.1, 0.1, 0.2, 0.2)
-LARGEST = math.log(1000 / 16)  # change of a side that is decoded, as a logarithm
 POSITIVE_IOU = 0.35  # of an anchor with the face that it has to find
 BOX_WEIGHT = 2.0
 CLASS_POWER, IOU_POWER = 0.8, 1.2  # of the two probabilities in a score
@@ -78,46 +75,6 @@ def make_anchors(sizes: list[tuple[int, int]], strides: tuple[int, ...], like: T
     return torch.cat(levels).to(like)
 
 
-def encode(anchors: Tensor, boxes: Tensor) -> Tensor:
-    """Deltas (N, 4) that lead from anchors (N, 4) to boxes (N, 4); `decode` undoes it.
-
-    Centres move in units of a tenth of the anchor's sides, sides grow by e to a fifth of a delta.
-    """
-    (start, size), (end, wanted) = _centre_size(anchors), _centre_size(boxes)
-    deltas = torch.cat([(end - start) / size, (wanted / size).log()], 1)
-    return deltas / deltas.new_tensor(DELTA_SCALE)
-
-
-def decode(anchors: Tensor, deltas: Tensor) -> Tensor:
-    """Boxes (N, 4) of deltas (N, 4) at anchors (N, 4); sides change by 62.5 at most."""
-    start, size = _centre_size(anchors)
-    deltas = deltas * deltas.new_tensor(DELTA_SCALE)
-    centre = start + deltas[:, :2] * size
-    half = size * deltas[:, 2:].clamp(-LARGEST, LARGEST).exp() / 2
-    return torch.cat([centre - half, centre + half], 1)
-
-
-def assign(anchors: Tensor, faces: Tensor) -> Tensor:
-    """Which face each anchor has to find: its index, or −1 for none, (A,).
-
-    An anchor finds the face that it overlaps most, from IoU 0.35 up. The anchors that overlap a
-    face most, if so much, find that face even if they overlap another one more; of several such
-    faces, the last.
-
-    Args:
-        anchors: (A, 4). faces: (N, 4).
-    """
-    if not len(faces):
-        return torch.full((len(anchors),), -1, device=anchors.device)
-    overlap = box_iou(faces, anchors)  # (N, A)
-    best, face = overlap.max(0)  # (A,)
-    face = torch.where(best >= POSITIVE_IOU, face, -1)
-    most = overlap.amax(1, keepdim=True)  # (N, 1)
-    order = torch.arange(1, len(faces) + 1, device=anchors.device)[:, None]
-    theirs = (((overlap == most) & (most >= POSITIVE_IOU)) * order).amax(0)  # (A,), 0 for none
-    return torch.where(theirs > 0, theirs - 1, face)
-
-
 def detection_loss(
     classes: Tensor, deltas: Tensor, overlaps: Tensor, anchors: Tensor, faces: list[Objects]
 ) -> dict[str, Tensor]:
@@ -138,13 +95,8 @@ def detection_loss(
     Returns:
         Scalars `total`, and `class`, `box` and `iou` without their weights of 1, 2 and 1.
     """
-    faces = [(o.boxes.to(anchors), o.ignored.to(anchors)) for o in faces]
-    assigned = torch.stack([assign(anchors, boxes) for boxes, _ in faces])  # (B, A)
-    positive = assigned >= 0
-    ignored = torch.stack([assign(anchors, boxes) for _, boxes in faces]) >= 0
-    counted = positive | ~ignored
-    # Row by row, as the boolean index below takes them.
-    wanted = torch.cat([boxes[a[a >= 0]] for (boxes, _), a in zip(faces, assigned, strict=True)])
+    positive, background, wanted = assigned(anchors, faces, POSITIVE_IOU, POSITIVE_IOU)
+    counted = positive | background
     found = decode(anchors.expand_as(deltas)[positive], deltas[positive])  # (P, 4)
 
     focal = sigmoid_focal_loss(classes[counted], positive[counted].to(classes), reduction="sum")
@@ -196,8 +148,3 @@ def paired_iou(a: Tensor, b: Tensor) -> Tensor:
     overlap = torch.minimum(a[:, 2:], b[:, 2:]) - torch.maximum(a[:, :2], b[:, :2])
     inside = overlap.clamp(min=0).prod(1)
     return inside / ((a[:, 2:] - a[:, :2]).prod(1) + (b[:, 2:] - b[:, :2]).prod(1) - inside)
-
-
-def _centre_size(boxes: Tensor) -> tuple[Tensor, Tensor]:
-    """Centres and sides of boxes (N, 4), both (N, 2)."""
-    return (boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]

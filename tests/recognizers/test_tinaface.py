@@ -1,4 +1,4 @@
-"""TinaFace: its size, anchors, coding, assignment, loss, detections and the released weights.
+"""TinaFace: its size, anchors, assignment, loss, detections and the released weights.
 
 The authors' checkpoint is not here: the tests of the released weights write a file of its names
 and shapes (llie_core/recognizers/tinaface_released.csv) with random values, and hold our network
@@ -22,10 +22,12 @@ from llie_core.metrics.cost import count_parameters
 from llie_core.recognizers import create_recognizer
 from llie_core.recognizers import tinaface as module
 from llie_core.recognizers import tinaface_head as head
+from llie_core.recognizers.multibox import assign
 from llie_core.recognizers.targets import Objects
 
 FACE = torch.tensor([[83.0, 51.0, 173.0, 164.0]])  # in the image below
 NO_FACE = {"boxes": torch.zeros(0, 4)}
+TINAFACE = (head.POSITIVE_IOU, head.POSITIVE_IOU)
 TERMS = ("total", "class", "box", "iou")
 
 
@@ -142,32 +144,6 @@ def test_the_coarsest_anchor_is_512_pixels():
     torch.testing.assert_close(area.sqrt()[[0, -1]], torch.tensor([4 * 2 ** (4 / 3), 512.0]))
 
 
-# Coding
-
-
-def test_coding_is_undone():
-    corner, size = 40 * seeded(50, 2), 5 + 30 * seeded(50, 2, seed=1)
-    boxes = torch.cat([corner, corner + size], 1)
-    anchors = torch.cat([corner - 3, corner + 2 + 20 * seeded(50, 2, seed=2)], 1)
-    deltas = head.encode(anchors, boxes)
-    torch.testing.assert_close(head.decode(anchors, deltas), boxes, rtol=0, atol=1e-4)
-    assert not head.encode(boxes, boxes).any()
-
-
-def test_coding_by_hand():
-    anchor = torch.tensor([[0.0, 0.0, 10.0, 20.0]])
-    box = torch.tensor([[1.0, 5.0, 21.0, 25.0]])  # centre +6, +5; twice as wide, as high
-    expected = torch.tensor([[0.6 / 0.1, 0.25 / 0.1, math.log(2) / 0.2, 0.0]])
-    torch.testing.assert_close(head.encode(anchor, box), expected)
-
-
-def test_a_side_grows_by_62_at_most():
-    anchor = torch.tensor([[0.0, 0.0, 10.0, 10.0]])
-    for delta, factor in ((1e4, 62.5), (-1e4, 1 / 62.5)):
-        box = head.decode(anchor, torch.tensor([[0.0, 0.0, delta, delta]]))
-        torch.testing.assert_close(box[0, 2:] - box[0, :2], torch.full((2,), 10 * factor))
-
-
 # Assignment
 
 
@@ -193,7 +169,7 @@ def test_assignment_equals_the_plain_one(seed):
     corner = 56 * seeded(9, 2, seed=seed)
     faces = torch.cat([corner, corner + 4 + 30 * seeded(9, 2, seed=seed + 9)], 1)
     faces[-1] = faces[0] + 0.5  # two faces that want the same anchors
-    ours = head.assign(anchors, faces)
+    ours = assign(anchors, faces, *TINAFACE)
     assert torch.equal(ours, plain_assign(anchors, faces))
     assert (ours >= 0).any() and (ours < 0).any()
 
@@ -201,13 +177,13 @@ def test_assignment_equals_the_plain_one(seed):
 def test_assignment_by_hand():
     face = torch.tensor([[0.0, 0.0, 10.0, 10.0]])
     anchors = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 3.5], [0, 0, 10, 3.4], [50, 50, 60, 60]])
-    assert head.assign(anchors, face).tolist() == [0, 0, -1, -1]
+    assert assign(anchors, face, *TINAFACE).tolist() == [0, 0, -1, -1]
     # The best anchor of the second face goes to it, though it overlaps the first one more.
     faces = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 5]])
-    assert head.assign(anchors[:1], faces).tolist() == [1]
-    assert head.assign(anchors, face[:0]).tolist() == [-1] * 4
+    assert assign(anchors[:1], faces, *TINAFACE).tolist() == [1]
+    assert assign(anchors, face[:0], *TINAFACE).tolist() == [-1] * 4
     # Of a face that no anchor overlaps by 0.35, nothing is asked.
-    assert head.assign(anchors[2:], face).tolist() == [-1, -1]
+    assert assign(anchors[2:], face, *TINAFACE).tolist() == [-1, -1]
 
 
 # Loss
@@ -275,7 +251,7 @@ def test_loss_gradcheck():
         for i, s in enumerate(shapes)
     ]
     faces = [objects([[1.0, 2.0, 18.0, 25.0]]), objects([])]
-    assert (head.assign(anchors.float(), faces[0].boxes) >= 0).sum() > 3
+    assert (assign(anchors.float(), faces[0].boxes, *TINAFACE) >= 0).sum() > 3
 
     def totals(classes, deltas, overlaps):
         terms = head.detection_loss(classes, deltas, overlaps, anchors, faces)
