@@ -5,7 +5,7 @@ their scripts wrote, mostly by `torch.save`, under names of theirs. Which of the
 read from its first bytes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -31,6 +31,23 @@ def load_weights(model: nn.Module, path: str | Path) -> None:
         raise ValueError(f"{path}: not a readable safetensors file ({reason})") from error
     check_tensors(tensors, model.state_dict(), path)
     model.load_state_dict(tensors)
+
+
+def load_in_order(model: nn.Module, tensors: Sequence[Tensor], source: object) -> None:
+    """Load tensors without names, in the order of the model's own; counts of batches are left out.
+
+    Args:
+        source: where they come from, for the message.
+
+    Raises:
+        ValueError: more or fewer tensors, or other shapes.
+    """
+    own = {n: v for n, v in model.state_dict().items() if not n.endswith("num_batches_tracked")}
+    if len(tensors) != len(own):
+        raise ValueError(f"{source}: {len(tensors)} tensors, the model needs {len(own)}")
+    state = dict(zip(own, tensors, strict=True))
+    check_tensors(state, own, source)
+    model.load_state_dict(state, strict=False)
 
 
 def read_released(

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from llie_core.environment import FACENET
+from llie_core.environment import packages as separate
 from llie_core.papers import list_papers, study_of
 from llie_core.reporting.execute import DEFAULTS
 
@@ -106,7 +107,7 @@ def test_facenet_is_installed_by_the_command_that_the_error_quotes():
     source = (PACKAGE / "recognizers" / "mtcnn.py").read_text(encoding="utf-8")
     (quoted,) = re.findall(r"`pip install ([^`]+)`", source)
     assert quoted.split() == ["--no-deps", FACENET]  # as test_make.py sees it run
-    assert "facenet-pytorch" not in required("notebooks", "dev")
+    assert not {name_of(one) for one in separate()} & set(required("notebooks", "dev"))
 
 
 # Notebooks ------------------------------------------------------------------------------------
@@ -259,7 +260,7 @@ def modules_after(statement):
 PLOTTING = {"matplotlib", "seaborn", "pandas", "IPython", "papermill", "nbconvert", "nbformat"}
 HEAVY = PLOTTING | {
     "skimage", "scipy", "facenet_pytorch", "torchmetrics", "pycocotools", "piq",
-    "segmentation_models_pytorch",
+    "segmentation_models_pytorch", "timm",
 }  # fmt: skip
 
 

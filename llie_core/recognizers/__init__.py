@@ -14,8 +14,11 @@ __all__ = ["Recognizer", "create_recognizer", "list_recognizers", "recognizer_ti
 _RECOGNIZERS = {
     "cpn": ("CPN", "cpn:CPN"),
     "mtcnn": ("MTCNN", "mtcnn:MTCNN"),
+    "retinaface": ("RetinaFace", "retinaface:RetinaFace"),
     "deeplabv3plus": ("DeepLabV3+", "deeplabv3plus:DeepLabV3Plus"),
     "tinaface": ("TinaFace", "tinaface:TinaFace"),
+    "ssdlite": ("SSDLite", "ssdlite:SSDLite"),
+    "classifier": ("EfficientNet-Lite0", "classifier:Classifier"),
     "yolov4": ("YOLOv4", "yolov4:YOLOv4"),
     "light_detector": ("light detector", "light_detector:LightDetector"),
     "vst": ("VST", "vst:VST"),
@@ -43,7 +46,8 @@ def create_recognizer(name: str, frozen: bool = True, **options) -> Recognizer:
 
     Raises:
         ValueError: unknown name; the message gives the nearest match and the known names.
-        ImportError: a package that it needs is absent; the message says how to install it.
+        ImportError, WeightsNotAvailable: a package that it needs is absent; the message says how to
+            install it.
     """
     if name not in _RECOGNIZERS:
         raise unknown("recognizer", name, _RECOGNIZERS)

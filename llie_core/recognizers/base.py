@@ -47,9 +47,13 @@ class Recognizer(nn.Module):
         """Predictions on images (B, 3, H, W); see the class."""
         raise TypeError(f"{type(self).__name__} has no predictions")
 
-    def hold_imagenet_statistics(self) -> None:
+    def hold_statistics(
+        self,
+        mean: tuple[float, float, float] = IMAGENET_MEAN,
+        std: tuple[float, float, float] = IMAGENET_STD,
+    ) -> None:
         """Buffers `mean` and `std` (3, 1, 1) of the images, which files of weights do not hold."""
-        for name, values in (("mean", IMAGENET_MEAN), ("std", IMAGENET_STD)):
+        for name, values in (("mean", mean), ("std", std)):
             self.register_buffer(name, torch.tensor(values).view(3, 1, 1), persistent=False)
 
     def freeze(self) -> Self:

@@ -19,9 +19,11 @@ Differs from the paper:
   The batch norms that give the maps start at a weight of 10, about the spread of a target, not 1:
   with 1, Adam takes thousands of steps to reach a peak of 255 (measured on `tiny`, 60 steps at
   0.005: the refined loss falls to 88 instead of 296).
-- Backbones `resnet18` and `tiny` are ours, for small machines.
+- Backbones `resnet18`, `tiny` and `efficientnet_lite0` are ours, for small machines; the last one
+  starts from ImageNet (see classifier.py), and reads images of both lights in its normalisation.
 """
 
+import copy
 import csv
 from dataclasses import dataclass
 from itertools import pairwise
@@ -34,6 +36,7 @@ from torch import Tensor, nn
 from llie_core.imaging import check_images, check_shapes
 from llie_core.names import check_choice
 from llie_core.recognizers.base import Recognizer
+from llie_core.recognizers.classifier import BACKBONE, MEAN, STD, imagenet_features
 from llie_core.recognizers.heatmaps import (
     DECODING_KERNEL,
     STRIDE,
@@ -70,6 +73,7 @@ BACKBONES = {
     "resnet18": Shape((2, 2, 2, 2), 64, False, 256),
     "tiny": Shape((2, 2, 2, 2), 16, False, 64),  # resnet18 at a quarter of all widths
 }
+PRETRAINED_PYRAMID = 128  # channels of the pyramid on ImageNet's backbone
 
 
 class LightNorm(nn.Module):
@@ -159,6 +163,39 @@ class ResNet(nn.Module):
         return features
 
 
+class PretrainedBackbone(nn.Module):
+    """ImageNet's backbone as `ResNet` is: every batch norm is there once a light."""
+
+    channels = (320, 112, 40, 24)
+
+    def __init__(self):
+        super().__init__()
+        self.features = imagenet_features((1, 2, 3, 4))
+        for parent in list(self.features.modules()):
+            for name, child in list(parent.named_children()):
+                if isinstance(child, nn.BatchNorm2d):
+                    setattr(parent, name, SwitchedNorm(child))
+
+    def forward(self, x: Tensor, light: int) -> list[Tensor]:
+        for module in self.features.modules():
+            if isinstance(module, SwitchedNorm):
+                module.light = light
+        mean, std = (x.new_tensor(values)[:, None, None] for values in (MEAN, STD))
+        return self.features((x - mean) / std)[::-1]
+
+
+class SwitchedNorm(nn.Module):
+    """Copies of a batch norm, one a light, for a network that calls it with x alone."""
+
+    def __init__(self, norm: nn.BatchNorm2d):
+        super().__init__()
+        self.sets = nn.ModuleList(copy.deepcopy(norm) for _ in LIGHTS)
+        self.light = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.sets[self.light](x)
+
+
 class Head(nn.Module):
     """Heat maps of all joints from one level of the pyramid, at the size that is asked for."""
 
@@ -224,7 +261,8 @@ class CPN(Recognizer):
 
     Args:
         frozen: see `Recognizer`.
-        backbone: "resnet50" (the papers'), "resnet18" or "tiny" (0.9 M parameters in all).
+        backbone: "resnet50" (the papers'), "resnet18", "tiny" (0.9 M parameters in all), or
+            "efficientnet_lite0" (3.8 M), from ImageNet.
         joints: 14 (ExLPose) or 17 (COCO).
         light: "low" or "well": the set of batch norm used where a call names none; an attribute,
             to be changed at any time. The recognizer's own training moves only the set that it
@@ -246,15 +284,16 @@ class CPN(Recognizer):
         scale_input: bool = False,
     ):
         super().__init__()
-        check_choice(BACKBONES, backbone=backbone)
+        check_choice((*BACKBONES, BACKBONE), backbone=backbone)
         check_choice(FLIP_PAIRS, joints=joints)
         check_choice(LIGHTS, light=light)
         self.name, self.joints, self.light = backbone, joints, light
         self.scale_input = scale_input
-        shape = BACKBONES[backbone]
-        self.backbone = ResNet(shape)
-        self.global_net = GlobalNet(self.backbone.channels, shape.pyramid, joints)
-        self.refine_net = RefineNet(shape.pyramid, joints)
+        pretrained = backbone == BACKBONE
+        self.backbone = PretrainedBackbone() if pretrained else ResNet(BACKBONES[backbone])
+        pyramid = PRETRAINED_PYRAMID if pretrained else BACKBONES[backbone].pyramid
+        self.global_net = GlobalNet(list(self.backbone.channels), pyramid, joints)
+        self.refine_net = RefineNet(pyramid, joints)
         self._initialise()
         if frozen:
             self.freeze()
@@ -354,7 +393,10 @@ class CPN(Recognizer):
         self.load_state_dict({ours[name]: value for name, value in state.items()})
 
     def _initialise(self) -> None:
-        for module in self.modules():
+        random = [self.global_net, self.refine_net]
+        if isinstance(self.backbone, ResNet):
+            random.insert(0, self.backbone)
+        for module in (m for part in random for m in part.modules()):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
         for part in (*self.global_net.heads, self.refine_net):
@@ -362,8 +404,8 @@ class CPN(Recognizer):
 
     def prepared(self, images: Tensor, light: str, mean: Tensor | None) -> Tensor:
         """Images as the backbone takes them: weights' type, padded, normalised or scaled."""
-        x = _padded(images.to(self.backbone.stem.weight.dtype))
-        if light == "well":
+        x = _padded(images.to(self.refine_net.predict.weight.dtype))
+        if light == "well" and isinstance(self.backbone, ResNet):
             centre, spread = (x.new_tensor(values)[:, None, None] for values in WELL_LIT)
             return (x - centre) / spread
         return scale_to_mean(x, mean) if self.scale_input else x

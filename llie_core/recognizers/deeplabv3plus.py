@@ -5,7 +5,7 @@ Y. Zhu, G. Papandreou, F. Schroff, H. Adam, ECCV 2018; the segmentation recogniz
 
 Differs from the paper: its tables give DeepLabV3+ 5.2 M parameters (MobileNetV2 without its last
 convolution and a dense atrous pyramid, 19 classes: 5,225,203). The library's model has a separable
-pyramid and 4,383,139.
+pyramid and 4,383,139. The encoder `efficientnet_lite0`, which starts from ImageNet, is ours.
 """
 
 import torch
@@ -14,6 +14,13 @@ from torch import Tensor
 
 from llie_core.imaging import check_images, check_shapes
 from llie_core.recognizers.base import Recognizer
+from llie_core.recognizers.classifier import (
+    BACKBONE,
+    MEAN,
+    NETWORK,
+    STD,
+    load_imagenet_weights,
+)
 from llie_core.tensors import read_released
 
 IGNORED = 255
@@ -25,14 +32,20 @@ class DeepLabV3Plus(Recognizer):
 
     Args:
         classes: number of classes (19: Cityscapes' train ids; 11: CamVid).
-        encoder: any encoder name of segmentation-models-pytorch; weights start at random.
+        encoder: any encoder name of segmentation-models-pytorch, whose weights start at random, or
+            "efficientnet_lite0", which starts with ImageNet's (see classifier.py).
     """
 
     def __init__(self, frozen: bool = True, classes: int = 19, encoder: str = "mobilenet_v2"):
         super().__init__()
         self.classes = classes
-        self.network = _library_model(encoder, classes)
-        self.hold_imagenet_statistics()
+        pretrained = encoder == BACKBONE
+        self.network = _library_model(f"tu-{NETWORK}" if pretrained else encoder, classes)
+        if pretrained:
+            load_imagenet_weights(self.network.encoder.model)
+            self.hold_statistics(MEAN, STD)
+        else:
+            self.hold_statistics()
         if frozen:
             self.freeze()
 

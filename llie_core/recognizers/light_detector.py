@@ -46,7 +46,7 @@ class LightDetector(Recognizer):
             anchor_generator=AnchorGenerator(tuple((s,) for s in STRIDES), ratios),
             head=FCOSHead(PYRAMID, 1, classes, num_convs=2),
         )
-        self.hold_imagenet_statistics()
+        self.hold_statistics()
         if frozen:
             self.freeze()
 

@@ -6,7 +6,8 @@ Boundary-Aware Salient Object Detection", CVPR 2019. It is no paper's model: pap
 saliency with VST (vst.py), and figures of the two are not to be compared.
 
 Differs from the papers: padded convolutions with batch normalisation, 16 to 96 channels, the first
-level at half the size (the logits are interpolated back), no SSIM term.
+level at half the size (the logits are interpolated back), no SSIM term. With ImageNet's backbone
+the downward path is EfficientNet-Lite0 (see classifier.py).
 """
 
 from itertools import pairwise
@@ -16,46 +17,46 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from llie_core.imaging import check_images, check_shapes
+from llie_core.names import check_choice
 from llie_core.recognizers.base import Recognizer
+from llie_core.recognizers.classifier import BACKBONE, MEAN, STD, imagenet_features
 from llie_core.recognizers.targets import checked_masks
 
 WIDTHS = (16, 32, 48, 64, 96)  # channels at strides 2, 4, 8, 16, 32
+BACKBONES = ("plain", BACKBONE)
 
 
 class SaliencyNet(Recognizer):
-    """U-net of 423,521 parameters, to be trained (`frozen=False`) before it is of use.
+    """U-net, to be trained (`frozen=False`) before it is of use: 423,521 parameters (plain), or
+    3,469,137 with ImageNet's backbone.
 
     Args:
         frozen: see `Recognizer`.
         size: the network sees images whose longer side is at most this, in pixels; larger ones
             are made smaller, and both sides are brought to multiples of 32.
+        backbone: "plain", from random weights, or "efficientnet_lite0", from ImageNet's.
     """
 
-    def __init__(self, frozen: bool = True, size: int = 192):
+    def __init__(self, frozen: bool = True, size: int = 192, backbone: str = "plain"):
         super().__init__()
+        check_choice(BACKBONES, backbone=backbone)
         self.size = size
-        self.stem = _convolution(3, WIDTHS[0], stride=2)
-        self.down = nn.ModuleList(
-            [
-                nn.Sequential(_convolution(i, o, stride=2), _convolution(o, o))
-                for i, o in pairwise(WIDTHS)
-            ]
-        )
-        self.up = nn.ModuleList([_convolution(i + o, o) for i, o in pairwise(reversed(WIDTHS))])
-        self.head = nn.Conv2d(WIDTHS[0], 1, 3, padding=1)
-        self.hold_imagenet_statistics()
+        if backbone == "plain":
+            self.down, widths = Down(), WIDTHS
+            self.hold_statistics()
+        else:
+            self.down = imagenet_features()
+            widths = self.down.feature_info.channels()
+            self.hold_statistics(MEAN, STD)
+        self.up = nn.ModuleList([_convolution(i + o, o) for i, o in pairwise(reversed(widths))])
+        self.head = nn.Conv2d(widths[0], 1, 3, padding=1)
         if frozen:
             self.freeze()
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (B, 1, H / 2, W / 2) of images (B, 3, H, W) in [0, 1]; H, W multiples of 32."""
-        x = self.stem((x - self.mean) / self.std)  # (B, 16, H / 2, W / 2)
-        skips = []
-        for down in self.down:
-            skips.append(x)
-            x = down(x)
-        for up in self.up:
-            skip = skips.pop()
+        *skips, x = self.down((x - self.mean) / self.std)  # at strides 2, 4, 8, 16, and 32
+        for up, skip in zip(self.up, reversed(skips), strict=True):
             x = F.interpolate(x, skip.shape[2:], mode="bilinear")
             x = up(torch.cat([x, skip], 1))
         return self.head(x)
@@ -99,6 +100,24 @@ class SaliencyNet(Recognizer):
         size = [max(32, 32 * round(side * scale / 32)) for side in (height, width)]
         x = F.interpolate(images.to(self.mean.dtype), size, mode="bilinear", antialias=True)
         return F.interpolate(self(x), (height, width), mode="bilinear", antialias=True)
+
+
+class Down(nn.Module):
+    """(B, 3, H, W) → features (B, WIDTHS[i], H / s, W / s) at strides s = 2, 4, 8, 16, 32."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = _convolution(3, WIDTHS[0], stride=2)
+        self.stages = nn.ModuleList(
+            nn.Sequential(_convolution(i, o, stride=2), _convolution(o, o))
+            for i, o in pairwise(WIDTHS)
+        )
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        features = [self.stem(x)]
+        for stage in self.stages:
+            features.append(stage(features[-1]))
+        return features
 
 
 def soft_iou_loss(probability: Tensor, mask: Tensor) -> Tensor:

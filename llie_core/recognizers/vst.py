@@ -55,7 +55,7 @@ class VST(Recognizer):
         self.encoder = Encoder()
         self.convertor = Transformer(depth=4, heads=HEADS)
         self.decoder = Decoder()
-        self.hold_imagenet_statistics()
+        self.hold_statistics()
         if frozen:
             self.freeze()
 
