@@ -1,0 +1,206 @@
+"""Every enhancer before every recognizer: what is gained over the low-light image, by the values of
+each image that evaluations leave (per_image/<task>-<data set>.csv).
+
+The gain of an enhancer is a mean over images, paired with the low-light image itself; its interval
+is a bootstrap over images, so it says how far other images of the kind could move it, not other
+trainings.
+"""
+
+import csv
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from llie_core.files import project_root, results_dir
+from llie_core.names import title_of
+from llie_core.reporting.scores import read_scores, reference_folder
+from llie_core.reporting.sources import reference_doubt
+from llie_core.reporting.tables import Table
+
+LOW, NORMAL = "identity", "original"  # the low-light and the normal-light image as rows
+DRAWS, LEVEL = 2000, 0.95  # of the bootstrap
+LEAST = 0.05  # that normal light has to be better than low light, or the recognizer is blind
+# Task → column of an image's value, its words, the column that weighs the image, and whether more
+# is better. A detector's name follows the column of faces.
+MEASURES = {
+    "segmentation": ("miou", "mIoU an image", "", True),
+    "faces": ("recall_", "recall", "faces", True),
+    "detection": ("recall", "recall", "objects", True),
+    "saliency": ("mae", "MAE", "", False),
+    "pose": ("oks", "OKS", "", True),
+}
+
+
+@dataclass
+class Reading:
+    """What a recognizer makes of a test set behind each row.
+
+    values: label → image → values over seeds; weights: image → what it counts.
+    """
+
+    recognizer: str
+    dataset: str
+    run: str
+    words: str
+    rising: bool
+    values: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+    weights: dict[str, float] = field(default_factory=dict)
+
+    def means(self, label: str) -> dict[str, float]:
+        """Image → the mean over seeds."""
+        return {name: float(np.mean(of)) for name, of in self.values.get(label, {}).items()}
+
+    def mean(self, label: str) -> float:
+        """Over images, weighed; NaN for a row that was not read."""
+        of = self.means(label)
+        weights = [self.weights[name] for name in of]
+        return float(np.average(list(of.values()), weights=weights)) if sum(weights) else np.nan
+
+    @property
+    def blind(self) -> bool:
+        """Whether normal light is hardly better than low light; False where it was not read."""
+        found = self.gain(NORMAL)
+        return found is not None and found[0] < LEAST
+
+    def gain(self, label: str) -> tuple[float, float, float] | None:
+        """What a row gains over the low-light image, and the interval; None where it was not read.
+        Positive is better."""
+        after, before = self.means(label), self.means(LOW)
+        names = [name for name in after if name in before]
+        weights = np.array([self.weights[name] for name in names])
+        if not weights.sum():
+            return None
+        sign = 1.0 if self.rising else -1.0
+        differences = np.array([sign * (after[name] - before[name]) for name in names])
+        return bootstrap(differences, weights)
+
+
+def bootstrap(
+    values: Sequence[float] | np.ndarray, weights: Sequence[float] | np.ndarray
+) -> tuple[float, float, float]:
+    """Weighted mean of N images' values, and its interval of 95 % by drawing N of them anew."""
+    values, weights = np.asarray(values, dtype=float), np.asarray(weights, dtype=float)
+    n = len(values)
+    counts = np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), size=DRAWS)  # (DRAWS, N)
+    total = counts @ weights
+    means = (counts @ (values * weights))[total > 0] / total[total > 0]
+    low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(np.average(values, weights=weights)), float(low), float(high)
+
+
+def cross_table(readings: Sequence[Reading]) -> Table:
+    """Recognizers as columns: the low-light image, the best row and normal light, then the gain of
+    every row with its interval."""
+    labels = list(dict.fromkeys(label for one in readings for label in one.values))
+    labels = [label for label in labels if label not in (LOW, NORMAL)]
+    rows = [
+        ["low light", *(_number(one.mean(LOW)) for one in readings)],
+        ["best", *(_best(one, labels) for one in readings)],
+        ["normal light", *(_number(one.mean(NORMAL)) for one in readings)],
+        *([title_of(label), *(_gain(one, label) for one in readings)] for label in labels),
+    ]
+    header = ["", *map(_column, readings)]
+    note = (
+        "Below normal light: gain over the low-light image (positive is better, of MAE too) and "
+        f"its {LEVEL:.0%} interval, {DRAWS} bootstrap draws over images; seeds are averaged first. "
+        "Values of single images; the papers' own metrics over whole sets are in the reports. "
+        f"Blind: normal light is not {LEAST} better than low light: it decides nothing. "
+        f"Runs: {'; '.join(dict.fromkeys(one.run for one in readings)) or 'none'}."
+    )
+    return Table("Every enhancer before every recognizer", header, rows, note)
+
+
+def kept_readings() -> list[Reading]:
+    """What all reference runs kept of their images; of doubtful runs the name says so."""
+    root = project_root() / "results" / "reference"
+    found = []
+    for paper, dataset in sorted({path.parts[-4:-2] for path in root.glob("*/*/*/scores.csv")}):
+        folder = reference_folder(paper, dataset)
+        assert folder is not None
+        run = "/".join(folder.parts[-3:])
+        if doubt := reference_doubt(paper, dataset).partition(":")[0]:
+            run += f" ({doubt})"
+        found += read_folder(folder, run)
+    return found
+
+
+def report_readings(profile: str) -> list[Reading]:
+    """What the runs of a profile left of their images."""
+    found = []
+    for scores in sorted(results_dir().glob(f"*/*/{profile}/scores.csv")):
+        found += read_folder(scores.parent, "/".join(scores.parts[-4:-1]))
+    return found
+
+
+def read_folder(folder: Path, run: str) -> list[Reading]:
+    """The readings of results/<paper>/<data set>/<profile>, or of what was kept of it."""
+    scores = read_scores(folder / "scores.csv")
+    found: dict[str, Reading] = {}
+    for task, key, lines in _image_files(folder):
+        column, words, weight, rising = MEASURES[task]
+        dataset = next((s.dataset for s in scores if key == f"{task}-{s.dataset}"), "")
+        if not (dataset and lines):
+            continue
+        for name in (name for name in lines[0] if name.startswith(column)):
+            reader = name.removeprefix(column) or next(
+                s.recognizer for s in scores if s.dataset == dataset and s.recognizer
+            )
+            about = (reader, dataset, run, words, rising)
+            reading = found.setdefault(f"{key} {reader}", Reading(*about))
+            _add(reading, lines, name, weight)
+    return list(found.values())
+
+
+def _image_files(folder: Path) -> Iterable[tuple[str, str, list[dict]]]:
+    """Task, key and lines of each file of images; the label and seed of a run's own file are those
+    of its scores. Of several settings of a row, the newest."""
+    kept = sorted(folder.glob("per_image/*.csv"))
+    runs = sorted(folder.glob("*/*/seed*/per_image/*.csv"), key=lambda path: path.stat().st_mtime)
+    newest = {(path.parts[-5], path.parts[-3], path.name): path for path in runs}
+    for path in (*kept, *newest.values()):
+        task = path.stem.partition("-")[0]
+        if task not in MEASURES:
+            continue
+        with path.open(newline="", encoding="utf-8") as file:
+            lines = list(csv.DictReader(file))
+        if path not in kept:
+            own = read_scores(path.parents[1] / "scores" / path.name)
+            if not own:
+                continue
+            lines = [{"label": own[0].label, "seed": str(own[0].seed)} | x for x in lines]
+        yield task, path.stem, lines
+
+
+def _add(reading: Reading, lines: Iterable[Mapping[str, str]], column: str, weight: str) -> None:
+    for line in lines:
+        counts = float(line[weight]) if weight else 1.0
+        if line["label"] == reading.recognizer or not counts or line[column] == "":
+            continue  # the recognizer's own row; nothing is annotated in the image
+        of_row = reading.values.setdefault(line["label"], {})
+        of_row.setdefault(line["name"], []).append(float(line[column]))
+        reading.weights[line["name"]] = counts
+
+
+def _column(reading: Reading) -> str:
+    blind = " (blind)" if reading.blind else ""
+    return f"{title_of(reading.recognizer)}{blind}, {reading.dataset}: {reading.words}"
+
+
+def _best(reading: Reading, labels: Iterable[str]) -> str:
+    """The row with the largest gain."""
+    gains = {label: gain[0] for label in labels if (gain := reading.gain(label))}
+    if not gains:
+        return "–"
+    best = max(gains, key=lambda label: gains[label])
+    return f"{_number(reading.mean(best))} ({title_of(best)})"
+
+
+def _gain(reading: Reading, label: str) -> str:
+    found = reading.gain(label)
+    return "–" if found is None else "{:+.3f} [{:+.3f}, {:+.3f}]".format(*found)
+
+
+def _number(value: float) -> str:
+    return "–" if np.isnan(value) else f"{value:.3f}"

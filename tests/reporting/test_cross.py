@@ -1,0 +1,123 @@
+"""The table of every enhancer before every recognizer, from files of images."""
+
+import csv
+
+import numpy as np
+import pytest
+
+from llie_core.files import write_rows
+from llie_core.reporting.cross import (
+    Reading,
+    bootstrap,
+    cross_table,
+    kept_readings,
+    read_folder,
+    report_readings,
+)
+from llie_core.reporting.scores import Score, write_scores
+
+
+def score(dataset="camvid", metric="miou", recognizer="deeplabv3plus", label="identity", seed=0):
+    return Score(
+        f"recognition/{dataset}/quick/{label}/seed{seed}", label, recognizer, dataset, "test",
+        "all", metric, 0.5, 4, seed, "seg-miou", "quick", "CPU", "float32", 1, 1, "none", "abc",
+    )  # fmt: skip
+
+
+def test_interval_of_a_constant_is_that_constant():
+    assert bootstrap([0.25] * 7, np.ones(7)) == pytest.approx((0.25, 0.25, 0.25))
+
+
+def test_interval_is_that_of_the_mean():
+    """Of many images, about 1.96 standard errors on either side."""
+    values = np.random.default_rng(1).normal(0.1, 1.0, 400)
+    mean, low, high = bootstrap(values, np.ones(400))
+    assert mean == pytest.approx(values.mean())
+    error = values.std() / 20
+    assert (mean - low) / error == pytest.approx(1.96, abs=0.15)
+    assert (high - mean) / error == pytest.approx(1.96, abs=0.15)
+
+
+def test_images_weigh_by_their_faces():
+    mean, low, high = bootstrap([1.0, 0.0], [3.0, 1.0])
+    assert mean == 0.75 and (low, high) == (0.0, 1.0)
+
+
+def test_gains_are_paired_and_seeds_averaged():
+    """Two seeds of a row; the image that it alone was given has no pair."""
+    reading = Reading("mtcnn", "faces", "run", "recall", True)
+    reading.values = {
+        "identity": {"a": [0.2], "b": [0.6]},
+        "clahe": {"a": [0.5, 0.3], "b": [0.8, 0.8], "c": [9.0]},
+        "original": {"a": [1.0], "b": [1.0]},
+    }
+    reading.weights = {"a": 1.0, "b": 1.0, "c": 1.0}
+    assert reading.gain("clahe") == pytest.approx((0.2, 0.2, 0.2))
+    assert reading.gain("gamma") is None and not reading.blind
+    reading.rising = False
+    assert reading.gain("clahe")[0] == pytest.approx(-0.2) and reading.blind
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Faces read by two detectors, one image without a face, and a file of a task without one."""
+    scores = [score("builtin-faces", "ap", reader) for reader in ("mtcnn", "retinaface")]
+    write_scores(tmp_path / "scores.csv", scores)
+    lines = [
+        {"label": label, "seed": 0, "name": name, "faces": faces, "recall_mtcnn": value,
+         "recall_retinaface": 0.5}
+        for label, values in (("identity", (0.0, 0.5)), ("clahe", (0.5, 1.0)), ("original", (1, 1)))
+        for (name, faces), value in zip((("a", 4), ("b", 2)), values, strict=True)
+    ]  # fmt: skip
+    lines.append(lines[0] | {"name": "c", "faces": 0, "recall_mtcnn": "nan"})
+    write_rows(tmp_path / "per_image" / "faces-builtin-faces.csv", lines)
+    write_rows(tmp_path / "per_image" / "quality-lol.csv", [{"label": "identity", "name": "a"}])
+    return tmp_path
+
+
+def test_the_table_of_a_folder(folder):
+    table = cross_table(read_folder(folder, "this run"))
+    assert table.header == [
+        "", "MTCNN, builtin-faces: recall", "RetinaFace (blind), builtin-faces: recall",
+    ]  # fmt: skip
+    assert [row[0] for row in table.rows] == ["low light", "best", "normal light", "CLAHE"]
+    assert [row[1] for row in table.rows] == [
+        f"{1 / 6:.3f}", f"{4 / 6:.3f} (CLAHE)", "1.000", "+0.500 [+0.500, +0.500]",
+    ]  # fmt: skip
+    assert table.rows[3][2] == "+0.000 [+0.000, +0.000]"
+    assert table.note.endswith("Runs: this run.")
+
+
+def test_a_recognizers_own_row_is_no_enhancer(folder):
+    path = folder / "per_image" / "faces-builtin-faces.csv"
+    with path.open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    write_rows(path, [*lines, lines[0] | {"label": "mtcnn"}])
+    assert "mtcnn" not in read_folder(folder, "")[0].values
+
+
+def test_runs_of_a_report_are_read_by_their_scores(tmp_path, monkeypatch):
+    monkeypatch.setenv("LLIE_RESULTS", str(tmp_path))
+    report = tmp_path / "recognition" / "camvid" / "quick"
+    write_scores(report / "scores.csv", [score()])
+    for label, value in (("identity", 0.25), ("clahe", 0.5)):
+        for seed in (0, 1):
+            own = report / label / "0123" / f"seed{seed}"
+            write_scores(
+                own / "scores" / "segmentation-camvid.csv", [score(label=label, seed=seed)]
+            )
+            lines = [{"name": "a", "miou": value}, {"name": "b", "miou": ""}]
+            write_rows(own / "per_image" / "segmentation-camvid.csv", lines)
+    (reading,) = report_readings("quick")
+    assert reading.recognizer == "deeplabv3plus" and reading.run == "recognition/camvid/quick"
+    assert reading.values["clahe"] == {"a": [0.5, 0.5]}
+    assert report_readings("smoke") == []
+
+
+def test_kept_runs_are_in_the_table():
+    readings = kept_readings()
+    mtcnn = next(r for r in readings if (r.recognizer, r.dataset) == ("mtcnn", "builtin-faces"))
+    low, normal = mtcnn.mean("identity"), mtcnn.mean("original")
+    assert low < normal and mtcnn.gain("original")[0] == pytest.approx(normal - low)
+    table = cross_table(readings)
+    assert len(table.header) == 1 + len(readings) and len({len(row) for row in table.rows}) == 1
