@@ -63,6 +63,7 @@ _RECORDS = (
     ModelSpec("zero_dce", "Zero-DCE", "zero_dce:ZeroDCE", released="zero-dce"),
     ModelSpec("zero_dce_pp", "Zero-DCE++", "zero_dce:ZeroDCEPlusPlus", released="zero-dce-pp"),
     ModelSpec("sci", "SCI", "sci:SCI", released="sci-medium"),
+    ModelSpec("ruas", "RUAS", "ruas:RUAS", released="ruas-lol"),
     ModelSpec("iat", "IAT", "iat:IAT", released="iat-lol"),
     ModelSpec("cpga_net_plus", "CPGA-Net+", "cpga_net:CPGANetPlus", released="cpga-net-plus-lol"),
     ModelSpec("curve_refine", "CurveRefine", "curve_refine:CurveRefine"),

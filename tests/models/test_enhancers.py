@@ -70,6 +70,8 @@ LEARNED = [
     Case("zero_dce_pp", {"scale_factor": 12, "init": "released"}, rate=2e-2),
     Case("sci", rate=2e-2),
     Case("sci", {"stages": 3}, rate=2e-2),
+    Case("ruas", rate=2e-2),
+    Case("ruas", {"denoise": False}, rate=2e-2),
     Case("iat", rate=5e-3),
     Case("cpga_net_plus"),
     Case("cpga_net_plus", {"local": False}),

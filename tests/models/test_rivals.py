@@ -1,4 +1,4 @@
-"""SCI, IAT, CPGA-Net+: sizes, the released names and shapes, and their forward passes restated."""
+"""SCI, RUAS, IAT, CPGA-Net+: sizes, released names and shapes, forward passes restated."""
 
 import re
 from collections.abc import Callable
@@ -23,6 +23,7 @@ class TestPublishedSizes:
         "name, options, parameters",
         [
             ("sci", {}, 258),
+            ("ruas", {}, 3_438),
             ("iat", {}, 91_154),
             ("cpga_net_plus", {}, 60_378),
             ("cpga_net_plus", {"local": False}, 20_042),
@@ -35,6 +36,7 @@ class TestPublishedSizes:
         "name, options, size, published",
         [
             ("sci", {}, (400, 600), 0.0583),  # 243 a pixel: three convolutions 3 → 3
+            ("ruas", {}, (400, 600), 0.7841),  # 3,267 a pixel: all weights but the biases
             ("cpga_net_plus", {}, (400, 600), 9.356),
             ("cpga_net_plus", {"local": False}, (400, 600), 2.141),
         ],
@@ -83,6 +85,22 @@ def sci_layout() -> Shapes:
           for name in ("convs", "blocks.0", "blocks.1", "blocks.2")),
         conv("calibrate.out_conv.0", 16, 3),
     )  # fmt: skip
+
+
+def ruas_layout() -> Shapes:
+    def cell(name, channels, kernels):
+        ops = {place: conv(f"{name}.{place}.op", channels, channels, kernel)
+               for place, kernel in kernels.items()}  # fmt: skip
+        return joined(*ops.values(), conv(f"{name}.c5", 4 * channels, channels, 1))
+
+    light = {"c1_r": 1, "c2_d": 3, "c2_r": 3, "c3_d": 3, "c4": 3}
+    noise = {"c1_d": 1, "c1_r": 1, "c2_d": 3, "c3_d": 1, "c3_r": 1}
+    return joined(
+        *(cell(f"enhance_net.iems.{i}.cell", 3, light) for i in range(3)),
+        conv("denoise_net.stem", 3, 6),
+        *(cell(f"denoise_net.nrms.{i}", 6, noise) for i in range(3)),
+        conv("denoise_net.activate.0", 6, 3),
+    )
 
 
 def iat_layout() -> Shapes:
@@ -221,6 +239,55 @@ def sci_released(state: dict[str, Tensor], x: Tensor) -> Tensor:
     return (x / light).clamp(0, 1)
 
 
+def ruas_released(state: dict[str, Tensor], x: Tensor, denoise: bool = True) -> Tensor:
+    use = Layers(state)
+
+    def op(name, y, dilation=1):
+        weight, bias = state[f"{name}.op.weight"], state[f"{name}.op.bias"]
+        padding = weight.shape[-1] // 2 * dilation
+        return F.conv2d(y, weight, bias, padding=padding, dilation=dilation)
+
+    def act(y):
+        return F.leaky_relu(y, 0.05)
+
+    def light_cell(name, y):
+        first = act(y)
+        y = act(op(f"{name}.c1_r", y) + 2 * y)
+        second = act(op(f"{name}.c2_d", y, 2) + y)
+        y = act(op(f"{name}.c2_r", y) + y)
+        third = act(op(f"{name}.c3_d", y))
+        y = act(2 * y)
+        last = act(op(f"{name}.c4", y))
+        return use.conv(f"{name}.c5", torch.cat([first, second, third, last], 1))
+
+    def noise_cell(name, y):
+        first = act(op(f"{name}.c1_d", y) + y)
+        y = act(op(f"{name}.c1_r", y) + 2 * y)
+        second = act(op(f"{name}.c2_d", y, 2) + y)
+        y = act(2 * y)
+        third = act(op(f"{name}.c3_d", y) + y)
+        y = act(op(f"{name}.c3_r", y) + 2 * y)
+        return use.conv(f"{name}.c5", torch.cat([first, second, third, act(y)], 1))
+
+    def maximum(y):
+        framed = torch.zeros(*y.shape[:2], y.shape[2] + 1, y.shape[3] + 1, dtype=y.dtype)
+        framed[..., :-1, :-1] = y
+        rows = torch.maximum(framed[..., :-1, :], framed[..., 1:, :])
+        return torch.maximum(rows[..., :-1], rows[..., 1:])
+
+    u = None
+    for i in range(3):
+        t = maximum(x) if u is None else maximum(u) - (u - x) / 2
+        t = light_cell(f"enhance_net.iems.{i}.cell", t).sigmoid().clamp(0.001, 1)
+        u = (x / t).clamp(0, 1)
+    if not denoise:
+        return u
+    y = use.conv("denoise_net.stem", u)
+    for i in range(3):
+        y = noise_cell(f"denoise_net.nrms.{i}", y)
+    return u - use.conv("denoise_net.activate.0", y)
+
+
 def iat_released(state: dict[str, Tensor], x: Tensor) -> Tensor:
     use = Layers(state)
 
@@ -319,6 +386,9 @@ def cpga_released(state: dict[str, Tensor], x: Tensor, local: bool = True) -> Te
 
 RELEASED = [
     ("sci", {}, sci_layout, sci_released),
+    ("ruas", {}, ruas_layout, ruas_released),
+    ("ruas", {"denoise": False}, ruas_layout,
+     lambda state, x: ruas_released(state, x, denoise=False)),
     ("iat", {}, iat_layout, iat_released),
     ("cpga_net_plus", {}, cpga_layout, cpga_released),
     ("cpga_net_plus", {"local": False}, cpga_layout,
