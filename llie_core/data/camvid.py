@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from llie_core.data.folders import Entry, absent, images_in, match, require
+from llie_core.data.folders import Entry, absent, images_in, matched_entries, require
 from llie_core.data.registry import find_folder
 from llie_core.data.segmentation import IGNORED, Segmentation
 
@@ -54,12 +54,7 @@ def _camvid_frames(root: Path, folder: str, missing: str) -> dict[str, Entry]:
     sides = find_folder(root, folder), find_folder(root, f"{folder}annot")
     if None in sides:
         raise absent("camvid", f"no folders {folder} and {folder}annot in {root}")
-    images, masks = map(images_in, sides)
-    here, there = (path.relative_to(root).as_posix() for path in sides)
-    return {
-        k: {"name": images[k], "image": f"{here}/{images[k]}", "mask": f"{there}/{masks[k]}"}
-        for k in match("camvid", images, masks, sides, missing)
-    }
+    return matched_entries("camvid", root, sides, *map(images_in, sides), "mask", missing)
 
 
 def _last_tenths(frames: dict[str, Entry]) -> set[str]:

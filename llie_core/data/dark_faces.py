@@ -2,9 +2,11 @@
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from llie_core.data.darkening import Darkener, quantise
-from llie_core.data.wrappers import Wrapped
+from llie_core.data.transforms import crop
+from llie_core.data.wrappers import Drawn
 from llie_core.dataset import SizedDataset
 
 
@@ -19,7 +21,7 @@ def exposure_darkener(model, low: float = 0.05, high: float = 0.30) -> Darkener:
     return apply
 
 
-class DarkFaces(Wrapped):
+class DarkFaces(Drawn):
     """Wrap a face data set: `image` becomes the darkened image, `target` the original.
 
     size: training crops of size × size (drawn anew every epoch, around a face half of the time);
@@ -33,11 +35,7 @@ class DarkFaces(Wrapped):
         super().__init__(source, darkener=darkener, size=size, seed=seed)
         self.darkener, self.size, self.seed = darkener, size, seed
 
-    def __getitem__(self, index: int) -> dict:
-        return self.sample(index, index)
-
     def sample(self, index: int, draw: int) -> dict:
-        """Item `index` with the crop and darkening of `draw`."""
         rng = np.random.default_rng([self.seed, draw])
         item = dict(self.source[index])
         if self.size is not None:
@@ -49,29 +47,15 @@ class DarkFaces(Wrapped):
 
 def crop_faces(item: dict, size: int, rng: np.random.Generator) -> dict:
     """A size × size crop (zero-padded where the image is smaller) with its boxes."""
-    image, boxes, ignore = item["image"], item["boxes"], item["ignore"]
+    image, boxes = item["image"], item["boxes"]
     _, height, width = image.shape
     low_x, low_y = max(0, width - size), max(0, height - size)
     x, y = int(rng.integers(low_x + 1)), int(rng.integers(low_y + 1))
-    valid = torch.nonzero(~ignore).flatten()
+    valid = torch.nonzero(~item["ignore"]).flatten()
     if len(valid) and rng.random() < 0.5:
         x0, y0, x1, y1 = boxes[valid[rng.integers(len(valid))]].tolist()
         x = int(np.clip((x0 + x1) / 2 - rng.uniform(0.2, 0.8) * size, 0, low_x))
         y = int(np.clip((y0 + y1) / 2 - rng.uniform(0.2, 0.8) * size, 0, low_y))
-    crop = image.new_zeros(3, size, size)
-    part = image[:, y : y + size, x : x + size]
-    crop[:, : part.shape[1], : part.shape[2]] = part
-    moved = boxes - boxes.new_tensor([x, y, x, y])
-    inside = moved.clamp(0, size)
-    share = _area(inside) / _area(moved).clamp(min=1e-6)
-    seen = share > 0
-    return {
-        "image": crop,
-        "boxes": inside[seen],
-        "ignore": (ignore | (share < 0.5))[seen],
-        "name": item["name"],
-    }
-
-
-def _area(boxes: torch.Tensor) -> torch.Tensor:
-    return (boxes[:, 2] - boxes[:, 0]).clamp(min=0) * (boxes[:, 3] - boxes[:, 1]).clamp(min=0)
+    padded = F.pad(image, (0, max(0, size - width), 0, max(0, size - height)))
+    faces = {key: item[key] for key in ("boxes", "ignore", "name")}
+    return crop({"image": padded, **faces}, x, y, (size, size))

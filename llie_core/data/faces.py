@@ -1,59 +1,14 @@
-"""Face data sets of the registry: WIDER FACE (its reader is wider_face.py) and DARK FACE."""
+"""DARK FACE, a set of faces in the dark (WIDER FACE: wider_face.py)."""
 
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from llie_core.data import wider_face
-from llie_core.data.folders import FileSet, absent, files_in, folder_fingerprint, images_in, match
+from llie_core.data.folders import FileSet, absent, files_in, images_in, matched_entries
 from llie_core.data.images import frame_holding
 from llie_core.data.registry import find_folder
 from llie_core.data.splits import held_out, split_names
-
-
-class WiderFace(wider_face.WiderFace):
-    """WIDER FACE with what the registry's sets have besides: names, files, describe."""
-
-    name = "wider-face"
-
-    def __init__(self, root, split="val", annotations="auto", missing="error"):
-        if not (Path(root) / f"WIDER_{split}").is_dir():
-            raise absent(self.name, f"no folder WIDER_{split} in {root}")
-        super().__init__(root, split, annotations, missing)
-        self.found = len(self)
-
-    @property
-    def names(self) -> list[str]:
-        """Names of the items, without reading any."""
-        return [annotation.name for annotation in self.annotations]
-
-    def files(self) -> dict[str, list[str]]:
-        """Role → paths relative to the root."""
-        return {"image": [f"WIDER_{self.split}/images/{name}" for name in self.names]}
-
-    def path(self, index: int) -> Path:
-        """The file of an item."""
-        return self.images / self.names[index]
-
-    def image_files(self, index: int) -> list[Path]:
-        """The image files of an item."""
-        return [self.path(index)]
-
-    def whole(self, index: int) -> dict:
-        """The item, for checks of the files."""
-        return self[index]
-
-    def describe(self) -> dict:
-        """What identifies the items, for hashes and records."""
-        return {
-            "name": self.name,
-            "split": self.split,
-            "count": len(self),
-            "files": folder_fingerprint(self.root, [*self.files()["image"], *self.texts]),
-            "faces": sum(len(annotation.boxes) for annotation in self.annotations),
-            "subsets": sorted(self.keep),
-        }
 
 
 class DarkFace(FileSet):
@@ -73,20 +28,14 @@ class DarkFace(FileSet):
             raise absent("dark-face", f"no folders image and label in {root}")
         images = images_in(folder)
         texts = {path.stem: path.name for path in files_in(labels) if path.suffix == ".txt"}
-        keys = match("dark-face", images, texts, (folder, labels), missing)
-        if not keys:
+        sides = folder, labels
+        found = matched_entries("dark-face", root, sides, images, texts, "annotation", missing)
+        if not found:
             raise absent("dark-face", f"no image in {folder}")
-        chosen = held_out("dark-face", split_names(keys, val=val, seed=seed), split)
-        entries = [
-            {
-                "name": images[key],
-                "image": f"{folder.name}/{images[key]}",
-                "annotation": f"{labels.name}/{texts[key]}",
-            }
-            for key in chosen
-        ]
+        chosen = held_out("dark-face", split_names(found, val=val, seed=seed), split)
+        entries = [found[key] for key in chosen]
         options = {"val": val, "seed": seed}
-        super().__init__("dark-face", root, split, entries, options, found=len(keys))
+        super().__init__("dark-face", root, split, entries, options, found=len(found))
 
     def frame(self, index: int) -> tuple[int, int] | None:
         return frame_holding(self.path(index), self._boxes(index))

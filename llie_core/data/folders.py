@@ -234,3 +234,15 @@ def match(
                 f"{dataset_spec(name).where()}"
             )
     return both
+
+
+def matched_entries(
+    name: str, root: Path, folders: tuple[Path, Path], images: dict[str, str],
+    others: dict[str, str], role: str, missing: str = "error",
+) -> dict[str, Entry]:  # fmt: skip
+    """Key → entry of each image with its partner, `role`; both lie in `folders`, below the root."""
+    here, there = (folder.relative_to(root).as_posix() for folder in folders)
+    return {
+        key: {"name": images[key], "image": f"{here}/{images[key]}", role: f"{there}/{others[key]}"}
+        for key in match(name, images, others, folders, missing)
+    }

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from llie_core.data.folders import Entry, FileSet, absent, images_in, match, require
+from llie_core.data.folders import Entry, FileSet, absent, images_in, matched_entries, require
 from llie_core.data.images import image_size, read_image
 from llie_core.data.registry import find_folder
 from llie_core.data.splits import held_out, same_content, split_names
@@ -67,14 +67,10 @@ def read_pairs(name: str, root: Path, base: Path, missing: str = "error") -> dic
         what = [role for role, folder in (("low", low), ("high", high)) if folder is None]
         raise absent(name, f"no folder {' nor '.join(what)} in {base}")
     lows, highs = images_in(low, deep=True), images_in(high, deep=True)
-    keys = match(name, lows, highs, (low, high), missing)
-    if not keys:
+    pairs = matched_entries(name, root, (low, high), lows, highs, "target", missing)
+    if not pairs:
         raise absent(name, f"no image in {low} with a partner in {high}")
-    here, there = low.relative_to(root).as_posix(), high.relative_to(root).as_posix()
-    return {
-        key: {"name": lows[key], "image": f"{here}/{lows[key]}", "target": f"{there}/{highs[key]}"}
-        for key in keys
-    }
+    return pairs
 
 
 class Lol(PairedFolder):

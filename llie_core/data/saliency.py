@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
 
-from llie_core.data.folders import Entry, FileSet, absent, folders_in, images_in, match
+from llie_core.data.folders import Entry, FileSet, absent, folders_in, images_in, matched_entries
 from llie_core.data.images import read_image
 from llie_core.data.masks import mask_size, read_saliency
 from llie_core.data.registry import find_folder
@@ -59,10 +59,9 @@ def _collect(name: str, root: Path, missing: str) -> dict[str, Entry]:
             continue
         images, masks = (images_in(folder, deep=True) for folder in sides)
         prefix = "" if base == root else f"{base.name}/"
-        here, there = (path.relative_to(root).as_posix() for path in sides)
-        for key in match(name, images, masks, sides, missing):
-            paths = {"image": f"{here}/{images[key]}", "mask": f"{there}/{masks[key]}"}
-            entries[prefix + key] = {"name": prefix + images[key], **paths}
+        found = matched_entries(name, root, sides, images, masks, "mask", missing)
+        for key, entry in found.items():
+            entries[prefix + key] = entry | {"name": prefix + entry["name"]}
         if base == root:
             break
     if not entries:

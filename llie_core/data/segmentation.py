@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from llie_core.data.folders import FileSet, absent, images_in, match, require
+from llie_core.data.folders import FileSet, absent, images_in, matched_entries, require
 from llie_core.data.images import image_size
 from llie_core.data.masks import mask_size, read_ids
 from llie_core.data.registry import find_folder
@@ -93,16 +93,12 @@ class _Street(Segmentation):
         require(name, "labels", labels, ("auto", *_ENDINGS))
         images = images_in(folders[0], deep=True, ending=ending)
         stored, masks = _label_files(folders[1], labels)
-        keys = match(name, images, self.of_split(masks, images, split), folders, missing)
-        if not keys:
+        masks = self.of_split(masks, images, split)
+        entries = matched_entries(name, root, folders, images, masks, "mask", missing)
+        if not entries:
             raise absent(name, f"no image in {folders[0]} with a label map in {folders[1]}")
-        here, there = (folder.relative_to(root).as_posix() for folder in folders)
-        entries = [
-            {"name": images[k], "image": f"{here}/{images[k]}", "mask": f"{there}/{masks[k]}"}
-            for k in keys
-        ]
         options = {"options": {"labels": stored}, "lookup": _LOOKUPS[stored]()}
-        super().__init__(name, root, split, entries, **options)
+        super().__init__(name, root, split, list(entries.values()), **options)
 
     def of_split(self, masks: dict, images: dict, split: str) -> dict:
         """The label maps that belong to the split."""

@@ -15,17 +15,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
-from llie_core.data.folders import require
-from llie_core.data.images import frame_holding, read_image
+from llie_core.data.folders import FileSet, absent, require
+from llie_core.data.images import frame_holding
+from llie_core.data.registry import dataset_spec
 
 SPLITS = ("train", "val")
 LEVELS = ("easy", "medium", "hard")
-HOW_TO_GET = (
-    "get images, face annotations and eval tools from the WIDER FACE project page "
-    "(terms: CC BY-NC-ND) and unpack them side by side"
-)
 
 
 @dataclass(frozen=True)
@@ -37,7 +33,7 @@ class Annotation:
     invalid: np.ndarray
 
 
-class WiderFace(Dataset):
+class WiderFace(FileSet):
     """One split of WIDER FACE, image by image.
 
     Args:
@@ -70,54 +66,49 @@ class WiderFace(Dataset):
         annotations: str = "auto",
         missing: str = "error",
     ):
-        require("WIDER FACE", "split", split, SPLITS)
-        require("WIDER FACE", "annotations", annotations, ("auto", "mat", "txt"))
-        require("WIDER FACE", "missing", missing, ("error", "skip"))
-        self.root, self.split = Path(root), split
-        self.images = self.root / f"WIDER_{split}" / "images"
-        source = _annotation_file(self.root, split, annotations)
+        require("wider-face", "split", split, SPLITS)
+        require("wider-face", "annotations", annotations, ("auto", "mat", "txt"))
+        require("wider-face", "missing", missing, ("error", "skip"))
+        root, images = Path(root), f"WIDER_{split}/images"
+        if not (root / f"WIDER_{split}").is_dir():
+            raise absent("wider-face", f"no folder WIDER_{split} in {root}")
+        source = _annotation_file(root, split, annotations)
         read = read_mat if source.suffix == ".mat" else _read_txt
-        self.annotations = self._present(list(read(source)), source, missing)
-        subsets = _subset_files(self.root) if split == "val" else {}
-        self.keep = {level: read_subset(p, self.annotations) for level, p in subsets.items()}
-        read_from = (source, *subsets.values())
-        self.texts = [path.relative_to(self.root).as_posix() for path in read_from]
+        self.faces = _present(list(read(source)), source, root / images, missing)
+        subsets = _subset_files(root) if split == "val" else {}
+        self.keep = {level: read_subset(p, self.faces) for level, p in subsets.items()}
+        entries = [{"name": a.name, "image": f"{images}/{a.name}"} for a in self.faces]
+        count = sum(len(a.boxes) for a in self.faces)
+        options = {"faces": count, "subsets": sorted(self.keep)}
+        texts = [path.relative_to(root).as_posix() for path in (source, *subsets.values())]
+        super().__init__("wider-face", root, split, entries, options, annotations=texts)
 
-    def _present(self, found: list[Annotation], source: Path, missing: str) -> list[Annotation]:
-        present = [a for a in found if (self.images / a.name).is_file()]
-        if not present or (missing == "error" and len(present) < len(found)):
-            kept = {a.name for a in present}
-            absent = next((a.name for a in found if a.name not in kept), "any image")
-            raise FileNotFoundError(
-                f"WIDER FACE {self.split}: {len(found) - len(present)} of {len(found)} images "
-                f"named in {source.name} are not in {self.images} (first: {absent}); {HOW_TO_GET}, "
-                'or pass missing="skip" to use those that are present'
-            )
-        return present
-
-    def __len__(self) -> int:
-        return len(self.annotations)
-
-    def target(self, index: int) -> dict:
+    def extras(self, index: int) -> dict:
         """The item without its image (nothing is decoded)."""
-        annotation = self.annotations[index]
+        annotation = self.faces[index]
         boxes = torch.from_numpy(annotation.boxes.astype(np.float32))
         sizes = boxes[:, 2:]
         return {
             "boxes": torch.cat([boxes[:, :2], boxes[:, :2] + sizes], 1),
             "ignore": torch.from_numpy(annotation.invalid) | (sizes <= 0).any(1),
-            "name": annotation.name,
             "keep": {level: masks[annotation.name] for level, masks in self.keep.items()},
         }
 
     def frame(self, index: int) -> tuple[int, int] | None:
-        """(W, H) of the image that the item's boxes belong to; None: upright."""
-        target = self.target(index)
-        return frame_holding(self.images / target["name"], target["boxes"])
+        return frame_holding(self.path(index), self.extras(index)["boxes"])
 
-    def __getitem__(self, index: int) -> dict:
-        target = self.target(index)
-        return {"image": read_image(self.images / target["name"], self.frame(index)), **target}
+
+def _present(found: list[Annotation], source: Path, folder: Path, missing: str) -> list[Annotation]:
+    present = [a for a in found if (folder / a.name).is_file()]
+    if not present or (missing == "error" and len(present) < len(found)):
+        kept = {a.name for a in present}
+        first = next((a.name for a in found if a.name not in kept), "any image")
+        raise FileNotFoundError(
+            f"wider-face: {len(found) - len(present)} of {len(found)} images named in "
+            f'{source.name} are not in {folder} (first: {first}); pass missing="skip" to use those '
+            f"that are present; {dataset_spec('wider-face').where()}"
+        )
+    return present
 
 
 def _annotation_file(root: Path, split: str, kind: str) -> Path:
@@ -129,7 +120,8 @@ def _annotation_file(root: Path, split: str, kind: str) -> Path:
         if (folder / f"{stem}{ending}").is_file():
             return folder / f"{stem}{ending}"
     raise FileNotFoundError(
-        f"WIDER FACE {split}: no {' or '.join(stem + e for e in wanted)} in {folder}; {HOW_TO_GET}"
+        f"wider-face: no {' or '.join(stem + e for e in wanted)} in {folder}; "
+        f"{dataset_spec('wider-face').where()}"
     )
 
 

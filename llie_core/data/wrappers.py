@@ -13,6 +13,7 @@ from llie_core.data.darkening import DarkeningRange, darken, quantise
 from llie_core.data.synthesis import generator
 from llie_core.data.transforms import flip, random_crop, resize
 from llie_core.dataset import SizedDataset
+from llie_core.names import check_choice
 
 # Name of an augmentation → the kinds of `flip` it draws from.
 FLIPS = {"none": (0,), "horizontal": (0, 4), "all": tuple(range(8))}
@@ -37,8 +38,21 @@ class Wrapped(Dataset):
         return {"source": self.source.describe(), type(self).__name__: self.change}
 
 
-class Augmented(Wrapped):
-    """Random parts for training: `sample(index, draw)` depends on seed and draw alone.
+class Drawn(Wrapped):
+    """Random parts for training: `sample(index, draw)` depends on seed and draw alone."""
+
+    def __getitem__(self, index: int) -> dict:
+        return self.sample(index, index)
+
+
+def _flipped(item: dict, flips: str, rng: np.random.Generator) -> dict:
+    """The item under one of the symmetries of FLIPS[flips]."""
+    kinds = FLIPS[flips]
+    return flip(item, kinds[int(rng.integers(len(kinds)))])
+
+
+class Augmented(Drawn):
+    """Random scales, crops and flips.
 
     Args:
         size: side of the square crop in pixels, None for whole images.
@@ -52,8 +66,7 @@ class Augmented(Wrapped):
         self, source: SizedDataset, size: int | None = None, flips: str = "none",
         scale: tuple[float, float] = (1.0, 1.0), seed: int = 0, context: int = 0,
     ):  # fmt: skip
-        if flips not in FLIPS:
-            raise ValueError(f"flips={flips!r} is not one of {', '.join(FLIPS)}")
+        check_choice(FLIPS, flips=flips)
         if not 0 < scale[0] <= scale[1]:
             raise ValueError(f"scale {scale} must be a rising range of positive factors")
         small = {"context": context} if context else {}
@@ -61,11 +74,7 @@ class Augmented(Wrapped):
         self.size, self.flips, self.scale, self.seed = size, flips, scale, seed
         self.context = context
 
-    def __getitem__(self, index: int) -> dict:
-        return self.sample(index, index)
-
     def sample(self, index: int, draw: int) -> dict:
-        """Item `index` with the scale, crop and flip of `draw`."""
         rng = np.random.default_rng([self.seed, draw])
         item = self.source[index]
         if self.context:
@@ -75,11 +84,10 @@ class Augmented(Wrapped):
             item = resize(item, tuple(round(n * factor) for n in item["image"].shape[1:]))
         if self.size is not None:
             item = random_crop(item, self.size, rng)
-        kinds = FLIPS[self.flips]
-        return flip(item, kinds[int(rng.integers(len(kinds)))])
+        return _flipped(item, self.flips, rng)
 
 
-class WithReference(Wrapped):
+class WithReference(Drawn):
     """Training pairs, each with `reference`: a normal-light crop of another set, as large.
 
     Which image, where it is cut and how it is flipped depends on seed and draw alone, as in
@@ -96,25 +104,18 @@ class WithReference(Wrapped):
     def __init__(
         self, source: SizedDataset, references: SizedDataset, flips: str = "none", seed: int = 0
     ):
-        if flips not in FLIPS:
-            raise ValueError(f"flips={flips!r} is not one of {', '.join(FLIPS)}")
+        check_choice(FLIPS, flips=flips)
         super().__init__(source, references=references.describe(), flips=flips, seed=seed)
         self.references, self.flips, self.seed = references, flips, seed
 
-    def __getitem__(self, index: int) -> dict:
-        return self.sample(index, index)
-
     def sample(self, index: int, draw: int) -> dict:
-        """Item `index` with the crop of `draw`, and the reference of that draw."""
         drawn = hasattr(self.source, "sample")
         item = self.source.sample(index, draw) if drawn else self.source[index]
         rng = np.random.default_rng([self._stream, self.seed, draw])
         other = self.references[int(rng.integers(len(self.references)))]
         other = {"image": other.get("target", other["image"])}
         other = random_crop(other, item["image"].shape[-1], rng)
-        kinds = FLIPS[self.flips]
-        reference = flip(other, kinds[int(rng.integers(len(kinds)))])["image"]
-        return item | {"reference": reference}
+        return item | {"reference": _flipped(other, self.flips, rng)["image"]}
 
 
 class Darkened(Wrapped):

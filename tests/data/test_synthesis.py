@@ -234,7 +234,7 @@ def test_darkened_wider_face_keeps_its_faces(shared_data, tmp_path):
     assert len(data) == 2
     item = data[0]
     index = source.names.index(item["name"])
-    known = source.target(index)
+    known = source.extras(index)
     assert torch.equal(item["boxes"], known["boxes"])
     assert torch.equal(item["ignore"], known["ignore"])
     assert all(torch.equal(item["keep"][level], known["keep"][level]) for level in known["keep"])

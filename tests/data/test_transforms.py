@@ -124,7 +124,7 @@ def test_without_options_an_item_stays_as_it_is():
 
 
 @pytest.mark.parametrize(("options", "message"), [
-    ({"flips": "vertical"}, "flips='vertical' is not one of none, horizontal, all"),
+    ({"flips": "vertical"}, "flips='vertical': choose one of 'none', 'horizontal', 'all'"),
     ({"scale": (0.0, 1.0)}, "rising range of positive factors"),
 ])  # fmt: skip
 def test_wrong_options_are_named(options, message):

@@ -97,7 +97,7 @@ def test_item(root):
 
 
 def test_image_without_faces_carries_the_official_box_of_zeros(root):
-    target = WiderFace(root).target(1)
+    target = WiderFace(root).extras(1)
     assert target["boxes"].tolist() == [[0, 0, 0, 0]] and target["ignore"].tolist() == [True]
     assert not any(mask.any() for mask in target["keep"].values())
 
@@ -105,11 +105,8 @@ def test_image_without_faces_carries_the_official_box_of_zeros(root):
 @pytest.mark.parametrize("dummy_line", [True, False])
 def test_text_and_mat_agree(root, dummy_line):
     (root / "wider_face_split/wider_face_val_bbx_gt.txt").write_text(as_txt(dummy_line))
-    for a, b in zip(
-        WiderFace(root, annotations="mat").annotations,
-        WiderFace(root, annotations="txt").annotations,
-        strict=True,
-    ):
+    mat, text = (WiderFace(root, annotations=kind).faces for kind in ("mat", "txt"))
+    for a, b in zip(mat, text, strict=True):
         assert a.name == b.name and np.array_equal(a.boxes, b.boxes)
         assert np.array_equal(a.invalid, b.invalid)
 
@@ -134,7 +131,7 @@ def test_missing_images(root):
     with pytest.raises(FileNotFoundError, match=r"1 of 3 images .* 0--Parade/0_Parade_b\.jpg"):
         WiderFace(root)
     data = WiderFace(root, missing="skip")
-    assert [a.name[-5] for a in data.annotations] == ["a", "c"]
+    assert [a.name[-5] for a in data.faces] == ["a", "c"]
     assert data[1]["keep"]["easy"].tolist() == [True]
     for path in root.glob("WIDER_val/images/*/*.jpg"):
         path.unlink()
@@ -143,6 +140,9 @@ def test_missing_images(root):
 
 
 def test_absent_data_says_what_where_and_how(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no folder WIDER_val in"):
+        WiderFace(tmp_path)
+    (tmp_path / "WIDER_val").mkdir()
     with pytest.raises(FileNotFoundError, match=r"wider_face_val\.mat or .*project page") as error:
         WiderFace(tmp_path)
     assert str(tmp_path) in str(error.value) and "\n" not in str(error.value)
@@ -190,13 +190,13 @@ def test_damaged_mat_and_foreign_subset_are_named(root):
 def test_real_sample(shared_data):
     root = shared_data / "WIDER_FACE"
     data = WiderFace(root, missing="skip")
-    assert len(data) == 96 and sum(len(a.boxes) for a in data.annotations) == 1178
-    text = {a.name: a for a in WiderFace(root, annotations="txt").annotations}
+    assert len(data) == 96 and sum(len(a.boxes) for a in data.faces) == 1178
+    text = {a.name: a for a in WiderFace(root, annotations="txt").faces}
     assert len(text) == 96
-    for index, annotation in enumerate(data.annotations):
+    for index, annotation in enumerate(data.faces):
         assert np.array_equal(annotation.boxes, text[annotation.name].boxes)
         assert np.array_equal(annotation.invalid, text[annotation.name].invalid)
-        easy, medium, hard = data.target(index)["keep"].values()
+        easy, medium, hard = data.extras(index)["keep"].values()
         assert not (easy & ~medium).any() and not (medium & ~hard).any()
     item = data[0]
     height, width = item["image"].shape[1:]
