@@ -77,28 +77,6 @@ def wider_ap(
     return _area_under_envelope(found / faces, precision)
 
 
-def normalise_scores(predictions: Sequence[Prediction]) -> list[Prediction]:
-    """The same predictions with scores min-max normalised over the whole set.
-
-    As in the official tool the greatest score is sought from 0 upwards and the least from 1
-    downwards; for scores within [0, 1] these are simply the extremes. Where all scores are equal,
-    which the official tool would turn into NaN, every score becomes 1.
-
-    Returns:
-        copies of the dicts with float64 `scores`; everything else is passed through.
-
-    Raises:
-        ValueError: scores that are not finite.
-    """
-    scores = [_numpy(p["scores"]) for p in predictions]
-    for index, values in enumerate(scores):
-        _require_finite(values, f"scores of prediction {index}")
-    return [
-        {**p, "scores": torch.from_numpy(unit).to(torch.as_tensor(p["scores"]).device)}
-        for p, unit in zip(predictions, _normalised(scores), strict=True)
-    ]
-
-
 def detection_rates(
     predictions: Sequence[Prediction],
     ground_truth: Sequence[Tensor],
@@ -185,7 +163,12 @@ def _area_under_envelope(recall: np.ndarray, precision: np.ndarray) -> float:
 
 
 def _normalised(scores: list[np.ndarray]) -> list[np.ndarray]:
-    """Min-max over all arrays, the bounds starting at 1 (least) and 0 (greatest)."""
+    """Scores min-max normalised over the whole set.
+
+    As in the official tool the greatest score is sought from 0 upwards and the least from 1
+    downwards; for scores within [0, 1] these are simply the extremes. Where all scores are equal,
+    which the official tool would turn into NaN, every score becomes 1.
+    """
     low = min((s.min() for s in scores if s.size), default=0.0)
     high = max((s.max() for s in scores if s.size), default=1.0)
     low, high = min(1.0, low), max(0.0, high)

@@ -12,10 +12,9 @@ from functools import cache
 import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFilter
-from torch.utils.data import Dataset
 
 from llie_core.synthetic.faces import FACES
-from llie_core.synthetic.photos import SPLIT_SEEDS, photograph
+from llie_core.synthetic.photos import Composites, free_place, photograph, random_crop
 
 BACKGROUNDS = ("coffee", "motorcycle_left", "motorcycle_right", "brick", "grass", "gravel",
                "immunohistochemistry", "hubble_deep_field", "text", "moon")  # fmt: skip
@@ -27,8 +26,8 @@ LEAST = 12  # pixels; least height of a face
 HELD_OUT = 20  # faces of the split "test"
 
 
-class BuiltinCrowd(Dataset):
-    """Composites with their faces; item i is a pure function of split, size, seed and i.
+class BuiltinCrowd(Composites):
+    """Composites with their faces.
 
     Item: image (3, size, size) in [0, 1], boxes (N, 4) xyxy in pixels, ignore (N,), name. About
     three images in ten hold no face. The split "test" has 20 faces of its own.
@@ -38,28 +37,17 @@ class BuiltinCrowd(Dataset):
     """
 
     name = "builtin-crowd"
+    splits = ("train", "test")
 
     def __init__(self, split: str = "train", size: int = 128, count: int = 2048, seed: int = 0):
-        if split not in ("train", "test"):
-            raise ValueError(f"{self.name} has the splits train and test, not {split!r}")
-        self.split, self.size, self.count, self.seed = split, size, count, seed
-
-    def __len__(self) -> int:
-        return self.count
+        super().__init__(split, size, count, seed)
 
     @property
     def names(self) -> list[str]:
         """Names of the items."""
         return [f"{self.split}-{index:05d}" for index in range(self.count)]
 
-    def describe(self) -> dict:
-        """What identifies the items, for hashes and records."""
-        return {key: getattr(self, key) for key in ("name", "split", "size", "count", "seed")}
-
-    def __getitem__(self, index: int) -> dict:
-        if not 0 <= index < self.count:
-            raise IndexError(f"{self.name} holds {self.count} items, asked for {index}")
-        rng = np.random.default_rng([SPLIT_SEEDS[self.split], self.seed, index])
+    def _make(self, index: int, rng: np.random.Generator) -> dict:
         composite, boxes = self._compose(rng)
         values = np.asarray(composite, dtype=np.float32).transpose(2, 0, 1) / 255
         image = _developed(values, rng)
@@ -71,7 +59,8 @@ class BuiltinCrowd(Dataset):
         }
 
     def _compose(self, rng: np.random.Generator) -> tuple[Image.Image, list]:
-        image = _background(self.size, rng)
+        background = photograph(BACKGROUNDS[rng.integers(len(BACKGROUNDS))])
+        image = random_crop(background, self.size, rng, least=0.3)
         faces = 0 if rng.random() < 0.3 else int(rng.integers(1, 5))
         taken: list[tuple[float, float, float, float]] = []
         boxes = []
@@ -112,16 +101,6 @@ def _astronaut() -> tuple[Image.Image, tuple]:
     return head, part
 
 
-def _background(size: int, rng: np.random.Generator) -> Image.Image:
-    """A square of random place and extent of a face-free image, half of the time mirrored."""
-    image = photograph(BACKGROUNDS[rng.integers(len(BACKGROUNDS))])
-    side = int(min(image.size) * rng.uniform(0.3, 1.0))
-    x = int(rng.integers(image.width - side + 1))
-    y = int(rng.integers(image.height - side + 1))
-    crop = image.resize((size, size), Image.Resampling.BICUBIC, (x, y, x + side, y + side))
-    return crop.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if rng.random() < 0.5 else crop
-
-
 def _tinted(patch: np.ndarray, rng: np.random.Generator) -> Image.Image:
     """A grey patch in a colour of skin; now and then it stays grey."""
     colour = np.array(SKIN[rng.integers(len(SKIN))], np.float32) * rng.uniform(0.85, 1.0, 3)
@@ -153,9 +132,11 @@ def _paste(image, patch, part, height, taken, rng) -> tuple | None:
     patch.putalpha(_mask(size, rng))
     patch = patch.rotate(rng.uniform(-15, 15), Image.Resampling.BICUBIC)
     inside = [p * s for p, s in zip(part, size * 2, strict=True)]
-    place = _free_place(inside, taken, image.width, rng)
-    if place is None:
+    extent = inside[2] - inside[0], inside[3] - inside[1]
+    corner = free_place(taken, extent, 0.3 * extent[1], image.width, rng, tries=10)
+    if corner is None:
         return None
+    place = round(corner[0] - inside[0]), round(corner[1] - inside[1])
     image.paste(patch.convert("RGB"), place, patch.getchannel("A"))
     return tuple(v + place[i % 2] for i, v in enumerate(inside))
 
@@ -171,22 +152,6 @@ def _mask(size: tuple[int, int], rng: np.random.Generator) -> Image.Image:
     else:
         draw.rounded_rectangle(corners, radius=0.25 * min(size), fill=255)
     return mask.filter(ImageFilter.GaussianBlur(rng.uniform(0.01, 0.06) * size[1]))
-
-
-def _free_place(inside, taken, size, rng, tries=10) -> tuple[int, int] | None:
-    """Where a patch's corner goes, so that its face lies in the image and clear of others."""
-    width, height = inside[2] - inside[0], inside[3] - inside[1]
-    for _ in range(tries):
-        x = rng.uniform(0, max(1.0, size - width))
-        y = rng.uniform(0, max(1.0, size - height))
-        margin = 0.3 * height
-        if all(
-            x > b[2] + margin or x + width < b[0] - margin
-            or y > b[3] + margin or y + height < b[1] - margin
-            for b in taken
-        ):  # fmt: skip
-            return round(x - inside[0]), round(y - inside[1])
-    return None
 
 
 def _developed(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -7,7 +7,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFilter
 
 from llie_core.data.darkening import DarkeningRange
-from llie_core.synthetic.photos import DarkenedPhotos, photograph, random_crop
+from llie_core.synthetic.photos import DarkenedPhotos, free_place, photograph, random_crop
 
 # Face-free backgrounds of the composites; the test's are photographs that training never shows.
 BACKGROUNDS = {
@@ -70,8 +70,9 @@ class BuiltinFaces(DarkenedPhotos):
             height = float(np.exp(rng.uniform(np.log(14), np.log(0.45 * self.size))))
             squeeze = rng.uniform(0.85, 1.0)  # narrower, as a head turned a little to the side
             head, width = _head(source, height, squeeze, rng)
-            box = _free_place(boxes, width, height, self.size, rng)
-            if box is not None:
+            place = free_place(boxes, (width, height), 0.35 * height, self.size, rng, tries=20)
+            if place is not None:
+                box = (*place, place[0] + width, place[1] + height)
                 centre = ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2)
                 corner = (round(centre[0] - head.width / 2), round(centre[1] - head.height / 2))
                 image.paste(head.convert("RGB"), corner, head.getchannel("A"))
@@ -98,19 +99,3 @@ def _head(source, height, squeeze, rng) -> tuple[Image.Image, float]:
     if rng.random() < 0.5:
         patch = patch.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     return patch.rotate(rng.uniform(-15, 15), Image.Resampling.BICUBIC), width
-
-
-def _free_place(taken, width, height, size, rng, tries=20):
-    """A box of this size inside the image and clear of the `taken` ones, or None."""
-    for _ in range(tries):
-        x = rng.uniform(0, max(1.0, size - width))
-        y = rng.uniform(0, max(1.0, size - height))
-        box = (x, y, x + width, y + height)
-        margin = 0.35 * height
-        if all(
-            box[0] > b[2] + margin or box[2] < b[0] - margin
-            or box[1] > b[3] + margin or box[3] < b[1] - margin
-            for b in taken
-        ):  # fmt: skip
-            return box
-    return None

@@ -40,17 +40,16 @@ def photograph(name: str) -> Image.Image:
     return Image.fromarray(getattr(data, name)()).convert("RGB")
 
 
-class DarkenedPhotos(Dataset):
+class Composites(Dataset):
     """Shared by the built-in sets: item i is a pure function of split, seed, size and i."""
 
     name: str
-    darkness: DarkeningRange
+    splits: tuple[str, ...] = tuple(SPLIT_SEEDS)
 
-    def __init__(self, split="train", size=256, count=256, seed=0, darkness=None):
-        if split not in SPLIT_SEEDS:
-            raise ValueError(f"split {split!r}: the built-in sets have {', '.join(SPLIT_SEEDS)}")
+    def __init__(self, split="train", size=256, count=256, seed=0):
+        if split not in self.splits:
+            raise ValueError(f"{self.name} has the splits {', '.join(self.splits)}, not {split!r}")
         self.split, self.size, self.count, self.seed = split, size, count, seed
-        self.darkness = darkness or type(self).darkness
 
     def __len__(self) -> int:
         return self.count
@@ -64,8 +63,20 @@ class DarkenedPhotos(Dataset):
 
     def describe(self) -> dict:
         """What identifies the items, for hashes and records."""
-        fields = {key: getattr(self, key) for key in ("name", "split", "size", "count", "seed")}
-        return {**fields, "darkness": asdict(self.darkness)}
+        return {key: getattr(self, key) for key in ("name", "split", "size", "count", "seed")}
+
+
+class DarkenedPhotos(Composites):
+    """Those of a normal-light image and its darkened copy."""
+
+    darkness: DarkeningRange
+
+    def __init__(self, split="train", size=256, count=256, seed=0, darkness=None):
+        super().__init__(split, size, count, seed)
+        self.darkness = darkness or type(self).darkness
+
+    def describe(self) -> dict:
+        return super().describe() | {"darkness": asdict(self.darkness)}
 
     def pair(self, image: Image.Image, rng: np.random.Generator) -> dict:
         target = quantise(np.asarray(image, dtype=np.float32).transpose(2, 0, 1) / 255)
@@ -94,10 +105,32 @@ class BuiltinPhotos(DarkenedPhotos):
         return {**pair, "name": f"{name}-{index:05d}"}
 
 
-def random_crop(image: Image.Image, size: int, rng: np.random.Generator) -> Image.Image:
-    """A square of random place and extent, resized to `size`, flipped half of the time."""
-    side = int(min(image.size) * rng.uniform(0.5, 1.0))
+def random_crop(
+    image: Image.Image, size: int, rng: np.random.Generator, least: float = 0.5
+) -> Image.Image:
+    """A square of random place and extent (`least` of the shorter side, or more), resized to
+    `size`, flipped half of the time."""
+    side = int(min(image.size) * rng.uniform(least, 1.0))
     x = int(rng.integers(image.width - side + 1))
     y = int(rng.integers(image.height - side + 1))
     crop = image.resize((size, size), Image.Resampling.BICUBIC, (x, y, x + side, y + side))
     return crop.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if rng.random() < 0.5 else crop
+
+
+def free_place(
+    taken: list[tuple], extent: tuple[float, float], margin: float, size: int,
+    rng: np.random.Generator, tries: int,
+) -> tuple[float, float] | None:  # fmt: skip
+    """A corner of a box of this width and height inside the image and clear of the `taken` boxes
+    by `margin`, or None."""
+    width, height = extent
+    for _ in range(tries):
+        x = rng.uniform(0, max(1.0, size - width))
+        y = rng.uniform(0, max(1.0, size - height))
+        if all(
+            x > b[2] + margin or x + width < b[0] - margin
+            or y > b[3] + margin or y + height < b[1] - margin
+            for b in taken
+        ):  # fmt: skip
+            return x, y
+    return None

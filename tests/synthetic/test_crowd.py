@@ -21,7 +21,7 @@ def test_items_are_functions_of_their_index():
     assert one.describe() != other.describe()
     with pytest.raises(IndexError):
         one[8]
-    with pytest.raises(ValueError, match="splits train and test, not 'val'"):
+    with pytest.raises(ValueError, match="splits train, test, not 'val'"):
         BuiltinCrowd("val")
 
 

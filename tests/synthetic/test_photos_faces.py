@@ -82,7 +82,7 @@ def test_what_identifies_a_set_is_described(kind):
 def test_bad_index_and_split_are_named(kind):
     with pytest.raises(IndexError, match=r"builtin-.* train holds 2 items, asked for 2"):
         kind("train", 32, 2)[2]
-    with pytest.raises(ValueError, match="'dev': the built-in sets have train, val, test"):
+    with pytest.raises(ValueError, match="has the splits train, val, test, not 'dev'"):
         kind("dev")
 
 
