@@ -190,6 +190,34 @@ def test_images_of_any_size_have_losses_and_predictions(case, built):
             assert torch.isfinite(tensor).all()
 
 
+# Masks are kept in single precision, and a large network takes long in double.
+in_double = [case for case in CASES if case.targets in (joints, objects) and case.name != "yolov4"]
+
+
+@pytest.mark.parametrize("case", in_double, ids=str)
+def test_gradient_to_the_images_agrees_with_finite_differences(case):
+    """Of all terms but TinaFace's last: its target moves with the images without a gradient."""
+    recognizer = case.make()
+    with torch.no_grad():  # layers that start at zero hide the gradients before them
+        for parameter in recognizer.parameters():
+            parameter.add_(0.01 * torch.randn_like(parameter))
+    recognizer = recognizer.double()
+
+    def value(images):
+        terms = case.loss(recognizer, images)
+        return terms["total"] - terms.get("iou", 0) * (case.name == "tinaface")
+
+    # Noise: where pixels are exactly alike, max-pooling ties and ReLU may sit on its corner.
+    images = seeded(2, 3, *SIZE, dtype=torch.float64).requires_grad_()
+    (gradient,) = torch.autograd.grad(value(images), images)
+    assert gradient.dtype == torch.float64 and (gradient.abs().amax((1, 2, 3)) > 0).all()
+    for seed in range(3):
+        step = 1e-7 * (seeded(*images.shape, seed=seed, dtype=torch.float64) - 0.5)
+        with torch.no_grad():
+            change = (value(images + step) - value(images - step)) / 2
+        torch.testing.assert_close((gradient * step).sum(), change, rtol=1e-4, atol=1e-12)
+
+
 @light
 def test_half_precision_images_are_read_in_full_precision(case, built):
     images = seeded(1, 3, *SIZE).bfloat16().requires_grad_()
