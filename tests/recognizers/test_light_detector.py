@@ -81,14 +81,6 @@ def test_box_and_centerness_by_hand(detector, monkeypatch):
     )
 
 
-def test_the_loss_does_not_grow_with_the_batch(detector):
-    images, targets = rectangles()
-    one = detector.loss(images, targets)
-    two = detector.loss(images.repeat(2, 1, 1, 1), targets * 2)
-    for name in one:
-        torch.testing.assert_close(one[name], two[name], rtol=1e-4, atol=1e-6)
-
-
 def test_ignored_objects_are_neither_sought_nor_background(detector):
     places = torch.tensor(
         [[x - 2.0, y - 2.0, x + 2.0, y + 2.0] for x, y in ((5, 5), (15, 5), (30, 5))]

@@ -102,27 +102,6 @@ def test_same_seed_same_windows(mtcnn, astronaut):
     assert totals[0] == totals[1] != totals[2]
 
 
-@pytest.mark.parametrize(
-    "target",
-    [
-        NO_FACE,
-        {"boxes": torch.zeros(0)},
-        {"boxes": torch.zeros(1, 4), "ignore": torch.tensor([True])},
-        {"boxes": FACE / 4, "ignore": torch.tensor([True])},
-        {"boxes": torch.tensor([[5.0, 5.0, 9.0, 11.0]])},  # too small to be sought
-        {"boxes": torch.tensor([[30.0, 20.0, 28.0, 43.0]])},  # negative width, as WIDER has one
-        {"boxes": torch.tensor([[60.0, 60.0, 99.0, 99.0]])},  # mostly outside
-    ],
-)
-def test_images_without_usable_faces_give_a_background_loss(mtcnn, astronaut, target):
-    images = F.avg_pool2d(astronaut, 4).requires_grad_()
-    terms = loss(mtcnn, images, [target])
-    assert all(torch.isfinite(value) for value in terms.values())
-    assert terms["total"] > 0 and terms["onet_box"] == 0
-    terms["total"].backward()
-    assert torch.isfinite(images.grad).all() and images.grad.any()
-
-
 def test_a_face_that_fills_the_image_leaves_no_background(mtcnn, astronaut):
     images = astronaut[..., 51:165, 72:186].clone().requires_grad_()
     box = {"boxes": torch.tensor([[0.0, 0.0, 114.0, 114.0]])}

@@ -190,6 +190,40 @@ def test_images_of_any_size_have_losses_and_predictions(case, built):
             assert torch.isfinite(tensor).all()
 
 
+@pytest.mark.parametrize("case", [case for case in CASES if case.name != "mtcnn"], ids=str)
+def test_the_loss_does_not_grow_with_the_batch(case, built):
+    images, size = seeded(1, 3, *SIZE), SIZE
+    target = case.targets(1, size)
+    if isinstance(target, dict):
+        twice = {name: value.repeat(2, 1, 1) for name, value in target.items()}
+    else:
+        twice = 2 * target if isinstance(target, list) else torch.cat([target, target])
+    once = built(case).loss(images, target)
+    both = built(case).loss(images.repeat(2, 1, 1, 1), twice)
+    torch.testing.assert_close(both, once, rtol=1e-4, atol=1e-5)
+
+
+NOWHERE = {
+    "none": {"boxes": torch.zeros(0)},
+    "ignored, of no extent": {"boxes": torch.zeros(1, 4), "ignore": torch.tensor([True])},
+    "ignored": {"boxes": BOXES[:1], "ignore": torch.tensor([True])},
+    "too small": {"boxes": torch.tensor([[5.0, 5.0, 6.0, 6.0]])},
+    "of negative width, as WIDER has one": {"boxes": torch.tensor([[30.0, 20.0, 28.0, 43.0]])},
+    "mostly outside": {"boxes": torch.tensor([[90.0, 60.0, 199.0, 199.0]])},
+}
+
+
+@pytest.mark.parametrize("target", NOWHERE.values(), ids=NOWHERE)
+@pytest.mark.parametrize("case", [c for c in CASES if c.name in ("mtcnn", "tinaface")], ids=str)
+def test_images_without_usable_faces_give_a_background_loss(case, built, target):
+    images = seeded(2, 3, *SIZE).requires_grad_()
+    terms = built(case).loss(images, [target, {"boxes": torch.zeros(0, 4)}])
+    assert all(torch.isfinite(value) for value in terms.values()) and terms["total"] > 0
+    assert all(terms[name] == 0 for name in terms if name in ("box", "iou", "onet_box"))
+    terms["total"].backward()
+    assert torch.isfinite(images.grad).all() and images.grad.any()
+
+
 # Masks are kept in single precision, and a large network takes long in double.
 in_double = [case for case in CASES if case.targets in (joints, objects) and case.name != "yolov4"]
 

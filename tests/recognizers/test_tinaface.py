@@ -260,35 +260,6 @@ def test_loss_gradcheck():
     assert torch.autograd.gradcheck(totals, parts)
 
 
-def test_loss_does_not_grow_with_the_batch():
-    model, images = small(), seeded(1, 3, 64, 64)
-    target = [{"boxes": torch.tensor([[10.0, 12.0, 30.0, 40.0]])}]
-    once = model.loss(images, target)
-    twice = model.loss(images.repeat(2, 1, 1, 1), 2 * target)
-    torch.testing.assert_close(once, twice, rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.parametrize(
-    "target",
-    [
-        NO_FACE,
-        {"boxes": torch.zeros(0)},
-        {"boxes": torch.zeros(1, 4), "ignore": torch.tensor([True])},
-        {"boxes": torch.tensor([[20.0, 20, 40, 46]]), "ignore": torch.tensor([True])},
-        {"boxes": torch.tensor([[5.0, 5.0, 6.0, 6.0]])},  # smaller than any anchor finds
-        {"boxes": torch.tensor([[30.0, 20.0, 28.0, 43.0]])},  # negative width, as WIDER has one
-        {"boxes": torch.tensor([[60.0, 60.0, 99.0, 99.0]])},  # mostly outside
-    ],
-)
-def test_images_without_usable_faces_give_a_background_loss(target):
-    images = seeded(2, 3, 64, 64).requires_grad_()
-    terms = small().loss(images, [target, NO_FACE])
-    assert set(terms) == set(TERMS) and all(torch.isfinite(value) for value in terms.values())
-    assert terms["class"] > 0 and terms["box"] == terms["iou"] == 0
-    terms["total"].backward()
-    assert torch.isfinite(images.grad).all() and images.grad.any()
-
-
 def test_faces_are_cut_or_ignored_at_the_edge():
     images = torch.zeros(1, 3, 50, 80)
     boxes = torch.tensor([[-4.0, 10, 20, 30], [70, 10, 100, 40], [60, 30, 90, 60], [5, 5, 9, 9]])
@@ -398,22 +369,6 @@ def test_predictions_at_twice_the_size_are_half_as_large(telling):
         assert tall.any()
         for box in b["boxes"][tall][:5] / 2:
             assert box_iou(box[None], a["boxes"]).max() > 0.99
-
-
-def test_a_batch_gives_what_its_images_give(telling):
-    images = torch.cat([seeded(2, 3, 50, 70), torch.zeros(1, 3, 50, 70)])
-    together = telling.predict(images, 0.02)
-    assert any(len(found["scores"]) for found in together)
-    for image, found in zip(images, together, strict=True):
-        (alone,) = telling.predict(image[None], 0.02)
-        torch.testing.assert_close(found, alone, rtol=1e-4, atol=1e-3)
-        assert (found["scores"].diff() <= 0).all() and (found["scores"] > 0.02).all()
-        assert (found["boxes"][:, 3] - found["boxes"][:, 1] >= 9).all()
-
-
-def test_nothing_found_is_an_empty_prediction(telling):
-    for found in telling.predict(seeded(2, 3, 40, 40), 0.999):
-        assert found["boxes"].shape == (0, 4) and found["scores"].shape == (0,)
 
 
 # Released weights
