@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from seeded import changed, seeded, state_of
+from seeded import seeded
 from torch import nn
 
 from llie_core.losses.adversarial import discriminator_loss, generator_adversarial
@@ -29,26 +29,12 @@ def likeness(prediction: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
 
 
 class TestAdversarial:
-    def test_log_2_where_the_discriminator_cannot_tell(self):
-        zero = torch.zeros(2, 1, 3, 3)
-        assert generator_adversarial(zero).item() == pytest.approx(math.log(2))
-        assert discriminator_loss(zero, zero).item() == pytest.approx(2 * math.log(2))
-
     def test_printed_equations(self):
         real, fake = (3 * seeded(2, 1, 4, 4, seed=s, dtype=torch.float64) - 1 for s in (0, 1))
         d_real, d_fake = real.sigmoid(), fake.sigmoid()
         printed = -d_real.log().mean() - (1 - d_fake).log().mean()  # Eq. (5)
         torch.testing.assert_close(discriminator_loss(real, fake), printed)
         torch.testing.assert_close(generator_adversarial(fake), -d_fake.log().mean())
-
-    def test_directions(self):
-        ones = torch.ones(1, 1, 2, 2)
-        assert discriminator_loss(ones, -ones) < discriminator_loss(-ones, ones)
-        assert generator_adversarial(ones) < generator_adversarial(-ones)
-
-    def test_one_misjudged_patch_among_four(self):
-        logits = torch.tensor([[[[0.0, 100.0], [100.0, 100.0]]]])
-        assert generator_adversarial(logits).item() == pytest.approx(math.log(2) / 4)
 
     @pytest.mark.parametrize("value", [-1e30, -1e4, 1e4, 1e30])
     def test_finite_at_large_logits(self, value):
@@ -65,12 +51,6 @@ class TestAdversarial:
 
 
 class TestKL:
-    def test_equal_images(self):
-        x = seeded(2, 3, 5, 7)
-        assert kl_of_images(x, x) == 0
-        # The softmax cancels a constant.
-        assert kl_of_images(x, x + 0.3).item() == pytest.approx(0, abs=1e-6)
-
     def test_two_pixels(self):
         # p = (1/4, 3/4), q = (1/2, 1/2)
         x = torch.tensor([0.0, math.log(3)], dtype=torch.float64).view(1, 1, 1, 2)
@@ -85,12 +65,6 @@ class TestKL:
         assert pair.item() == pytest.approx(forth / 2)
         channels = kl_of_images(x.transpose(1, 3), flat.transpose(1, 3), "sum")
         assert channels.item() == pytest.approx(forth)
-
-    def test_small_differences_count_half_their_variance(self):
-        x, y = (0.1 * seeded(1, 3, 16, 16, seed=s, dtype=torch.float64) for s in (0, 1))
-        variance = (x - y).var(correction=0).item()
-        assert kl_of_images(x, y, "sum").item() == pytest.approx(variance / 2, rel=0.02)
-        assert kl_of_images(x, y).item() == pytest.approx(variance / 2 / x.numel(), rel=0.02)
 
     def test_the_mean_is_that_of_pytorch(self):
         x, y = (seeded(2, 3, 8, 8, seed=s).flatten(1) for s in (0, 1))
@@ -142,10 +116,6 @@ class TestRefinementLoss:
         assert loss["ssim"].item() == pytest.approx(like)
         assert loss["total"].item() == pytest.approx(root - 0.2 * like)
 
-    def test_least_value(self):
-        x = seeded(1, 3, 16, 16)
-        assert refinement_loss(x, x, ssim_metric)["total"].item() == pytest.approx(1e-3 - 0.2)
-
     def test_without_ssim(self):
         image, target = seeded(1, 3, 4, 4), seeded(1, 3, 4, 4, seed=1)
         loss = refinement_loss(image, target, None, ssim_weight=0.0)
@@ -158,11 +128,6 @@ class TestRefinementLoss:
         image = seeded(1, 3, 16, 16).requires_grad_()
         with pytest.raises(ValueError, match="ssim has no gradient"):
             refinement_loss(image, seeded(1, 3, 16, 16, seed=1), ssim_metric)
-
-    def test_similarity_pulls_towards_the_target(self):
-        image = torch.full((1, 3, 4, 4), 0.2, requires_grad=True)
-        refinement_loss(image, torch.full((1, 3, 4, 4), 0.6), likeness)["total"].backward()
-        assert (image.grad < 0).all()
 
     def test_type_is_that_of_the_images(self):
         loss = refinement_loss(seeded(1, 3, 16, 16), seeded(1, 3, 16, 16, seed=1), ssim_metric)
@@ -426,31 +391,3 @@ class TestBothStages:
         assert not log[-1]["collapsed"]
         # I_B comes near the target: darkness is a negative degradation.
         assert stage.training_outputs(batch["image"])["degradation"].mean() < -0.2
-
-    def test_refinement_fits_a_batch_with_the_first_generator_frozen(self):
-        model, batch = self.model(), batch_of(16)
-        model.g_de.requires_grad_(False)
-        before = state_of(model.g_de)
-        log = self.train(model, RefinementObjective(likeness), batch)
-        assert log[-1]["charbonnier"] < 0.7 * log[0]["charbonnier"]
-        assert log[-1]["charbonnier_ref"] < 0.7 * log[0]["charbonnier_ref"]
-        assert not changed(model.g_de, before)
-
-    @pytest.mark.parametrize("value", [0.0, 0.5, 1.0])
-    def test_finite_on_black_grey_and_white(self, value):
-        model, flat = self.model(), torch.full((1, 3, 16, 16), value)
-        batch = {"image": flat, "target": flat, "reference": flat}
-        stage, discriminators = model.degradation_stage(), Discriminators()
-        first = DegradationObjective(discriminators, anchor_weight=1.0)
-        second = RefinementObjective(likeness)
-        outputs = first.outputs(stage, batch)
-        losses = [
-            first.adversary_loss(outputs, batch),
-            first(outputs, batch),
-            second(second.outputs(model, batch), batch),
-        ]
-        for terms in losses:
-            assert all(torch.isfinite(term) for term in terms.values())
-            terms["total"].backward()
-        parameters = [*model.parameters(), *discriminators.parameters()]
-        assert all(torch.isfinite(p.grad).all() for p in parameters if p.grad is not None)

@@ -51,33 +51,14 @@ class TestCharbonnier:
         expected = (0.18**0.5 + 0.3 + 0.5 + 0.5) / 4
         assert charbonnier(prediction, target, eps=0.3).item() == pytest.approx(expected, rel=1e-12)
 
-    def test_does_not_grow_with_the_image(self):
-        small, large = torch.zeros(1, 3, 4, 4), torch.zeros(2, 3, 32, 32)
-        torch.testing.assert_close(charbonnier(small + 0.2, small), charbonnier(large + 0.2, large))
-
     def test_slope_is_zero_at_agreement_and_bounded(self):
         target = torch.zeros(3, dtype=torch.float64)
         x = torch.tensor([0.0, 100.0, -100.0], dtype=torch.float64, requires_grad=True)
         charbonnier(x, target).backward()
         assert (3 * x.grad).tolist() == pytest.approx([0, 1, -1])
 
-    def test_half_precision_keeps_epsilon(self):
-        x = torch.zeros(1, 3, 4, 4, dtype=torch.float16)
-        assert charbonnier(x, x).item() == pytest.approx(1e-3, rel=1e-6)
-        assert charbonnier(x, x).dtype == edge_loss(x, x).dtype == torch.float32
-
 
 class TestLaplacian:
-    @pytest.mark.parametrize("size", [(1, 1), (1, 7), (2, 2), (5, 6), (16, 9)])
-    def test_constant_has_none_even_at_the_border(self, size):
-        image = torch.full((2, 3, *size), 0.7, dtype=torch.float64)
-        assert laplacian(image).abs().max() < 1e-15
-
-    def test_ramp_has_none_inside(self):
-        ramp = torch.arange(16.0, dtype=torch.float64).expand(1, 1, 14, 16)
-        assert laplacian(ramp)[..., 4:-4].abs().max() < 1e-13
-        assert laplacian(ramp).abs().max() > 0.1
-
     @pytest.mark.parametrize("at, centre", [((8, 8), 1 - 0.33**2), ((9, 9), 1 - 0.25**2)])
     def test_impulse(self, at, centre):
         """At a kept pixel 4·(.05² + .4² + .05²)² is taken off, at one between 4·(2·.25²)²."""
@@ -93,10 +74,6 @@ class TestLaplacian:
 
 
 class TestEdgeLoss:
-    def test_is_blind_to_a_constant(self):
-        x = seeded(1, 3, 9, 12, dtype=torch.float64)
-        assert edge_loss(x + 0.3, x).item() == pytest.approx(1e-3, rel=1e-9)
-
     def test_is_the_charbonnier_of_laplacians(self):
         x, y = (seeded(2, 3, 7, 10, seed=seed, dtype=torch.float64) for seed in (1, 2))
         laplacians = [
@@ -105,16 +82,6 @@ class TestEdgeLoss:
         ]
         expected = np.sqrt((laplacians[0] - laplacians[1]) ** 2 + 1e-6).mean()
         assert edge_loss(x, y).item() == pytest.approx(expected, rel=1e-9)
-
-    def test_blur_costs_more_than_dimming(self):
-        """Twenty times more, on fine texture, for the same mean absolute difference."""
-        texture = torch.ones(1, 3, 16, 16)
-        texture[..., ::2, 1::2] = texture[..., 1::2, ::2] = 0
-        blurred, dimmed = torch.full_like(texture, 0.5), texture - 0.5
-        assert charbonnier(blurred, texture).item() == pytest.approx(
-            charbonnier(dimmed, texture).item()
-        )
-        assert edge_loss(blurred, texture) > 20 * edge_loss(dimmed, texture)
 
 
 class TestJCRNetLoss:
@@ -136,16 +103,6 @@ class TestJCRNetLoss:
         terms = jcrnet_loss({"image": self.outputs["image"]}, self.batch)
         assert list(terms) == ["total", "charbonnier", "edge"]
         torch.testing.assert_close(terms["total"], terms["charbonnier"] + 0.05 * terms["edge"])
-
-    def test_least_value_is_that_of_the_epsilons(self):
-        perfect = dict.fromkeys(self.outputs, self.batch["target"])
-        total = jcrnet_loss(perfect, self.batch)["total"]
-        assert total.item() == pytest.approx(2 * 1.05e-3, rel=1e-5)
-
-    def test_gradient_reaches_both_images(self):
-        images = {name: image.clone().requires_grad_() for name, image in self.outputs.items()}
-        jcrnet_loss(images, self.batch)["total"].backward()
-        assert all(image.grad.abs().min() > 0 for image in images.values())
 
 
 class TestStructuralSimilarity:

@@ -118,17 +118,6 @@ class TestByHand:
         assert spatial_consistency(bright, dark).item() == pytest.approx((2 + 3) * 0.04 / 2)
         assert spatial_consistency(bright, dark, "thesis").item() == pytest.approx(2 * 0.04 / 2)
 
-    def test_spatial_sign_counts_in_the_released_form_only(self):
-        a = torch.zeros(1, 3, 4, 8)
-        a[..., 4:] = 1
-        assert spatial_consistency(a.flip(-1), a) > 1
-        assert spatial_consistency(a.flip(-1), a, "thesis") == 0
-
-    def test_nothing_changed_costs_nothing(self):
-        x = seeded(2, 3, 20, 20)
-        for form in FORMS:
-            assert spatial_consistency(x, x, form) == 0
-
     def test_exposure(self):
         x = torch.full((2, 3, 32, 48), 0.2, dtype=torch.float64)
         assert exposure_control(x).item() == pytest.approx(0.16)
@@ -145,12 +134,6 @@ class TestByHand:
         assert exposure_control(x, 0.5) == 0
         assert exposure_control(x, 0.5, patch=1).item() == pytest.approx(0.25)
 
-    def test_colour(self):
-        x = torch.tensor([0.5, 0.4, 0.2]).view(1, 3, 1, 1).expand(2, 3, 5, 7)
-        fourth_powers = 0.1**4 + 0.2**4 + 0.3**4
-        assert colour_constancy(x).item() == pytest.approx(fourth_powers**0.5, rel=1e-5)
-        assert colour_constancy(x, "thesis").item() == pytest.approx(0.01 + 0.04 + 0.09, rel=1e-5)
-
     def test_smoothness_of_a_ramp(self):
         ramp = torch.linspace(0, 1, 5).view(1, 1, 1, 5).expand(1, 3, 4, 5)  # steps of 1/4
         assert illumination_smoothness(ramp).item() == pytest.approx(3 * 2 / 16)
@@ -160,10 +143,6 @@ class TestByHand:
         maps = ramp.repeat(1, 8, 1, 1)
         assert illumination_smoothness(maps).item() == pytest.approx(8 * 3 * 2 / 16)
         assert illumination_smoothness(maps, "thesis").item() == pytest.approx(3 * 4 * 4 / 16)
-
-    def test_constant_maps_are_smooth(self):
-        for form in FORMS:
-            assert illumination_smoothness(torch.full((2, 24, 9, 9), -0.7), form) == 0
 
 
 class TestColourEpsilon:
@@ -245,14 +224,3 @@ class TestBadInput:
     def test_printed_smoothness_of_single_channel_maps(self):
         with pytest.raises(ValueError, match="8 channels"):
             illumination_smoothness(seeded(1, 8, 4, 4), "thesis")
-
-
-def test_terms_pull_where_they_should():
-    """Descent on the pixels themselves: the dark cast image becomes brighter and grey."""
-    x = torch.tensor([0.3, 0.1, 0.1]).view(1, 3, 1, 1).repeat(1, 1, 16, 16).requires_grad_()
-    optimizer = torch.optim.Adam([x], 0.02)
-    for _ in range(150):
-        optimizer.zero_grad()
-        (exposure_control(x) + colour_constancy(x)).backward()
-        optimizer.step()
-    torch.testing.assert_close(x.mean(dim=(0, 2, 3)), torch.full((3,), 0.6), rtol=0, atol=0.03)

@@ -51,32 +51,8 @@ class TestValueMethods:
         pixel = torch.tensor([0.2, 0.1, 0.0]).view(1, 3, 1, 1)
         torch.testing.assert_close(make(name).enhance(pixel), pixel)
 
-    def test_grey_stays_grey(self, name):
-        y = make(name).enhance(dark_images(1)[:, :1].expand(-1, 3, -1, -1))
-        assert torch.equal(y[:, 0], y[:, 1]) and torch.equal(y[:, 0], y[:, 2])
-
-
-@pytest.mark.parametrize("name", ["he", "ldr", "lrs"])
-def test_order_is_kept_between_levels(name):
-    ramp = torch.linspace(0.1, 0.9, 1000).view(1, 1, 10, 100).expand(1, 3, -1, -1)
-    assert (make(name).enhance(ramp)[0, 0].flatten().diff() >= -1e-7).all()
-
-
-@pytest.mark.parametrize("name", ["he", "clahe"])
-def test_8_bit_images_are_stretched_to_the_full_range(name):
-    x = (dark_images(1) * 255).round() / 255
-    value = make(name).enhance(x).amax(dim=1)
-    assert value.min() == pytest.approx(0, abs=1e-6) and value.max() == pytest.approx(1)
-
 
 class TestHistogramEqualization:
-    def test_textbook_example(self):
-        # Levels 50, 50, 100, 200: cdf 2/4, 3/4, 4/4, so (cdf − 1/2) / (1/2) = 0, 0, 1/2, 1.
-        grey = torch.tensor([50.0, 50.0, 100.0, 200.0]).view(1, 1, 2, 2) / 255
-        y = make("he").enhance(grey.expand(1, 3, 2, 2))
-        expected = torch.tensor([0.0, 0.0, 0.5, 1.0])
-        torch.testing.assert_close(y[0, 0].flatten(), expected, rtol=0, atol=1e-5)
-
     def test_agrees_with_scikit_image_up_to_the_stretch(self):
         from skimage.exposure import equalize_hist
 
@@ -88,19 +64,13 @@ class TestHistogramEqualization:
 
 
 class TestCLAHE:
-    def test_is_scikit_image_on_colour(self):
+    @pytest.mark.parametrize("options", [{}, {"clip_limit": 0.1}], ids=str)
+    def test_is_scikit_image_on_colour(self, options):
         from skimage.exposure import equalize_adapthist
 
         x = dark_images(1)
-        theirs = equalize_adapthist(x[0].permute(1, 2, 0).double().numpy(), clip_limit=0.01)
-        ours = make("clahe").enhance(x)[0].permute(1, 2, 0)
+        limit = {"clip_limit": 0.01} | options
+        theirs = equalize_adapthist(x[0].permute(1, 2, 0).double().numpy(), **limit)
+        ours = make("clahe", **options).enhance(x)[0].permute(1, 2, 0)
         # HSV there and back differs from scaling in the last digits of float32.
         np.testing.assert_allclose(ours.numpy(), theirs, atol=1e-3)
-
-    def test_clip_limit_raises_local_contrast(self):
-        x = torch.nn.functional.avg_pool2d(dark_images(1, (256, 256)), 8, stride=1)
-        low, high = (
-            make("clahe", clip_limit=limit).enhance(x).diff(dim=-1).abs().mean()
-            for limit in (0.005, 0.1)
-        )
-        assert high > 1.2 * low

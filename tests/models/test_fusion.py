@@ -23,21 +23,11 @@ def random_image(height: int, width: int, top: float = 1.0) -> np.ndarray:
 
 
 class TestCameraModel:
-    def test_exposures_compose(self):
-        image = random_image(4, 5)
-        twice = exposed(exposed(image, 1.7), 3.1)
-        np.testing.assert_allclose(twice, exposed(image, 1.7 * 3.1), rtol=1e-12)
-        np.testing.assert_allclose(exposed(exposed(image, 4.0), 0.25), image, rtol=1e-12)
-
     def test_known_values(self):
         assert exposed(np.array([0.0, 0.3, 1.0]), 1.0) == pytest.approx([0, 0.3, 1])
         assert exposed(np.array([0.0]), 7.0) == 0
         # 2^−0.3293 = 0.79591; e^(1.1258 · 0.20409) = 1.25831; 0.5^0.79591 = 0.57597
         assert exposed(np.array([0.5]), 2.0) == pytest.approx(1.25831 * 0.57597, abs=2e-5)
-
-    def test_more_exposure_is_brighter(self):
-        image = random_image(4, 5)
-        assert (exposed(image, 3.0) > exposed(image, 1.5)).all()
 
     def test_illumination_as_by_a_dense_system(self):
         """On an image of twice the size, so that the half-sized map is known."""
@@ -108,23 +98,14 @@ class TestCameraResponse:
         y = self.make()(torch.full((1, 3, 12, 10), value))
         torch.testing.assert_close(y, torch.full_like(y, expected))
 
-    def test_largest_ratio_of_one_keeps_the_image(self):
-        x = dark_images(1)
-        torch.testing.assert_close(create_enhancer("crm", largest=1.0)(x), x)
-
-    def test_dark_parts_gain_most_and_the_order_of_channels_stays(self):
-        x = dark_images(1)
-        y = self.make()(x)
-        assert (y >= x - 1e-6).all()
-        assert torch.equal(y.argsort(dim=1), x.argsort(dim=1))
+    def test_each_pixel_has_its_own_exposure(self):
+        image = random_image(12, 10)
+        ratio = np.minimum(1 / scene_illumination(image, 0.5), 7)
+        expected = exposed(image, ratio[..., None])
+        np.testing.assert_allclose(self.make().enhance_array(image), expected)
 
 
 class TestFusion:
-    def test_fusing_copies_gives_the_image(self):
-        image, share = np.random.default_rng(8).random((2, 37, 50))
-        fused = fuse([image, image], [share, 1 - share])
-        np.testing.assert_allclose(fused, image, atol=1e-12)
-
     def test_constant_weights_give_the_weighted_mean(self):
         one, other = np.random.default_rng(8).random((2, 37, 50))
         shares = [np.full((37, 50), 0.3), np.full((37, 50), 0.7)]
@@ -164,10 +145,6 @@ class TestFusion:
                 window = slice(y + 3, y + 6), slice(x + 3, x + 6)
                 expected = slope[window].mean() * guide[y, x] + offset[window].mean()
                 assert found[y, x] == pytest.approx(expected)
-
-    def test_guided_filter_keeps_its_own_guide(self):
-        image = np.random.default_rng(9).random((8, 9))
-        np.testing.assert_allclose(guided_filter(image, image, 2, 1e-12), image, atol=1e-6)
 
 
 class TestMultiScaleFusion:
@@ -212,12 +189,6 @@ class TestMultiScaleFusion:
         expected = image / inputs[0][..., None] * fused[..., None]
         np.testing.assert_allclose(model.enhance_array(image), expected, rtol=1e-6, atol=1e-9)
 
-    def test_keeps_hue_and_saturation(self):
-        x = dark_images(1)
-        ratio = self.make()(x) / x.clamp(min=1e-6)
-        spread = ratio.amax(dim=1) - ratio.amin(dim=1)
-        assert spread[x.amin(dim=1) > 0.01].max() < 1e-3
-
 
 class TestInvertedDehazing:
     def make(self):
@@ -225,6 +196,7 @@ class TestInvertedDehazing:
 
     def test_whole_method_as_by_loops(self):
         image = random_image(12, 13, top=0.6)
+        image[:6] *= 0.3  # where t falls below 0.5
         negative = 1 - image
         pixels = sorted(negative.reshape(-1, 3).tolist(), key=lambda p: -min(p))[:20]
         light = np.array(max(pixels, key=sum))
@@ -236,15 +208,6 @@ class TestInvertedDehazing:
             expected[y, x] = 1 - ((negative[y, x] - light) / removed + light)
         found = create_enhancer("dong", patch=5, candidates=20).enhance_array(image)
         np.testing.assert_allclose(found, expected, rtol=1e-9)
-
-    @pytest.mark.parametrize("value", [0.0, 0.2, 1.0])
-    def test_constant_images_are_their_own_airlight(self, value):
-        x = torch.full((1, 3, 9, 9), value)
-        torch.testing.assert_close(self.make()(x), x)
-
-    def test_without_removal_the_image_stays(self):
-        x = dark_images(1)
-        torch.testing.assert_close(create_enhancer("dong", omega=0.0)(x), x)
 
     def test_saturated_colours_stay_finite(self):
         x = torch.zeros(1, 3, 10, 10)

@@ -140,12 +140,6 @@ class TestAblations:
         assert set(outputs) == expected
         assert all(image.shape == (2, 3, 16, 16) for image in outputs.values())
 
-    def test_any_size(self, ablation):
-        model = make(ablation=ablation)
-        for size in ((13, 18), (1, 1)):
-            image = model.enhance(torch.full((1, 3, *size), 0.3))
-            assert image.shape == (1, 3, *size) and torch.isfinite(image).all()
-
 
 class TestStages:
     def test_gradient_step_goes_a_learned_way_towards_x(self):

@@ -25,12 +25,6 @@ class TestMultiScaleRetinex:
         expected = gaussian_filter(image, (sigma, sigma, 0), mode="reflect", truncate=12)
         np.testing.assert_allclose(gaussian_surround(image, scale), expected, atol=1e-3)
 
-    def test_surround_keeps_constants_and_means(self):
-        image = random_image(7, 11)
-        blurred = gaussian_surround(image, 80)
-        np.testing.assert_allclose(blurred.mean(axis=(0, 1)), image.mean(axis=(0, 1)), rtol=1e-12)
-        np.testing.assert_allclose(gaussian_surround(np.full((5, 3, 1), 0.3), 15), 0.3, rtol=1e-12)
-
     def test_one_scale_as_written_down(self):
         image = random_image(30, 40)
         light = 1 + 255 * image
@@ -48,14 +42,6 @@ class TestMultiScaleRetinex:
         for beyond in (y < 0, y > 1):
             share = beyond.double().mean(dim=(0, 2, 3))
             assert share == pytest.approx(0.01, abs=0.001)
-
-    def test_a_cast_of_the_light_goes(self):
-        x = dark_images(1, (48, 64))
-        tinted = x * torch.tensor([1.0, 0.8, 0.5]).view(1, 3, 1, 1)
-        model = self.make()
-        before = (x - tinted).abs().mean()
-        after = (model.enhance(x) - model.enhance(tinted)).abs().mean()
-        assert after < before
 
     def test_constant_channels_return_unchanged(self):
         x = dark_images(1)
@@ -107,9 +93,6 @@ class TestNaturalnessPreserved:
                 expected[y, x] = np.dot(weights, values) / total if total else here
         np.testing.assert_allclose(bright_pass(self.levels, 5), expected, rtol=1e-5)
 
-    def test_illumination_is_at_least_as_bright_as_the_pixel(self):
-        assert (bright_pass(self.levels, 15) >= self.levels).all()
-
     def test_bi_log_matches_the_shape(self):
         # Weighted by log(L + 1), the share of pixels up to a level becomes that of log(z + 1).
         illumination = np.arange(60.0).repeat(3).reshape(12, 15)
@@ -128,11 +111,6 @@ class TestNaturalnessPreserved:
         ratio = y / x.clamp(min=1e-6)
         spread = ratio.amax(dim=1) - ratio.amin(dim=1)
         assert spread[x.amax(dim=1) > 0.02].max() < 1e-3
-
-    def test_stays_in_range(self):
-        x = (dark_images(2) * 255).round() / 255
-        y = self.make()(x)
-        assert y.min() >= 0 and y.max() <= 1 + 1e-6
 
     def test_black_stays_black(self):
         assert self.make()(torch.zeros(1, 3, 8, 8)).abs().max() == 0

@@ -28,7 +28,6 @@ from llie_core.recognizers.targets import Objects
 FACE = torch.tensor([[83.0, 51.0, 173.0, 164.0]])  # in the image below
 NO_FACE = {"boxes": torch.zeros(0, 4)}
 TINAFACE = (head.POSITIVE_IOU, head.POSITIVE_IOU)
-TERMS = ("total", "class", "box", "iou")
 
 
 def small(frozen=True, seed=0, **options):
