@@ -66,7 +66,8 @@ class SCI(Enhancer):
     """SCI; layers bear the released names.
 
     Args:
-        stages: 1 for use, or more, with the calibration between, to train.
+        stages: 1 for use, or more, with the calibration between, to train
+            (losses/illumination.py).
     """
 
     def __init__(self, stages: int = 1):

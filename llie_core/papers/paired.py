@@ -5,14 +5,14 @@
 
 Beside the paper's own network and its ablations stand methods without training, any other
 program's images from an external folder and, by name, `RIVALS`: small networks of other origin,
-trained on the same pairs by one plain loss.
+trained on the same pairs.
 """
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from torch import nn
 
@@ -32,6 +32,7 @@ from llie_core.dataset import SizedDataset
 from llie_core.engine.loop import Experiment, Objective, TrainSettings
 from llie_core.engine.settings import Section, free
 from llie_core.files import project_root
+from llie_core.losses.illumination import sci_loss
 from llie_core.losses.paired import PlainLoss
 from llie_core.metrics.protocols import load_protocols
 from llie_core.models import create_enhancer
@@ -45,7 +46,10 @@ from llie_core.tasks.validation import ValidationPSNR
 QUICK_PROTOCOLS = (*(MAIN[m] for m in ("psnr", "ssim")), "psnr-rgb-float-gtmean-grey-8bit")
 BASELINES = ("identity", "gamma", "clahe")
 BUILTIN = "builtin-photos"
-RIVALS = ("curve_refine", "cpga_net_plus", "iat")
+# Rival → options of its training; trained by `PlainLoss` but for SCI, which has its own.
+RIVALS: dict[str, dict[str, Any]] = {
+    "curve_refine": {}, "cpga_net_plus": {}, "iat": {}, "sci": {"stages": 3},
+}  # fmt: skip
 TRAIN = TrainSettings(schedule="cosine", validate_every=50)
 Opened = TypeVar("Opened")
 
@@ -174,7 +178,8 @@ class PairedStudy(Study):
         """A row that can be trained: of the paper, or a rival."""
         if label not in RIVALS:
             return self.trained_row(label, seed)
-        return Row(label, label, {}, replace(self.trained(), experiment=self.rival), seed)
+        trained = replace(self.trained(), experiment=self.rival)
+        return Row(label, label, RIVALS[label], trained, seed)
 
     # Data --------------------------------------------------------------------------------------
 
@@ -268,7 +273,7 @@ class PairedStudy(Study):
             found = [open_dataset(n, "train", self.settings.data) for n in pairs.photographs]
             normal = Joined(NormalLight(self.train_pairs), *found)
             data = ForPhotographs(crops(self.train_pairs), crops(normal), LOL_STYLE)
-        return self.experiment_on(data, row, PlainLoss())
+        return self.experiment_on(data, row, sci_loss if row.model == "sci" else PlainLoss())
 
     def validation(self, pairs: SizedDataset) -> ValidationPSNR:
         """Mean PSNR over validation pairs."""

@@ -10,6 +10,7 @@ from seeded import seeded
 from llie_core.losses.adversarial import discriminator_loss, generator_adversarial
 from llie_core.losses.colour import colour_loss, cosine_distance, huber, neid_loss, rgb_to_hsv
 from llie_core.losses.degradation import degradation_loss, kl_of_images, refinement_loss
+from llie_core.losses.illumination import sci_loss
 from llie_core.losses.paired import charbonnier, edge_loss, jcrnet_loss, structural_similarity
 from llie_core.losses.zero_reference import (
     FORMS,
@@ -53,6 +54,9 @@ LOSSES = {
     "ssim": Loss(structural_similarity, paired=True),
     "jcrnet": Loss(
         total(lambda x, y: jcrnet_loss({"image": x, "ssb_image": x / 2}, {"target": y}))
+    ),
+    "illumination": Loss(
+        total(lambda x, y: sci_loss({"image": x, "illumination": x, "stage_input": y}, {}))
     ),
     "generator": Loss(generator_adversarial, images=1),
     "discriminator": Loss(discriminator_loss),

@@ -254,12 +254,14 @@ def test_rivals_are_rows_of_every_paired_study_by_name():
             row = study.row(label)
             assert (row.label, row.model, row.source) == (label, label, "trained here")
             assert label not in {one.label for one in study.rows()}
-    study = open_tiny(rows=["cpga_net_plus"])
-    (run,) = study.train(device="cpu", quiet=True)
+    study = open_tiny(rows=["cpga_net_plus", "sci"])
+    runs = study.train(device="cpu", quiet=True)
     # The schedule is no paper's, and nothing is said of its pixels.
-    assert "pixels_planned" not in run.read_stamp()
-    scores = study.evaluate(study.row("cpga_net_plus"), device="cpu")
-    assert select(scores, metric="psnr", label="cpga_net_plus")
+    assert all("pixels_planned" not in run.read_stamp() for run in runs)
+    losses = {run.label: set(run.read_log()[0]) for run in runs}
+    assert "charbonnier" in losses["cpga_net_plus"] and "smoothness" in losses["sci"]
+    scores = study.evaluate(device="cpu")
+    assert {"cpga_net_plus", "sci"} <= {score.label for score in select(scores, metric="psnr")}
 
 
 def test_the_default_trains_on_pairs_and_photographs_with_the_whole_images_context(tmp_path):
