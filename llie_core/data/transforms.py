@@ -86,10 +86,14 @@ def _area(boxes: Tensor) -> Tensor:
 
 def random_crop(item: dict, size: int, rng: np.random.Generator) -> dict:
     """A size × size part of uniform place, padded first where the image is smaller."""
-    item = pad(item, (size, size))
+    return random_part(pad(item, (size, size)), (size, size), rng)
+
+
+def random_part(item: dict, size: tuple[int, int], rng: np.random.Generator) -> dict:
+    """An (H, W) part of uniform place; the image is at least as large."""
     _, height, width = item["image"].shape
-    x, y = int(rng.integers(width - size + 1)), int(rng.integers(height - size + 1))
-    return crop(item, x, y, (size, size))
+    x, y = int(rng.integers(width - size[1] + 1)), int(rng.integers(height - size[0] + 1))
+    return crop(item, x, y, size)
 
 
 def flip(item: dict, kind: int) -> dict:

@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 
 from llie_core.data.darkening import DarkeningRange, darken, quantise
 from llie_core.data.synthesis import generator
-from llie_core.data.transforms import flip, random_crop, resize
+from llie_core.data.transforms import flip, random_crop, random_part, resize
 from llie_core.dataset import SizedDataset
 from llie_core.names import check_choice
 
@@ -58,25 +58,33 @@ class Augmented(Drawn):
         size: side of the square crop in pixels, None for whole images.
         flips: "none", "horizontal" (mirrored half of the time) or "all" (eight symmetries).
         scale: range of a random factor on height and width, drawn before the crop.
-        context: side of `context`, the whole image made small (means over areas), which goes with
-            the crop for networks that estimate of the whole; 0 for none.
+        part: range of the share of height and width that is cut out first and taken for the image.
+        context: side of `context`, that image made small (means over areas), which goes with the
+            crop for networks that estimate of the whole; 0 for none.
     """
 
     def __init__(
         self, source: SizedDataset, size: int | None = None, flips: str = "none",
-        scale: tuple[float, float] = (1.0, 1.0), seed: int = 0, context: int = 0,
+        scale: tuple[float, float] = (1.0, 1.0), seed: int = 0,
+        part: tuple[float, float] = (1.0, 1.0), context: int = 0,
     ):  # fmt: skip
         check_choice(FLIPS, flips=flips)
         if not 0 < scale[0] <= scale[1]:
             raise ValueError(f"scale {scale} must be a rising range of positive factors")
-        small = {"context": context} if context else {}
+        if not 0 < part[0] <= part[1] <= 1:
+            raise ValueError(f"part {part} must be a rising range of shares, at most 1")
+        small: dict[str, object] = {"context": context} if context else {}
+        small |= {"part": list(part)} if part != (1.0, 1.0) else {}
         super().__init__(source, size=size, flips=flips, scale=list(scale), seed=seed, **small)
         self.size, self.flips, self.scale, self.seed = size, flips, scale, seed
-        self.context = context
+        self.part, self.context = part, context
 
     def sample(self, index: int, draw: int) -> dict:
         rng = np.random.default_rng([self.seed, draw])
         item = self.source[index]
+        if self.part != (1.0, 1.0):
+            share = rng.uniform(*self.part)
+            item = random_part(item, tuple(round(n * share) for n in item["image"].shape[1:]), rng)
         if self.context:
             item = item | {"context": F.adaptive_avg_pool2d(item["image"], self.context)}
         if self.scale != (1.0, 1.0):

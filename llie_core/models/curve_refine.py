@@ -25,6 +25,7 @@ from llie_core.models.zero_dce import ITERATIONS, light_curve
 CONTEXT = 64  # side of the small copy that curves are estimated from
 WIDTHS = (32, 40)  # of the features at half and at a quarter of the size
 CODE = 64
+DROPPED = 0.3  # share of the pooled features, in training: LOL has 399 scenes to learn by heart
 
 
 class Context(nn.Module):
@@ -36,6 +37,7 @@ class Context(nn.Module):
         self.convs = nn.ModuleList(
             nn.Conv2d(i, o, 3, stride=2, padding=1) for i, o in zip(inputs, widths, strict=True)
         )
+        self.dropped = nn.Dropout(DROPPED)
         self.code = nn.Linear(2 * widths[-1], code)
 
     def forward(self, context: Tensor) -> Tensor:
@@ -45,7 +47,7 @@ class Context(nn.Module):
         for conv in self.convs:
             y = F.leaky_relu(conv(y), 0.1)
         pooled = torch.cat([y.mean(dim=(2, 3)), y.amax(dim=(2, 3))], dim=1)
-        return F.leaky_relu(self.code(pooled), 0.1)
+        return F.leaky_relu(self.code(self.dropped(pooled)), 0.1)
 
 
 class Refine(nn.Module):

@@ -64,7 +64,9 @@ class PairSettings(Section):
     crops by which weights are chosen, 0 for whole images; parts: of LOL, "official" or another
     split of the loader; photographs: sets, expected in `data`, whose images join the pairs'
     ground truths as normal-light photographs, darkened or to be left as they are
-    (`ForPhotographs`), for an enhancer of any photograph; rivals only.
+    (`ForPhotographs`), for an enhancer of any photograph; part: range of the share of height and
+    width that is taken for the image, of which a network without it learns scenes by heart. Both of
+    rivals only.
     """
 
     size: int = 64
@@ -77,6 +79,7 @@ class PairSettings(Section):
     test_size: int = 128
     parts: str = "official"
     photographs: tuple[str, ...] = ()
+    part: tuple[float, float] = (1.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -267,7 +270,7 @@ class PairedStudy(Study):
         """The training of a rival: on the pairs, and on photographs where sets are named."""
         pairs, context = self.settings.pairs, create_enhancer(row.model).context_size
         crops = partial(Augmented, size=pairs.size, flips=pairs.flips, scale=pairs.scale,
-                        context=context)  # fmt: skip
+                        part=pairs.part, context=context)  # fmt: skip
         data: SizedDataset = crops(self.train_pairs)
         if pairs.photographs:
             found = [open_dataset(n, "train", self.settings.data) for n in pairs.photographs]

@@ -71,6 +71,27 @@ def test_a_crop_comes_with_the_whole_image_made_small_and_flipped_alike():
     assert "context" not in plain[0] and data.describe() != plain.describe()
 
 
+def test_a_part_of_the_image_may_stand_for_it():
+    class Slope(Grey):  # brighter to the right, 0 to 1
+        def __getitem__(self, index):
+            item = super().__getitem__(index)
+            return item | {"image": torch.linspace(0, 1, 24).expand(3, 24, 24)}
+
+    data = Augmented(Slope([0.5]), size=6, part=(0.25, 0.5), context=2)
+    for draw in range(20):
+        item = data.sample(0, draw)
+        low, high = item["context"][0, 0].tolist()  # means of its halves, a half of it apart
+        assert 0.1 < 2 * (high - low) < 0.55
+        middle, reach = (low + high) / 2, high - low
+        crop = item["image"].mean().item()  # the crop lies in the part
+        assert middle - reach < crop < middle + reach
+    assert len({data.sample(0, draw)["context"].mean().item() for draw in range(20)}) > 10
+    assert data.describe() != Augmented(Slope([0.5]), size=6, context=2).describe()
+    for part in ((0.0, 1.0), (0.6, 0.5), (0.5, 1.2)):
+        with pytest.raises(ValueError, match="must be a rising range of shares"):
+            Augmented(Slope([0.5]), part=part)
+
+
 def test_pairs_for_photographs_are_drawn_by_their_shares():
     pairs = Grey([0.1, 0.2], paired=True)
     normal = Augmented(Grey([0.5, 0.95, 0.6]), size=8, context=4)

@@ -56,6 +56,12 @@ def test_a_tile_with_the_context_of_the_whole_is_that_part_of_the_whole(model):
     assert (alone - whole[..., 32:, 40:152])[inner].abs().max() > 1e-4
 
 
+def test_pooled_features_are_dropped_in_training_only(model):
+    x = seeded(1, 3, 16, 16)
+    assert torch.equal(model(x), model(x))
+    assert not torch.equal(model.train()(x), model(x))
+
+
 def test_context_is_means_over_areas():
     x = seeded(1, 3, 2 * CONTEXT, 3 * CONTEXT)
     expected = x.unflatten(3, (CONTEXT, 3)).unflatten(2, (CONTEXT, 2)).mean((3, 5))
