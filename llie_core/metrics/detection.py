@@ -108,6 +108,15 @@ class DetectionScores:
         return {name: result[name].item() for name in ("map", "map_50", "map_75")}, per_class
 
 
+def objects_found(
+    prediction: Boxes, target: Boxes, score_threshold: float = 0.25, iou_threshold: float = 0.5
+) -> int:
+    """How many objects of one image are found: true positives, as `DetectionScores` has them."""
+    found, truth = _read(prediction, "prediction", "scores"), _read(target, "target", "ignore")
+    _, iou = _match([_strongest(found, score_threshold)], [truth], iou_threshold)
+    return int((iou > 0).sum())
+
+
 _NOTHING = {"labels": torch.zeros(0, dtype=torch.long), "ignore": torch.zeros(0, dtype=torch.bool)}
 
 

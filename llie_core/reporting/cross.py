@@ -29,7 +29,6 @@ MEASURES = {
     "faces": ("recall_", "recall", "faces", True),
     "detection": ("recall", "recall", "objects", True),
     "saliency": ("mae", "MAE", "", False),
-    "pose": ("oks", "OKS", "", True),
 }
 
 

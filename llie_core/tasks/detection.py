@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from llie_core.data.batches import object_targets
-from llie_core.metrics.detection import DetectionScores
+from llie_core.metrics.detection import DetectionScores, objects_found
 from llie_core.metrics.protocols import load_protocols
 from llie_core.recognizers import Recognizer
 from llie_core.tasks.base import Measured, Task
@@ -40,8 +40,8 @@ class ObjectDetection(Task):
 
 
 class DetectionMeter:
-    """COCO's mAP, precision and matched IoU, and of each image how many objects it has and how
-    many detections reach the score threshold.
+    """COCO's mAP, precision and matched IoU, and of each image how many objects it has, how many
+    detections reach the score threshold, and the share of its objects that these find.
 
     Where none does, there is no precision; without true positives there is no IoU.
     """
@@ -56,8 +56,11 @@ class DetectionMeter:
         self.found.update(predictions, targets)
         self.images += len(images)
         for row, prediction, target in zip(rows, predictions, targets, strict=True):
-            row["objects"] = int((~target["ignore"]).sum())
-            row["detections"] = int((prediction["scores"] >= self.found.score_threshold).sum())
+            row["objects"] = objects = int((~target["ignore"]).sum())
+            least = self.found.score_threshold
+            row["detections"] = int((prediction["scores"] >= least).sum())
+            found = objects_found(prediction, target, least, self.found.iou_threshold)
+            row["recall"] = f"{found / objects:.4f}" if objects else ""
         return rows
 
     def compute(self) -> list[Measured]:

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from llie_core.metrics.detection import DetectionScores
+from llie_core.metrics.detection import DetectionScores, objects_found
 
 
 def found(boxes, scores, labels):
@@ -154,6 +154,16 @@ def test_strong_detection_takes_the_box_first():
     result = score([found([box, shifted], [0.5, 0.9], [0, 0])], [truth([box], [0])])
     assert result["precision"] == 0.5
     assert result["matched_iou"] == pytest.approx(0.8)
+
+
+def test_objects_of_one_image_are_found_once_and_by_strong_detections():
+    box, other, third = [0, 0, 100, 100], [200, 0, 300, 100], [0, 200, 100, 300]
+    prediction = found([box, [0, 0, 100, 90], other, third], [0.9, 0.8, 0.3, 0.2], [0, 0, 1, 0])
+    target = truth([box, other, third], [0, 1, 0])
+    assert objects_found(prediction, target) == 2
+    assert [objects_found(prediction, target, least) for least in (0.1, 0.5)] == [3, 1]
+    ignored = {**target, "ignore": torch.tensor([True, False, False])}
+    assert objects_found(prediction, ignored) == 1
 
 
 def test_thresholds():

@@ -67,10 +67,10 @@ def test_numbers_are_those_of_the_detections_and_of_the_images():
     assert counts == {"psnr": 4, "ssim": 4, "map": 4, "map_50": 4, "precision": 2, "iou": 2}
     protocols = [found[metric].protocol for metric in ("map", "map_50", "precision", "iou")]
     assert protocols == ["det-map-coco", "det-map50-coco", "det-precision-25", "det-matched-iou-25"]
-    assert [(i["name"], i["objects"], i["detections"]) for i in images] == [
-        ("0", 1, 1), ("1", 1, 0), ("2", 1, 1), ("3", 1, 0),
+    assert [(i["name"], i["objects"], i["detections"], i["recall"]) for i in images] == [
+        ("0", 1, 1, "1.0000"), ("1", 1, 0, "0.0000"), ("2", 1, 1, "1.0000"), ("3", 1, 0, "0.0000"),
     ]  # fmt: skip
-    assert set(images[0]) == {"name", *QUALITY, "objects", "detections"}
+    assert set(images[0]) == {"name", *QUALITY, "objects", "detections", "recall"}
 
 
 def test_the_normal_light_image_is_read_in_place_of_the_enhanced_one():

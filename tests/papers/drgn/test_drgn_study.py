@@ -214,7 +214,8 @@ def test_per_image_values_stand_behind_the_detection(results, scores):
     path = study.run(study.row("gamma")).directory / "per_image" / f"detection-{STREETS}.csv"
     with path.open(newline="") as file:
         lines = list(csv.DictReader(file))
-    names = ["name", "psnr-rgb-float", "ssim-valid-gaussian", "objects", "detections"]
+    names = ["name", "psnr-rgb-float", "ssim-valid-gaussian", "objects", "detections",
+             "recall"]  # fmt: skip
     assert list(lines[0]) == names
     mean = sum(float(line["psnr-rgb-float"]) for line in lines) / len(lines)
     score = select(scores, label="gamma", dataset=STREETS, metric="psnr")[0]
