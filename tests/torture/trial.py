@@ -6,6 +6,7 @@ an undisturbed run: the same weights, logs and scores, bit for bit, no lock held
 Where it cannot, it ends with one line and an exit code that is not 0.
 
 LLIE_KILLS: SIGKILLs in all (default 100). LLIE_SEED: of their moments (default: drawn, and shown).
+LLIE_PAPERS: those of the kills of make (default: all).
 """
 
 import contextlib
@@ -24,6 +25,7 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import commands
 import pytest
 import torch
 from PIL import Image
@@ -163,10 +165,12 @@ def undisturbed(tmp_path_factory):
             code, said = finish(fit(paper, row, "--set", EVERY_STEP), folder)
             assert code == 0, said
             seconds = time.monotonic() - began
-            known[paper, row] = SimpleNamespace(
-                folder=folder, outcome=outcome(folder), seconds=seconds
-            )
-            same(folder, known[paper, row])
+            made = [path.parents[1].stat().st_ctime for path in folder.rglob(".lock")]
+            working = time.time() - min(made)  # since the first folder of a run was made
+            whole = SimpleNamespace(folder=folder, seconds=seconds, working=working)
+            whole.outcome = outcome(folder)
+            same(folder, whole)
+            known[paper, row] = whole
         return known[paper, row]
 
     return run
@@ -189,10 +193,10 @@ FIT_KILLS = KILLS * 4 // 5
 
 def kill(process):
     """SIGKILL of a session; False where it had ended by itself."""
-    if process.poll() is not None:
-        return False
-    os.killpg(process.pid, signal.SIGKILL)
-    return process.wait() == -signal.SIGKILL
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.join()
+    return process.exitcode == -signal.SIGKILL
 
 
 @pytest.mark.parametrize("index", range(len(TARGETS)), ids=[" ".join(x) for x in TARGETS])
@@ -204,14 +208,17 @@ def test_fit_survives_sigkill_at_any_moment(index, undisturbed, moments, tmp_pat
         folder = tmp_path / str(rounds)
         # A checkpoint after each step, or now and then.
         often = f"train.checkpoint_seconds={moments.choice([0, 0, 0.2])}"
-        process = start(fit(*target, "--set", often), folder)
+        folder.mkdir(exist_ok=True)
+        arguments = fit(*target, "--set", often)[3:]
+        process = commands.start(arguments, environment(folder), folder / "said")
         if killed < kills:
-            time.sleep(moments.uniform(0.2, 1.1) * whole.seconds)
+            time.sleep(moments.uniform(0, 1.1) * whole.working)
             if kill(process):
                 killed += 1
                 counts["SIGKILLs of llie fit"] += 1
                 continue
-        assert process.wait(600) == 0, (folder / "said").read_text()
+        process.join()
+        assert process.exitcode == 0, (folder / "said").read_text()
         same(folder, whole)
         counts["fits after kills, equal to the undisturbed one"] += 1
         rounds += 1
@@ -276,9 +283,12 @@ def checkout(tmp_path_factory):
     return folder
 
 
+PAPERS = os.environ.get("LLIE_PAPERS", " ".join(list_papers()))
+
+
 def make(checkout, *arguments):
     return ["make", "-s", "-C", str(checkout), "reproduce", "PROFILE=smoke",
-            f"PYTHON={sys.executable}", *arguments]  # fmt: skip
+            f"PAPER={PAPERS}", f"PYTHON={sys.executable}", *arguments]  # fmt: skip
 
 
 def remade(process, checkout, folder, whole):
@@ -299,7 +309,7 @@ def reproduced(checkout, tmp_path_factory, counts):
     assert process.wait(1200) == 0, (folder / "said").read_text()
     counts["make -j2 reproduce, to its end"] += 1
     pages = {path.name for path in (folder / "reports").iterdir()}
-    assert len(pages) == len(list_papers()) + 2 and leftovers(folder) == []
+    assert len(pages) == len(PAPERS.split()) + 2 and leftovers(folder) == []
     whole = SimpleNamespace(outcome=outcome(folder), pages=pages)
     whole.seconds = time.monotonic() - began
     return whole
@@ -540,17 +550,17 @@ def mended(folder, said):
         named[0].unlink()
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
-@pytest.mark.parametrize("target", TARGETS, ids=[" ".join(x) for x in TARGETS])
+@pytest.mark.parametrize("index", range(len(TARGETS)), ids=[" ".join(x) for x in TARGETS])
 def test_damaged_records_are_mended_or_named(
-    target, damage, undisturbed, moments, tmp_path, monkeypatch, capsys, counts
+    index, undisturbed, moments, tmp_path, monkeypatch, capsys, counts
 ):
+    """Every file once; which damage it gets changes from row to row."""
+    target, kinds = TARGETS[index], list(DAMAGES)
     whole = undisturbed(*target)
     arguments = fit(*target)[3:]
     files = [p for p in (whole.folder / "results").rglob("*") if p.is_file() and p.name != ".lock"]
-    for number, path in enumerate(sorted(files)):
-        if not path.stat().st_size:
-            continue
+    for number, path in enumerate(sorted(p for p in files if p.stat().st_size)):
+        damage = kinds[(number + index) % len(kinds)]
         folder = tmp_path / str(number)
         shutil.copytree(whole.folder, folder)
         monkeypatch.setenv("LLIE_RESULTS", str(folder / "results"))
@@ -564,14 +574,14 @@ def test_damaged_records_are_mended_or_named(
             one_line(said, damaged.name)
             mended(folder, said)
             code, said = main(arguments), capsys.readouterr().err
-        assert code == 0, (damaged, said)
+        assert code == 0, (damage, damaged, said)
         same(folder, whole)
         shutil.rmtree(folder)
         counts["damaged records"] += 1
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-@pytest.mark.parametrize("target", TARGETS, ids=[" ".join(x) for x in TARGETS])
+@pytest.mark.parametrize("target", TARGETS[-1:], ids=[TARGETS[-1][1]])
 def test_a_damaged_checkpoint_is_set_aside(
     target, damage, undisturbed, moments, tmp_path, capsys, monkeypatch, counts
 ):
@@ -613,7 +623,7 @@ class Payload:
         return os.mkdir, (str(self.mark),)
 
 
-@pytest.mark.parametrize("name", ["a.pth", "a.pt", "a.safetensors", "a.pkl", "a.bin", "a.mat"])
+@pytest.mark.parametrize("name", ["a.pth", "a.safetensors", "a.bin"])
 @pytest.mark.parametrize("model", list_enhancers())
 def test_code_in_a_file_of_weights_is_never_run(model, name, tmp_path, capsys, counts):
     mark, file = tmp_path / "mark", tmp_path / name
