@@ -17,22 +17,32 @@ def main(arguments: list[str] | None = None) -> int:
         The exit code: 0 done, 1 failed, 2 wrong usage or input, 128 + n ended by signal n.
     """
     options = _parser().parse_args(arguments)
+    arrived: list[int] = []
+
+    def end(number: int) -> None:
+        arrived.append(number)
+        interrupt(number)
+
     try:
-        with handling(interrupt):
+        with handling(end):
             return options.run(options)
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt as error:
-        print("llie: interrupted; run the same command again to resume", file=sys.stderr)
-        return 128 + getattr(error, "number", signal.SIGINT)
-    except (ValueError, TypeError, OSError, ImportError) as error:
-        print(f"llie: {error}", file=sys.stderr)
-        return 2
-    except (RuntimeError, MemoryError) as error:
+        return _interrupted(getattr(error, "number", signal.SIGINT))
+    except (ValueError, TypeError, OSError, ImportError, RuntimeError, MemoryError) as error:
+        if arrived:  # a library that the signal met, at its import say, made another error of it
+            return _interrupted(arrived[0])
+        ours = isinstance(error, ValueError | TypeError | OSError | ImportError)
         line = next(iter(str(error).splitlines()), "out of memory")  # CUDA's go on for pages
-        print(f"llie: {line}", file=sys.stderr)
-        return 1
+        print(f"llie: {error if ours else line}", file=sys.stderr)
+        return 2 if ours else 1
+
+
+def _interrupted(number: int) -> int:
+    print("llie: interrupted; run the same command again to resume", file=sys.stderr)
+    return 128 + number
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,7 +1,9 @@
 """The `llie` command, called in process: help, listings, reports, exit codes."""
 
 import argparse
+import contextlib
 import resource
+import signal
 import subprocess
 import sys
 
@@ -173,3 +175,15 @@ def test_exit_codes(error, code, line, monkeypatch, capsys):
     assert main([]) == code
     said = capsys.readouterr().err
     assert said.startswith(line) and said.count("\n") == 1
+
+
+def test_a_signal_that_a_library_made_another_error_of_is_an_interruption(monkeypatch, capsys):
+    def fail(_options):
+        with contextlib.suppress(KeyboardInterrupt):  # as an import may
+            signal.raise_signal(signal.SIGTERM)
+        raise RecursionError("maximum recursion depth exceeded")
+
+    parser = argparse.ArgumentParser()
+    parser.set_defaults(run=fail)
+    monkeypatch.setattr(cli, "_parser", lambda: parser)
+    assert main([]) == 143 and capsys.readouterr().err == AGAIN
