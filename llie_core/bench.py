@@ -10,7 +10,7 @@ from llie_core.engine.distributed import default_device
 from llie_core.engine.runs import device_name
 from llie_core.losses.task_driven import JointLoss, TaskLoss, weights_of_ratio
 from llie_core.losses.zero_reference import upstream_loss
-from llie_core.metrics.cost import latency
+from llie_core.metrics.cost import latencies
 from llie_core.models import create_enhancer, list_enhancers
 from llie_core.recognizers import create_recognizer
 from llie_core.reporting.tables import Table
@@ -31,13 +31,15 @@ def run_benchmarks(device: str | None = None) -> None:
 
 def enhancer_table(device: torch.device) -> Table:
     """Median latency of every enhancer, batch 1, float32, in ms ± half the interquartile range."""
-    rows = []
-    for name in list_enhancers():
-        model = create_enhancer(name)
-        times = [latency(model, size, device, runs=5, seconds=0.5) for size in SIZES]
-        rows.append([name, *(f"{t.median_ms:.1f} ± {t.iqr_ms / 2:.1f}" for t in times)])
+    models = {name: create_enhancer(name) for name in list_enhancers()}
+    times = [latencies(models, size, device, runs=5, seconds=0.5) for size in SIZES]
+    rows = [
+        [name, *(f"{of[name].median_ms:.1f} ± {of[name].iqr_ms / 2:.1f}" for of in times)]
+        for name in models
+    ]
     header = ["enhancer", *(f"{height}×{width}" for height, width in SIZES)]
-    note = f"float32, batch 1, {device_name(device)}"
+    load = max(load for of in times for one in of.values() for load in one.loads)
+    note = f"float32, batch 1, in turn, {device_name(device)}, load average up to {load:.1f}"
     return Table("Enhancers: milliseconds an image", header, rows, note)
 
 

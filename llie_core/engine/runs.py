@@ -103,11 +103,7 @@ class Run:
         return read_numbers(self.validation_path)
 
     def write_json(self, name: str, content: dict) -> None:
-        """A record with a hash of itself, which `read_json` checks."""
-        plain = json.loads(json.dumps(content, default=str))
-        sealed = plain | {SEAL: content_hash(plain)}
-        text = json.dumps(sealed, indent=2, sort_keys=True)
-        write_text(self.directory / name, text + "\n")
+        write_record(self.directory / name, content)
 
     def tidy(self) -> None:
         """Remove the checkpoint of a finished run, which a kill after the stamp leaves behind."""
@@ -143,6 +139,13 @@ def read_json(path: Path) -> dict:
         return content
     except ValueError as error:
         raise ValueError(f"{path}: damaged record ({error}); delete it and run again") from None
+
+
+def write_record(path: Path, content: dict) -> None:
+    """Write JSON with a hash of itself, which `read_json` checks."""
+    plain = json.loads(json.dumps(content, default=str))
+    sealed = plain | {SEAL: content_hash(plain)}
+    write_text(path, json.dumps(sealed, indent=2, sort_keys=True) + "\n")
 
 
 def existing_hash(path: Path) -> str:

@@ -17,6 +17,7 @@ _HOME = {
     "sseq": "naturalness",
     "count_parameters": "cost",
     "count_macs": "cost",
+    "latencies": "cost",
     "latency": "cost",
     "load_protocols": "protocols",
     "evaluate": "protocols",

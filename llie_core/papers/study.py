@@ -10,7 +10,9 @@ A paper's study names its settings, rows and test sets; how they are trained, ev
 recorded is here, once for all papers. To describe or to hash a row never trains.
 """
 
+import contextlib
 import csv
+import os
 import shlex
 import sys
 from abc import ABC, abstractmethod
@@ -31,7 +33,7 @@ from llie_core.engine.distributed import default_device, launch
 from llie_core.engine.fit import fit
 from llie_core.engine.loop import Experiment
 from llie_core.engine.reuse import code, content_hash, identity
-from llie_core.engine.runs import Run, commit, device_name, file_hash, read_json
+from llie_core.engine.runs import Run, commit, device_name, file_hash, read_json, write_record
 from llie_core.engine.settings import Section, free, override
 from llie_core.files import locked, project_root, results_dir, write_rows
 from llie_core.models import list_enhancers
@@ -52,6 +54,7 @@ from llie_core.reporting.sources import reference_doubt, reference_first
 from llie_core.reporting.summary import write_verdicts
 from llie_core.reporting.tables import Table, conditions
 from llie_core.tasks.base import Measured, Task
+from llie_core.tasks.quality import Cost
 from llie_core.tensors import load_weights
 
 
@@ -361,10 +364,11 @@ class Study(ABC):
         """Scores of rows (default: all) on test sets (default: all), measured or read back."""
         test_sets = list(self.test_sets() if test_sets is None else test_sets)
         scores: list[Score] = []
-        pairs = [(row, one) for one in test_sets for row in rows or self.rows() if one.rows(row)]
-        bar = tqdm(pairs, desc=f"{self.paper}: evaluating", disable=not sys.stderr.isatty())
-        for row, test_set in bar:
-            scores += self._evaluate(row, test_set, device)
+        chosen = rows or tuple(self.rows())
+        groups = [(one, group) for one in test_sets for group in _groups(one, chosen)]
+        bar = tqdm(groups, desc=f"{self.paper}: evaluating", disable=not sys.stderr.isatty())
+        for test_set, group in bar:
+            scores += self._evaluate(group, test_set, device)
         if not rows:
             write_scores(self.folder / "scores.csv", scores)
         return scores
@@ -374,32 +378,51 @@ class Study(ABC):
         """What all rows share: results/<paper>/<dataset>/<profile>."""
         return results_dir() / self.paper / self.settings.dataset / self.settings.profile
 
-    def _evaluate(self, row: Row, test_set: TestSet, device) -> list[Score]:
-        data = self.row_data(row, test_set)
-        if data is None and test_set.data is not None:
+    def _evaluate(self, rows: Sequence[Row], test_set: TestSet, device) -> list[Score]:
+        """Scores of one row, or of those that are timed together."""
+        data = [self.row_data(row, test_set) for row in rows]
+        if data == [None] and test_set.data is not None:
             return []
         device = torch.device(device or default_device())
-        run = self._train(row, device, True)
+        runs = [self._train(row, device, True) for row in rows]
         task = self.task(test_set)
-        eval_hash = self._eval_hash(row, test_set, task, data, device)
-        path = run.directory / "scores" / f"{test_set.key}.csv"
-        if (found := _read_back(path, eval_hash)) is not None:
-            return found
-        with locked(run.lock_path, str(run)):
-            model = self.load(row, device)
-            beside = task.beside(run.directory / "files" / test_set.key)
-            measured, images = beside.measure(
-                model, data, device, row.normal_light, self.settings.workers
-            )
-            scores = [self._score(one, row, run, test_set, device) for one in measured]
-            # Files without a record are none: a kill between them leaves nothing that is read.
-            path.with_suffix(".json").unlink(missing_ok=True)
-            write_scores(path, scores)
-            write_rows(_per_image(path), images)
-            sums = {"sha256": file_hash(path), "per_image_sha256": file_hash(_per_image(path))}
-            record = {"eval_hash": eval_hash, **sums, "commit": commit()}
-            run.write_json(f"scores/{test_set.key}.json", record)
+        hashes = [
+            self._eval_hash(row, test_set, task, own, device)
+            for row, own in zip(rows, data, strict=True)
+        ]
+        # Times beside other rows are other times; one row by itself takes those that are there.
+        together = content_hash(hashes) if len(rows) > 1 else ""
+        paths = [run.directory / "scores" / f"{test_set.key}.csv" for run in runs]
+        found = [_read_back(path, own, together) for path, own in zip(paths, hashes, strict=True)]
+        if None not in found:
+            return [score for own in found for score in own or ()]
+        scores: list[Score] = []
+        with contextlib.ExitStack() as locks:
+            for run in sorted(runs, key=str):  # in one order, so that no two wait for each other
+                locks.enter_context(locked(run.lock_path, str(run)))
+            measured = self._measure(rows, runs, test_set, task, data, device)
+            for row, run, path, own, (numbers, images) in zip(
+                rows, runs, paths, hashes, measured, strict=True
+            ):
+                fresh = [self._score(one, row, run, test_set, device) for one in numbers]
+                _write_back(path, fresh, images, {"eval_hash": own, "together": together})
+                scores += fresh
         return scores
+
+    def _measure(self, rows, runs, test_set, task, data, device) -> list[tuple]:
+        """(Numbers, values of each image or times of each round) of every row."""
+        models = [self.load(row, device) for row in rows]
+        if isinstance(task, Cost):
+            # One timing at a time, of all processes that share the results.
+            with locked(results_dir() / ".timing.lock", f"{self.paper}: timing"):
+                named = {str(run): model for run, model in zip(runs, models, strict=True)}
+                return list(task.measure_together(named, device).values())
+        return [
+            task.beside(run.directory / "files" / test_set.key).measure(
+                model, own, device, row.normal_light, self.settings.workers
+            )
+            for row, run, model, own in zip(rows, runs, models, data, strict=True)
+        ]
 
     def row_data(self, row: Row, test_set: TestSet) -> SizedDataset | None:
         """A test set as a row is given it: another program's images stand in for the input.
@@ -633,6 +656,21 @@ class Study(ABC):
         lines = [{"label": r.label, **one} for r in rows for one in self.per_image(r, test_set)]
         return intervals(lines, protocol)
 
+    def timing(self) -> str:
+        """How the latencies of `evaluate` were taken, in a sentence; "" where none were."""
+        loads, rounds = [], 0
+        for test_set in (one for one in self.test_sets() if one.data is None):
+            for row in (row for row in self.rows() if test_set.rows(row)):
+                lines = self.per_image(row, test_set)
+                loads += [float(line["load"]) for line in lines]
+                rounds = max(rounds, len(lines))
+        if not loads:
+            return ""
+        return (
+            f"Latency: median of {rounds} rounds, rows in turn; load average {min(loads):.1f} to "
+            f"{max(loads):.1f} on {os.cpu_count()} cores, other work than the timing included."
+        )
+
     def external_table(self) -> Table:
         """What of the test set each external method covers."""
         lines = []
@@ -656,19 +694,44 @@ def fit_command(run: Run, settings: StudySettings, changes: Iterable[str] = ()) 
     return shlex.join([*command, *(part for change in changes for part in ("--set", change))])
 
 
+def _groups(test_set: TestSet, rows: Iterable[Row]) -> list[list[Row]]:
+    """The rows of a test set as they are evaluated: one by one, those that are timed together."""
+    evaluated = [row for row in rows if test_set.rows(row)]
+    if test_set.data is not None:
+        return [[row] for row in evaluated]
+    return [evaluated] if evaluated else []
+
+
 def _frozen(model: nn.Module) -> nn.Module:
     freeze = getattr(model, "freeze", None)
     return freeze() if freeze else model.requires_grad_(False).eval()
 
 
-def _read_back(path: Path, eval_hash: str) -> list[Score] | None:
-    """Scores of this very hash, or None.
+def _write_back(path: Path, scores: list[Score], images: list[dict], record: dict) -> None:
+    """Write scores, what was measured of each image, and the record by which they are read back.
+
+    Files without a record are none: a kill between them leaves nothing that is read, and where a
+    latency was refused it is taken again.
+    """
+    target = path.with_suffix(".json")
+    target.unlink(missing_ok=True)
+    write_scores(path, scores)
+    write_rows(_per_image(path), images)
+    if {"parameters", "latency"} & {score.metric for score in scores} != {"parameters"}:
+        sums = {"sha256": file_hash(path), "per_image_sha256": file_hash(_per_image(path))}
+        write_record(target, {**record, **sums, "commit": commit()})
+
+
+def _read_back(path: Path, eval_hash: str, together: str) -> list[Score] | None:
+    """Scores of this very hash, timed together with the same rows (""; or any); or None.
 
     Raises:
-        ValueError: the file is not what was written.
+        ValueError: a file is not what was written.
     """
     record, images = read_json(path.with_suffix(".json")), _per_image(path)
     if record.get("eval_hash") != eval_hash or not (path.exists() and images.exists()):
+        return None
+    if together and record.get("together") != together:
         return None
     for file, key in ((path, "sha256"), (images, "per_image_sha256")):
         found = file_hash(file)

@@ -2,12 +2,14 @@
 
 import subprocess
 import sys
+import time
 
 import pytest
 import torch
 from torch import nn
 
-from llie_core.metrics import count_macs, count_parameters, latency
+from llie_core.metrics import cost, count_macs, count_parameters, latencies, latency
+from llie_core.metrics.cost import Latency
 
 
 class Attention(nn.Module):
@@ -108,11 +110,51 @@ def test_latency_runs_the_stated_precision_and_batch_after_warming_up():
 
 
 def test_latency_tells_slow_from_fast():
-    import time
-
     slow = latency(lambda x: time.sleep(0.02), (4, 4), seconds=0.01, runs=3)
     assert slow.median_ms >= 20
     assert latency(lambda x: x, (4, 4), seconds=0.01).median_ms < slow.median_ms
+
+
+def test_models_are_timed_in_turn_and_the_load_is_recorded(monkeypatch):
+    loads = iter(range(100))
+    monkeypatch.setattr(cost.os, "getloadavg", lambda: (next(loads), 0, 0))
+    called = []
+
+    def model(name):
+        return lambda _: called.append(name) or time.sleep(0.03)  # a call is a block
+
+    models = {name: model(name) for name in "abc"}
+    found = latencies(models, (4, 4), warm_up=1, runs=4, seconds=0)
+    assert "".join(called) == "abc" + "abc" + "abccba" * 2  # warm-up, one to size the blocks
+    assert all(one.loads == (0, 1, 2, 3) and one.runs == 4 for one in found.values())
+    assert all(len(one.rounds) == 4 and min(one.rounds) >= 30 for one in found.values())
+
+
+def test_what_two_models_share_is_copied_once(monkeypatch):
+    shared, seen = separable(), []
+    copied = cost.copy.deepcopy
+    monkeypatch.setattr(cost.copy, "deepcopy", lambda *of: seen.append(copied(*of)) or seen[-1])
+    models = {name: nn.Sequential(nn.Identity(), shared) for name in "ab"}
+    latencies(models, (16, 24), runs=1, seconds=0)
+    assert seen[0] is not seen[1] and seen[0][1] is seen[1][1] is not shared
+
+
+def taken(*rounds):
+    return Latency(rounds, (0.0,) * len(rounds), "CPU", "float32", (4, 4), 1, len(rounds))
+
+
+def test_a_latency_is_the_median_over_rounds():
+    one = taken(4.0, 1.0, 2.0, 9.0, 3.0)
+    assert (one.median_ms, one.iqr_ms, one.fps) == (3.0, 2.0, pytest.approx(1000 / 3))
+    assert taken(5.0).iqr_ms == 0
+
+
+def test_faster_than_its_part_by_more_than_the_spread_is_seen():
+    part = taken(10.0, 12.0, 30.0, 11.0)
+    assert taken(9.0, 11.1, 29.0, 10.0).faster_than(part)  # in every round, whatever its load
+    assert not taken(9.0, 13.0, 29.5, 11.5).faster_than(part)  # within the spread
+    assert not taken(10.0, 12.0, 30.0, 11.0).faster_than(part)
+    assert not taken(15.0, 17.0, 35.0, 16.0).faster_than(part)
 
 
 def test_timing_says_nothing():

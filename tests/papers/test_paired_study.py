@@ -16,7 +16,7 @@ from llie_core.papers.images import examples
 from llie_core.papers.paired import RIVALS
 from llie_core.papers.paired_tables import data_table, protocol_table, unpaired_table
 from llie_core.reporting.scores import select
-from llie_core.tasks.quality import QualityMeter
+from llie_core.tasks.quality import Cost, QualityMeter
 
 FIXED = ["identity", "gamma"]  # rows without training
 
@@ -192,6 +192,36 @@ def test_cost_is_taken_of_the_first_seed_and_of_rows_without_one():
     assert costed == [("identity", 0), ("gamma", 0), ("neid", 3)]
     scores = study.evaluate(study.row("gamma"), test_sets=[study.cost_set], device="cpu")
     assert {score.metric for score in scores} == {"parameters", "latency"}
+
+
+def test_rows_are_timed_together_and_a_refused_latency_is_taken_again(monkeypatch):
+    study = open_tiny(rows=["neid"])
+    sessions, plain = [], Cost.measure_together
+
+    def measure_together(task, models, device):
+        sessions.append([name.split("/")[3] for name in models])
+        found = plain(task, models, device)
+        if len(sessions) == 1:
+            numbers, rounds = found[next(iter(models))]
+            refused = [one for one in numbers if one.metric != "latency"]
+            found[next(iter(models))] = refused, rounds
+        return found
+
+    monkeypatch.setattr(Cost, "measure_together", measure_together)
+
+    def timed(*rows):
+        scores = study.evaluate(*rows, test_sets=[study.cost_set], device="cpu")
+        return {s.label: s.value for s in scores if s.metric == "latency"}
+
+    together = ["identity", "gamma", "neid"]
+    assert list(timed(*study.rows())) == ["gamma", "neid"] and sessions == [together]
+    known = timed(*study.rows())
+    assert list(known) == together and sessions == [together] * 2
+    assert timed(*study.rows()) == known and timed(study.row("gamma")) == {"gamma": known["gamma"]}
+    assert len(sessions) == 2
+    timed(study.row("gamma"), study.row("neid"))  # beside other rows: other times
+    assert sessions[2:] == [["gamma", "neid"]]
+    assert study.timing().startswith("Latency: median of ")
 
 
 @pytest.mark.parametrize("dataset", ["lol", "mit-adobe-fivek"])

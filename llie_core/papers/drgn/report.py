@@ -151,7 +151,7 @@ def cost_table(study: DrgnStudy, scores: Sequence[Score]) -> Table:
     note = (
         "The published GFlops of DRGN are multiply-adds: its layers have that many. Published "
         "time: 384×384, device not stated (it was trained on a Titan Xp). Here: "
-        f"{width}×{height}, one image, float32, {device}."
+        f"{width}×{height}, one image, float32, {device}. {study.timing()}"
     )
     return Table("Table 2: cost", header, rows, note)
 

@@ -220,7 +220,7 @@ def cost_table(study: JcrnetStudy, scores: list[Score]) -> Table:
         f"The published size counts {NEVER_RUN:,} parameters of layers that never run, ours does "
         "not. Published: GTX 3090, 100 images of 384×384; its FLOPs count a multiply-add once, and "
         f"so do ours, at 384×384. Frames a second here: images of {width}×{height}, one at a time, "
-        f"float32, {here[0].device}."
+        f"float32, {here[0].device}. {study.timing()}"
     )
     return replace(table, note=note)
 

@@ -2,7 +2,7 @@
 the cost against a full-resolution U-net, and its measured claims."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from llie_core.engine.distributed import default_device
 from llie_core.engine.runs import device_name
-from llie_core.metrics.cost import count_macs, count_parameters, latency
+from llie_core.metrics.cost import count_macs, count_parameters, latencies
 from llie_core.metrics.memory import peak_memory
 from llie_core.models import Enhancer
 from llie_core.models.neid import NEID, VARIANTS, halve
@@ -34,7 +34,6 @@ from llie_core.reporting.tables import Counted, Table, audit_table
 
 FOUR_K = (2160, 3840)
 FULL, LE_ALONE, AT_USE = "U-net at full size", "LE alone", "NEID at use"
-ONCE = (0, 1)  # calls that warm up, calls that are timed
 DETAIL_ROWS = ("gamma", "clahe", "lime", "npe", "neid", f"neid+{UNET}")  # of Fig. 9
 FIGURES = {"lime": "6", "npe": "7", "dicm": "8"}
 CAPTIONS = {"1": "quantitative evaluation on LOL", "2": "ablation, PSNR in dB"}
@@ -143,6 +142,7 @@ class NetworkCost:
     macs: int
     memory: int
     milliseconds: float | None
+    load: float = 0.0  # largest load average while it was timed
 
 
 def costs(
@@ -152,16 +152,18 @@ def costs(
     """Every network at every size. timed: the sizes at which latency is taken, on `device`."""
     found = []
     for size in sizes:
+        taken = {}
+        if size in timed:
+            # A call at 4K is long enough to need no warm-up and few repetitions.
+            warm_up, rounds = (1, 9) if size[0] * size[1] < 1e6 else (0, 3)
+            taken = latencies(networks, size, device, warm_up=warm_up, runs=rounds, seconds=0)
         for title, model in networks.items():
-            taken = None
-            if size in timed:
-                # A call at 4K is long enough to need neither warm-up nor repetition.
-                warm_up, runs = (1, 3) if size[0] * size[1] < 1e6 else ONCE
-                taken = latency(
-                    model, size, device, warm_up=warm_up, runs=runs, seconds=0
-                ).median_ms
             work, memory = _macs(model, size), peak_memory(model, size)
-            found.append(NetworkCost(title, size, count_parameters(model), work, memory, taken))
+            cost = NetworkCost(title, size, count_parameters(model), work, memory, None)
+            if title in taken:
+                time = taken[title]
+                cost = replace(cost, milliseconds=time.median_ms, load=max(time.loads))
+            found.append(cost)
     return found
 
 
@@ -186,7 +188,8 @@ def cost_table(found: Sequence[NetworkCost], against: str, untimed: str, device:
     note = (
         f"In brackets: the ratio to {against}. One multiply-add counts 1. Memory: weights and the "
         "largest set of tensors alive at once, counted in float32; what a library takes besides is "
-        f"left out. Latency: one image, float32, {device_name(device)}."
+        f"left out. Latency: one image, float32, {device_name(device)}, median of rounds in turn, "
+        f"load average up to {max((cost.load for cost in found), default=0):.1f}."
     )
     return Table("Cost against a full-resolution U-net", header, rows, note)
 

@@ -159,6 +159,9 @@ def subset_table(study: RecognitionStudy) -> Table:
     return Table(f"Test set of {name}", header, rows, dataset_spec(name).note)
 
 
+REFUSED = "refused"
+
+
 def cost_table(study: RecognitionStudy, scores: Sequence[Score]) -> Table:
     """Latency of enhancer and recognizer together, as a ratio to the recognizer's own."""
     number = COSTS[study.downstream.kind]
@@ -166,15 +169,21 @@ def cost_table(study: RecognitionStudy, scores: Sequence[Score]) -> Table:
     latency = {s.label: s.value for s in select(scores, metric="latency")}
     parameters = {s.label: s.value for s in select(scores, metric="parameters")}
     rows = []
-    for label, value in latency.items():
+    alone = latency.get("identity")
+    for label, count in parameters.items():
         ratio = f"{paper[label] / paper['identity']:.2f}" if label in paper else "–"
-        rows.append([title_of(label, study.titles), f"{parameters[label] / 1e6:.2f}",
-                     f"{value:.1f}", ratio, f"{value / latency['identity']:.2f}"])  # fmt: skip
+        time = latency.get(label)
+        here = f"{time / alone:.2f}" if time and alone else REFUSED
+        rows.append([title_of(label, study.titles), f"{count / 1e6:.2f}",
+                     f"{time:.1f}" if time else REFUSED, ratio, here])  # fmt: skip
     header = ["before the recognizer", "parameters, M", "latency here, ms",
               "ratio to the recognizer alone, published", "ratio here"]  # fmt: skip
     height, width = study.settings.evaluation.cost_size
-    device = select(scores, metric="latency")[0].device
-    note = f"{width}×{height}, batch 1, float32, {device}. Published: RTX 3060, Table {number}."
+    device = select(scores, metric="parameters")[0].device
+    note = (
+        f"{width}×{height}, batch 1, float32, {device}. {study.timing()} {REFUSED}: faster than "
+        f"the recognizer alone, which is not possible. Published: RTX 3060, Table {number}."
+    )
     return Table("Cost: each enhancer with its recognizer", header, rows, note)
 
 
