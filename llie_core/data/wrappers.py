@@ -147,7 +147,7 @@ class Darkened(Wrapped):
 
 # Shares of what `ForPhotographs` draws, and the ranges of what it darkens: as LOL's images are, and
 # a little.
-SHARES = {"pair": 0.6, "dark": 0.15, "normal": 0.15, "mild": 0.1}
+SHARES = {"pair": 0.55, "dark": 0.12, "normal": 0.15, "mild": 0.18}
 MILD = DarkeningRange(
     exposure=(0.12, 0.6), gamma=(1.0, 1.1), white_balance=(0.85, 1.15), photons=(1000.0, 6000.0),
     read=(0.0003, 0.001),
