@@ -11,11 +11,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from llie_core.devices import free_memory
 from llie_core.imaging import check_images
+from llie_core.models.large import (
+    LEAST_SIDE,
+    WHOLE_PIXELS,
+    in_tiles,
+    is_out_of_memory,
+    tile_side,
+)
 
 # ExLPose's low-light crops are scaled to a mean of 0.4 before they are enhanced and reach 2
 # (data/wrappers.py, MeanScaled); every other image ends at 1.
 BRIGHTEST = 2.0
+FEATHER = 16  # pixels over which neighbouring tiles are blended
 
 
 def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
@@ -59,9 +68,19 @@ class Enhancer(nn.Module):
 
     Subclasses define `forward(x, **condition)`: (B, 3, H, W) float RGB in [0, 1] → one tensor of
     the same size, not clamped. H and W may be assumed to be multiples of `multiple`.
+
+    How large images are computed (models/large.py):
+        margin: pixels beyond a tile that its result depends on; None: never in tiles. A network
+            asks for what it takes from the whole image by `of_whole_image`; `pools`: whether any.
+        grid: tiles start at its multiples; `multiple` unless a network pads by itself.
+        bytes_per_pixel: of memory that `forward` needs at its peak, as measured.
     """
 
     multiple: int = 1
+    margin: int | None = None
+    grid: int = 0
+    pools: bool = True
+    bytes_per_pixel: int = 4096
     # Side of the small copy of the whole image that `training_outputs` takes as `context` beside a
     # crop; 0 where the method takes none.
     context_size: int = 0
@@ -91,13 +110,39 @@ class Enhancer(nn.Module):
             TypeError, ValueError: input that is no such batch of images; one line.
         """
         check_images(f"{type(self).__name__}.enhance", most=BRIGHTEST, x=x)
-        height, width = x.shape[-2:]
         parameter = next(self.parameters(), None)
         dtype = (
             torch.promote_types(x.dtype, torch.float32) if parameter is None else parameter.dtype
         )
         with evaluating(self):
+            return self.any_size(x.to(dtype), **condition).clamp(0, 1)
+
+    def any_size(self, x: Tensor, **condition) -> Tensor:
+        """`forward` on images of any size: at once or, where memory or `WHOLE_PIXELS` do not reach
+        for that, in tiles."""
+
+        def run(window: Tensor) -> Tensor:
+            height, width = window.shape[-2:]
             # Channels last: on the CPU, depthwise convolutions are twice as fast.
-            padded = pad_to_multiple(x.to(dtype), self.multiple)
-            enhanced = self(padded.contiguous(memory_format=torch.channels_last), **condition)
-        return enhanced[..., :height, :width].clamp(0, 1)
+            padded = pad_to_multiple(window, self.multiple)
+            y = self(padded.contiguous(memory_format=torch.channels_last), **condition)
+            return y[..., :height, :width]
+
+        if self.margin is None:
+            return run(x)
+        pixels, free = x.numel() / 3, free_memory(x.device)
+        side = tile_side(self.bytes_per_pixel, len(x), free)
+        if pixels <= WHOLE_PIXELS and pixels * self.bytes_per_pixel <= free / 2:
+            try:
+                return run(x)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+        while True:
+            try:
+                grid = self.grid or self.multiple
+                return in_tiles(run, x, side, self.margin, grid, FEATHER, self.pools)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error) or side <= LEAST_SIDE:
+                    raise
+                side //= 2

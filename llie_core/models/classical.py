@@ -13,9 +13,14 @@ scaled by V'/V, so hue and saturation stay and the result stays in [0, 1].
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from llie_core.models.base import Enhancer
+from llie_core.models.large import WHOLE_PIXELS, rows_at_size, small_copy
+
+ROWS = 256  # of a large image, at a time
+LINE_RADIUS, LINE_EPSILON = 2, 1e-4  # pixels of the small copy; squares of values in [0, 1]
 
 
 class Identity(Enhancer):
@@ -126,3 +131,54 @@ class ArrayEnhancer(Enhancer):
         images = x.clamp(0, 1).cpu().double().permute(0, 2, 3, 1).numpy()  # (B, H, W, 3)
         enhanced = np.stack([self.enhance_array(image) for image in images])
         return torch.from_numpy(enhanced).permute(0, 3, 1, 2).to(x)
+
+
+class GainEnhancer(ArrayEnhancer):
+    """Base of methods that multiply each pixel by a gain: R, G and B by the same.
+
+    Subclasses define `gain(image)`: (H, W, 3) in [0, 1] → (H, W), finite. On images of more than
+    `WHOLE_PIXELS` it is estimated on a small copy. There it depends on its neighbourhood in the
+    value V = max(R, G, B) linearly, gain = a·V + b, as in a guided filter (K. He, J. Sun, "Fast
+    Guided Filter", arXiv 1505.00996, 2015); a and b are brought to full size and meet its own V, so
+    that the gain follows the edges of the image and not those of the copy.
+    """
+
+    def gain(self, image: np.ndarray) -> np.ndarray:
+        raise TypeError(f"{type(self).__name__} defines no gain")
+
+    def enhance_array(self, image: np.ndarray) -> np.ndarray:
+        return image * self.gain(image)[..., None]
+
+    def any_size(self, x: Tensor) -> Tensor:
+        if x.shape[-2] * x.shape[-1] <= WHOLE_PIXELS:
+            return super().any_size(x)
+        return torch.cat([self._by_a_small_gain(image[None]) for image in x])
+
+    def _by_a_small_gain(self, x: Tensor) -> Tensor:
+        """(1, 3, H, W) → the same shape."""
+        small = small_copy(x).clamp(0, 1)
+        image = small[0].permute(1, 2, 0).cpu().double().numpy()
+        gain = torch.from_numpy(self.gain(image))[None, None].to(x)  # (1, 1, h, w)
+        line = local_line(small.amax(dim=1, keepdim=True), gain)  # (1, 2, h, w)
+        low, high = gain.aminmax()
+        result, height = torch.empty_like(x), x.shape[-2]
+        for top in range(0, height, ROWS):
+            part = slice(top, min(height, top + ROWS))
+            a, b = rows_at_size(line, part, (height, x.shape[-1])).split(1, dim=1)
+            own = x[..., part, :]
+            result[..., part, :] = own * (a * own.amax(dim=1, keepdim=True) + b).clamp(low, high)
+        return result
+
+
+def local_line(guide: Tensor, values: Tensor) -> Tensor:
+    """Slope and offset of the line through values over guide around each pixel, both (1, 1, h, w) →
+    (1, 2, h, w): those of a guided filter of radius `LINE_RADIUS`."""
+
+    def mean(one: Tensor) -> Tensor:
+        return F.avg_pool2d(F.pad(one, [LINE_RADIUS] * 4, mode="replicate"), side, stride=1)
+
+    side = 2 * LINE_RADIUS + 1
+    guide_mean, value_mean = mean(guide), mean(values)
+    covariance = mean(guide * values) - guide_mean * value_mean
+    slope = covariance / ((mean(guide * guide) - guide_mean.square()).clamp(min=0) + LINE_EPSILON)
+    return torch.cat([mean(slope), mean(value_mean - slope * guide_mean)], dim=1)

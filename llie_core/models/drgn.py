@@ -49,6 +49,7 @@ from torch import Tensor, nn
 
 from llie_core.imaging import check_images
 from llie_core.models.base import Enhancer, evaluating, pad_to_multiple
+from llie_core.models.large import of_whole_image
 from llie_core.names import check_choice
 
 REDUCTION, LIGHT_REDUCTION = 8, 4  # of the channels in channel attention, of DRGN and LW-DRGN
@@ -85,7 +86,7 @@ class ChannelAttention(nn.Module):
         self.excite = conv1(squeezed, channels, bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        mean = x.mean(dim=(2, 3), keepdim=True)  # (B, C, 1, 1)
+        mean = of_whole_image(lambda: x.mean(dim=(2, 3), keepdim=True))  # (B, C, 1, 1)
         return x * torch.sigmoid(self.excite(F.relu(self.squeeze(mean))))
 
 
@@ -204,6 +205,7 @@ class LightGenerator(nn.Module):
 class Degrading(Enhancer):
     """A network with a degradation generator, `g_de`; None where it learns none."""
 
+    margin, bytes_per_pixel = 128, 1300
     g_de: nn.Module | None
 
     def degrade(

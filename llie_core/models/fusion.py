@@ -6,7 +6,7 @@ fuses three versions of an illumination over scales, Dong dehazes the negative.
 
 import numpy as np
 
-from llie_core.models.classical import ArrayEnhancer
+from llie_core.models.classical import ArrayEnhancer, GainEnhancer
 from llie_core.models.smoothing import differences, resize, smooth
 
 CAMERA = (-0.3293, 1.1258)  # a, b of the response model, fitted by its authors to 201 real cameras
@@ -193,7 +193,7 @@ def fuse(images: list[np.ndarray], weights: list[np.ndarray]) -> np.ndarray:
     return fused
 
 
-class MultiScaleFusion(ArrayEnhancer):
+class MultiScaleFusion(GainEnhancer):
     r"""MF: fuses the illumination with a brighter and a locally equalised copy of itself.
 
     X. Fu, D. Zeng, Y. Huang, Y. Liao, X. Ding, J. Paisley, "A Fusion-Based Enhancing Method for
@@ -225,13 +225,13 @@ class MultiScaleFusion(ArrayEnhancer):
             )
         self.disk, self.radius, self.epsilon = disk, radius, epsilon
 
-    def enhance_array(self, image: np.ndarray) -> np.ndarray:
+    def gain(self, image: np.ndarray) -> np.ndarray:
         illumination = self.illumination(image.max(axis=2))
         inputs = self.inputs(illumination)
         weights = [np.exp(-((one - 0.5) ** 2) / 0.125) * one for one in inputs]
         total = np.sum(weights, axis=0)
         adjusted = fuse(inputs, [weight / total for weight in weights])
-        return image / illumination[..., None] * adjusted[..., None]
+        return adjusted / illumination
 
     def illumination(self, value: np.ndarray) -> np.ndarray:
         """(H, W) → I (H, W) in [0.001, 1]."""

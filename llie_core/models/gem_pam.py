@@ -28,6 +28,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from llie_core.models.base import Enhancer
+from llie_core.models.large import of_whole_image
 from llie_core.names import check_choice
 
 GEM_SIZE = 32  # side of I_LR in pixels
@@ -131,6 +132,8 @@ class GemPam(Enhancer):
             (w/o GEM).
     """
 
+    margin, bytes_per_pixel = 80, 400
+
     def __init__(self, modules: str = "both"):
         super().__init__()
         check_choice(MODULES, modules=modules)
@@ -142,9 +145,9 @@ class GemPam(Enhancer):
 
     def training_outputs(self, x: Tensor) -> dict[str, Tensor]:
         """I_out as `image`, and what made it: `gains` (B, 3, 1, 1), `adjustment` (B, 3, H, W)."""
-        outputs = {"image": x}
-        if self.gem:
-            outputs["gains"] = self.gem(x)
+        outputs, gem = {"image": x}, self.gem
+        if gem:
+            outputs["gains"] = of_whole_image(lambda: gem(x))
             outputs["image"] = outputs["gains"] * x  # Eq. (1)
         if self.pam:
             outputs["adjustment"] = self.pam(outputs["image"])

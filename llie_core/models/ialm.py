@@ -29,6 +29,7 @@ from torch import Tensor, nn
 from llie_core.imaging import full_precision
 from llie_core.models.base import Enhancer
 from llie_core.models.gem_pam import zero_init
+from llie_core.models.large import of_whole_image
 
 PREDICTOR_SIZE = 256  # side of what the predictors see, in pixels
 PREDICTOR_WIDTHS = (16, 32, 32, 32, 32)
@@ -78,6 +79,8 @@ def gaussian_blur(x: Tensor) -> Tensor:
 class IALM(Enhancer):
     """Exposure, gamma and smoothing modules, one after the other: 492,099 parameters."""
 
+    margin, bytes_per_pixel = BLUR_SIDE // 2, 100
+
     def __init__(self):
         super().__init__()
         self.exposure, self.gamma, self.smoothing = Predictor(), Predictor(), Predictor()
@@ -88,17 +91,17 @@ class IALM(Enhancer):
         exposure in stops, gamma as the exponent, smoothing as the share of the blur; and
         `saturation`, a scalar: the share of the parameters that are at their bounds.
         """
-        stops = self.exposure(_small(x))
+        stops = of_whole_image(lambda: self.exposure(_small(x)))
         exposure = MAX_EXPOSURE * stops
-        x = x * 2**exposure
-        bend = self.gamma(_small(x))
+        exposed = x * 2**exposure
+        bend = of_whole_image(lambda: self.gamma(_small(exposed)))
         gamma = torch.exp(math.log(MAX_GAMMA) * bend)
-        x = x.clamp(min=LEAST) ** gamma
-        smoothing = self.smoothing(_small(x))
-        x = torch.lerp(x, gaussian_blur(x), smoothing)
+        bent = exposed.clamp(min=LEAST) ** gamma
+        smoothing = of_whole_image(lambda: self.smoothing(_small(bent)))
+        smooth = torch.lerp(bent, gaussian_blur(bent), smoothing)
         saturation = (torch.cat([stops, bend, smoothing]).abs() > SATURATED).float().mean()
         return {
-            "image": x, "exposure": exposure, "gamma": gamma, "smoothing": smoothing,
+            "image": smooth, "exposure": exposure, "gamma": gamma, "smoothing": smoothing,
             "saturation": saturation,
         }  # fmt: skip
 

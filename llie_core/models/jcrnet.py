@@ -62,6 +62,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from llie_core.models.base import Enhancer
+from llie_core.models.large import in_tile, of_whole_image
 from llie_core.names import check_choice
 
 FORMS = ("released", "paper")
@@ -141,7 +142,7 @@ class ChannelAttention(nn.Module):
         self.w_2 = conv(hidden, channels, 1, bias=False)
 
     def forward(self, u: Tensor) -> Tensor:
-        z = u.mean(dim=(2, 3), keepdim=True)  # Eq. (2): (B, C, 1, 1)
+        z = of_whole_image(lambda: u.mean(dim=(2, 3), keepdim=True))  # Eq. (2): (B, C, 1, 1)
         s = torch.sigmoid(self.w_2(F.relu(self.w_1(z))))  # Eq. (3)
         return u * s  # Eq. (4)
 
@@ -165,6 +166,18 @@ class CAB(nn.Module):
 # ---- Stage 1: feature extraction
 
 
+def instance_norm(x: Tensor, norm: nn.InstanceNorm2d) -> Tensor:
+    """`norm` on (B, C, H, W), with the statistics of the whole image in a tile of it."""
+    if not in_tile():
+        # As groups of one channel: InstanceNorm2d refuses the single pixel of a 4×4 image.
+        return torch.group_norm(x, x.shape[1], norm.weight, norm.bias, norm.eps)
+    variance, mean = of_whole_image(
+        lambda: torch.var_mean(x, dim=(2, 3), correction=0, keepdim=True)
+    )
+    scale = norm.weight.view(-1, 1, 1) * (variance + norm.eps).rsqrt()
+    return (x - mean) * scale + norm.bias.view(-1, 1, 1)
+
+
 class Level(nn.Module):
     """Two 3×3 convolutions and a 1×1 shortcut; an encoder's normalises half of the channels."""
 
@@ -178,10 +191,7 @@ class Level(nn.Module):
         y = self.conv_1(features)
         if self.norm is not None:
             first, second = y.chunk(2, dim=1)
-            # As groups of one channel: InstanceNorm2d refuses the single pixel of a 4×4 image.
-            norm, groups = self.norm, first.shape[1]
-            first = torch.group_norm(first, groups, norm.weight, norm.bias, norm.eps)
-            y = torch.cat([first, second], dim=1)
+            y = torch.cat([instance_norm(first, self.norm), second], dim=1)
         y = F.leaky_relu(self.conv_2(F.leaky_relu(y, 0.2)), 0.2)
         return y + self.shortcut(features)
 
@@ -456,7 +466,7 @@ class JCRNet(Enhancer):
         ValueError: another name or form; the message lists the known.
     """
 
-    multiple = 4
+    multiple, margin, bytes_per_pixel = 4, 72, 3600
 
     def __init__(
         self,

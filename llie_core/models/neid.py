@@ -37,6 +37,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from llie_core.models.base import Enhancer, normal_init, pad_to_multiple
+from llie_core.models.large import of_whole_image
 from llie_core.names import check_choice
 
 WIDTHS = (32, 64, 128, 256, 512)
@@ -117,7 +118,7 @@ class FeatureFusing(nn.Module):
 
     def forward(self, light: Tensor, detail: Tensor) -> Tensor:
         """F_LE and F_DR, both (B, C, h, w) → their weighted sum (B, C, h, w)."""
-        pooled = detail.mean(dim=(2, 3))  # (B, C)
+        pooled = of_whole_image(lambda: detail.mean(dim=(2, 3)))  # (B, C)
         weights = torch.sigmoid(self.excite(F.relu(self.squeeze(pooled))))  # (B, 2C)
         a, b = weights[..., None, None].chunk(2, dim=1)  # (B, C, 1, 1) each
         return a * light + b * detail
@@ -134,6 +135,12 @@ class NEID(Enhancer):
     Raises:
         ValueError: unknown variant or init.
     """
+
+    margin, grid, bytes_per_pixel = (
+        192,
+        32,
+        300,
+    )  # it pads by itself: the halved image to multiples of 16
 
     def __init__(self, variant: str = "", init: str = "paper", bias: float = BIAS):
         super().__init__()

@@ -6,7 +6,7 @@ the bright-pass filter for NPE. Those that minimise a functional instead stand i
 
 import numpy as np
 
-from llie_core.models.classical import ArrayEnhancer
+from llie_core.models.classical import ArrayEnhancer, GainEnhancer
 
 
 def gaussian_surround(image: np.ndarray, scale: float) -> np.ndarray:
@@ -72,7 +72,7 @@ class MultiScaleRetinex(ArrayEnhancer):
         return np.where(flat, image, (result - low) / np.where(flat, 1, high - low))
 
 
-class NaturalnessPreserved(ArrayEnhancer):
+class NaturalnessPreserved(GainEnhancer):
     r"""NPE: bright-pass decomposition, bi-log mapping of the illumination.
 
     S. Wang, J. Zheng, H.-M. Hu, B. Li, "Naturalness Preserved Enhancement Algorithm for
@@ -100,11 +100,11 @@ class NaturalnessPreserved(ArrayEnhancer):
             raise ValueError(f"window={window}: expected an odd number of pixels")
         self.window = window
 
-    def enhance_array(self, image: np.ndarray) -> np.ndarray:
+    def gain(self, image: np.ndarray) -> np.ndarray:
         levels = (image.max(axis=2) * 255).round().astype(np.int32)  # (H, W)
         illumination = bright_pass(levels, self.window)
         mapped = bi_log(illumination)
-        return image * (mapped / np.maximum(illumination, 1))[..., None]
+        return mapped / np.maximum(illumination, 1)
 
 
 def neighbour_shares(levels: np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ with t' known, so each step is one sparse linear system (smoothing.py). Images a
 import numpy as np
 
 from llie_core.imaging import LUMA
-from llie_core.models.classical import ArrayEnhancer
+from llie_core.models.classical import ArrayEnhancer, GainEnhancer
 from llie_core.models.smoothing import (
     Edges,
     adjoint_differences,
@@ -46,7 +46,7 @@ def scaled(edges: Edges, factor: float) -> Edges:
     return edges[0] * factor, edges[1] * factor
 
 
-class LIME(ArrayEnhancer):
+class LIME(GainEnhancer):
     r"""Illumination map estimation; the image divided by its refined maximum of R, G, B.
 
     X. Guo, Y. Li, H. Ling, "LIME: Low-Light Image Enhancement via Illumination Map Estimation",
@@ -76,11 +76,11 @@ class LIME(ArrayEnhancer):
             )
         self.alpha, self.gamma, self.sigma = alpha, gamma, sigma
 
-    def enhance_array(self, image: np.ndarray) -> np.ndarray:
+    def gain(self, image: np.ndarray) -> np.ndarray:
         estimate = image.max(axis=2)  # (H, W)
         weights = structure_weights(estimate, self.sigma)
         illumination = smooth(estimate, scaled(weights, self.alpha))
-        return image / illumination.clip(DARKEST)[..., None] ** self.gamma
+        return 1 / illumination.clip(DARKEST) ** self.gamma
 
 
 class JED(ArrayEnhancer):

@@ -24,6 +24,8 @@ Differs from the paper:
   before a gradient reaches them (the losses reached are alike). `init` chooses.
 """
 
+import math
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -31,12 +33,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from llie_core.models.base import Enhancer, normal_init, pad_to_multiple
+from llie_core.models.large import SMALL_PIXELS, WHOLE_PIXELS, in_tiles, rows_at_size
 from llie_core.names import check_choice
 from llie_core.tensors import read_released
 
 ITERATIONS = 8
 WIDTH = 32
 FORMS = ("released", "thesis")
+# `enhance` alone: sizes for which the curve's eight steps stay in a processor's cache.
+STRIP_VALUES = 2**16  # of an image, in a strip of rows
+TILE_SIDE = 512  # of the tiles in which the network runs, in pixels
 
 
 def light_curve(image: Tensor, maps: tuple[Tensor, ...], curve: str = "released") -> Tensor:
@@ -60,6 +66,16 @@ def light_curve(image: Tensor, maps: tuple[Tensor, ...], curve: str = "released"
     return enhanced
 
 
+def curve_in_place(enhanced: Tensor, image: Tensor, maps: tuple[Tensor, ...], curve: str) -> Tensor:
+    """`light_curve` in the memory of `enhanced`, which starts as the image; no gradients."""
+    step = torch.empty_like(enhanced)
+    for a in maps:
+        factor = image if curve == "thesis" else enhanced
+        torch.addcmul(factor, factor, enhanced, value=-1, out=step)
+        enhanced.addcmul_(a, step)  # Eq. (3.6), (3.7)
+    return enhanced
+
+
 def conv3(inputs: int, outputs: int) -> nn.Module:
     """3×3 convolution that keeps the size."""
     return nn.Conv2d(inputs, outputs, 3, padding=1)
@@ -79,6 +95,8 @@ class SeparableConv(nn.Module):
 
 class DCENet(Enhancer):
     """The seven-layer curve estimator (thesis, Fig. 3.3); layers bear the released names."""
+
+    margin, pools, bytes_per_pixel = 7, False, 1400  # seven 3×3 convolutions, nothing pooled
 
     def __init__(self, inputs: int, outputs: int, width: int = WIDTH, conv=conv3):
         super().__init__()
@@ -107,12 +125,62 @@ class RGBCurves(DCENet):
     def __init__(self, outputs: int, conv, curve: str):
         super().__init__(3, outputs, conv=conv)
         check_choice(FORMS, curve=curve)
-        self.curve = curve
+        self.curve, self.scale_factor = curve, 1
 
     def brighten(self, x: Tensor, maps: Tensor) -> Tensor:
         """Eight curve steps on x (B, 3, H, W) with maps (B, 24, H, W), or (B, 3, H, W) reused."""
         steps = maps.split(3, dim=1)
         return light_curve(x, steps * (ITERATIONS // len(steps)), self.curve)
+
+    def any_size(self, x: Tensor) -> Tensor:
+        """`forward` without gradients, faster and in less memory.
+
+        The network runs in tiles and the curve in strips of rows, which changes nothing but the
+        last digits. Maps of more than `WHOLE_PIXELS` are estimated on a smaller copy.
+        """
+        height, width = x.shape[-2:]
+        factor = self.scale_factor
+        if height * width > WHOLE_PIXELS:
+            factor = max(factor, math.ceil((height * width / SMALL_PIXELS) ** 0.5))
+        if factor == 1:
+            return in_tiles(self._tile, x, TILE_SIDE, self.margin, pools=False)
+        maps, size = self.small_maps(x, factor)
+
+        def rows(part: slice) -> Tensor:
+            return rows_at_size(maps, part, size, align_corners=True)[..., :width]
+
+        return self._in_strips(x, rows)
+
+    def _tile(self, x: Tensor) -> Tensor:
+        maps = self.estimate(x.contiguous(memory_format=torch.channels_last)).tanh_().contiguous()
+        return self._in_strips(x, lambda part: maps[..., part, :])
+
+    def _in_strips(self, x: Tensor, maps_of: Callable[[slice], Tensor]) -> Tensor:
+        """`brighten`, strip by strip: x (B, 3, H, W); rows → their maps (B, 3 or 24, rows, W)."""
+        height, values = x.shape[-2], x.shape[0] * 3 * x.shape[-1]
+        count = height if x.is_cuda else max(1, STRIP_VALUES // values)
+        result = torch.empty_like(x)
+        for top in range(0, height, count):
+            part = slice(top, min(height, top + count))
+            maps = maps_of(part).split(3, dim=1)
+            image = x[..., part, :].contiguous()
+            result[..., part, :] = curve_in_place(
+                image.clone(), image, maps * (ITERATIONS // len(maps)), self.curve
+            )
+        return result
+
+    def small_maps(self, x: Tensor, factor: int) -> tuple[Tensor, tuple[int, int]]:
+        """Maps estimated at 1 / factor of the size, and the size that they stand for.
+
+        The image is padded to a multiple of the factor, for the estimate only, and the map
+        cropped back; on multiples this is what the released code computes.
+        """
+        padded = pad_to_multiple(x, factor)
+        height, width = padded.shape[-2:]
+        small = (height // factor, width // factor)
+        small = F.interpolate(padded, size=small, mode="bilinear")
+        maps = torch.tanh(self.estimate(small.contiguous(memory_format=torch.channels_last)))
+        return maps, (height, width)  # (B, 3 or 24, H/12, W/12)
 
     def training_outputs(self, x: Tensor) -> dict[str, Tensor]:
         """`image` (B, 3, H, W) and `curve_maps`, all maps A side by side as channels.
@@ -179,17 +247,9 @@ class ZeroDCEPlusPlus(RGBCurves):
         return self.brighten(x, self._scaled_map(x))
 
     def _scaled_map(self, x: Tensor) -> Tensor:
-        """A (B, 3, H, W), estimated at 1 / scale_factor of the size.
-
-        The image is padded to a multiple of the factor, for the estimate only, and the map
-        cropped back; on multiples this is what the released code computes.
-        """
+        """A (B, 3, H, W), estimated at 1 / scale_factor of the size."""
         if self.scale_factor == 1:
             return torch.tanh(self.estimate(x))
-        padded = pad_to_multiple(x, self.scale_factor)
-        height, width = padded.shape[-2:]
-        small = (height // self.scale_factor, width // self.scale_factor)
-        small = F.interpolate(padded, size=small, mode="bilinear")
-        a = torch.tanh(self.estimate(small))  # (B, 3, H/12, W/12)
-        a = F.interpolate(a, size=(height, width), mode="bilinear", align_corners=True)
-        return a[..., : x.shape[-2], : x.shape[-1]]
+        maps, size = self.small_maps(x, self.scale_factor)
+        maps = F.interpolate(maps, size=size, mode="bilinear", align_corners=True)
+        return maps[..., : x.shape[-2], : x.shape[-1]]
