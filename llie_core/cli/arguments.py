@@ -21,6 +21,11 @@ def path(text: str) -> Path:
     return Path(text)
 
 
+def weights_name(text: str) -> str | Path:
+    """ "reference", "released" or a path."""
+    return text if text in ("reference", "released") else path(text)
+
+
 def add_study(command: argparse.ArgumentParser, profile: str = "quick") -> None:
     """The options that name a study."""
     command.add_argument("paper", metavar="PAPER", help="recognition, joint, …")

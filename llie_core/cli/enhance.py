@@ -13,7 +13,7 @@ import threading
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
-from llie_core.cli.arguments import path
+from llie_core.cli.arguments import path, weights_name
 
 RECORD = ".enhanced.jsonl"
 PIPE = Path("-")
@@ -48,11 +48,6 @@ def add_options(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--workers", type=int, help="images at a time; default: one a core")
     command.add_argument("--device", default=None)
-
-
-def weights_name(text: str) -> str | Path:
-    """ "reference", "released" or a path."""
-    return text if text in ("reference", "released") else path(text)
 
 
 def run(options) -> int:

@@ -1,14 +1,21 @@
-"""`llie models`, `score`, `weights`: what there is, and numbers of given images."""
+"""`llie models`, `score`, `weights`, `export-model`: what there is, and numbers of given images."""
 
 import sys
 
-from llie_core.cli.arguments import path
+from llie_core.cli.arguments import path, weights_name
 
 
 def add(commands) -> None:
     """Add this group's subcommands."""
     models = commands.add_parser("models", help="list enhancers, darkeners and recognizers")
     models.set_defaults(run=_models)
+    export = commands.add_parser(
+        "export-model", help="write a network as an ONNX file, checked against PyTorch"
+    )
+    export.add_argument("model", metavar="NAME", help="see llie models")
+    export.add_argument("file", type=path, metavar="FILE.onnx")
+    export.add_argument("--weights", type=weights_name, help="as of llie enhance")
+    export.set_defaults(run=_export)
     score = commands.add_parser("score", help="one output under every protocol, side by side")
     score.add_argument("a", type=path, metavar="A", help="image or folder to score")
     score.add_argument("b", type=path, metavar="B", help="its reference: image or folder")
@@ -20,29 +27,108 @@ def add(commands) -> None:
 
 
 def _models(_options) -> int:
-    from llie_core.models import create_enhancer, list_darkeners, list_enhancers
+    from llie_core.models import create_enhancer, list_darkeners, list_enhancers, model_spec
+    from llie_core.models.records import default_enhancer
     from llie_core.recognizers import list_recognizers
 
+    default, _ = default_enhancer()
     for kind, names in (("enhancers", list_enhancers()), ("darkeners", list_darkeners())):
-        print(f"{kind:<16} {'parameters':>10}   work at 512×1024")
+        print(f"{kind:<22} {'parameters':>10} {'GMAC':>7} {'LOL':>6} {'self':>5}  ONNX")
         for name in names:
-            print(f"  {name:<14} {_cost(create_enhancer(name))}")
+            model = create_enhancer(name)
+            mark = "*" if name == default else " "
+            numbers = "" if model.learned else _measured(name, "")
+            onnx = "no" if model.exports else "yes"
+            print(f"{mark} {name:<20} {_cost(model)} {numbers or _NOT_MEASURED}  {onnx}")
+            for line in _weights_of(model_spec(name)):
+                print(f"    {line}")
     print("recognizers\n  " + "\n  ".join(list_recognizers()))
+    print(
+        "* the default of llie enhance. GMAC: at 512×1024. LOL: PSNR on eval15 in dB, with the "
+        "gate.\nself: PSNR of normal-light photographs to themselves in dB. docs/DEFAULT.md has "
+        "the protocol."
+    )
     return 0
 
 
+_NOT_MEASURED = f"{'–':>6} {'–':>5}"
+
+
 def _cost(model) -> str:
-    """Parameters, FLOPs and MACs of a model in one line."""
+    """Parameters and GMAC of a model."""
     from llie_core.metrics.cost import count_macs, count_parameters
 
-    parameters = f"{count_parameters(model):>10,}"
     try:
-        work = count_macs(model, (512, 1024))
+        macs = count_macs(model, (512, 1024)).macs
     except ValueError:  # its path depends on values, which the meta device has not
-        return f"{parameters}   not counted"
-    if work.macs is None or work.flops is None:
-        return f"{parameters}   not counted"
-    return f"{parameters}   {work.macs / 1e9:.2f} GMAC = {work.flops / 1e9:.2f} GFLOP"
+        macs = None
+    return f"{count_parameters(model):>10,} {'–' if macs is None else f'{macs / 1e9:.2f}':>7}"
+
+
+def _measured(name: str, weights: str) -> str:
+    """LOL PSNR and change on normal light of a method with its weights, "" if not measured."""
+    from llie_core.models.records import measured
+
+    known = measured(name, weights)
+    return f"{known.psnr:>6.2f} {known.change:>5.1f}" if known else ""
+
+
+def _weights_of(spec) -> list[str]:
+    """A line for each kind of weights that can be named: terms, steps, numbers, verdict."""
+    from llie_core.data.registry import dataset_spec
+    from llie_core.models.records import measured, reference_run
+    from llie_core.weights import verify, weights_table
+
+    lines = []
+    if spec.reference:
+        run = reference_run(spec.reference)
+        terms = dataset_spec(run.dataset).terms
+        about = f"{run.dataset} ({terms}), {run.steps:,} of {run.planned:,} steps"
+        lines.append(("reference", about))
+    if spec.released:
+        terms = weights_table()[spec.released].licence
+        state = verify([spec.released])[spec.released]
+        fetch = "" if state == "verified" else f"; llie weights fetch {spec.released}"
+        lines.append(("released", f"{terms}{fetch}"))
+    said = []
+    for kind, about in lines:
+        known = measured(spec.name, kind)
+        numbers = f"; LOL {known.psnr:.2f} dB, self {known.change:.1f} dB" if known else ""
+        verdict = "; spoils photographs" if known and known.spoils else ""
+        said.append(f"{kind}: {about}{numbers}{verdict}")
+    return said
+
+
+def _export(options) -> int:
+    from llie_core.cli.image_files import trained_model, weights_path
+    from llie_core.data.registry import dataset_spec
+    from llie_core.engine.runs import file_hash
+    from llie_core.export import export_onnx
+    from llie_core.models import model_spec
+    from llie_core.models.records import reference_run
+    from llie_core.weights import weights_table
+
+    model, _, weights = trained_model(options.model, options.weights, "cpu")
+    spec = model_spec(options.model)
+    metadata = {
+        "model": spec.name,
+        "input": "image: (1, 3, H, W) float32 RGB in [0, 1]; H and W multiples of `multiple`",
+        "output": "enhanced: the same shape, clamped to [0, 1]",
+    }
+    if weights:
+        metadata |= {"weights": str(weights), "sha256": file_hash(weights_path(spec.name, weights))}
+    if weights == "reference":
+        run = reference_run(spec.reference)
+        metadata |= {"run": run.run, "terms": dataset_spec(run.dataset).terms}
+    elif weights == "released":
+        metadata["terms"] = weights_table()[spec.released].licence
+    done = export_onnx(model, options.file, metadata)
+    sizes = ", ".join(f"{height}×{width}" for height, width in done.sizes)
+    print(
+        f"{done.path}: H and W multiples of {done.multiple}; differs from PyTorch by "
+        f"{done.difference:.1g} at most ({sizes})"
+    )
+    return 0
 
 
 def _score(options) -> int:

@@ -73,7 +73,9 @@ class Enhancer(nn.Module):
         margin: pixels beyond a tile that its result depends on; None: never in tiles. A network
             asks for what it takes from the whole image by `of_whole_image`; `pools`: whether any.
         grid: tiles start at its multiples; `multiple` unless a network pads by itself.
-        bytes_per_pixel: of memory that `forward` needs at its peak, as measured.
+        bytes_per_pixel: of memory that `forward` needs at its peak.
+
+    exports: why it cannot be an ONNX file, "" where it can (llie_core/export.py).
     """
 
     multiple: int = 1
@@ -81,6 +83,7 @@ class Enhancer(nn.Module):
     grid: int = 0
     pools: bool = True
     bytes_per_pixel: int = 4096
+    exports: str = ""
     # Side of the small copy of the whole image that `training_outputs` takes as `context` beside a
     # crop; 0 where the method takes none.
     context_size: int = 0

@@ -56,6 +56,8 @@ class ValueEnhancer(Enhancer):
     constant. Constant images are returned as they are: they have no contrast to enhance.
     """
 
+    exports = "it is computed by NumPy"
+
     @torch.no_grad()
     def forward(self, x: Tensor) -> Tensor:
         value = x.amax(dim=1).clamp(0, 1)  # (B, H, W)
@@ -125,6 +127,8 @@ class ArrayEnhancer(Enhancer):
     Subclasses define `enhance_array(image)`: (H, W, 3) in [0, 1] → the same shape, finite; values
     outside [0, 1] are for `enhance` to clamp.
     """
+
+    exports = "it is computed by NumPy"
 
     @torch.no_grad()
     def forward(self, x: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ import pytest
 
 from llie_core import cli
 from llie_core.cli import main
+from llie_core.models.records import default_enhancer, measured
 from llie_core.recognizers import list_recognizers
 from llie_core.reporting.results_page import results_markdown
 from llie_core.signals import Interrupted
@@ -24,6 +25,7 @@ COMMANDS = (
     "models",
     "datasets",
     "export",
+    "export-model",
     "score",
     "weights",
     "report",
@@ -84,16 +86,32 @@ def test_help_is_instant():
 # Listings -------------------------------------------------------------------------------------
 
 
-def test_models_are_listed_with_their_parameters(capsys):
+def test_models_are_listed_with_size_weights_and_what_they_measured(capsys):
     assert main(["models"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    parts = {words[0]: words[1:] for words in map(str.split, lines)}
-    assert " ".join(parts["zero_dce"]) == "79,416 41.52 GMAC = 83.05 GFLOP"
-    assert parts["zero_dce_pp"][0] == "10,561" and "GMAC" in parts["zero_dce_pp"]
-    assert parts["clahe"] == ["0", "not", "counted"] and "ec_zero_dce" in parts
+    parts = {words[0]: words[1:] for words in map(str.split, lines) if words[0] != "*"}
+    assert parts["zero_dce"] == ["79,416", "41.52", "–", "–", "yes"]
+    assert parts["zero_dce_pp"][0] == "10,561" and "ec_zero_dce" in parts
+    assert parts["he"] == ["0", "–", "15.58", "25.7", "no"]  # as measured.csv has it
+    name, weights = default_enhancer()
+    row = measured(name, weights or "")
+    (marked,) = [line for line in lines if line.startswith("* ") and "default of" not in line]
+    assert marked.split()[1] == name
+    assert weights or f"{row.psnr:.2f}" in marked
+    shipped = lines[next(i for i, line in enumerate(lines) if line.split()[0] == "gem_pam") + 1]
+    assert shipped.startswith("    reference: camvid (CC BY-NC 4.0), 240 of 18,750 steps")
+    released = lines[next(i for i, line in enumerate(lines) if line.split()[0] == "zero_dce") + 1]
+    assert released.startswith("    released: CC BY-NC 4.0, academic research only")
     assert list(parts).index("enhancers") < list(parts).index("darkeners")
-    listed = [line.strip() for line in lines[lines.index("recognizers") + 1 :]]
+    start = lines.index("recognizers") + 1
+    listed = [line.strip() for line in lines[start:] if line.startswith("  ")]
     assert listed == list_recognizers() and "deeplabv3plus" in listed
+
+
+def test_models_say_whether_released_weights_are_there(capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("LLIE_WEIGHTS", str(tmp_path))
+    assert main(["models"]) == 0
+    assert "; llie weights fetch zero-dce-pp" in capsys.readouterr().out
 
 
 def test_datasets_are_listed_with_source_and_terms(capsys):
