@@ -1,9 +1,15 @@
 """Benchmarks: how long enhancers and training steps take on a device. For people, not for tests."""
 
+import threading
 import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from statistics import median
 
 import torch
+import torch.nn.functional as F
+from torch import Tensor
 
 from llie_core.data import collate, face_targets
 from llie_core.engine.distributed import default_device
@@ -18,13 +24,19 @@ from llie_core.synthetic.faces import BuiltinFaces
 from llie_core.synthetic.streets import BuiltinStreets
 
 SIZES = ((256, 256), (400, 600), (512, 1024))
+# Model, scale factor, (H, W) of the comparison with the authors' graph.
+CURVES = (
+    ("zero_dce_pp", 12, (2160, 3840)), ("zero_dce_pp", 1, (400, 600)), ("zero_dce", 1, (400, 600)),
+)  # fmt: skip
+LARGE = (4000, 6000)
+PAPERS = ("gem_pam", "zero_dce_pp", "jcrnet", "drgn", "lw_drgn", "neid")
 
 
-def run_benchmarks(device: str | None = None) -> None:
-    """Print the tables of enhancer latencies and of training steps."""
+def run_benchmarks(device: str | None = None, large: bool = False) -> None:
+    """Print the tables of enhancer latencies, of training steps and, if asked, of 24 megapixels."""
     device = torch.device(device or default_device())
     print(enhancer_table(device))
-    for table in (task_table, step_table):
+    for table in (curve_table, task_table, step_table, *([large_table] if large else [])):
         print()
         print(table(device))
 
@@ -41,6 +53,97 @@ def enhancer_table(device: torch.device) -> Table:
     load = max(load for of in times for one in of.values() for load in one.loads)
     note = f"float32, batch 1, in turn, {device_name(device)}, load average up to {load:.1f}"
     return Table("Enhancers: milliseconds an image", header, rows, note)
+
+
+def plain_curve(model, image: Tensor, scale: int) -> Tensor:
+    """Zero-DCE's released graph in plain PyTorch, from the paper: (1, 3, H, W) → the same shape."""
+    small = F.interpolate(image, scale_factor=1 / scale, mode="bilinear") if scale > 1 else image
+    maps = torch.tanh(model.estimate(small))
+    if scale > 1:
+        maps = F.interpolate(maps, image.shape[-2:], mode="bilinear", align_corners=True)
+    steps = maps.split(3, dim=1)
+    for a in steps * (8 // len(steps)):
+        image = image + a * (image - torch.pow(image, 2))
+    return image
+
+
+def curve_table(device: torch.device) -> Table:
+    """`enhance` of Zero-DCE and Zero-DCE++ against the authors' graph with the same weights."""
+    rows = []
+    for name, scale, size in CURVES:
+        model = create_enhancer(name).to(device).eval()
+        model.scale_factor = scale
+        image = 0.3 * torch.rand(1, 3, *size, device=device)
+        plain, fused = partial(plain_curve, model, image, scale), partial(model.any_size, image)
+        with torch.no_grad():
+            theirs, memory = _peak(plain)
+            ours, own_memory = _peak(fused)
+            times = [_best_seconds(one, device) for one in (plain, fused)]
+        rows.append([
+            f"{name}, maps at 1/{scale}", f"{size[0]}×{size[1]}", f"{times[0]:.3f}",
+            f"{times[1]:.3f}", f"{times[0] / times[1]:.2f}", f"{memory / 2**20:.0f}",
+            f"{own_memory / 2**20:.0f}", f"{(ours - theirs).abs().max():.1g}",
+        ])  # fmt: skip
+    header = ["method", "size", "plain graph, s", "enhance, s", "ratio", "plain graph, MiB",
+              "enhance, MiB", "largest difference"]  # fmt: skip
+    return Table("Curves: enhance against the authors' graph", header, rows, device_name(device))
+
+
+def large_table(device: torch.device) -> Table:
+    """Peak memory and time of 24 megapixels; minutes to hours on a CPU."""
+    rows = []
+    for name in PAPERS:
+        model = create_enhancer(name).to(device).eval()
+        image = 0.3 * torch.rand(1, 3, *LARGE, device=device)
+        began = time.perf_counter()
+        _, memory = _peak(partial(model.enhance, image))
+        rows.append([name, f"{memory / 2**20:.0f}", f"{time.perf_counter() - began:.0f}"])
+    note = f"{LARGE[0]}×{LARGE[1]}, beyond the model and the image, {device_name(device)}"
+    return Table("Large images", ["enhancer", "peak, MiB", "s"], rows, note)
+
+
+def _peak(run: Callable[[], Tensor]) -> tuple[Tensor, int]:
+    """A result and by how many bytes memory grew at most meanwhile, looked at every 2 ms."""
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        result = run()
+        if result.is_cuda:
+            return result, torch.cuda.max_memory_allocated() - before
+        del result
+    before = largest = _resident()
+    done = threading.Event()
+
+    def watch() -> None:
+        nonlocal largest
+        while not done.wait(0.002):
+            largest = max(largest, _resident())
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    try:
+        result = run()
+    finally:
+        done.set()
+        watching.join()
+    return result, largest - before
+
+
+def _resident() -> int:
+    """Bytes of this process in memory; 0 where the system does not say."""
+    file = Path("/proc/self/statm")
+    return int(file.read_text().split()[1]) * 4096 if file.exists() else 0
+
+
+def _best_seconds(run: Callable[[], Tensor], device: torch.device, runs: int = 3) -> float:
+    times = []
+    for _ in range(runs):
+        began = time.perf_counter()
+        run()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        times.append(time.perf_counter() - began)
+    return min(times)
 
 
 def task_table(device: torch.device, batch_size: int = 8) -> Table:

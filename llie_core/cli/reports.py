@@ -21,6 +21,7 @@ def add(commands) -> None:
     choose.set_defaults(run=_choose)
     bench = commands.add_parser("bench", help="time enhancers and training steps on this device")
     bench.add_argument("--device", default=None)
+    bench.add_argument("--large", action="store_true", help="24 megapixels, too: hours on a CPU")
     bench.set_defaults(run=_bench)
 
 
@@ -48,7 +49,7 @@ def _choose(options) -> int:
 def _bench(options) -> int:
     from llie_core.bench import run_benchmarks
 
-    run_benchmarks(options.device)
+    run_benchmarks(options.device, options.large)
     return 0
 
 

@@ -42,7 +42,7 @@ WIDTH = 32
 FORMS = ("released", "thesis")
 # `enhance` alone: sizes for which the curve's eight steps stay in a processor's cache.
 STRIP_VALUES = 2**16  # of an image, in a strip of rows
-TILE_SIDE = 512  # of the tiles in which the network runs, in pixels
+TILE_SIDE, CUDA_TILE_SIDE = 512, 2048  # of the tiles in which the network runs, in pixels
 
 
 def light_curve(image: Tensor, maps: tuple[Tensor, ...], curve: str = "released") -> Tensor:
@@ -143,7 +143,8 @@ class RGBCurves(DCENet):
         if height * width > WHOLE_PIXELS:
             factor = max(factor, math.ceil((height * width / SMALL_PIXELS) ** 0.5))
         if factor == 1:
-            return in_tiles(self._tile, x, TILE_SIDE, self.margin, pools=False)
+            side = CUDA_TILE_SIDE if x.is_cuda else TILE_SIDE
+            return in_tiles(self._tile, x, side, self.margin, pools=False)
         maps, size = self.small_maps(x, factor)
 
         def rows(part: slice) -> Tensor:
