@@ -99,7 +99,9 @@ def test_models_are_listed_with_size_weights_and_what_they_measured(capsys):
     assert marked.split()[1] == name
     assert weights or f"{row.psnr:.2f}" in marked
     shipped = lines[next(i for i, line in enumerate(lines) if line.split()[0] == "gem_pam") + 1]
-    assert shipped.startswith("    reference: camvid (CC BY-NC 4.0), 240 of 18,750 steps")
+    assert shipped.startswith(
+        "    reference: camvid (CC BY-NC 4.0 as carried there), 240 of 18,750 steps"
+    )
     released = lines[next(i for i, line in enumerate(lines) if line.split()[0] == "zero_dce") + 1]
     assert released.startswith("    released: CC BY-NC 4.0, academic research only")
     assert list(parts).index("enhancers") < list(parts).index("darkeners")
