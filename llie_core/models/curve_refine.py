@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from llie_core.models.base import Enhancer
+from llie_core.models.large import of_whole_image
 from llie_core.models.zero_dce import ITERATIONS, light_curve
 
 CONTEXT = 64  # side of the small copy that curves are estimated from
@@ -84,7 +85,7 @@ class Refine(nn.Module):
 class CurveRefine(Enhancer):
     """Curves and a colour matrix for the whole image, then refinement of every pixel."""
 
-    multiple = 4
+    multiple, margin, bytes_per_pixel = 4, 48, 400
     context_size = CONTEXT
 
     def __init__(self):
@@ -107,7 +108,7 @@ class CurveRefine(Enhancer):
     def outputs(self, x: Tensor, context: Tensor | None) -> dict[str, Tensor]:
         """Both images of x (B, 3, H, W); context: `shrink` of the whole image that x is part of,
         None where x is the whole."""
-        code = self.context(shrink(x) if context is None else context)
+        code = of_whole_image(lambda: self.context(shrink(x) if context is None else context))
         maps = torch.tanh(self.curves(code))[..., None, None].split(3, dim=1)  # (B, 3, 1, 1) each
         y = light_curve(x, maps)
         y = torch.einsum("bij,bjhw->bihw", self.matrix(code), y)

@@ -32,8 +32,8 @@ def trained(name, **options):
 # Largest difference between tiles and the whole, in levels of 8 bits: (largest, mean).
 LIMITS = {
     "zero_dce": (0.01, 0.001), "zero_dce_pp": (0.01, 0.001), "ec_zero_dce": (0.01, 0.001),
-    "gem_pam": (0.5, 0.1), "ialm": (0.5, 0.1), "neid": (0.5, 0.1), "lw_drgn": (0.5, 0.1),
-    "drgn": (0.5, 0.1), "jcrnet": (0.5, 0.1),
+    "gem_pam": (0.5, 0.1), "curve_refine": (0.5, 0.1), "ialm": (0.5, 0.1), "neid": (0.5, 0.1),
+    "lw_drgn": (0.5, 0.1), "drgn": (0.5, 0.1), "jcrnet": (0.5, 0.1),
 }  # fmt: skip
 TILED = [name for name in MODELS if create_enhancer(name).margin is not None]
 
