@@ -7,6 +7,8 @@ from llie_core.engine.loop import TrainSettings
 from llie_core.engine.settings import Section, free, override
 from llie_core.names import unknown
 from llie_core.papers.study import StudySettings
+from llie_core.recognizers.classifier import BACKBONE as PRETRAINED
+from llie_core.weights import available
 
 # Trained by the recognizer's loss: label → options of the model.
 BY_RECOGNIZER = {
@@ -157,12 +159,19 @@ def smoke(dataset: str) -> RecognitionSettings:
 
 
 def quick(dataset: str) -> RecognitionSettings:
-    return _start(dataset, "quick")
+    return _pretrained(_start(dataset, "quick"))
 
 
 def reference(dataset: str) -> RecognitionSettings:
-    start = _start(dataset, "reference")
+    start = _pretrained(_start(dataset, "reference"))
     return override(start, {"seeds": (0, 1, 2), **REFERENCE[dataset]})
+
+
+def _pretrained(settings: RecognitionSettings) -> RecognitionSettings:
+    """The same with a segmentation that starts from ImageNet, where the weights are installed."""
+    if BY_DATASET[settings.dataset] is POSE or not available("efficientnet-lite0"):
+        return settings
+    return override(settings, {"recognizer": {"backbone": PRETRAINED}})
 
 
 def paper(dataset: str) -> RecognitionSettings:

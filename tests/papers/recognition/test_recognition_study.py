@@ -9,6 +9,7 @@ from llie_core.data.wrappers import MeanScaled
 from llie_core.engine.fit import train_hash
 from llie_core.losses.task_driven import BothLights
 from llie_core.papers import open_study, study_of
+from llie_core.papers.recognition import settings
 from llie_core.recognizers import create_recognizer
 from llie_core.reporting.scores import select
 
@@ -255,3 +256,14 @@ def test_an_absent_set_is_named_with_where_to_get_it(monkeypatch, tmp_path):
     study = open_study("recognition", "smoke", "camvid", data="/nowhere")
     with pytest.raises(FileNotFoundError, match=r"camvid: .*get it from"):
         study.train()
+
+
+@pytest.mark.parametrize("profile", ["quick", "reference"])
+def test_segmentation_starts_from_imagenet_where_it_is_installed(profile, monkeypatch):
+    for there, backbone in ((True, "efficientnet_lite0"), (False, "mobilenet_v2")):
+        monkeypatch.setattr(settings, "available", lambda name, there=there: there)
+        for dataset in ("builtin-streets", "camvid"):
+            study = open_study("recognition", profile, dataset)
+            assert study.recognizer_row.options["encoder"] == backbone
+        pose = open_study("recognition", profile, "builtin-streets-pose")
+        assert pose.recognizer_row.options["backbone"] == "tiny"
