@@ -87,6 +87,7 @@ def _write(model: nn.Module, path: Path, multiple: int, metadata: dict[str, str]
             input_names=["image"], output_names=["enhanced"], verbose=False,
             dynamic_shapes={"image": {2: height, 3: width}},
         )  # fmt: skip
+    assert program is not None  # as dynamo=True has it
     program.model.metadata_props.update(metadata)
     program.save(str(path), external_data=False)
 
