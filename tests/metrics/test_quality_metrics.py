@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from llie_core.metrics import fsim, gt_mean, lpips, psnr, ssim
-from llie_core.metrics.quality import SSIM_FAMILIES, lpips_network
+from llie_core.metrics.quality import lpips_network
 
 
 def to_tensor(image: np.ndarray) -> torch.Tensor:
@@ -70,10 +70,6 @@ def test_psnr_known_answers(coffee_pair):
 )
 def test_ssim_known_answers(coffee_pair, family, known):
     assert ssim(*coffee_pair, family=family).item() == pytest.approx(known, abs=2e-6)
-
-
-def test_ssim_known_answer_of_seeded_pair():
-    assert ssim(*map(to_tensor, seeded_images())).item() == pytest.approx(0.987220, abs=1e-6)
 
 
 def test_fsim_known_answers(coffee_pair):
@@ -141,18 +137,6 @@ def test_3d_ssim_is_a_plain_convolution_with_replicated_borders():
 
 
 # Closed forms.
-
-
-def test_psnr_of_a_constant_error():
-    x = torch.full((1, 3, 1, 5), 0.5)
-    assert psnr(x, x + 0.1).item() == pytest.approx(20, abs=1e-5)  # error² = 0.01
-
-
-@pytest.mark.parametrize("family", SSIM_FAMILIES)
-def test_ssim_of_two_constants_is_the_luminance_term(family):
-    x, y = torch.full((1, 3, 16, 16), 0.25), torch.full((1, 3, 16, 16), 0.75)
-    expected = (2 * 0.25 * 0.75 + 1e-4) / (0.25**2 + 0.75**2 + 1e-4)
-    assert ssim(x, y, family).item() == pytest.approx(expected, abs=1e-9)
 
 
 def constant_image(*colour: float) -> torch.Tensor:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from llie_core.data import collate, list_datasets, open_dataset
+from llie_core.data import list_datasets, open_dataset
 from llie_core.data.darkening import linear_to_srgb, srgb_to_linear
 from llie_core.data.exlpose import EXLPOSE_JOINTS
 from llie_core.data.pose import to_image
@@ -175,12 +175,6 @@ def test_bad_options_are_named():
         BuiltinStreets(size=SMALL, count=2)[2]
 
 
-def test_items_make_a_batch():
-    batch = collate([BuiltinStreets("train", SMALL, 2)[i] for i in range(2)])
-    assert batch["saliency"].shape == (2, 1, *SMALL) and batch["mask"].shape == (2, *SMALL)
-    assert isinstance(batch["boxes"], list) and isinstance(batch["person_joints"], list)
-
-
 # Labels ---------------------------------------------------------------------------------------
 
 
@@ -205,20 +199,6 @@ def test_small_and_hidden_objects_are_ignored(items):
         assert item["ignore"][sides.prod(1) < 24].all()
         ignored, kept = ignored + item["ignore"].sum(), kept + (~item["ignore"]).sum()
     assert 0.05 < ignored / (ignored + kept) < 0.5
-
-
-def test_saliency_is_a_few_objects(items):
-    for item in items:
-        mask = item["mask"][item["saliency"][0] > 0]
-        assert item["saliency"].unique().tolist() == [0, 1]
-        assert ((mask >= 11) & (mask <= 18)).all()
-        touched = sum(
-            float(item["saliency"][0, int(b[1]) : int(b[3]), int(b[0]) : int(b[2])].sum()) > 0
-            for b in item["boxes"]
-        )
-        assert touched >= 1
-    shares = torch.stack([item["saliency"].mean() for item in items])
-    assert 0.03 < shares.mean() < 0.3
 
 
 def test_nearest_large_objects_are_the_salient_ones():
