@@ -1,7 +1,9 @@
-"""Devices: their names in records, scores and benchmarks, and their free memory."""
+"""Devices: their names in records, scores and benchmarks, their free memory, their precision."""
 
 import os
 from pathlib import Path
+
+PRECISIONS = ("float32", "mixed")  # what a training is computed in; see `precision_on`
 
 
 def device_name(device) -> str:
@@ -37,3 +39,22 @@ def _group_memory() -> list[int]:
         return [max(0, limit - int((group / "memory.current").read_text()))]
     except (OSError, ValueError):  # "max", or no such file
         return []
+
+
+def precision_on(device, wanted: str = "auto") -> str:
+    """One of PRECISIONS: the one that is wanted or, for "auto", that of the device.
+
+    "mixed" (bfloat16 convolutions and products) where the device multiplies bfloat16 itself: GPUs
+    from compute capability 8.0 on, processors with AVX512_BF16 or AMX. Elsewhere it is emulated,
+    more slowly than float32 runs.
+    """
+    import torch
+
+    if wanted != "auto":
+        return wanted
+    if torch.device(device).type == "cuda":
+        native = torch.cuda.get_device_capability(device) >= (8, 0)
+    else:
+        able = getattr(torch.cpu, "get_capabilities", dict[str, bool])()  # older torch has none
+        native = able.get("avx512_bf16", False) or able.get("amx_bf16", False)
+    return "mixed" if native else "float32"

@@ -5,11 +5,12 @@ Images are tensors (B, 3, H, W) of float RGB in [0, 1] unless said otherwise.
 
 import math
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 LUMA = (0.299, 0.587, 0.114)  # BT.601 weights of R, G, B
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -98,6 +99,24 @@ def full_precision(x: Tensor) -> Tensor:
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
+def without_autocast(x: Tensor) -> AbstractContextManager:
+    """Inside, autocast casts no operation on the device of `x` to bfloat16."""
+    kind = x.device.type  # "meta", on which work is counted, has no autocast
+    if torch.amp.is_autocast_available(kind):
+        return torch.autocast(kind, enabled=False)
+    return nullcontext()
+
+
+def in_float32(layer: nn.Module, x: Tensor) -> Tensor:
+    """layer(x) in the precision of the layer's weights, under autocast, too.
+
+    For the layer that makes an image, a map or a gain: bfloat16 has fewer levels than an 8-bit
+    image.
+    """
+    with without_autocast(x):
+        return layer(x.to(next(layer.parameters()).dtype))
+
+
 def luma(rgb: Tensor) -> Tensor:
     """BT.601 luma of encoded RGB: (…, 3, H, W) → (…, 1, H, W)."""
     return (rgb * rgb.new_tensor(LUMA).view(3, 1, 1)).sum(dim=-3, keepdim=True)
@@ -134,7 +153,8 @@ def window_means(x: Tensor) -> Tensor:
         shape = [1, 1, 1, 1]
         shape[axis] = side
         kernel = gaussian_window(side, x).view(shape).expand(x.shape[1], 1, *shape[2:])
-        x = F.conv2d(x, kernel, groups=x.shape[1])
+        with without_autocast(x):
+            x = F.conv2d(x, kernel, groups=x.shape[1])
     return x
 
 

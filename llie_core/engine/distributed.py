@@ -4,11 +4,14 @@ import os
 from collections.abc import Callable
 from datetime import timedelta
 from functools import cache
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 
 from llie_core.signals import Interrupted
+
+T = TypeVar("T")
 
 
 def default_device(rank: int = 0) -> str:
@@ -27,7 +30,7 @@ def join_process_group() -> tuple[int, int]:
     return dist.get_rank(), dist.get_world_size()
 
 
-def first_says(value: bool) -> bool:
+def first_says(value: T) -> T:
     """Rank 0's value, in every process; the others wait for it however long it takes."""
     if not dist.is_initialized():
         return value
@@ -40,6 +43,15 @@ def first_says(value: bool) -> bool:
 def _patient_group():
     """All processes; the timeout of the default group, minutes, would end a wait for a lock."""
     return dist.new_group(backend="gloo", timeout=timedelta(days=365))
+
+
+def largest(values: list[float], world_size: int) -> list[float]:
+    """The largest of each number over the processes; GPUs are not waited for."""
+    if world_size == 1:
+        return values
+    numbers = torch.tensor(values, dtype=torch.float64)
+    dist.all_reduce(numbers, dist.ReduceOp.MAX, group=_patient_group())
+    return numbers.tolist()
 
 
 def launch(function: Callable, *args, processes: int = 1):

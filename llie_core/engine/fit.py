@@ -7,6 +7,7 @@ import torch
 import torch.distributed as dist
 from safetensors.torch import save_file
 
+from llie_core.devices import PRECISIONS, precision_on
 from llie_core.engine.batchnorm import recompute_statistics
 from llie_core.engine.distributed import default_device, first_says, join_process_group
 from llie_core.engine.loop import Experiment, Training
@@ -17,16 +18,20 @@ from llie_core.files import atomic, locked
 from llie_core.tensors import load_weights
 
 
-def train_hash(experiment: Experiment, world_size: int = 1, settings_hash: str = "") -> str:
+def train_hash(experiment: Experiment, settings_hash: str = "", precision: str = "") -> str:
     """What decides the weights: values and code of everything behind an experiment.
 
-    settings_hash: the run's, which covers options that decide only how the weights start.
+    settings_hash: the run's, which covers options that decide only how the weights start;
+    precision: what "auto" comes to. The number of processes is left out: a batch is shared out over
+    them, which changes sums in their last digits and what is random within a step.
     """
-    decided = replace(experiment, workers=0)
+    precision = precision or experiment.settings.precision
+    decided = replace(
+        experiment, workers=0, settings=replace(experiment.settings, precision=precision)
+    )
     return content_hash(
         {
             "experiment": identity(decided),
-            "world_size": world_size,
             "settings": settings_hash,
             "code": code_of(experiment),
         }
@@ -43,6 +48,9 @@ def fit(
 ) -> str:
     """Train, resume or reuse one run; returns its train hash. The model ends with its weights.
 
+    With precision "auto" a finished run counts whichever precision it was trained in: the results
+    of another machine are not trained anew.
+
     Under torchrun or `launch`, every process calls this; gradients are averaged over processes
     (each takes batch_size / world_size samples) and rank 0 writes the files.
 
@@ -51,39 +59,51 @@ def fit(
     """
     rank, world_size = join_process_group()
     device = torch.device(device or default_device(rank))
-    wanted = train_hash(experiment, world_size, run.settings_hash)
+    asked = experiment.settings.precision
+    precision = first_says(precision_on(device, asked))
+    counted = {
+        one: train_hash(experiment, run.settings_hash, one)
+        for one in (PRECISIONS if asked == "auto" else (precision,))
+    }
+
+    def finished() -> str:
+        return next((one for one in counted.values() if run.is_finished(one)), "")
+
     # The first process decides for all, since the files may change between two looks at them. One
     # training of a run at a time: the others wait with the first for its lock. Reading a finished
     # run takes none.
-    if not first_says(run.is_finished(wanted)):
+    if not first_says(finished()):
         with locked(run.lock_path, str(run)) if rank == 0 else nullcontext():
-            if not first_says(run.is_finished(wanted)):
-                _train(experiment, run, wanted, device, rank, world_size, quiet)
+            if not first_says(finished()):
+                training = Training(
+                    experiment, run, counted[precision], device, precision, rank, world_size, quiet
+                )
+                _train(training, run)
     if rank == 0:
         run.tidy()
     load_weights(experiment.model, run.checked_weights())
     experiment.model.to(device).eval()
-    return wanted
+    return finished()
 
 
-def _train(experiment, run, wanted, device, rank, world_size, quiet) -> None:
-    training = Training(experiment, run, wanted, device, rank, world_size, quiet)
-    if rank == 0:
-        run.write_json("settings.json", {"run": vars(run), "experiment": identity(experiment)})
+def _train(training: Training, run: Run) -> None:
+    if training.rank == 0:
+        described = {"run": vars(run), "experiment": identity(training.experiment)}
+        run.write_json("settings.json", described)
     training.train()
-    if rank == 0:
+    if training.rank == 0:
         _finish(training, run)
-    if world_size > 1:
+    if training.world_size > 1:
         dist.barrier()
 
 
-def _pixels(experiment: Experiment) -> dict[str, int]:
+def _pixels(experiment: Experiment, steps: int) -> dict[str, int]:
     """Pixels that a training on crops sees, steps × batch × area, and those planned."""
     settings = experiment.settings
     if not settings.planned_pixels:
         return {}
     height, width = Drawn(experiment.data)[0]["image"].shape[-2:]
-    seen = settings.steps * settings.batch_size * height * width
+    seen = steps * settings.batch_size * height * width
     return {"pixels_done": seen, "pixels_planned": settings.planned_pixels}
 
 
@@ -99,13 +119,13 @@ def _finish(training: Training, run: Run) -> None:
         "weights_sha256": file_hash(run.weights_path),
         "log_sha256": existing_hash(run.log_path),
         "validation_sha256": existing_hash(run.validation_path),
-        "steps_done": settings.steps,
+        "steps_done": training.done,
         "steps_planned": settings.planned_steps or settings.steps,
-        **_pixels(training.experiment),
+        **_pixels(training.experiment, training.done),
         "resumed_at": training.start,
-        "selected_step": training.best.get("step", settings.steps),
+        "selected_step": training.best.get("step", training.done),
         "seconds": training.seconds(),
-        "precision": settings.precision if training.device.type == "cuda" else "float32",
+        "precision": training.precision,
         "world_size": training.world_size,
         **environment(training.device),
         "code": code_of(training.experiment),

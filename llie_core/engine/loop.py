@@ -6,6 +6,9 @@ What a step computes depends only on settings, seed and step number (sampling.py
 that was interrupted and resumed on a CPU ends in the same weights, bit for bit. Batch-norm
 statistics are computed anew for every validation and at the end (batchnorm.py). Reuse, locks and
 stamps are in fit.py, the log in records.py.
+
+Mixed precision: model and objective run under bfloat16 autocast, an adversary and a recognizer
+with them. Weights, losses, last layers, validation and all scores are in float32.
 """
 
 import math
@@ -13,6 +16,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -24,13 +28,15 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from llie_core.dataset import SizedDataset
+from llie_core.devices import PRECISIONS
+from llie_core.engine.averaging import Average
 from llie_core.engine.batchnorm import (
     MOST_BATCHES,
     recompute_statistics,
     restored,
     tracked_norms,
 )
-from llie_core.engine.distributed import averaged
+from llie_core.engine.distributed import averaged, largest
 from llie_core.engine.records import TrainingLog, read_checkpoint, write_checkpoint
 from llie_core.engine.runs import Run
 from llie_core.engine.sampling import BatchDraws, Drawn, seed_everything
@@ -38,7 +44,7 @@ from llie_core.engine.settings import Section, free
 from llie_core.signals import ENDING, deferred
 
 Terms = dict[str, Tensor]
-SCHEDULES, PRECISIONS = ("constant", "cosine", "step"), ("float32", "mixed")
+SCHEDULES = ("constant", "cosine", "step")
 
 
 class Objective(Protocol):
@@ -82,17 +88,23 @@ class Adversarial(Protocol):
 class TrainSettings(Section):
     """How to train.
 
-    batch_size: summed over all processes; planned_steps: of the published schedule, where `steps`
-    is a reduced run (0: the same); planned_pixels: of all crops of that schedule, where it has
-    crops; schedule: "constant", "cosine" from `lr` to `lr_final` over
-    `steps`, or "step": times `decay` at each of the `milestones`; grad_clip: largest gradient norm,
-    0 for no clipping; precision: "float32", or "mixed" (bfloat16 autocast of the model on a GPU;
-    losses in float32); validate_every: steps between two evaluations of the validation part (0:
-    none, the last weights are kept); checkpoint_seconds: between two checkpoints.
+    batch_size: summed over all processes; accumulate: parts in which a process computes its share
+    of a batch, one after the other, to save memory (batch norm sees a part); planned_steps: of the
+    published schedule, where `steps` is a reduced run (0: the same); planned_pixels: of all crops
+    of that schedule, where it has crops; schedule: "constant", "cosine" from `lr` to `lr_final`
+    over `steps`, or "step": times `decay` at each of the `milestones`; grad_clip: largest gradient
+    norm, 0 for no clipping; ema: decay of the average of the weights that is validated and kept
+    (averaging.py), 0 for the weights themselves; precision: "float32", "mixed" (bfloat16 autocast,
+    see above), or "auto": mixed where the device multiplies bfloat16 itself (devices.py);
+    validate_every: steps between two evaluations of the validation part (0: none, the last weights
+    are kept); max_minutes: after which the training ends with fewer steps, 0 for no limit (its
+    schedule follows the time, so that such a run cannot be repeated bit for bit);
+    checkpoint_seconds: between two checkpoints.
     """
 
     steps: int = 100
     batch_size: int = 8
+    accumulate: int = 1
     lr: float = 1e-3
     lr_final: float = 0.0
     schedule: str = "constant"
@@ -100,23 +112,27 @@ class TrainSettings(Section):
     decay: float = 0.1
     weight_decay: float = 0.0
     grad_clip: float = 0.0
+    ema: float = 0.0
     precision: str = "float32"
     validate_every: int = 0
+    max_minutes: float = 0.0
     planned_steps: int = free(0)
     planned_pixels: int = free(0)
     checkpoint_seconds: float = free(60.0)
 
     def __post_init__(self):
         super().__post_init__()
-        for name, known in (("schedule", SCHEDULES), ("precision", PRECISIONS)):
+        for name, known in (("schedule", SCHEDULES), ("precision", ("auto", *PRECISIONS))):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name}: choose one of {', '.join(known)}")
-        if self.steps < 1 or self.batch_size < 1:
-            raise ValueError("steps and batch_size must be at least 1")
-        if self.validate_every < 0:
-            raise ValueError("validate_every must not be negative; 0 means never")
+        if min(self.steps, self.batch_size, self.accumulate) < 1:
+            raise ValueError("steps, batch_size and accumulate must be at least 1")
+        if self.validate_every < 0 or self.max_minutes < 0:
+            raise ValueError("validate_every and max_minutes must not be negative; 0 means never")
+        if not 0 <= self.ema < 1:
+            raise ValueError(f"ema: a decay from 0 (none) to below 1, not {self.ema}")
 
-    def lr_at(self, step: int) -> float:
+    def lr_at(self, step: float) -> float:
         """Learning rate of step 0 … steps − 1."""
         if self.schedule == "constant":
             return self.lr
@@ -156,38 +172,47 @@ class Training:
 
     def __init__(
         self, experiment: Experiment, run: Run, train_hash: str, device: torch.device,
-        rank: int = 0, world_size: int = 1, quiet: bool = False,
+        precision: str, rank: int = 0, world_size: int = 1, quiet: bool = False,
     ):  # fmt: skip
         self.experiment, self.run, self.train_hash = experiment, run, train_hash
         self.device, self.rank, self.world_size, self.quiet = device, rank, world_size, quiet
+        self.precision = precision
         self.settings = experiment.settings
-        if self.settings.batch_size % world_size:
+        parts = world_size * self.settings.accumulate
+        if self.settings.batch_size % parts:
             raise ValueError(
-                f"batch_size {self.settings.batch_size} does not divide over {world_size} processes"
+                f"batch_size {self.settings.batch_size} does not divide over {world_size} "
+                f"processes, accumulate {self.settings.accumulate}"
             )
         self._build()
         self.log = TrainingLog(run, device, writes=rank == 0)
         self.best: dict[str, Any] = {}  # step, value, model: the weights that validated best
-        self.start, self.earlier_seconds = 0, 0.0
+        self.start = self.done = 0  # steps
+        self.earlier_seconds = 0.0
 
     def _build(self) -> None:
         on_gpu = self.device.type == "cuda"
+        mixed = self.precision == "mixed"
         self.model = self.experiment.model.to(self.device).train()
-        if on_gpu:
+        if on_gpu or mixed:
             self.model = self.model.to(memory_format=torch.channels_last)
         objective = self.experiment.objective
         for module in objective.modules if isinstance(objective, HoldsModules) else ():
             module.to(self.device)
         self.adversary = None
         if isinstance(objective, Adversarial):
+            if self.settings.accumulate > 1:
+                raise ValueError("accumulate: an adversary moves once for a whole batch; set it 1")
             self.adversary = Adversary(objective, self.settings.lr, self.device, self.world_size)
-        mixed = on_gpu and self.settings.precision == "mixed"
         self.norms = tracked_norms(self.model)
         self.plain_step = step = Step(self.model, objective, self.adversary, mixed)
-        self.step_module = DistributedDataParallel(step) if self.world_size > 1 else step
+        # DDP and Step share no class that has `no_sync`.
+        self.step_module: Any = DistributedDataParallel(step) if self.world_size > 1 else step
         self.optimizer = torch.optim.Adam(
-            self.model.parameters(), lr=self.settings.lr, weight_decay=self.settings.weight_decay
-        )
+            self.model.parameters(), lr=self.settings.lr, weight_decay=self.settings.weight_decay,
+            fused=True if on_gpu or mixed else None,
+        )  # fmt: skip
+        self.average = Average(self.model, self.settings.ema) if self.settings.ema else None
 
     # The loop ----------------------------------------------------------------------------------
 
@@ -200,48 +225,66 @@ class Training:
         self._prepare_objective()
         self.resume()
         self.began = self.saved = time.perf_counter()
+        self.share, _ = self._agreed(False)  # of max_minutes, as it was after the last step
         steps = range(self.start, self.settings.steps)
         hidden = self.quiet or self.rank > 0 or not sys.stderr.isatty()
         progress = tqdm(steps, desc=str(self.run), disable=hidden, leave=False)
         with deferred() as signals, progress as bar:
             for step, batch in zip(bar, self._batches(), strict=True):
                 self.step(step, batch)
-                last = step + 1 == self.settings.steps
+                self.done = step + 1
+                self.share, stop = self._agreed(bool(signals))
+                last = self.done == self.settings.steps or self.share >= 1
                 every = self.settings.validate_every
-                if every and (last or (step + 1) % every == 0):
-                    self.validate(step + 1)
-                stop = bool(signals)
+                if every and (last or self.done % every == 0):
+                    self.validate(self.done)
                 waited = time.perf_counter() - self.saved
                 if last or stop or waited > self.settings.checkpoint_seconds:
-                    self.save(step + 1)
-                if stop:
+                    self.save(self.done)
+                if last or stop:
                     break
         if self.best:
             self.model.load_state_dict(self.best["model"])
         elif self.rank == 0:
+            if self.average:
+                self.average.swap()
             self._fit_statistics()
 
     def step(self, step: int, batch: dict) -> None:
         """One update of the model, and of the adversary before it."""
         seed_everything(self.experiment.seed, step, self.rank)
-        lr = self.settings.lr_at(step)
+        lr = self.settings.lr_at(max(step, self.share * (self.settings.steps - 1)))
         optimizers = [self.optimizer, *([self.adversary.optimizer] if self.adversary else [])]
         for group in (group for optimizer in optimizers for group in optimizer.param_groups):
             group["lr"] = lr
-        terms = self.step_module(to_device(batch, self.device))
         self.optimizer.zero_grad(set_to_none=True)
-        terms["total"].backward()
-        limit = self.settings.grad_clip or math.inf
-        grad_norm = nn.utils.clip_grad_norm_(self.model.parameters(), limit)
-        # Raises before the update where a term or the gradient is not finite.
-        self.log.add(step, lr, {**averaged(terms, self.world_size), "grad_norm": grad_norm})
+        terms = averaged(self._gradients(batch), self.world_size)
+        if limit := self.settings.grad_clip:
+            terms["grad_norm"] = nn.utils.clip_grad_norm_(self.model.parameters(), limit)
+        # Raises before the update where a term is not finite.
+        self.log.add(step, lr, terms)
         self.optimizer.step()
+        if self.average:
+            self.average.update(step)
+
+    def _gradients(self, batch: dict) -> Terms:
+        """Add up the gradients of a batch, part by part; the terms, means over the parts."""
+        parts = split(batch, self.settings.accumulate)
+        sums: Terms = {}
+        for number, part in enumerate(parts, 1):
+            last = number == len(parts) or self.world_size == 1
+            with nullcontext() if last else self.step_module.no_sync():
+                terms = self.step_module(to_device(part, self.device))
+                (terms["total"] / len(parts)).backward()
+            for name, value in terms.items():
+                sums[name] = sums.get(name, 0) + value.detach() / len(parts)
+        return sums
 
     def validate(self, step: int) -> None:
         """Keep the weights if they do better on the validation part than all before."""
         if self.rank > 0 or self.experiment.validate is None:
             return
-        with restored(self.norms):
+        with self.average.in_use() if self.average else nullcontext(), restored(self.norms):
             self._fit_statistics()
             self.model.eval()
             with torch.no_grad():
@@ -253,7 +296,8 @@ class Training:
         self.model.train()
 
     def _fit_statistics(self) -> None:
-        """Batch-norm statistics of the weights at hand, from the first batches of the training."""
+        """Batch-norm statistics of the weights at hand, from the first batches of the training; in
+        float32, as everything is evaluated."""
         if self.norms:
             epoch = math.ceil(len(self.experiment.data) / self.settings.batch_size)
             batches = self._first_batches(min(MOST_BATCHES, epoch))
@@ -262,8 +306,14 @@ class Training:
     # Interruption ------------------------------------------------------------------------------
 
     def save(self, step: int) -> None:
-        """Write a checkpoint after `step` steps."""
+        """Write a checkpoint after `step` steps.
+
+        Raises:
+            TrainingStopped: a weight is not finite.
+        """
         self.log.flush()
+        if not all(torch.isfinite(p).all() for p in self.model.parameters()):
+            self.log.stop("a weight is not finite", step - 1)
         self.saved = time.perf_counter()
         if self.rank > 0:
             return
@@ -274,6 +324,7 @@ class Training:
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "adversary": self.adversary.state_dict() if self.adversary else {},
+            "average": self.average.values if self.average else [],
             "best": self.best,
         }
         write_checkpoint(self.run.checkpoint_path, state)
@@ -288,13 +339,24 @@ class Training:
             self.optimizer.load_state_dict(state["optimizer"])
             if self.adversary:
                 self.adversary.load_state_dict(state["adversary"])
+            if self.average:
+                self.average.values = state["average"]
             self.best = state["best"]
-            self.start, self.earlier_seconds = state["step"], state["seconds"]
+            self.start = self.done = state["step"]
+            self.earlier_seconds = state["seconds"]
         self.log.restart(self.start)
 
     def seconds(self) -> float:
         """Time spent so far, that of interrupted calls included."""
         return round(self.earlier_seconds + time.perf_counter() - self.began, 2)
+
+    def _agreed(self, stop: bool) -> tuple[float, bool]:
+        """How much of `max_minutes` has passed (0 without such a limit), and whether to stop: the
+        same in all processes."""
+        limit = 60 * self.settings.max_minutes
+        share = self.seconds() / limit if limit else 0.0
+        share, stopped = largest([share, float(stop)], self.world_size)
+        return share, bool(stopped)
 
     # Data --------------------------------------------------------------------------------------
 
@@ -344,12 +406,11 @@ class Step(nn.Module):
     def outputs(self, batch: dict) -> dict:
         """What the model makes of a batch, in float32."""
         image = batch["image"]
-        with torch.autocast(image.device.type, torch.bfloat16, enabled=self.mixed):
-            if isinstance(self._objective[0], RunsModel):
-                outputs = self._objective[0].outputs(self.model, batch)
-            else:
-                # nn.Module's stub gives its attributes no type that can be called.
-                outputs = self.model.training_outputs(image)  # type: ignore[operator]
+        if isinstance(self._objective[0], RunsModel):
+            outputs = self._objective[0].outputs(self.model, batch)
+        else:
+            # nn.Module's stub gives its attributes no type that can be called.
+            outputs = self.model.training_outputs(image)  # type: ignore[operator]
         return {k: v.float() if torch.is_tensor(v) else v for k, v in outputs.items()}
 
     def run_model(self, batch: dict) -> None:
@@ -359,12 +420,13 @@ class Step(nn.Module):
             objective(outputs, batch)
 
     def forward(self, batch: dict) -> Terms:
-        outputs = self.outputs(batch)
-        if self._adversary[0] is None:
-            return self._objective[0](outputs, batch)
-        rival = self._adversary[0].step(outputs, batch)
-        terms = self._objective[0](outputs, batch)
-        return terms | {f"adversary_{name}": value for name, value in rival.items()}
+        device, rival = batch["image"].device, self._adversary[0]
+        with autocast(device, self.mixed):
+            outputs = self.outputs(batch)
+        adversary_terms = rival.step(outputs, batch, self.mixed) if rival else {}
+        with autocast(device, self.mixed):
+            terms = self._objective[0](outputs, batch)
+        return terms | {f"adversary_{name}": value for name, value in adversary_terms.items()}
 
 
 class Adversary:
@@ -375,11 +437,12 @@ class Adversary:
         self.loss, self.world_size = objective.adversary_loss, world_size
         self.optimizer = torch.optim.Adam(self.module.parameters(), lr=lr)
 
-    def step(self, outputs: dict, batch: dict) -> Terms:
+    def step(self, outputs: dict, batch: dict, mixed: bool) -> Terms:
         """One update on outputs that are cut from the model; its loss terms."""
         cut = {k: v.detach() if torch.is_tensor(v) else v for k, v in outputs.items()}
         self.module.requires_grad_(True)
-        terms = self.loss(cut, batch)
+        with autocast(batch["image"].device, mixed):
+            terms = self.loss(cut, batch)
         self.optimizer.zero_grad(set_to_none=True)
         terms["total"].backward()
         if self.world_size > 1:
@@ -397,6 +460,20 @@ class Adversary:
     def load_state_dict(self, state: dict) -> None:
         self.module.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
+
+
+def autocast(device: torch.device, mixed: bool) -> torch.autocast:
+    """bfloat16 autocast, or none; weights that it has cast are cast anew once it is left."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=mixed)
+
+
+def split(batch: dict, parts: int) -> list[dict]:
+    """A batch as parts of equal size; every value is a tensor or a list with an entry a sample."""
+    if parts == 1:
+        return [batch]
+    size = len(batch["image"]) // parts
+    cuts = [slice(k * size, (k + 1) * size) for k in range(parts)]
+    return [{name: value[cut] for name, value in batch.items()} for cut in cuts]
 
 
 def to_device(batch: dict, device: torch.device) -> dict:

@@ -6,6 +6,7 @@ import io
 import math
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 import torch
 
@@ -16,11 +17,12 @@ GPU_ROWS = 20  # steps after which a GPU is asked for its loss terms
 
 
 class TrainingStopped(RuntimeError):
-    """A loss or gradient became NaN or infinite; the last good checkpoint is kept."""
+    """A loss, gradient or weight became NaN or infinite; the last good checkpoint is kept."""
 
 
 class TrainingLog:
-    """log.csv (step, lr, total, each term, grad_norm) and validation.csv (step, value) of a run.
+    """log.csv (step, lr, total, each term; grad_norm where it is clipped) and validation.csv
+    (step, value) of a run.
 
     A GPU is asked for the values once in a while; on a CPU a step with a value that is not finite
     raises TrainingStopped before the update.
@@ -77,10 +79,14 @@ class TrainingLog:
             return
         # A term spoils the total and the gradient too; name the term where there is one.
         named = {n: v for n, v in bad.items() if n not in ("total", "grad_norm")} or bad
+        self.stop(f"{', '.join(named)} is {next(iter(named.values()))}", step)
+
+    def stop(self, reason: str, step: int) -> NoReturn:
+        """Raise TrainingStopped."""
         kept = read_checkpoint(self.run.checkpoint_path, torch.device("cpu")).get("step", 0)
         raise TrainingStopped(
-            f"{self.run}: {', '.join(named)} is {next(iter(named.values()))} at step {step}; "
-            f"training stopped, the checkpoint after {kept} steps is kept"
+            f"{self.run}: {reason} at step {step}; training stopped, the checkpoint after {kept} "
+            "steps is kept"
         )
 
 

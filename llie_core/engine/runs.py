@@ -95,7 +95,7 @@ class Run:
         return self.weights_path
 
     def read_log(self) -> list[dict[str, float]]:
-        """Rows of log.csv: step, lr, total, each term, grad_norm."""
+        """Rows of log.csv: step, lr, total, each term; grad_norm where it is clipped."""
         return read_numbers(self.log_path)
 
     def read_validation(self) -> list[dict[str, float]]:

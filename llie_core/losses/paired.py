@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from llie_core.imaging import check_alike, full_precision, ssim_map
+from llie_core.imaging import check_alike, full_precision, ssim_map, without_autocast
 
 EDGE_WEIGHT = 0.05
 _KERNEL = (0.05, 0.25, 0.4, 0.25, 0.05)
@@ -172,5 +172,6 @@ def _blur(image: Tensor, present: Tensor) -> Tensor:
     kernel = image.new_tensor(_KERNEL)
     kernel = torch.outer(kernel, kernel).view(1, 1, 5, 5)
     channels = image.shape[1]
-    total = F.conv2d(image, kernel.expand(channels, 1, 5, 5), padding=2, groups=channels)
-    return total / F.conv2d(present, kernel, padding=2)
+    with without_autocast(image):
+        total = F.conv2d(image, kernel.expand(channels, 1, 5, 5), padding=2, groups=channels)
+        return total / F.conv2d(present, kernel, padding=2)

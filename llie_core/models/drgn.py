@@ -47,7 +47,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from llie_core.imaging import check_images
+from llie_core.imaging import check_images, in_float32
 from llie_core.models.base import Enhancer, evaluating, pad_to_multiple
 from llie_core.models.large import of_whole_image
 from llie_core.names import check_choice
@@ -173,7 +173,7 @@ class MFN(nn.Module):
         fused = levels.pop()
         for i in reversed(range(len(levels))):
             fused = self.fuse[i](torch.cat([levels[i], self.up[i](fused)], dim=1))
-        return self.reconstruct(fused)  # Eq. (13)
+        return in_float32(self.reconstruct, fused)  # Eq. (13)
 
 
 class LightGenerator(nn.Module):
@@ -199,7 +199,7 @@ class LightGenerator(nn.Module):
         for block, fusion in zip(self.blocks, self.fusions, strict=True):
             features.append(block(fused))
             fused = fusion(torch.cat(features, dim=1))
-        return self.reconstruct(self.up(fused) + stem)
+        return in_float32(self.reconstruct, self.up(fused) + stem)
 
 
 class Degrading(Enhancer):

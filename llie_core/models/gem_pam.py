@@ -27,6 +27,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from llie_core.imaging import in_float32
 from llie_core.models.base import Enhancer
 from llie_core.models.large import of_whole_image
 from llie_core.names import check_choice
@@ -62,7 +63,7 @@ class GlobalEnhancement(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, 3, H, W) → gains a_R, a_G, a_B (B, 3, 1, 1), positive, 1 at the start."""
         small = F.interpolate(x, (GEM_SIZE, GEM_SIZE), mode="bilinear", antialias=True)
-        return self.head(self.features(small)).exp()
+        return in_float32(self.head, self.features(small)).exp()
 
 
 class EncoderBlock(nn.Module):
@@ -119,7 +120,7 @@ class PixelwiseAdjustment(nn.Module):
             x = F.max_pool2d(x, 2)
         for block, skip in zip(self.decoder, reversed(skips), strict=True):
             x = block(x, skip)  # (B, 64 … 8, H/8 … H, W/8 … W)
-        return self.head(x)
+        return in_float32(self.head, x)
 
 
 class GemPam(Enhancer):

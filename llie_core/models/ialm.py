@@ -20,13 +20,12 @@ as the identity, but for values below 1e-4.
 """
 
 import math
-from contextlib import nullcontext
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from llie_core.imaging import full_precision
+from llie_core.imaging import in_float32, without_autocast
 from llie_core.models.base import Enhancer
 from llie_core.models.gem_pam import zero_init
 from llie_core.models.large import of_whole_image
@@ -57,8 +56,8 @@ class Predictor(nn.Module):
     def forward(self, small: Tensor) -> Tensor:
         """(B, 3, 256, 256) → (B, 1, 1, 1), in float32 under autocast, too."""
         features = self.features(small)  # (B, 2048)
-        value = self.head(F.leaky_relu(self.hidden(features), 0.1))
-        return F.softsign(full_precision(value))[..., None, None]
+        value = in_float32(self.head, F.leaky_relu(self.hidden(features), 0.1))
+        return F.softsign(value)[..., None, None]
 
 
 def gaussian_blur(x: Tensor) -> Tensor:
@@ -69,10 +68,8 @@ def gaussian_blur(x: Tensor) -> Tensor:
     channels = x.shape[1]
     rows = weights.view(1, 1, -1, 1).expand(channels, 1, -1, 1)
     padded = F.pad(x, [BLUR_SIDE // 2] * 4, mode="replicate")
-    kind = x.device.type  # "meta", on which work is counted, has no autocast
-    has_autocast = torch.amp.is_autocast_available(kind)
     # In the image's own precision: bfloat16 has fewer levels than an 8-bit image.
-    with torch.autocast(kind, enabled=False) if has_autocast else nullcontext():
+    with without_autocast(x):
         return F.conv2d(F.conv2d(padded, rows, groups=channels), rows.mT, groups=channels)
 
 

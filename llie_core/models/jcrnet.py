@@ -61,6 +61,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from llie_core.imaging import in_float32, without_autocast
 from llie_core.models.base import Enhancer
 from llie_core.models.large import in_tile, of_whole_image
 from llie_core.names import check_choice
@@ -116,7 +117,7 @@ class ResBlock(nn.Module):
         self.widen, self.narrow = conv(3, 64), conv(64, 3)
 
     def forward(self, image: Tensor, slope: Tensor) -> Tensor:
-        return image + self.narrow(F.prelu(self.widen(image), slope))
+        return image + in_float32(self.narrow, F.prelu(self.widen(image), slope))
 
 
 class GradientStep(nn.Module):
@@ -255,7 +256,7 @@ class FES(nn.Module):
         early = features = shallow(x_r)
         if self.encoder_decoder is not None:
             features = self.encoder_decoder(features)
-        x_a = x_r + self.predict(features)
+        x_a = x_r + in_float32(self.predict, features)
         if self.ssb is not None:
             features = self.ssb(features, x_a)
         return x_a, early, features
@@ -364,7 +365,7 @@ class ColourCorrection(nn.Module):
         a = F.relu(self.enter(features))  # (B, 128, H, W)
         y = F.relu(self.inner_2(F.relu(self.inner_1(a))) + a)
         b = F.relu(self.inner_3(F.relu(self.between(y))))
-        return torch.sigmoid(self.leave(F.relu(self.inner_4(b) + b)))
+        return torch.sigmoid(in_float32(self.leave, F.relu(self.inner_4(b) + b)))
 
 
 class JRS(nn.Module):
@@ -379,7 +380,9 @@ class JRS(nn.Module):
         self.correct = plain if ablation == "w/o l_rgb" else ColourCorrection(bias=by_size)
 
     def forward(self, x_a: Tensor) -> Tensor:
-        corrected = self.correct(self.refine(x_a))
+        features = self.refine(x_a)
+        plain = isinstance(self.correct, nn.Sequential)
+        corrected = in_float32(self.correct, features) if plain else self.correct(features)
         return x_a / (corrected + EPSILON) if self.retinex == "paper" else corrected  # Eq. (6)
 
 
@@ -444,8 +447,11 @@ class IAS(nn.Module):
         if self.reading == "text" or not features:
             features = (shallow(stepped), *features[1:])  # each (B, 40, H, W)
         base = x if self.reading == "text" else stepped
-        residual = self.lbp(x, x_j)
-        return base + self.merge(torch.cat(features, dim=1)) + residual, residual
+        with without_autocast(x):  # seven channels at most, close to the image
+            residual = self.lbp(x, x_j)
+        widen, narrow = self.merge
+        merged = in_float32(narrow, widen(torch.cat(features, dim=1)))
+        return base + merged + residual, residual
 
 
 # ---- The network

@@ -36,6 +36,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from llie_core.imaging import in_float32
 from llie_core.models.base import Enhancer, normal_init, pad_to_multiple
 from llie_core.models.large import of_whole_image
 from llie_core.names import check_choice
@@ -105,7 +106,7 @@ class Decoder(nn.Module):
         y = bottleneck
         for up, level, skip in zip(self.ups, self.levels, reversed(skips), strict=True):
             y = level(torch.cat([up(y), skip], dim=1))
-        return F.pixel_shuffle(self.head(y), self.scale)
+        return F.pixel_shuffle(in_float32(self.head, y), self.scale)
 
 
 class FeatureFusing(nn.Module):

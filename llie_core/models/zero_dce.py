@@ -32,6 +32,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from llie_core.imaging import in_float32
 from llie_core.models.base import Enhancer, normal_init, pad_to_multiple
 from llie_core.models.large import SMALL_PIXELS, WHOLE_PIXELS, in_tiles, rows_at_size
 from llie_core.names import check_choice
@@ -116,7 +117,7 @@ class DCENet(Enhancer):
         x4 = F.relu(self.e_conv4(x3))
         x5 = F.relu(self.e_conv5(torch.cat([x3, x4], dim=1)))  # (B, 2·width, H, W) inside
         x6 = F.relu(self.e_conv6(torch.cat([x2, x5], dim=1)))
-        return self.e_conv7(torch.cat([x1, x6], dim=1))
+        return in_float32(self.e_conv7, torch.cat([x1, x6], dim=1))
 
 
 class RGBCurves(DCENet):

@@ -33,7 +33,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from llie_core.imaging import check_images, check_shapes
+from llie_core.imaging import check_images, check_shapes, in_float32
 from llie_core.names import check_choice
 from llie_core.recognizers.base import Recognizer
 from llie_core.recognizers.classifier import BACKBONE, MEAN, STD, imagenet_features
@@ -206,7 +206,8 @@ class Head(nn.Module):
         self.norm = nn.BatchNorm2d(joints)
 
     def forward(self, level: Tensor, size: tuple[int, int]) -> Tensor:
-        return self.norm(resized(self.predict(F.relu(self.mix(level))), size))
+        maps = in_float32(self.predict, F.relu(self.mix(level)))
+        return self.norm(resized(maps, size))
 
 
 class GlobalNet(nn.Module):
@@ -250,7 +251,8 @@ class RefineNet(nn.Module):
     def forward(self, levels: list[Tensor]) -> Tensor:
         size = levels[-1].shape[2:]
         wide = [resized(chain(v), size) for chain, v in zip(self.chains, levels, strict=True)]
-        return self.norm(self.predict(self.fuse(torch.cat(wide, 1))))  # (B, J, H/4, W/4)
+        maps = in_float32(self.predict, self.fuse(torch.cat(wide, 1)))  # (B, J, H/4, W/4)
+        return self.norm(maps)
 
 
 class CPN(Recognizer):

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from llie_core.imaging import check_images, check_shapes
+from llie_core.imaging import check_images, check_shapes, full_precision
 from llie_core.recognizers.base import Recognizer
 from llie_core.recognizers.classifier import (
     BACKBONE,
@@ -54,7 +54,7 @@ class DeepLabV3Plus(Recognizer):
         height, width = images.shape[-2:]
         x = (images - self.mean) / self.std
         x = F.pad(x, (0, -width % STRIDE, 0, -height % STRIDE), mode="replicate")
-        return self.network(x)[..., :height, :width]
+        return full_precision(self.network(x))[..., :height, :width]
 
     def loss(self, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
         """Cross-entropy: the mean over all labelled pixels of the batch, 0 where none is labelled.

@@ -18,7 +18,7 @@ from torchvision.models.detection.fcos import FCOS, FCOSHead
 from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import FeaturePyramidNetwork
 
-from llie_core.imaging import check_images, check_shapes
+from llie_core.imaging import check_images, check_shapes, full_precision
 from llie_core.recognizers.base import Recognizer
 from llie_core.recognizers.targets import Objects, best_detections, checked_objects
 
@@ -127,7 +127,8 @@ class LightDetector(Recognizer):
         features = self._features(x)
         listed = ImageList(x, [tuple(x.shape[2:])])
         (places,) = self.fcos.anchor_generator(listed, features)
-        return self.fcos.head(features), places, [f.shape[2] * f.shape[3] for f in features]
+        outputs = {name: full_precision(x) for name, x in self.fcos.head(features).items()}
+        return outputs, places, [f.shape[2] * f.shape[3] for f in features]
 
     def _features(self, x: Tensor) -> list[Tensor]:
         return self.fcos.backbone((x - self.mean) / self.std)

@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.ops import box_iou, roi_align
 
-from llie_core.imaging import check_images, check_shapes
+from llie_core.imaging import check_images, check_shapes, full_precision
 from llie_core.recognizers.base import Recognizer
 
 # Name, side of the input window, layer that gives the class before softmax (0 other, 1 face).
@@ -274,7 +274,7 @@ def stage_outputs(net: nn.Module, head: str, crops: Tensor) -> tuple[Tensor, Ten
         offsets = net(crops)[0]
     finally:
         handle.remove()
-    return caught[0].flatten(1), offsets.flatten(1)
+    return full_precision(caught[0]).flatten(1), full_precision(offsets).flatten(1)
 
 
 def class_loss(logits: Tensor, face: Tensor, batch: int) -> Tensor:

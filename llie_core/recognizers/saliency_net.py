@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from llie_core.imaging import check_images, check_shapes
+from llie_core.imaging import check_images, check_shapes, in_float32
 from llie_core.names import check_choice
 from llie_core.recognizers.base import Recognizer
 from llie_core.recognizers.classifier import BACKBONE, MEAN, STD, imagenet_features
@@ -59,7 +59,7 @@ class SaliencyNet(Recognizer):
         for up, skip in zip(self.up, reversed(skips), strict=True):
             x = F.interpolate(x, skip.shape[2:], mode="bilinear")
             x = up(torch.cat([x, skip], 1))
-        return self.head(x)
+        return in_float32(self.head, x)
 
     def loss(self, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
         r"""Binary cross-entropy and soft IoU.

@@ -31,7 +31,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.ops import DeformConv2d
 
-from llie_core.imaging import IMAGENET_MEAN, check_images, check_shapes
+from llie_core.imaging import IMAGENET_MEAN, check_images, check_shapes, in_float32
 from llie_core.names import check_choice
 from llie_core.recognizers.base import Recognizer
 from llie_core.recognizers.tinaface_head import (
@@ -390,7 +390,11 @@ class Head(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(B, channels, h, w) → (B, h·w·3, 1), (B, h·w·3, 4), (B, h·w·3, 1)."""
         box = self.box_tower(x)
-        maps = (self.classes(self.class_tower(x)), self.deltas(box), self.overlaps(box))
+        maps = (
+            in_float32(self.classes, self.class_tower(x)),
+            in_float32(self.deltas, box),
+            in_float32(self.overlaps, box),
+        )
         classes, deltas, overlaps = (
             y.permute(0, 2, 3, 1).reshape(len(x), -1, y.shape[1] // ANCHORS) for y in maps
         )

@@ -30,7 +30,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from llie_core.imaging import check_images, check_shapes
+from llie_core.imaging import (
+    check_images,
+    check_shapes,
+    full_precision,
+    in_float32,
+    without_autocast,
+)
 from llie_core.recognizers.base import Recognizer
 from llie_core.recognizers.targets import checked_masks
 from llie_core.tensors import read_released
@@ -198,10 +204,7 @@ class Decoder(nn.Module):
         _, s4, c4 = self.step4(tokens, x4)  # (B, 3136, 64) twice
         saliency = [self.saliency(s16), s8, s4, self.saliency_up(s4)]
         contour = [self.contour(c16), c8, c4, self.contour_up(c4)]
-        return (
-            [as_map(head(x)) for head, x in zip(self.saliency_heads, saliency, strict=True)],
-            [as_map(head(x)) for head, x in zip(self.contour_heads, contour, strict=True)],
-        )
+        return _maps(self.saliency_heads, saliency), _maps(self.contour_heads, contour)
 
 
 class Step(nn.Module):
@@ -350,10 +353,11 @@ class Performer(nn.Module):
         self.w = nn.Parameter(w, requires_grad=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        k, q, v = self.kqv(self.norm1(x)).chunk(3, dim=2)  # (B, N, 64) each
-        k, q = self.features(k), self.features(q)  # (B, N, 32)
-        y = q @ (k.transpose(1, 2) @ v)  # (B, N, 64)
-        y = y / (q @ k.sum(1).unsqueeze(2) + 1e-8)  # by (B, N, 1)
+        k, q, v = full_precision(self.kqv(self.norm1(x))).chunk(3, dim=2)  # (B, N, 64) each
+        with without_autocast(x):  # exponentials span more than bfloat16 resolves
+            k, q = self.features(k), self.features(q)  # (B, N, 32)
+            y = q @ (k.transpose(1, 2) @ v)  # (B, N, 64)
+            y = y / (q @ k.sum(1).unsqueeze(2) + 1e-8)  # by (B, N, 1)
         x = x + self.dropout(self.proj(y))
         return x + self.dropout(self.mlp(self.norm2(x)))
 
@@ -383,6 +387,10 @@ def as_map(x: Tensor) -> Tensor:
     """Tokens (B, N², C) → map (B, C, N, N)."""
     side = math.isqrt(x.shape[1])
     return x.transpose(1, 2).unflatten(2, (side, side))
+
+
+def _maps(heads: nn.ModuleList, levels: list[Tensor]) -> list[Tensor]:
+    return [as_map(in_float32(head, x)) for head, x in zip(heads, levels, strict=True)]
 
 
 def sinusoids(count: int) -> Tensor:

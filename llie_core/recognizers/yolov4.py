@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from llie_core.imaging import check_images, check_shapes
+from llie_core.imaging import check_images, check_shapes, full_precision
 from llie_core.recognizers.base import Recognizer
 from llie_core.recognizers.targets import Objects, best_detections, checked_objects
 from llie_core.recognizers.yolov4_loss import yolov4_loss
@@ -63,7 +63,7 @@ class YOLOv4(Recognizer):
     def forward(self, x: Tensor) -> list[Tensor]:
         """Raw predictions (B, 3 (5 + classes), S / s, S / s) at strides s = 8, 16, 32 of images
         (B, 3, S, S) in [0, 1]."""
-        return self.neck(*self.backbone(x))
+        return [full_precision(y) for y in self.neck(*self.backbone(x))]
 
     def loss(self, images: Tensor, targets: list[dict[str, Tensor]]) -> dict[str, Tensor]:
         """Box, objectness and class loss; see `yolov4_loss` for the formula and normalisation.

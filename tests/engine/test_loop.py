@@ -13,7 +13,9 @@ import torch
 from torch import nn
 from torch.utils.data import Dataset
 
+from llie_core.devices import precision_on
 from llie_core.engine import fit as fitting
+from llie_core.engine import loop
 from llie_core.engine.distributed import launch
 from llie_core.engine.fit import fit, train_hash
 from llie_core.engine.loop import Experiment, TrainSettings
@@ -111,7 +113,9 @@ def test_loss_falls_and_every_term_is_logged():
     run = trained(experiment(steps=60))
     log = run.read_log()
     assert [row["step"] for row in log] == list(range(60))
-    assert set(log[0]) == {"step", "lr", "total", "mse", "grad_norm"}
+    assert set(log[0]) == {"step", "lr", "total", "mse"}
+    clipped = trained(experiment(steps=60, grad_clip=0.01))
+    assert set(clipped.read_log()[0]) == {"step", "lr", "total", "mse", "grad_norm"}
     assert log[-1]["total"] < 0.2 * log[0]["total"]
 
 
@@ -162,21 +166,35 @@ def test_nan_stops_with_step_and_term_and_keeps_the_checkpoint():
     assert not run.weights_path.exists()
 
 
-def test_infinite_gradient_stops_too():
-    def explosive(outputs, batch):
-        total = outputs["image"].abs().clamp(min=1e-30).pow(0.5).mean() * 0
-        return {"total": total + (outputs["image"] - outputs["image"].detach()).sum() * 1e38 * 1e3}
+class Exploding(SquaredError):
+    """A finite loss whose gradient is infinite from some call on."""
 
-    with pytest.raises(TrainingStopped, match="at step 0"):
-        trained(experiment(objective=explosive))
+    def __call__(self, outputs, batch):
+        terms = squared_error(outputs, batch)
+        self._left -= 1
+        if self._left < 0:
+            image = outputs["image"]
+            terms["total"] = terms["total"] + (image - image.detach()).sum() * 1e38 * 1e3
+        return terms
+
+
+def test_an_infinite_gradient_leaves_the_checkpoint_before_it():
+    reason = r"a weight is not finite at step 2; .* after 2 steps is kept"
+    with pytest.raises(TrainingStopped, match=reason):
+        trained(experiment(objective=Exploding(2)))
+    assert read_checkpoint(run_of().checkpoint_path, torch.device("cpu"))["step"] == 2
+    with pytest.raises(TrainingStopped, match=r"grad_norm is \w+ at step 2"):
+        trained(experiment(objective=Exploding(2), grad_clip=1.0))
 
 
 def test_the_hash_covers_what_decides_the_weights_and_nothing_else():
     base = train_hash(experiment())
     assert base == train_hash(experiment(workers=1, checkpoint_seconds=5.0, planned_steps=100))
-    changed = [experiment(steps=9), experiment(seed=1), experiment(lr=0.04),
+    assert base == train_hash(experiment(precision="auto"), precision="float32")
+    changed = [experiment(steps=9), experiment(seed=1), experiment(lr=0.04), experiment(ema=0.9),
+               experiment(precision="mixed"), experiment(accumulate=2), experiment(max_minutes=1.0),
                experiment(objective=quiet_squared_error), experiment(model=Quiet())]  # fmt: skip
-    hashes = [train_hash(one) for one in changed] + [train_hash(experiment(), world_size=2)]
+    hashes = [train_hash(one) for one in changed]
     assert len({base, *hashes}) == 1 + len(hashes)
 
 
@@ -194,7 +212,16 @@ def test_cosine_schedule_ends_at_its_final_rate():
 
 
 @pytest.mark.parametrize(
-    "bad", [{"schedule": "linear"}, {"precision": "float64"}, {"steps": 0}, {"batch_size": 0}]
+    "bad",
+    [
+        {"schedule": "linear"},
+        {"precision": "float64"},
+        {"steps": 0},
+        {"batch_size": 0},
+        {"accumulate": 0},
+        {"ema": 1.0},
+        {"max_minutes": -1.0},
+    ],
 )
 def test_bad_settings_raise(bad):
     with pytest.raises(ValueError, match=next(iter(bad))):
@@ -300,7 +327,9 @@ def ddp_job():
 def test_two_processes_follow_the_loss_curve_of_one():
     assert launch(ddp_job, processes=2) == 2
     curve = [row["total"] for row in run_of().read_log()]
-    assert ddp_job() == 1  # another hash, so it trains anew
+    assert ddp_job() == 2  # a finished run counts, however many processes trained it
+    (run_of().directory / "stamp.json").unlink()
+    assert ddp_job() == 1
     assert curve == pytest.approx([row["total"] for row in run_of().read_log()], rel=1e-5)
 
 
@@ -333,17 +362,122 @@ def test_processes_that_find_another_training_of_the_run_wait_together(capfd, tm
 
 def test_batch_must_divide_over_processes(monkeypatch):
     monkeypatch.setattr(fitting, "join_process_group", lambda: (0, 3))
-    with pytest.raises(ValueError, match="does not divide over 3"):
+    monkeypatch.setattr(fitting, "first_says", lambda value, _size: value)
+    with pytest.raises(ValueError, match="does not divide over 3 processes"):
         trained()
+    monkeypatch.undo()
+    with pytest.raises(ValueError, match="does not divide over 1 processes, accumulate 3"):
+        trained(experiment(accumulate=3))
 
 
-@pytest.mark.gpu
-def test_mixed_precision_on_gpu_trains_close_to_float32():
-    def last(precision):
+# Precision, averages, parts, time --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def test_mixed_precision_trains_close_to_float32(device):
+    def log(precision):
         made = experiment(20, objective=quiet_squared_error, model=Quiet(), precision=precision)
-        return trained(made, "cuda").read_log()[-1]["total"]
+        run = trained(made, device)
+        assert run.read_stamp()["precision"] == precision
+        return [row["total"] for row in run.read_log()]
 
-    assert last("mixed") == pytest.approx(last("float32"), rel=0.1)
+    mixed, full = log("mixed"), log("float32")
+    assert mixed != full and mixed == pytest.approx(full, rel=0.05)
+
+
+def test_the_network_runs_in_bfloat16_and_the_loss_in_float32():
+    class Watched(Quiet):
+        def training_outputs(self, x):
+            image = self.conv(x)
+            self.types = {image.dtype, self.conv.weight.dtype}
+            return {"image": image}
+
+    def objective(outputs, batch):
+        terms = squared_error(outputs, batch)
+        assert terms["total"].dtype == outputs["image"].dtype == torch.float32
+        return terms
+
+    model = Watched()
+    trained(experiment(model=model, objective=objective, precision="mixed"))
+    assert model.types == {torch.bfloat16, torch.float32}
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_auto_is_mixed_where_the_processor_multiplies_bfloat16(native, monkeypatch):
+    abilities = {"avx512_bf16": native, "amx_bf16": False}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: abilities)
+    assert precision_on("cpu") == ("mixed" if native else "float32")
+    assert trained(experiment(precision="auto")).read_stamp()["precision"] == precision_on("cpu")
+
+
+def test_auto_does_not_train_anew_what_another_machine_finished(monkeypatch):
+    written = {}
+    for native in (True, False):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda n=native: {"avx512_bf16": n})
+        stamp = trained(experiment(precision="auto")).directory / "stamp.json"
+        written[stamp.stat().st_mtime_ns] = json.loads(stamp.read_text())["precision"]
+    assert list(written.values()) == ["mixed"]
+    assert trained(experiment(precision="float32")).read_stamp()["precision"] == "float32"
+
+
+@pytest.mark.parametrize(
+    "settings", [{"precision": "mixed"}, {"ema": 0.9}, {"accumulate": 2}, {"ema": 0.9, "steps": 3}]
+)
+def test_options_resume_bit_for_bit(settings, tmp_path, monkeypatch):
+    whole = weights_of(trained(experiment(**settings)))
+    monkeypatch.setenv("LLIE_RESULTS", str(tmp_path / "again"))
+    with pytest.raises(Killed):
+        trained(experiment(objective=SquaredError(2 * settings.get("accumulate", 1)), **settings))
+    run = trained(experiment(**settings))
+    assert run.read_stamp()["resumed_at"] == 2
+    assert same(whole, weights_of(run))
+
+
+def test_the_average_of_the_weights_is_kept_and_validated():
+    plain = []
+
+    class Seen(SquaredError):
+        def __call__(self, outputs, batch):
+            plain.append(model.conv.weight.detach().clone())
+            return super().__call__(outputs, batch)
+
+    model = Tiny()
+    kept = weights_of(trained(experiment(objective=Seen(), model=model, ema=0.7)))["conv.weight"]
+    last = weights_of(trained(experiment()))["conv.weight"]
+    average = plain[0]
+    for step, weight in enumerate([*plain[1:], last]):
+        decay = min(0.7, (1 + step) / (10 + step))
+        average = decay * average + (1 - decay) * weight
+    assert torch.allclose(kept, average, atol=1e-6) and not torch.allclose(kept, last, atol=1e-4)
+
+    validate = Validation(1.0, 2.0, 3.0, 4.0)
+    made = validating(validate)
+    made = dataclasses.replace(made, settings=dataclasses.replace(made.settings, ema=0.7))
+    assert same(weights_of(trained(made)), validate._states[-1])
+    assert torch.equal(validate._states[-1]["conv.weight"], kept)
+
+
+def test_parts_of_a_batch_add_up_to_its_gradient():
+    def log(parts):
+        made = experiment(objective=quiet_squared_error, model=Quiet(), accumulate=parts)
+        return [row["total"] for row in trained(made).read_log()]
+
+    assert log(2) == pytest.approx(log(1), rel=1e-5)
+    assert log(4) == pytest.approx(log(1), rel=1e-5)
+    with pytest.raises(ValueError, match="accumulate: an adversary moves once for a whole batch"):
+        trained(experiment(objective=Duel(), accumulate=2))
+
+
+def test_a_time_limit_ends_a_training_with_its_schedule(monkeypatch):
+    clock = iter(range(10**6))
+    monkeypatch.setattr(loop.time, "perf_counter", lambda: float(next(clock)))
+    made = experiment(1000, lr_final=0.0, schedule="cosine", max_minutes=1.0)
+    run = trained(made)
+    stamp, log = run.read_stamp(), run.read_log()
+    assert (stamp["steps_done"], stamp["steps_planned"]) == (len(log), 1000)
+    assert 10 < len(log) < 60  # of 60 seconds, several a step
+    assert log[0]["lr"] == pytest.approx(0.05, rel=0.01) and log[-1]["lr"] < 0.002
+    assert trained(made).read_stamp() == stamp
 
 
 # Steps of the learning rate, validation, adversaries -------------------------------------------
@@ -435,7 +569,7 @@ def test_the_adversary_moves_before_every_step_of_the_model():
     before = duel.adversary.weight.item()
     run = trained(experiment(objective=duel))
     assert len(set(duel._seen)) == 8 and before not in duel._seen
-    assert {"total", "adversary_total", "grad_norm"} < set(run.read_log()[0])
+    assert {"total", "adversary_total"} < set(run.read_log()[0])
 
 
 def test_the_adversary_resumes_with_the_model():
