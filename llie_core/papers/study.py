@@ -503,7 +503,7 @@ class Study(ABC):
             protocol=measured.protocol,
             profile=self.settings.profile,
             device=device_name(device),
-            precision="float32",
+            precision=stamp.get("precision", "float32"),
             steps_done=stamp.get("steps_done", 0),
             steps_planned=stamp.get("steps_planned", 0),
             weights=row.source,

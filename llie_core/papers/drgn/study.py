@@ -221,7 +221,7 @@ def reference(dataset: str) -> DrgnSettings:
         "rows": ("drgn", "lw_drgn"),
         "baselines": (*BASELINES, "lime"),
         "pairs": {"size": 64, "val_count": 15, "val_size": 128},
-        "train": {"steps": 600, "lr": 5e-4, "validate_every": 100},
+        "train": {"steps": 600, "lr": 5e-4, "validate_every": 100, "precision": "auto"},
         "degradation": {"steps": 300},
         "evaluation": {"protocols": ()},
         "streets": {"size": (128, 256), "train_count": 512, "test_count": 64},

@@ -187,7 +187,7 @@ def reference(dataset: str) -> JcrnetSettings:
     return override(quick(dataset), {
         "profile": "reference",
         "pairs": {"size": 64, "val_count": 15, "val_size": 128},
-        "train": {"steps": 1600, "validate_every": 200},
+        "train": {"steps": 1600, "validate_every": 200, "precision": "auto"},
         "evaluation": {"protocols": (), "cost_size": (384, 384)},
         "saliency": {"train": {"steps": 600}, "train_count": 512, "test_count": 96},
     })  # fmt: skip
@@ -199,7 +199,7 @@ def paper(dataset: str) -> JcrnetSettings:
         "rows": JcrnetStudy.trained_labels,
         "joined": ("brightening-train",),
         "pairs": {"size": 256, "val_size": 0},
-        "train": {"steps": PLANNED_STEPS, "batch_size": 10, "lr": 2e-4, "precision": "mixed",
+        "train": {"steps": PLANNED_STEPS, "batch_size": 10, "lr": 2e-4,
                   "grad_clip": 0.0, "validate_every": 140 * 5},
         "workers": 8,
     })  # fmt: skip

@@ -219,7 +219,7 @@ def paper(dataset: str) -> JointSettings:
         "mtcnn": {"face_windows": 8, "image_windows": 48},
         "tinaface": {"backbone": "resnet50"},
         "train": {"steps": PLANNED_STEPS, "lr": 1e-4, "schedule": "constant",
-                  "precision": "mixed"},
+                  "precision": "auto"},
         "darkener": {"steps": 20_000},
         "workers": 8,
     })  # fmt: skip

@@ -131,7 +131,8 @@ def reference(dataset: str) -> NeidSettings:
         "profile": "reference",
         "rows": ("neid", f"neid+{OWN_LOSS}"),
         "pairs": {"size": 96, "val_count": 15},
-        "train": {"steps": 5000, "milestones": (4000, 4700), "validate_every": 500},
+        "train": {"steps": 5000, "milestones": (4000, 4700), "validate_every": 500,
+                  "precision": "auto"},
         "evaluation": {"protocols": ()},
         "time_4k": True,
     })  # fmt: skip
@@ -143,7 +144,7 @@ def paper(dataset: str) -> NeidSettings:
         "rows": ("neid", *ABLATIONS, f"neid+{SEQUENCE}", f"neid+{OWN_LOSS}"),
         "pairs": {"size": 256},
         "train": {"steps": PLANNED_STEPS, "lr": 1e-4, "milestones": MILESTONES,
-                  "validate_every": 20 * PAIRS // BATCH, "precision": "mixed"},
+                  "validate_every": 20 * PAIRS // BATCH},
         "workers": 8,
         "init": "paper",
     })  # fmt: skip

@@ -176,8 +176,8 @@ def _pretrained(settings: RecognitionSettings) -> RecognitionSettings:
 
 def paper(dataset: str) -> RecognitionSettings:
     changes: dict[str, Any] = {
-        "train": {"steps": PLANNED_STEPS, "precision": "mixed"},
-        "zero_dce": {"steps": ZERO_DCE_STEPS, "lr": 1e-4, "precision": "mixed"},
+        "train": {"steps": PLANNED_STEPS, "precision": "auto"},
+        "zero_dce": {"steps": ZERO_DCE_STEPS, "lr": 1e-4, "precision": "auto"},
         "recognizer": {"train": {"steps": 60_000}},
         "workers": 8,
     }
