@@ -26,6 +26,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from llie_core.imaging import in_float32
 from llie_core.models.base import Enhancer
 from llie_core.tensors import read_released
 
@@ -120,7 +121,7 @@ class Fusion(nn.Module):
     def forward(self, x: Tensor, gamma: Tensor) -> Tensor:
         powered = x**gamma
         common = self.conv1_post_g(torch.cat([powered, x], dim=1))
-        common = self.conv3_post_g(self.conv2_post_g(common))
+        common = in_float32(self.conv3_post_g, self.conv2_post_g(common))
         return (powered + x - common).clamp(LEAST, 1)
 
 
@@ -181,7 +182,8 @@ class GammaEstimate(nn.Module):
         full = self.conv1_g(x)
         half = self.conv3_g(self.conv2_g(full))
         half = half + F.interpolate(full, size=half.shape[-2:], mode="bilinear")
-        return self.conv4_g(half).mean((2, 3), keepdim=True).clamp(*GAMMAS)
+        gamma = in_float32(self.conv4_g, half)
+        return gamma.mean((2, 3), keepdim=True).clamp(*GAMMAS)
 
 
 class CPGANetPlus(Enhancer):

@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from llie_core.imaging import in_float32, without_autocast
 from llie_core.models.base import Enhancer
 from llie_core.tensors import read_released
 
@@ -109,7 +110,8 @@ class LocalBranch(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         y = F.leaky_relu(self.conv1(x), 0.2)  # (B, 16, H, W)
-        return self.mul_end(self.mul_blocks(y) + y), self.add_end(self.add_blocks(y) + y)
+        gain, offset = self.mul_blocks(y) + y, self.add_blocks(y) + y
+        return in_float32(self.mul_end, gain), in_float32(self.add_end, offset)
 
 
 class Embedding(nn.Module):
@@ -192,8 +194,8 @@ class GlobalBranch(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         tokens = self.generator(self.conv_large(x))  # (B, 10, 64)
-        gamma = self.gamma_linear(tokens[:, :1]) + self.gamma_base
-        colour = self.color_linear(tokens[:, 1:]).view(-1, 3, 3) + self.color_base
+        gamma = in_float32(self.gamma_linear, tokens[:, :1]) + self.gamma_base
+        colour = in_float32(self.color_linear, tokens[:, 1:]).view(-1, 3, 3) + self.color_base
         return gamma[..., None], colour
 
 
@@ -208,7 +210,8 @@ class IAT(Enhancer):
     def forward(self, x: Tensor) -> Tensor:
         gain, offset = self.local_net(x)
         gamma, colour = self.global_net(x)
-        y = torch.einsum("bij,bjhw->bihw", colour, x * gain + offset)
+        with without_autocast(x):
+            y = torch.einsum("bij,bjhw->bihw", colour, x * gain + offset)
         return y.clamp(1e-8, 1) ** gamma
 
     def load_released_weights(self, path: str | Path) -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from llie_core.imaging import in_float32
 from llie_core.models.base import Enhancer
 from llie_core.tensors import read_released
 
@@ -42,7 +43,7 @@ class Illumination(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         features = self.in_conv(x)
         features = features + self.conv(features)
-        return (self.out_conv(features) + x).clamp(LEAST, 1)
+        return (in_float32(self.out_conv, features) + x).clamp(LEAST, 1)
 
 
 class Calibration(nn.Module):
@@ -59,7 +60,7 @@ class Calibration(nn.Module):
         features = self.in_conv(z)
         for _ in range(self.blocks):
             features = features + self.convs(features)
-        return z - self.out_conv(features)
+        return z - in_float32(self.out_conv, features)
 
 
 class SCI(Enhancer):
