@@ -8,6 +8,7 @@ import torch.distributed as dist
 from safetensors.torch import save_file
 
 from llie_core.devices import PRECISIONS, precision_on
+from llie_core.engine.averaging import Average
 from llie_core.engine.batchnorm import recompute_statistics
 from llie_core.engine.distributed import default_device, first_says, join_process_group
 from llie_core.engine.loop import Experiment, Training
@@ -40,7 +41,7 @@ def train_hash(experiment: Experiment, settings_hash: str = "", precision: str =
 
 def code_of(experiment: Experiment) -> dict[str, str]:
     """Module → hash, of all code that decides the weights."""
-    return trees(experiment, Training, BatchDraws, recompute_statistics)
+    return trees(experiment, Training, Average, BatchDraws, recompute_statistics)
 
 
 def fit(

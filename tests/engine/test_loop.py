@@ -362,7 +362,6 @@ def test_processes_that_find_another_training_of_the_run_wait_together(capfd, tm
 
 def test_batch_must_divide_over_processes(monkeypatch):
     monkeypatch.setattr(fitting, "join_process_group", lambda: (0, 3))
-    monkeypatch.setattr(fitting, "first_says", lambda value, _size: value)
     with pytest.raises(ValueError, match="does not divide over 3 processes"):
         trained()
     monkeypatch.undo()
