@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from llie_core.imaging import in_float32, without_autocast
 from llie_core.models.base import Enhancer
 from llie_core.models.large import of_whole_image
 from llie_core.models.zero_dce import ITERATIONS, light_curve
@@ -79,7 +80,7 @@ class Refine(nn.Module):
         quarter = F.leaky_relu(self.coarse2(inner) + quarter, 0.1)
         half = F.leaky_relu(self.up(quarter) + half, 0.1)
         half = F.leaky_relu(self.fine(half), 0.1) + half
-        return F.pixel_shuffle(self.leave(half), 2)
+        return F.pixel_shuffle(in_float32(self.leave, half), 2)
 
 
 class CurveRefine(Enhancer):
@@ -109,14 +110,15 @@ class CurveRefine(Enhancer):
         """Both images of x (B, 3, H, W); context: `shrink` of the whole image that x is part of,
         None where x is the whole."""
         code = of_whole_image(lambda: self.context(shrink(x) if context is None else context))
-        maps = torch.tanh(self.curves(code))[..., None, None].split(3, dim=1)  # (B, 3, 1, 1) each
-        y = light_curve(x, maps)
-        y = torch.einsum("bij,bjhw->bihw", self.matrix(code), y)
+        maps = torch.tanh(in_float32(self.curves, code))[..., None, None].split(3, dim=1)
+        y = light_curve(x, maps)  # maps: (B, 3, 1, 1) each
+        with without_autocast(x):
+            y = torch.einsum("bij,bjhw->bihw", self.matrix(code), y)
         return {"image": y + self.refine(x, y, code), "curve_image": y}
 
     def matrix(self, code: Tensor) -> Tensor:
         """Colour matrices (B, 3, 3); each row adds up to 1, so that grey stays grey."""
-        mixing = self.mixing(code) / 2  # (B, 6)
+        mixing = in_float32(self.mixing, code) / 2  # (B, 6)
         zero = torch.zeros_like(mixing[:, :1])
         other = torch.cat([zero, mixing[:, :3], zero, mixing[:, 3:], zero], dim=1).view(-1, 3, 3)
         return other + torch.diag_embed(1 - other.sum(dim=2))

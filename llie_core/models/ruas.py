@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from llie_core.imaging import in_float32
 from llie_core.models.base import Enhancer
 from llie_core.tensors import read_released
 
@@ -57,7 +58,7 @@ class Cell(nn.Module):
             aside.append(F.leaky_relu(self.get_submodule(f"{stage}_d")(x), 0.05))
             x = F.leaky_relu(self.get_submodule(f"{stage}_r")(x) + x, 0.05)
         last = F.leaky_relu(self.get_submodule("c4")(x), 0.05)
-        return self.c5(torch.cat([*aside, last], dim=1))
+        return in_float32(self.c5, torch.cat([*aside, last], dim=1))
 
 
 class LightStep(nn.Module):

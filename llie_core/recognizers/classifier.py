@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from llie_core.imaging import check_images, check_shapes
+from llie_core.imaging import check_images, check_shapes, full_precision
 from llie_core.recognizers.base import Recognizer
 from llie_core.tensors import load_in_order
 from llie_core.weights import find
@@ -52,7 +52,7 @@ class Classifier(Recognizer):
         """(B, 3, H, W) RGB in [0, 1] → (B, 1000)."""
         x = images.to(self.mean.dtype)
         x = F.interpolate(x, (SIZE, SIZE), mode="bicubic", antialias=True)
-        return self.network((x - self.mean) / self.std)
+        return full_precision(self.network((x - self.mean) / self.std))
 
     def loss(self, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
         """Cross-entropy, the mean over the batch. targets: (B,) int64 class ids."""

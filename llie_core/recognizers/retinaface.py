@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from llie_core.imaging import check_images, check_shapes
+from llie_core.imaging import check_images, check_shapes, in_float32
 from llie_core.recognizers.base import Recognizer
 from llie_core.recognizers.graphs import onnx_convolutions
 from llie_core.recognizers.multibox import decode, multibox_loss
@@ -96,7 +96,7 @@ class RetinaFace(Recognizer):
             levels[fine] = merge(levels[fine] + above)
         levels = [context(level) for context, level in zip(self.context, levels, strict=True)]
         logits, deltas = (
-            torch.cat([_rows(head(v), n) for head, v in zip(heads, levels, strict=True)], 1)
+            torch.cat([_rows(in_float32(h, v), n) for h, v in zip(heads, levels, strict=True)], 1)
             for heads, n in ((self.classes, 2), (self.deltas, 4))
         )
         return logits, deltas, make_anchors([v.shape[2:] for v in levels], deltas)

@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from llie_core.imaging import check_images, check_shapes
+from llie_core.imaging import check_images, check_shapes, in_float32
 from llie_core.recognizers.base import Recognizer
 from llie_core.recognizers.graphs import tensorflow_constants
 from llie_core.recognizers.multibox import decode, multibox_loss
@@ -189,8 +189,8 @@ class Head(nn.Module):
         self.classes = nn.Conv2d(channels, 2 * anchors, 1)  # background, person
 
     def forward(self, level: Tensor) -> tuple[Tensor, Tensor]:
-        logits = _rows(self.classes(self.class_depthwise(level)), 2)[..., 1]
-        deltas = _rows(self.box(self.box_depthwise(level)), 4)
+        logits = _rows(in_float32(self.classes, self.class_depthwise(level)), 2)[..., 1]
+        deltas = _rows(in_float32(self.box, self.box_depthwise(level)), 4)
         return logits, deltas[..., [1, 0, 3, 2]]  # the graph has y before x
 
 
