@@ -53,6 +53,21 @@ def coco(root, split="val", count=3):
     return root
 
 
+def exdark(root, size=(40, 30)):
+    """Two images of two classes in ExDark's official layout, one for training, one for testing."""
+    for name in ("Bus", "Car"):
+        save(root / name / f"2015_0000{len(name)}_{name}.png", noise_image(1, size))
+    text = "% bbGt version=3\nBus 2 3 10 12 0 0 0 0 0 0 0\nPeople 1 1 4 5 0 0 0 0 0 0 0\n"
+    for name in ("Bus", "Car"):
+        path = root / "ExDark_Annno" / name / f"2015_0000{len(name)}_{name}.png.txt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    header = "Name | Class | Light | In/Out | Train/Val/Test"
+    rows = ["2015_00003_Bus.png 4 2 1 1", "2015_00003_Car.PNG 5 2 1 3"]
+    (root / "imageclasslist.txt").write_text("\n".join([header, *rows]) + "\n")
+    return root
+
+
 def exlpose(root):
     """Two scenes, dark and well lit; the lists name the well-lit ones, as released ones do."""
     images, annotations = [], []

@@ -22,7 +22,10 @@ def add(commands) -> None:
     doctor.set_defaults(run=_doctor)
     make = actions.add_parser("make", help="darken images into a set of pairs")
     make.add_argument("name", metavar="NAME", help="coco-low-light, coco1000, coco24700, lol-style")
-    make.add_argument("--data", type=path, required=True, help="folder of normal-light images")
+    make.add_argument(
+        "--data", type=path, required=True,
+        help="folder of normal-light images; for coco…, a copy of COCO also gives its boxes",
+    )  # fmt: skip
     make.add_argument("--out", type=path, required=True, help="folder for low/ and high/")
     make.add_argument("--seed", type=int, default=0)
     make.add_argument("--count", type=int, help="images; default: as many as the set has")
@@ -49,12 +52,12 @@ def _doctor(options) -> int:
 
 
 def _make_dataset(options) -> int:
-    from llie_core.data.synthesis import write_preset
-    from llie_core.data.unpaired import ImageFolder
+    from llie_core.data.synthesis import preset_source, write_preset
 
-    source = ImageFolder(options.data, without=options.out)
+    source = preset_source(options.name, options.data, options.out)
     written = write_preset(options.name, source, options.out, options.seed, options.count)
-    for problem in filter(None, (*written.unreadable.values(), source.not_read)):
+    not_read = getattr(source, "not_read", "")
+    for problem in filter(None, (*written.unreadable.values(), not_read)):
         print(f"llie: {problem}", file=sys.stderr)
     print(f"{written.pairs} pairs written to {written.folder}")
     return 1 if written.unreadable else 0

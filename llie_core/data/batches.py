@@ -3,7 +3,10 @@
 import torch
 from torch import Tensor
 
-_STACKED = ("image", "target", "context", "reference", "mask", "saliency", "joints", "region")
+_STACKED = (
+    "image", "target", "context", "reference", "reference_low", "mask", "saliency", "joints",
+    "region",
+)  # fmt: skip
 
 
 def collate(items: list[dict]) -> dict:

@@ -13,6 +13,7 @@ pairs): PRESETS states ranges of ours for the physical model of darkening.py. Se
 are like the papers', not equal to them.
 """
 
+import contextlib
 import hashlib
 import json
 import threading
@@ -27,8 +28,10 @@ from llie_core.data.darkening import Darkener, DarkeningRange, physical_darkener
 from llie_core.data.folders import bare
 from llie_core.data.images import write_image
 from llie_core.data.paired import RECORDS, SETTINGS, read_records, read_settings
+from llie_core.data.registry import Absent, open_dataset
 from llie_core.data.splits import shuffled
 from llie_core.data.transforms import crop, resize
+from llie_core.data.unpaired import ImageFolder
 from llie_core.dataset import SizedDataset
 from llie_core.files import locked, problem_of, write_text
 from llie_core.hashing import content_hash
@@ -52,19 +55,21 @@ class Preset:
     """How one of the registry's synthetic sets is made.
 
     count: images taken (0: all); size: (H, W) that images are cut and resized to, or None;
-    folder: below the target, where the set has parts.
+    folder: below the target, where the set has parts; coco: the split of COCO it is made from, ""
+    for any images.
     """
 
     ranges: DarkeningRange
     count: int
     size: tuple[int, int] | None = None
     folder: str = "."
+    coco: str = ""
 
 
 PRESETS = {
-    "coco-low-light": Preset(COCO_STYLE, 959),
-    "coco1000": Preset(COCO_STYLE, 1000),
-    "coco24700": Preset(COCO_STYLE, 24700, folder="train"),
+    "coco-low-light": Preset(COCO_STYLE, 959, coco="val"),
+    "coco1000": Preset(COCO_STYLE, 1000, coco="val"),
+    "coco24700": Preset(COCO_STYLE, 24700, folder="train", coco="train"),
     "lol-style": Preset(LOL_STYLE, 0, size=(400, 600), folder="train"),
 }
 
@@ -82,7 +87,7 @@ class Written:
 def write_preset(
     name: str, source: SizedDataset, target: str | Path, seed: int = 0, count: int | None = None
 ) -> Written:
-    """Write one of PRESETS from normal-light images (`coco…`: open_dataset("coco", …)).
+    """Write one of PRESETS from normal-light images (see `preset_source`).
 
     Takes a seeded choice of `count` images (default: the preset's; fewer where the source holds
     fewer). Raises as write_pairs, and ValueError for an unknown preset.
@@ -97,6 +102,15 @@ def write_preset(
         wanted or None, preset.size,
     )  # fmt: skip
     return replace(written, folder=Path(target))
+
+
+def preset_source(name: str, folder: Path, target: Path) -> SizedDataset:
+    """What one of PRESETS is made from: COCO's images with their boxes where `folder` is a copy of
+    it, else any images in it but those in `target`."""
+    if name in PRESETS and PRESETS[name].coco:
+        with contextlib.suppress(Absent):
+            return open_dataset("coco", PRESETS[name].coco, folder)
+    return ImageFolder(folder, without=target)
 
 
 def write_pairs(

@@ -84,9 +84,9 @@ def _area(boxes: Tensor) -> Tensor:
     return (boxes[:, 2:] - boxes[:, :2]).clamp(min=0).prod(1)
 
 
-def random_crop(item: dict, size: int, rng: np.random.Generator) -> dict:
-    """A size × size part of uniform place, padded first where the image is smaller."""
-    return random_part(pad(item, (size, size)), (size, size), rng)
+def random_crop(item: dict, size: tuple[int, int], rng: np.random.Generator) -> dict:
+    """An (H, W) part of uniform place, padded first where the image is smaller."""
+    return random_part(pad(item, size), size, rng)
 
 
 def random_part(item: dict, size: tuple[int, int], rng: np.random.Generator) -> dict:

@@ -57,7 +57,7 @@ class Augmented(Drawn):
     Args:
         size: side of the square crop in pixels, None for whole images.
         flips: "none", "horizontal" (mirrored half of the time) or "all" (eight symmetries).
-        scale: range of a random factor on height and width, drawn before the crop.
+        scale: range of a random factor on height and width. With a size only the crop is resized.
         part: range of the share of height and width that is cut out first and taken for the image.
         context: side of `context`, that image made small (means over areas), which goes with the
             crop for networks that estimate of the whole; 0 for none.
@@ -87,11 +87,14 @@ class Augmented(Drawn):
             item = random_part(item, tuple(round(n * share) for n in item["image"].shape[1:]), rng)
         if self.context:
             item = item | {"context": F.adaptive_avg_pool2d(item["image"], self.context)}
-        if self.scale != (1.0, 1.0):
-            factor = rng.uniform(*self.scale)
-            item = resize(item, tuple(round(n * factor) for n in item["image"].shape[1:]))
-        if self.size is not None:
-            item = random_crop(item, self.size, rng)
+        factor = rng.uniform(*self.scale) if self.scale != (1.0, 1.0) else 1.0
+        if self.size is None:
+            size = tuple(round(n * factor) for n in item["image"].shape[1:])
+        else:
+            size, part = (self.size, self.size), max(1, round(self.size / factor))
+            item = random_crop(item, (part, part), rng)
+        if item["image"].shape[1:] != size:
+            item = resize(item, size)
         return _flipped(item, self.flips, rng)
 
 
@@ -102,7 +105,7 @@ class WithReference(Drawn):
     `Augmented`, but on a stream of its own.
 
     Args:
-        source: square crops, such as those of `Augmented`; of a set without `sample` the items.
+        source: crops, such as those of `Augmented`; of a set without `sample` the items.
         references: a set of normal-light images; of a paired one the targets are taken.
         flips: see `Augmented`.
     """
@@ -122,7 +125,7 @@ class WithReference(Drawn):
         rng = np.random.default_rng([self._stream, self.seed, draw])
         other = self.references[int(rng.integers(len(self.references)))]
         other = {"image": other.get("target", other["image"])}
-        other = random_crop(other, item["image"].shape[-1], rng)
+        other = random_crop(other, tuple(item["image"].shape[-2:]), rng)
         return item | {"reference": _flipped(other, self.flips, rng)["image"]}
 
 
@@ -204,6 +207,25 @@ class ForPhotographs(Wrapped):
         return item
 
 
+class DarkReference(Drawn):
+    """Training pairs with a reference, and `reference_low`: the reference darkened by hand.
+
+    By the physical model, depending on seed and draw alone.
+    """
+
+    _stream = 2  # apart from the draws of `Augmented` and of `WithReference`
+
+    def __init__(self, source: WithReference, ranges: DarkeningRange, seed: int = 0):
+        super().__init__(source, ranges=asdict(ranges), seed=seed)
+        self.ranges, self.seed = ranges, seed
+
+    def sample(self, index: int, draw: int) -> dict:
+        item = self.source.sample(index, draw)
+        rng = np.random.default_rng([self._stream, self.seed, draw])
+        dark = darken(item["reference"].numpy(), self.ranges.draw(rng))
+        return item | {"reference_low": torch.from_numpy(dark)}
+
+
 class Relabelled(Wrapped):
     """Objects with coarser labels, such as persons and vehicles: label k becomes labels[k]."""
 
@@ -245,6 +267,20 @@ class Resized(Wrapped):
         if self.quantised:
             item |= {k: (item[k] * 255).round() / 255 for k in ("image", "target") if k in item}
         return item
+
+
+class Bounded(Wrapped):
+    """Items whose longer side is at most `side` pixels: larger ones are made smaller."""
+
+    def __init__(self, source: SizedDataset, side: int):
+        super().__init__(source, side=side)
+        self.side = side
+
+    def __getitem__(self, index: int) -> dict:
+        item = self.source[index]
+        height, width = item["image"].shape[1:]
+        scale = min(1.0, self.side / max(height, width))
+        return resize(item, (round(height * scale), round(width * scale))) if scale < 1 else item
 
 
 class MeanScaled(Wrapped):

@@ -249,6 +249,9 @@ class DegradationObjective:
 class RefinementObjective:
     """Second stage (ReG): Eq. (9) on the given pairs and on the synthetic ones.
 
+    Where the batch has `reference_low`, I_ref darkened by hand, it is I_{L,ref} (ours: what the
+    learned degradation is to be better than).
+
     Args:
         ssim: (prediction, reference) → (B,) or a scalar, with a gradient; None for "w/o SSIM".
         synthetic: False leaves the synthetic pairs out (Table 1's "w/o DL-DA").
@@ -280,11 +283,15 @@ class RefinementObjective:
             return model.training_outputs(batch["image"])
         low = batch["image"]
         with torch.no_grad():
-            made = model.degrade(_reference(batch), low, self.second_pass)
-            low_ref = made["low_ref"]
-            # In one pass, I_{D,ref} is that of I_{L,ref} already.
-            of_ref = model.g_de(low_ref) if self.second_pass else made["degradation_ref"]
-            bases = torch.cat([low - made["degradation"], low_ref - of_ref])  # (2B, 3, H, W)
+            if "reference_low" in batch:
+                lows = torch.cat([low, batch["reference_low"]])
+                bases = lows - model.g_de(lows)  # (2B, 3, H, W)
+            else:
+                made = model.degrade(_reference(batch), low, self.second_pass)
+                low_ref = made["low_ref"]
+                # In one pass, I_{D,ref} is that of I_{L,ref} already.
+                of_ref = model.g_de(low_ref) if self.second_pass else made["degradation_ref"]
+                bases = torch.cat([low - made["degradation"], low_ref - of_ref])
         image, image_ref = model.g_re(bases).chunk(2)  # Eq. (8)
         return {"image": image, "image_ref": image_ref}
 

@@ -16,9 +16,11 @@ lightening-darkening block (LBP) that adds the residual R_F of back projection.
 Measured: 1,964,061 parameters, with the `NEVER_RUN` 2,012,747, and 219.696 GMAC at 384×384
 (published: 2.01 M, 219.74 G).
 
-The authors released a MindSpore file (github.com/woshiyll/JCRNet, commit 3e60252) without weights;
-it does not run. It has 2×2 transposed convolutions, a head set for each SFTL, a shallow block for
-each of stages 1 and 3, no gate in the SSB, and an LBP that sees x only.
+The authors released network and losses in MindSpore (github.com/woshiyll/JCRNet, commit 3e60252)
+without weights, training script or loader, and with a configuration of the work they build on; the
+network does not run. As here, it has 2×2 transposed convolutions and a head set for each SFTL.
+Unlike here, stage 3 has a shallow block of its own and adds to x, the SSB is 1×1 and has no gate,
+the LBP sees x only and has a 1×1 convolution for λ, and the gradient steps are constants.
 
 Differs from the paper:
 - Three things in Sec. III-B are not what the released file does. By default ours are released: an

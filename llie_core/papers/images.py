@@ -138,10 +138,14 @@ def details(example: Example, side: float = 0.25) -> list[Panel]:
 def detailed_region(example: Example, side: float = 0.25) -> tuple[int, int, int, int]:
     """x0, y0, x1, y1 of the square with the largest sum of gradients."""
     image = example.dark.clamp(min=0) ** (1 / 2.2) if example.target is None else example.target
-    height, width = image.shape[-2:]
-    length = max(1, round(side * min(height, width)))
-    change = gradient(image[None]).mean(dim=1, keepdim=True)  # (1, 1, H, W)
-    sums = F.avg_pool2d(change, length, stride=1)[0, 0]
+    return largest_region(gradient(image[None])[0].mean(dim=0), side)
+
+
+def largest_region(values: Tensor, side: float) -> tuple[int, int, int, int]:
+    """x0, y0, x1, y1 of the square, of `side` of the shorter side, with the largest sum of values
+    (H, W)."""
+    length = max(1, round(side * min(values.shape)))
+    sums = F.avg_pool2d(values[None, None], length, stride=1)[0, 0]
     y, x = divmod(int(sums.argmax()), sums.shape[1])
     return x, y, x + length, y + length
 

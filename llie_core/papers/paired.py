@@ -26,6 +26,7 @@ from llie_core.data.wrappers import (
     ForPhotographs,
     Joined,
     NormalLight,
+    Resized,
     at_most,
 )
 from llie_core.dataset import SizedDataset
@@ -50,6 +51,7 @@ BUILTIN = "builtin-photos"
 RIVALS: dict[str, dict[str, Any]] = {
     "curve_refine": {}, "cpga_net_plus": {}, "iat": {}, "sci": {"stages": 3},
 }  # fmt: skip
+NO_FOLDER = "no folder given (DATA, or setting evaluation.sets)"
 TRAIN = TrainSettings(schedule="cosine", validate_every=50)
 Opened = TypeVar("Opened")
 
@@ -58,28 +60,38 @@ Opened = TypeVar("Opened")
 class PairSettings(Section):
     """Training pairs. Sizes in pixels, counts in pairs.
 
-    size: of the training crops; flips: "none", "horizontal" or "all"; scale: range of a random
-    factor on the sides before the crop; train_count, val_count, test_count, test_size: of the
-    built-in pairs (of other sets, val_count pairs are held out of train); val_size: side of the
-    crops by which weights are chosen, 0 for whole images; parts: of LOL, "official" or another
-    split of the loader; photographs: sets, expected in `data`, whose images join the pairs'
-    ground truths as normal-light photographs, darkened or to be left as they are
-    (`ForPhotographs`), for an enhancer of any photograph; part: range of the share of height and
-    width that is taken for the image, of which a network without it learns scenes by heart. Both of
-    rivals only.
+    size: of the training crops, 0 for whole images; resize: (H, W) to which training images are
+    brought before, (0, 0) to leave them: (200, 300) and size 0 show a network whole scenes of LOL,
+    in the same light as a test does; flips: "none", "horizontal" or "all" (needs squares); scale:
+    range of a random factor on the sides before the crop; train_count, val_count, test_count,
+    test_size: of the built-in pairs (of other sets, val_count pairs are held out of train);
+    val_size: side of the crops by which weights are chosen, 0 for whole images; val_scale: factor
+    on the sides of whole ones; parts: of LOL, "official" or another split of the loader;
+    photographs: sets, expected in `data`, whose images join the pairs' ground truths as
+    normal-light photographs, darkened or to be left as they are (`ForPhotographs`), for an enhancer
+    of any photograph; part: range of the share of height and width that is taken for the image, of
+    which a network without it learns scenes by heart. Both of rivals only.
     """
 
     size: int = 64
+    resize: tuple[int, int] = (0, 0)
     flips: str = "all"
     scale: tuple[float, float] = (1.0, 1.0)
     train_count: int = 128
     val_count: int = 8
     val_size: int = 0
+    val_scale: float = 1.0
     test_count: int = 16
     test_size: int = 128
     parts: str = "official"
     photographs: tuple[str, ...] = ()
     part: tuple[float, float] = (1.0, 1.0)
+
+    def __post_init__(self):
+        super().__post_init__()
+        height, width = self.resize
+        if self.flips == "all" and not self.size and not 0 < height == width:
+            raise ValueError("flips: all swaps height and width; give a size or a square resize")
 
 
 @dataclass(frozen=True)
@@ -88,7 +100,8 @@ class EvaluationSettings(Section):
 
     protocols: ids of protocols.toml, () for all that images allow; cost_size: (H, W) at which MACs
     and latency are taken; sets: folder of the paper's other test sets (DICM, LIME, …), each in a
-    folder of its usual name; count: images of each, evenly over it, 0 for all.
+    folder of its usual name, "" for that of the study's data; count: images of each, evenly over
+    it, 0 for all.
     """
 
     protocols: tuple[str, ...] = QUICK_PROTOCOLS
@@ -131,7 +144,7 @@ class PairedStudy(Study):
     trained_labels: of all rows that can be trained, the paper's own network first; headline_labels:
     the paper's networks, where it has several; stands_for: the data set of the paper's tables whose
     columns built-in pairs may fill; unpaired_sets: the paper's test sets without ground truth, and
-    their protocols.
+    their metrics.
     """
 
     trained_labels: ClassVar[tuple[str, ...]]
@@ -140,7 +153,7 @@ class PairedStudy(Study):
     datasets: ClassVar[tuple[str, ...]] = (BUILTIN, "lol", "mit-adobe-fivek")
     stands_for: ClassVar[str] = "lol"
     unpaired_sets: ClassVar[tuple[str, ...]] = ()
-    unpaired_protocols: ClassVar[tuple[str, ...]] = ("niqe-live", "brisque-live")
+    unpaired_metrics: ClassVar[tuple[str, ...]] = ("niqe", "brisque")
     settings: PairedSettings
 
     @classmethod
@@ -163,10 +176,11 @@ class PairedStudy(Study):
         trained = [
             self.row_of(label, seed)
             for label in known
-            if label in settings.rows
+            if label in settings.rows and label not in settings.released
             for seed in settings.seeds
         ]
-        return [*fixed, *self.given_rows(), *trained]
+        given = self.given_rows(row.label for row in (*fixed, *trained))
+        return [*fixed, *given, *trained]
 
     def main_row(self) -> Row:
         known = (*self.trained_labels, *RIVALS)
@@ -194,8 +208,11 @@ class PairedStudy(Study):
     @cached_property
     def val_pairs(self) -> SizedDataset:
         """The pairs, carved from train, that choose the weights."""
-        data, size = self.open_pairs("val"), self.settings.pairs.val_size
-        return Augmented(data, size) if size else data
+        data, pairs = self.open_pairs("val"), self.settings.pairs
+        if pairs.val_size:
+            return Augmented(data, pairs.val_size)
+        scale = (pairs.val_scale, pairs.val_scale)
+        return Augmented(data, scale=scale) if pairs.val_scale != 1 else data
 
     @cached_property
     def test_pairs(self) -> SizedDataset:
@@ -207,7 +224,7 @@ class PairedStudy(Study):
         pairs, name = self.settings.pairs, self.settings.dataset
         if name == BUILTIN:
             counts = {"train": pairs.train_count, "val": pairs.val_count, "test": pairs.test_count}
-            size = pairs.size if split == "train" else pairs.test_size
+            size = pairs.size if pairs.size and split == "train" else pairs.test_size
             return Cached(open_dataset(BUILTIN, split, size=size, count=counts[split]))
         options = {"protocol": pairs.parts} if name == "lol" else {}
         data = open_dataset(name, split, self.settings.data, val=pairs.val_count, **options)
@@ -216,9 +233,16 @@ class PairedStudy(Study):
 
     @cached_property
     def train_data(self) -> SizedDataset:
-        """Random crops of the training pairs, flipped."""
+        """What a training reads."""
+        return self.crops_of(self.train_pairs)
+
+    def crops_of(self, data: SizedDataset, **more: Any) -> Augmented:
+        """Random crops of a data set, flipped; whole images where the settings give no size. more:
+        options of `Augmented`."""
         pairs = self.settings.pairs
-        return Augmented(self.train_pairs, pairs.size, pairs.flips, pairs.scale)
+        if any(pairs.resize):
+            data = Resized(data, pairs.resize)
+        return Augmented(data, pairs.size or None, pairs.flips, pairs.scale, **more)
 
     def check_data(self) -> None:
         if self.settings.dataset != BUILTIN:
@@ -232,10 +256,7 @@ class PairedStudy(Study):
 
     def experiment(self, row: Row) -> Experiment:
         found = super().experiment(row)
-        if row.label in RIVALS:
-            return found
-        crops = isinstance(found.data, Augmented) and found.data.size
-        if not crops and found.data is not self.train_data:
+        if row.label in RIVALS or "pairs" not in row.given or found.settings.planned_pixels:
             return found
         published = self.profiles["paper"](self.settings.dataset)
         assert isinstance(published, PairedSettings)
@@ -269,8 +290,7 @@ class PairedStudy(Study):
     def rival(self, row: Row) -> Experiment:
         """The training of a rival: on the pairs, and on photographs where sets are named."""
         pairs, context = self.settings.pairs, create_enhancer(row.model).context_size
-        crops = partial(Augmented, size=pairs.size, flips=pairs.flips, scale=pairs.scale,
-                        part=pairs.part, context=context)  # fmt: skip
+        crops = partial(self.crops_of, part=pairs.part, context=context)
         data: SizedDataset = crops(self.train_pairs)
         if pairs.photographs:
             found = [open_dataset(n, "train", self.settings.data) for n in pairs.photographs]
@@ -290,9 +310,19 @@ class PairedStudy(Study):
     # Test sets ---------------------------------------------------------------------------------
 
     @property
+    def test_name(self) -> str:
+        """The data set of the test pairs."""
+        return self.settings.dataset
+
+    @property
     def protocols(self) -> tuple[str, ...]:
         """The protocols to evaluate under: those asked for, or all that images allow."""
         return self.settings.evaluation.protocols or all_protocols()
+
+    @property
+    def unpaired_protocols(self) -> tuple[str, ...]:
+        """The protocols of the sets without ground truth."""
+        return tuple(MAIN[metric] for metric in self.unpaired_metrics)
 
     def test_sets(self) -> list[TestSet]:
         return [self.main_set, *self.normal_sets, self.cost_set, *self.unpaired[0]]
@@ -311,13 +341,13 @@ class PairedStudy(Study):
     def main_set(self) -> TestSet:
         """The test pairs of the set trained on."""
         task = partial(ImageQuality, self.protocols, self.batch_size)
-        return TestSet(self.settings.dataset, self.test_pairs, task, rows=enhanced)
+        return TestSet(self.test_name, self.test_pairs, task, rows=enhanced)
 
     @cached_property
     def cost_set(self) -> TestSet:
         """Parameters, MACs and latency."""
         size = self.settings.evaluation.cost_size
-        return TestSet(self.settings.dataset, None, partial(Cost, size), kind="cost",
+        return TestSet(self.test_name, None, partial(Cost, size), kind="cost",
                        rows=self.once)  # fmt: skip
 
     @cached_property
@@ -347,7 +377,7 @@ class PairedStudy(Study):
     def headline(self, scores: list[Score]) -> str:
         parts = []
         for label in (*(self.headline_labels or self.trained_labels[:1]), "gamma", "identity"):
-            own = select(scores, label=label, metric="psnr", dataset=self.settings.dataset)
+            own = select(scores, label=label, metric="psnr", dataset=self.test_name)
             if own:
                 parts.append(f"{title_of(label)} {summarise(s.value for s in own):.2f}")
         return f"PSNR, dB: {', '.join(parts)}" if parts else "nothing was evaluated"
@@ -370,15 +400,15 @@ def open_each(
 
 
 def open_other(settings: PairedSettings, name: str, split: str = "test", **options) -> SizedDataset:
-    """One of the paper's other sets from the folder `evaluation.sets`; of its test images at most
-    `evaluation.count`.
+    """One of the paper's other sets from the folder `evaluation.sets`, or `data` where none is
+    given; of its test images at most `evaluation.count`.
 
     The set has to lie in a folder of its usual name; any other, such as the one given, may hold
     another set. Raises Absent.
     """
-    spec, root = dataset_spec(name), settings.evaluation.sets
+    spec, root = dataset_spec(name), settings.evaluation.sets or settings.data
     if not root:
-        raise Absent("no folder given (setting evaluation.sets)")
+        raise Absent(NO_FOLDER)
     folder = locate(spec, project_root() / root)
     if folder is None:
         raise Absent(f"no folder {spec.folder} in {root}; {spec.where()}")

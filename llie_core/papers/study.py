@@ -36,7 +36,6 @@ from llie_core.engine.reuse import code, content_hash, identity
 from llie_core.engine.runs import Run, commit, device_name, file_hash, read_json, write_record
 from llie_core.engine.settings import Section, free, override
 from llie_core.files import locked, project_root, results_dir, write_rows
-from llie_core.models import list_enhancers
 from llie_core.names import title_of, unknown
 from llie_core.papers.rows import External, Released, Row, Trained, build_released
 from llie_core.reporting.claims import Context, Verdict, judge
@@ -268,12 +267,19 @@ class Study(ABC):
         rows = self.rows() if rows is None else rows
         return [row for row in rows if not row.is_trained or row.seed == self.settings.seeds[0]]
 
-    def given_rows(self) -> list[Row]:
-        """Rows of the settings `released` and `external`."""
+    def given_rows(self, taken: Iterable[str]) -> list[Row]:
+        """Rows of the settings `released` and `external`.
+
+        Raises:
+            ValueError: another program's folder has the label of a row of the study: `taken`,
+                those released, or "original".
+        """
         released = [
             Row(model, model, weights=Released(file))
             for model, file in self.settings.released.items()
         ]
+        for label in {*taken, *self.settings.released, "original"} & {*self._external_folders}:
+            raise ValueError(f"external: {label} is a row of this study; rename its folder")
         external = [
             Row(method, "identity", weights=External(folder), title=method)
             for method, folder in self._external_folders.items()
@@ -292,9 +298,6 @@ class Study(ABC):
                 f"external: no METHOD/{self.settings.dataset}/ folder in {root}; `llie export` "
                 "writes the images that a method has to be run on"
             )
-        ours = sorted(set(folders) & {*list_enhancers(), "original"})
-        if ours:
-            raise ValueError(f"external: {ours[0]} is a method of this project; rename its folder")
         return {name: folder.parent for name, folder in folders.items()}
 
     def run(self, row: Row) -> Run:
@@ -674,7 +677,7 @@ class Study(ABC):
     def external_table(self) -> Table:
         """What of the test set each external method covers."""
         lines = []
-        for row in self.given_rows():
+        for row in (row for row in self.rows() if row.source == "external"):
             data = self.row_data(row, self.test_sets()[0])
             if isinstance(data, ExternalOutputs):
                 lines.append([row.label, str(len(data)), data.report()])

@@ -78,12 +78,7 @@ class Task(ABC):
         if workers:
             data[0]  # fills `Cached` sets before the processes copy them
         for batch in loader(data, self.batch_size, workers):
-            if normal_light:
-                # In the layout of enhanced images, on which a recognizer's rounding depends.
-                images = batch["target"].to(device, memory_format=torch.channels_last)
-            else:
-                images = enhanced(model, batch["image"].to(device))
-            rows += meter.update(images, batch)
+            rows += meter.update(images_of(model, batch, device, normal_light), batch)
         return meter.compute(), rows
 
 
@@ -92,6 +87,14 @@ def loader(data: SizedDataset, batch_size: int, workers: int) -> DataLoader:
     # DataLoader takes whatever has a length and items; its stub asks for torch's own class.
     dataset: Any = data
     return DataLoader(dataset, batch_size, collate_fn=collate, num_workers=workers)
+
+
+def images_of(model: nn.Module, batch: dict, device: torch.device, normal_light: bool) -> Tensor:
+    """The images (B, 3, H, W) of a batch that are measured: enhanced, or the normal-light ones."""
+    if normal_light:
+        # In the layout of enhanced images, on which a recognizer's rounding depends.
+        return batch["target"].to(device, memory_format=torch.channels_last)
+    return enhanced(model, batch["image"].to(device))
 
 
 def enhanced(model: nn.Module, images: Tensor) -> Tensor:

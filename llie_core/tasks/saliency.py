@@ -13,14 +13,15 @@ from llie_core.recognizers import Recognizer
 from llie_core.tasks.base import Measured, Task, mean
 from llie_core.tasks.quality import MAIN
 
-# Column of paper 3's Table IX → protocol; it does not say which E-measure is meant.
+# Column of paper 3's Table IX → protocol. It does not say which F and E are meant; its header is
+# the line that a common toolbox prints, in which avgF and Em are those at an adaptive threshold.
 MEASURES = {
     "mae": "sal-mae",
     "max_f": "sal-max-f",
-    "avg_f": "sal-avg-f",
+    "avg_f": "sal-adaptive-f",
     "weighted_f": "sal-weighted-f",
     "s_measure": "sal-s",
-    "e_measure": "sal-max-e",
+    "e_measure": "sal-adaptive-e",
 }
 
 

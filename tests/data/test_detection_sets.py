@@ -57,22 +57,8 @@ def test_exdark_classes_stand_for_cocos(shared_data):
     assert [coco[place] for place in EXDARK_IN_COCO] == names
 
 
-def exdark(root):
-    for name in ("Bus", "Car"):
-        trees.save(root / name / f"2015_0000{len(name)}_{name}.png", trees.noise_image(1, (40, 30)))
-    text = "% bbGt version=3\nBus 2 3 10 12 0 0 0 0 0 0 0\nPeople 1 1 4 5 0 0 0 0 0 0 0\n"
-    for name in ("Bus", "Car"):
-        path = root / "ExDark_Annno" / name / f"2015_0000{len(name)}_{name}.png.txt"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    header = "Name | Class | Light | In/Out | Train/Val/Test"
-    rows = ["2015_00003_Bus.png 4 2 1 1", "2015_00003_Car.PNG 5 2 1 3"]
-    (root / "imageclasslist.txt").write_text("\n".join([header, *rows]) + "\n")
-    return root
-
-
 def test_exdark_in_its_official_form(tmp_path):
-    data = open_dataset("exdark", "all", exdark(tmp_path))
+    data = open_dataset("exdark", "all", trees.exdark(tmp_path))
     assert data.names == ["Bus/2015_00003_Bus.png", "Car/2015_00003_Car.png"]
     item = data[0]
     assert item["boxes"].tolist() == [[2, 3, 12, 15], [1, 1, 5, 6]]
@@ -84,7 +70,7 @@ def test_exdark_in_its_official_form(tmp_path):
 
 
 def test_exdark_says_what_is_wrong(tmp_path):
-    exdark(tmp_path)
+    trees.exdark(tmp_path)
     path = tmp_path / "ExDark_Annno/Bus/2015_00003_Bus.png.txt"
     path.write_text("% bbGt version=3\nTram 1 2 3 4\n")
     with pytest.raises(ValueError, match="names 'Tram', not one of Bicycle"):

@@ -68,12 +68,12 @@ def test_small_images_are_padded_at_their_edge_and_masks_by_255():
 def test_random_crops_stay_aligned_and_reach_every_place():
     corners = set()
     for seed in range(200):
-        cut = random_crop(item(), 8, np.random.default_rng(seed))
+        cut = random_crop(item(), (8, 8), np.random.default_rng(seed))
         assert cut["image"].shape == (3, 8, 8) and cut["mask"].shape == (8, 8)
         assert torch.equal(cut["target"], cut["image"] + 1 / 64)
         corners.add(tuple((cut["image"][:2, 0, 0] * 32).int().tolist()))
     assert {x for x, _ in corners} == set(range(10)) and {y for _, y in corners} == set(range(5))
-    assert random_crop(item(), 32, np.random.default_rng(0))["image"].shape == (3, 32, 32)
+    assert random_crop(item(), (32, 32), np.random.default_rng(0))["image"].shape == (3, 32, 32)
 
 
 def test_resizing_scales_boxes_and_keeps_ids():
@@ -113,6 +113,26 @@ def test_a_draw_decides_the_sample():
     assert data.describe()["Augmented"] == {
         "size": 16, "flips": "all", "scale": [0.8, 1.2], "seed": 3,
     }  # fmt: skip
+
+
+def test_only_the_crop_is_enlarged(monkeypatch):
+    """A factor of 2 on a 16² crop: an 8² part of the image, enlarged; the whole never is."""
+    seen = []
+
+    def resized(item, size, *more):
+        seen.append((tuple(item["image"].shape[1:]), size))
+        return resize(item, size, *more)
+
+    monkeypatch.setattr("llie_core.data.wrappers.resize", resized)
+    data = Augmented(Listed([item(40, 50)]), 16, scale=(2.0, 2.0))
+    sample = data.sample(0, 3)
+    assert seen == [((8, 8), (16, 16))] and sample["image"].shape == (3, 16, 16)
+    rng = np.random.default_rng([0, 3])
+    rng.uniform(2.0, 2.0)
+    expected = resize(random_crop(item(40, 50), (8, 8), rng), (16, 16))
+    assert torch.equal(sample["image"], expected["image"])
+    whole = Augmented(Listed([item(40, 50)]), scale=(0.5, 0.5))[0]
+    assert whole["image"].shape == (3, 20, 25)
 
 
 def test_without_options_an_item_stays_as_it_is():

@@ -322,6 +322,15 @@ class TestRefinementObjective:
         assert set(terms) == {"total", "charbonnier", "ssim", "charbonnier_ref", "ssim_ref"}
         assert (model.g_de.calls, model.g_re.calls) == (3 if second_pass else 2, 1)
 
+    def test_pairs_darkened_by_hand_take_the_place_of_the_learned_ones(self):
+        batch, model = batch_of(), scaling()
+        batch["reference_low"] = 0.1 * batch["reference"]
+        objective = RefinementObjective(likeness)
+        outputs = objective.outputs(model, batch)
+        images = 3 * batch["image"], 3 * batch["reference_low"]
+        torch.testing.assert_close((outputs["image"], outputs["image_ref"]), images)
+        assert (model.g_de.calls, model.g_re.calls) == (1, 1)
+
     def test_without_synthetic_pairs(self):
         batch, model = batch_of(), scaling()
         del batch["reference"]

@@ -9,11 +9,12 @@ import torch
 from dataset_trees import lol, noise_image, save
 
 from llie_core.data.registry import Absent
+from llie_core.data.transforms import resize
 from llie_core.data.wrappers import Augmented, ForPhotographs
 from llie_core.engine.reuse import identity
 from llie_core.papers import open_study
 from llie_core.papers.images import examples
-from llie_core.papers.paired import RIVALS
+from llie_core.papers.paired import NO_FOLDER, RIVALS
 from llie_core.papers.paired_tables import data_table, protocol_table, unpaired_table
 from llie_core.reporting.scores import select
 from llie_core.tasks.quality import Cost, QualityMeter
@@ -23,7 +24,7 @@ FIXED = ["identity", "gamma"]  # rows without training
 
 def open_tiny(dataset="", sets="", rows=(), pairs=None, protocols=("psnr-rgb-float",), **changes):
     pairs = {"size": 16, "train_count": 2, "test_size": 24} | (pairs or {})
-    evaluation = {"sets": str(sets), "protocols": protocols, "cost_size": [16, 24]}
+    evaluation = {"sets": str(sets), "protocols": protocols, "cost_size": [16, 24], "count": 0}
     return open_study("neid", "smoke", dataset, baselines=FIXED, rows=rows, pairs=pairs,
                       evaluation=evaluation, **changes)  # fmt: skip
 
@@ -63,6 +64,25 @@ def test_training_takes_crops_and_validation_may():
     assert isinstance(study.train_data, Augmented)
     assert study.train_data[0]["image"].shape == (3, 16, 16)
     assert study.val_pairs[0]["image"].shape == (3, 8, 8)
+
+
+def test_whole_scenes_may_be_trained_on_and_validated(tmp_path):
+    """On tiles, a network does not see how bright the scene is."""
+    lol(tmp_path / "LOL", train=6, test=2)  # pairs of 24×16
+    pairs = {"size": 0, "resize": [8, 12], "flips": "horizontal", "val_scale": 0.5, "val_count": 2}
+    study = open_tiny("lol", rows=["neid"], pairs=pairs, data=str(tmp_path))
+    item, whole = study.train_data[0], study.train_pairs[0]
+    expected = resize(whole, (8, 12))["image"]
+    assert any(torch.equal(item["image"], x) for x in (expected, expected.flip(-1)))
+    assert study.val_pairs[0]["image"].shape == (3, 8, 12)
+    assert torch.equal(study.val_pairs[0]["image"], study.val_pairs[0]["image"])
+    (run,) = study.train(study.row("neid"), device="cpu", quiet=True)
+    assert run.read_stamp()["pixels_done"] == 2 * 2 * 8 * 12
+    assert open_study("jcrnet", "reference").settings.pairs.val_size == 0
+    for wrong in ({}, {"resize": [8, 12]}):
+        with pytest.raises(ValueError, match=r"pairs\.flips: all swaps height and width"):
+            open_tiny(pairs={"size": 0, "flips": "all", **wrong})
+    assert open_tiny(pairs={"size": 0, "resize": [8, 8]}).train_data[0]["image"].shape == (3, 8, 8)
 
 
 @pytest.mark.parametrize(
@@ -109,9 +129,9 @@ def test_sets_without_ground_truth_are_found_or_named(unpaired):
     assert found[0].data.names == ["0.png", "2.png"]
     assert list(absent) == ["npe"] and "get it from" in absent["npe"]
     nothing = open_tiny()
-    assert set(nothing.absent().values()) == {"no folder given (setting evaluation.sets)"}
+    assert set(nothing.absent().values()) == {NO_FOLDER}
     table = unpaired_table(nothing, [])
-    assert table.rows[0] == ["lime", "not run", "no folder given (setting evaluation.sets)"]
+    assert table.rows[0] == ["lime", "not run", NO_FOLDER]
 
 
 def test_a_folder_of_images_is_not_taken_for_every_set(unpaired):

@@ -375,11 +375,16 @@ def test_another_programs_images_are_a_row_under_the_same_protocol(
     assert [s.value for s in again] != before  # replaced images are noticed
 
 
-def test_a_method_of_our_own_name_is_refused(results, tmp_path, monkeypatch):
-    (tmp_path / "external" / "gamma" / "builtin-photos").mkdir(parents=True)
+def test_another_programs_folder_cannot_bear_the_label_of_a_row(results, tmp_path, monkeypatch):
+    folders = [tmp_path / "external" / name / "builtin-photos" for name in ("lime", "gamma")]
+    folders[0].mkdir(parents=True)
     monkeypatch.setattr(studies, "project_root", lambda: tmp_path)
-    with pytest.raises(ValueError, match="gamma is a method of this project; rename its folder"):
-        results("neid", external="external").rows()
+    # The smoke study has no row lime: its authors' own images may stand there.
+    assert results("neid", external="external").row("lime").source == "external"
+    for folder, label in ((folders[1], "gamma"), (folders[0], "lime")):
+        folder.mkdir(parents=True, exist_ok=True)
+        with pytest.raises(ValueError, match=f"{label} is a row of this study; rename its folder"):
+            results("neid", external="external", baselines=["identity", label]).rows()
     with pytest.raises(FileNotFoundError, match=r"no METHOD/builtin-photos/ folder"):
         results("neid", external="elsewhere").rows()
 

@@ -182,6 +182,7 @@ def test_misprints_are_kept_and_explained():
     single = {
         ("recognition", "1", "34. I"): 1, ("joint", "4.2", "0.9380"): 1,
         ("jcrnet", "I", "20.920"): 2, ("jcrnet", "I", "12.946"): 2,
+        ("jcrnet", "I", "29.214"): 2, ("jcrnet", "I", "28.393"): 2, ("jcrnet", "I", "0.390"): 2,
         ("jcrnet", "II", "20.400"): 1, ("jcrnet", "III", "28.400"): 1,
     }  # fmt: skip
     assert {place: places.pop(place) for place in single} == single

@@ -36,7 +36,6 @@ from llie_core.tasks.detection import MEASURES, ObjectDetection
 QUALITY = ("psnr", "ssim", "fsim")  # of Tables 1 and 2
 REAL_NAME = "+".join(REAL)
 SETS = {"test148": "Test148", "lol1000": "LOL1000", "voc144": "VOC144"}
-OTHER_ROWS = {"lime": "baselines: […, lime]", "zero_dce": 'released: {zero_dce: ""}'}
 WHY_NO_ROW = 'ask for them by the setting rows: [drgn, "drgn+w/o KL", …]'
 
 # Findings --------------------------------------------------------------------------------------
@@ -93,8 +92,8 @@ def _against(scores: Sequence[Score], label: str, other: str, places: int, unit:
 
 
 def own_scores(study: DrgnStudy, scores: Iterable[Score]) -> list[Score]:
-    """Those on the test pairs of the set trained on."""
-    return select(scores, dataset=study.settings.dataset)
+    """Those on the test pairs, costs included."""
+    return select(scores, dataset=study.test_name)
 
 
 def table_1(study: DrgnStudy, scores: Sequence[Score]) -> Table:
@@ -110,7 +109,7 @@ def table_2(study: DrgnStudy, scores: Sequence[Score]) -> Table:
     for cell in cells:
         printed.setdefault((cell.label, cell.dataset), {})[cell.metric] = cell.printed
     sets = list(dict.fromkeys(cell.dataset for cell in cells))
-    names = (study.settings.dataset, *PAIRS)
+    names = (study.test_name, *PAIRS)
     here = {name: found for name in names if (found := select(scores, dataset=name))}
     rows = [
         [
@@ -212,9 +211,6 @@ def absent_table(study: DrgnStudy) -> Table:
     rows += [[p, why] for p in study.unpaired_protocols if (why := known[p].missing_weights())]
     absent = [title_of(x) for x in study.trained_labels if x not in study.settings.rows]
     rows += [[", ".join(absent), WHY_NO_ROW]] if absent else []
-    labels = {row.label for row in study.rows()}
-    others = {name: how for name, how in OTHER_ROWS.items() if name not in labels}
-    rows += [[title_of(name), f"another row: setting {how}"] for name, how in others.items()]
     rows += [
         ["MIRNet to EnlightenGAN", "other programs: their images go into the folder `external`"],
         ["Real63", "63 images of DICM and MEF, not listed; all that is given of both stands in"],
@@ -330,7 +326,7 @@ def _found(title: str, image: Tensor, detector: Recognizer, count: int) -> Panel
 def scenes(study: DrgnStudy) -> dict[str, list[Example]]:
     """Figs. 1, 4 and 5: data set → examples of it; the own test pairs, then other sets."""
     rows = shown_rows(study)
-    found = {study.settings.dataset: examples(study, rows, 3)}
+    found = {study.test_name: examples(study, rows, 3)}
     for one in (*study.unpaired[0], *study.paired_sets[0]):
         found[one.name] = examples(study, rows, 1, one)
     return found
@@ -370,7 +366,7 @@ def sources(study: DrgnStudy, scores: Sequence[Score], context: Context) -> list
     at_hand = [name for name in PAIRS if select(scores, dataset=name)]
     # Claims of time are of 384×384.
     timed = study.settings.evaluation.cost_size == COST_SIZE
-    own = [s for s in select(scores, dataset=context.dataset) if timed or s.metric != "latency"]
+    own = [s for s in own_scores(study, scores) if timed or s.metric != "latency"]
     # The pairs of the set trained on stand for all sets of quality of which there is no copy.
     covered = frozenset(PAIRS) - {*at_hand}
     found = [Source(covered, own, replace(context, papers_own=False))]

@@ -1,7 +1,9 @@
-"""Charts and images of paper 3's report: lines over the methods (Fig. 1), means over the sets (12),
-ablations (13, 14, 16), perceptual distances (15), failures (17), saliency (18).
+"""Charts and images of paper 3's report: lines over the methods and three parts of an image
+(Fig. 1), means over the sets (12), ablations (13, 14, 16), perceptual distances (15), failures
+(17), saliency (18).
 """
 
+import contextlib
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -14,13 +16,13 @@ from torch import Tensor
 from torch.utils.data import Subset
 
 from llie_core.data.wrappers import spread
+from llie_core.imaging import luma
 from llie_core.metrics import appearance
-from llie_core.metrics.protocols import load_protocols
+from llie_core.metrics.protocols import evaluate, load_protocols
 from llie_core.metrics.quality import lpips_network
-from llie_core.papers.images import Example, examples
-from llie_core.papers.jcrnet.report import METRICS
-from llie_core.papers.jcrnet.study import JcrnetStudy
-from llie_core.papers.study import enhanced
+from llie_core.papers.images import TRUTH, Example, examples, largest_region, part
+from llie_core.papers.jcrnet.study import METRICS, JcrnetStudy
+from llie_core.papers.study import TestSet, enhanced
 from llie_core.reporting.figures import WIDTH, Map, Panel, show
 from llie_core.reporting.published import load
 from llie_core.reporting.published import table as published_table
@@ -31,6 +33,7 @@ from llie_core.tasks.saliency import Saliency
 from llie_core.weights import find
 
 FES_PARTS = ("jcrnet+w/o E-D", "jcrnet+w/o CAB", "jcrnet+w/o SSB")
+COMPARED = ("identity", "he", "clahe", "lime", "mf", "jcrnet")  # in Fig. 1
 STAGES = ("jcrnet+w/o FES", "jcrnet+w/o JRS", "jcrnet+w/o IAS")
 
 
@@ -147,21 +150,68 @@ def other_examples(study: JcrnetStudy, count: int = 1) -> dict[str, list[Example
     return {one.name: examples(study, rows, count, one) for one in sets if not one.subset}
 
 
-def ablation_examples(
-    study: JcrnetStudy, labels: Iterable[str], count: int = 2, cast: bool = False
-) -> list[Example]:
-    """Images as the input, those of the ablations that were run, and JCRNet show them.
-
-    cast: the test pairs under a green cast.
+def triple(example: Example, side: float = 0.25) -> list[list[Panel]]:
+    """Fig. 1: an image as some rows give it, three parts marked, and each part enlarged: where most
+    brightness is missing, where the ground truth is most colourful, where the input is brightest;
+    apart from each other.
     """
+    truth = example.truth
+    regions: list[tuple[int, int, int, int]] = []
+    missing, colour = luma(truth - example.dark)[0], truth.amax(0) - truth.amin(0)
+    for values in (missing, colour, luma(example.dark)[0]):  # (H, W)
+        for x0, y0, x1, y1 in regions:
+            values[y0:y1, x0:x1] = -1e3
+        regions.append(largest_region(values, side))
+    shown = [(title, image) for label, title in example.titles.items() if label in COMPARED
+             for image in [example.outputs.get(label)] if image is not None]  # fmt: skip
+    shown.append((TRUTH, truth))
+    marked = [Panel(title, image, regions=torch.tensor(regions)) for title, image in shown]
+    parts = [[Panel("", part(image, region)) for _, image in shown] for region in regions]
+    return [marked, *parts]
+
+
+def ablation_examples(
+    study: JcrnetStudy, labels: Iterable[str], count: int = 2, test_set: TestSet | None = None
+) -> list[Example]:
+    """Images (default: of the test pairs) as the input, those of the ablations that were run, and
+    JCRNet show them."""
     wanted = {"identity", *labels, "jcrnet"}
     rows = [row for row in study.first_seed() if row.label in wanted]
-    return examples(study, rows, count, study.cast_set if cast else study.main_set)
+    return examples(study, rows, count, test_set or study.main_set)
 
 
-def line(example: Example) -> list[Panel]:
+def stage_examples(study: JcrnetStudy, count: int = 2) -> dict[str, list[Example]]:
+    """Figs. 13 and 14: what they are of → images without single stages: test pairs, the same under
+    a green cast, and ExDark (14 f) where it is at hand."""
+    sets = {"test pairs": study.main_set, "green cast": study.cast_set}
+    for one in study.unpaired[0]:
+        if one.name == "exdark":
+            sets["ExDark"] = one
+    return {kind: ablation_examples(study, STAGES, count, one) for kind, one in sets.items()}
+
+
+def stage_lines(found: Mapping[str, Sequence[Example]]) -> list[list[Panel]]:
+    """Those images, for `figures.images`, each with its NIQE and BRISQUE as in Fig. 13."""
+    return side_by_side([line(one, naturalness=True) for of in found.values() for one in of])
+
+
+def line(example: Example, naturalness: bool = False) -> list[Panel]:
     """The images of all rows and the ground truth, for `figures.images`."""
-    return [Panel(title, image) for title, image in example.all().items()]
+    return [
+        Panel(f"{title} {scores_of(image)}".strip() if naturalness else title, image)
+        for title, image in example.all().items()
+    ]
+
+
+def scores_of(image: Tensor) -> str:
+    """NIQE (N) and BRISQUE (B) of an image (3, H, W) in words; "" without their weights, and for
+    images that are too small."""
+    words = []
+    for letter, name in (("N", MAIN["niqe"]), ("B", MAIN["brisque"])):
+        if not load_protocols()[name].missing_weights():
+            with contextlib.suppress(ValueError):
+                words.append(f"{letter} {evaluate(name, image[None].clamp(0, 1)).item():.2f}")
+    return ", ".join(words)
 
 
 def side_by_side(lines: list[list], columns: int = 6) -> list[list]:

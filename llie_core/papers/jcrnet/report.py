@@ -14,8 +14,10 @@ from llie_core.models import create_enhancer
 from llie_core.models.jcrnet import ABLATIONS, NEVER_RUN
 from llie_core.names import join_label, title_of
 from llie_core.papers.jcrnet.study import (
+    COST_SIZE,
     ECSSD,
     LOL_384,
+    METRICS,
     PAIRS,
     READERS,
     SALIENCY,
@@ -41,8 +43,6 @@ from llie_core.reporting.tables import (
 from llie_core.tasks.quality import MAIN
 from llie_core.tasks.saliency import MEASURES
 
-COST_SIZE = (384, 384)  # at which the paper states its cost
-METRICS = ("psnr", "ssim", "brisque", "niqe", "lpips")  # of Table I
 # Of the table of all rows; GT-mean PSNR last.
 COLUMNS = [(m, "all") for m in ("psnr", "ssim", "lpips", "niqe", "brisque", QUICK_PROTOCOLS[-1])]
 TABLES = ("I", "II", "III", "IV", "V", "VI", "VIII")
@@ -205,24 +205,32 @@ def _note(cells: list[PublishedValue], pool: list[Score], dataset: str) -> str:
 
 
 def cost_table(study: JcrnetStudy, scores: list[Score]) -> Table:
-    """Table VII: parameters, work and speed; work is counted at the paper's 384×384."""
-    here = select(of_pairs(study, scores), label="jcrnet", metric="parameters")
-    for score in select(of_pairs(study, scores), label="jcrnet", metric="latency"):
-        macs = count_macs(create_enhancer("jcrnet"), COST_SIZE).macs
-        assert macs is not None  # it has parameters
-        here += [
-            replace(score, metric="fps", value=1000 / score.value),
-            replace(score, metric="flops", value=macs / 1e9, protocol="cost-macs"),
-        ]
+    """Table VII: parameters, work and speed, all at the paper's 384×384."""
+    own = select(of_pairs(study, scores), label="jcrnet")
+    here, rates = select(own, metric="parameters"), frame_rates(own)
+    macs = count_macs(create_enhancer("jcrnet"), COST_SIZE).macs
+    assert macs is not None  # it has parameters
+    here.append(replace(here[0], metric="flops", value=macs / 1e9, protocol="cost-macs"))
+    size = study.settings.evaluation.cost_size
+    here += rates if size == COST_SIZE else []
     table = published_beside_measured("jcrnet", "VII", here, "Table VII", decimals=2, flip=True)
-    height, width = study.settings.evaluation.cost_size
+    shown = ", ".join(f"{rate.value:.2f}" for rate in rates)
     note = (
         f"The published size counts {NEVER_RUN:,} parameters of layers that never run, ours does "
         "not. Published: GTX 3090, 100 images of 384×384; its FLOPs count a multiply-add once, and "
-        f"so do ours, at 384×384. Frames a second here: images of {width}×{height}, one at a time, "
-        f"float32, {here[0].device}. {study.timing()}"
+        f"so do ours. Frames a second here: {shown} of {size[1]}×{size[0]}, one image at a time, "
+        f"float32, {here[0].device}{'.' if size == COST_SIZE else '; of another size, so no cell.'}"
+        f" {study.timing()}"
     )
     return replace(table, note=note)
+
+
+def frame_rates(scores: Sequence[Score]) -> list[Score]:
+    """Frames a second, of the latencies among some scores."""
+    return [
+        replace(score, metric="fps", value=1000 / score.value)
+        for score in select(scores, metric="latency")
+    ]
 
 
 def saliency_tables(study: JcrnetStudy, scores: list[Score]) -> list[Table]:
@@ -274,10 +282,10 @@ def audit() -> Table:
         f"The published size comes out exactly with the {NEVER_RUN:,} parameters of layers that "
         "the authors' MindSpore file defines and never runs; counts support this reading and "
         "cannot prove it. The file does not run and has no weights: it has a head set for each "
-        "SFTL and 2×2 transposed convolutions, as here; two shallow blocks, no gate in the SSB and "
-        "an LBP of x only, unlike here. Its forms of Eqs. (5) and (6) are the default; the "
-        "equations as printed and the other reading are switches (settings network: {modulation, "
-        "retinex, rgb, reading})."
+        "SFTL and 2×2 transposed convolutions, as here; two shallow blocks, an SSB of 1×1 without "
+        "a gate, an LBP of x only and constant gradient steps, unlike here. Its forms of Eqs. (5) "
+        "and (6) are the default; the equations as printed and the other reading are switches "
+        "(settings network: {modulation, retinex, rgb, reading})."
     )
     return audit_table("jcrnet", networks, COST_SIZE, note)
 
@@ -312,14 +320,17 @@ def sources(
     builtin = dataset_spec(context.dataset).builtin
     pairs = {"lol", *PAIRS, *study.unpaired_sets, VIDEO} if builtin else {context.dataset}
     of_own = replace(context, papers_own=False)
-    found = [Source(frozenset(pairs), of_pairs(study, scores), of_own)]
+    own = of_pairs(study, scores)
+    if study.settings.evaluation.cost_size == COST_SIZE:
+        own += frame_rates(own)
+    found = [Source(frozenset(pairs), own, of_own)]
     others, saliency = of_other_sets(study, scores), of_saliency(scores)
     for name in dict.fromkeys(score.dataset for score in others):
         of = select(others, dataset=name)
         whole = name in study.unpaired_sets and of[0].n in dataset_spec(name).expected.values()
-        own = replace(context, dataset=name, papers_own=context.papers_own and whole)
+        there = replace(context, dataset=name, papers_own=context.papers_own and whole)
         covers = {LOL_384: {"lol"}}.get(name, {"toys"} if name.endswith("-cast") else {name})
-        found.append(Source(frozenset(covers), of, own))
+        found.append(Source(frozenset(covers), of, there))
     for name in dict.fromkeys(score.dataset for score in saliency):
         covers = set(SALIENCY[2:]) if name in (SALIENCY[0], ECSSD) else {name}
         of, there = select(saliency, dataset=name), replace(of_own, dataset=name)

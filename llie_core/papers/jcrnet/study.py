@@ -11,8 +11,9 @@ LOL's test pairs are evaluated at their own size and, as in Table I, at 384×384
 are eval15 unless `pairs: {parts: 400/100}` asks for a split like the paper's, which lists none.
 
 Besides the pairs that it is trained on, every row is evaluated on what of the paper's other sets
-the folder `evaluation.sets` holds: MIT and COCO (Table I), six sets without ground truth (II, III),
-phone video (VIII). Two sets cannot be had; each has a stand-in, which says so:
+the folder of the data holds (or `evaluation.sets`), at 384×384: MIT and COCO (Table I), six sets
+without ground truth (II, III), phone video (VIII), three low-light saliency sets (IX). Two sets
+cannot be had; each has a stand-in, which says so:
 
     Toys (Table V)        the test pairs under a green cast
     saliency (Table IX)   a small network, trained on normal-light drawn streets, reads them at
@@ -29,11 +30,13 @@ from torch import nn
 from llie_core.data import collate, open_dataset
 from llie_core.data.cast import ColourCast
 from llie_core.data.darkening import DarkeningRange
+from llie_core.data.registry import Absent
 from llie_core.data.unpaired import PHONES
 from llie_core.data.wrappers import Augmented, Cached, Darkened, Joined, Resized
 from llie_core.dataset import SizedDataset
 from llie_core.engine.loop import Experiment, Objective, TrainSettings
 from llie_core.engine.settings import Section, override
+from llie_core.files import project_root
 from llie_core.losses.paired import jcrnet_loss
 from llie_core.losses.task_driven import TaskLoss
 from llie_core.models.jcrnet import ABLATIONS, FORMS, READINGS
@@ -41,6 +44,7 @@ from llie_core.names import check_choice, join_label, split_label
 from llie_core.papers.paired import (
     BASELINES,
     BUILTIN,
+    NO_FOLDER,
     QUICK_PROTOCOLS,
     EvaluationSettings,
     PairedSettings,
@@ -59,9 +63,9 @@ CLASSICAL = (
 )  # fmt: skip
 PAIRS = ("coco-low-light", "mit-adobe-fivek")  # of Table I, besides LOL
 LOL_384 = "lol-384"  # LOL's test pairs at the size of Table I
-RESIZED_PROTOCOLS = tuple(
-    f"{MAIN[metric]}-384-bilinear" for metric in ("psnr", "ssim", "brisque", "niqe", "lpips")
-)
+METRICS = ("psnr", "ssim", "brisque", "niqe", "lpips")  # of Table I
+COST_SIZE = (384, 384)  # (H, W) of Table I's images, and of those whose cost Table VII states
+VST_FILE = "RGB_VST.pth"  # of its authors, in the folder of the data
 APPEARANCE = ("brightness", "burnt_share")  # that claims are about
 APPEARANCE_OF_PAIRS = (
     *APPEARANCE, "colour_cast", "green_excess", "histogram_overlap", "added_noise_in_black",
@@ -102,7 +106,7 @@ class NetworkSettings(Section):
 class JcrnetEvaluation(EvaluationSettings):
     """size: (H, W) to which images of the paper's other sets are brought, the paper's."""
 
-    size: tuple[int, int] = (384, 384)
+    size: tuple[int, int] = COST_SIZE
 
 
 @dataclass(frozen=True)
@@ -110,8 +114,8 @@ class SaliencySettings(Section):
     """Table IX.
 
     sets: which are evaluated; model: "saliency_net", trained here, or "vst" with the authors' file
-    `weights`; size: (H, W) of the images; train: of saliency_net; train_count, test_count: numbers
-    of drawn streets.
+    `weights`, "" for RGB_VST.pth in the folder of the data; size: (H, W) of the images; train: of
+    saliency_net; train_count, test_count: numbers of drawn streets.
     """
 
     sets: tuple[str, ...] = SALIENCY
@@ -127,8 +131,6 @@ class SaliencySettings(Section):
         for name in self.sets:
             check_choice(SALIENCY, sets=name)
         check_choice(READERS, model=self.model)
-        if self.model == "vst" and not self.weights:
-            raise ValueError("model: vst needs weights, its authors' RGB_VST.pth")
 
 
 @dataclass(frozen=True)
@@ -166,7 +168,7 @@ def quick(dataset: str) -> JcrnetSettings:
         schedule="cosine", grad_clip=1.0, validate_every=30,
     )  # fmt: skip
     protocols = (*QUICK_PROTOCOLS, MAIN["niqe"], MAIN["brisque"], MAIN["lpips"])
-    evaluation = JcrnetEvaluation(protocols=protocols, cost_size=(128, 128))
+    evaluation = JcrnetEvaluation(protocols=protocols, cost_size=(128, 128), count=2)
     return JcrnetSettings(dataset, "quick", pairs=pairs, train=train, evaluation=evaluation)
 
 
@@ -177,7 +179,7 @@ def smoke(dataset: str) -> JcrnetSettings:
         "pairs": {"size": 16, "train_count": 8, "val_count": 2, "val_size": 16, "test_count": 2,
                   "test_size": 48},
         "train": {"steps": 2, "batch_size": 2, "validate_every": 2},
-        "evaluation": {"protocols": QUICK_PROTOCOLS, "cost_size": (32, 48)},
+        "evaluation": {"protocols": QUICK_PROTOCOLS, "cost_size": (32, 48), "count": 1},
         "saliency": {"size": (32, 64), "train": {"steps": 2, "batch_size": 2}, "train_count": 4,
                      "test_count": 2},
     })  # fmt: skip
@@ -186,9 +188,11 @@ def smoke(dataset: str) -> JcrnetSettings:
 def reference(dataset: str) -> JcrnetSettings:
     return override(quick(dataset), {
         "profile": "reference",
-        "pairs": {"size": 64, "val_count": 15, "val_size": 128},
+        # Weights are chosen by whole scenes: on tiles, instance norm and channel attention see
+        # other statistics than in the test (the same pixels: 18.0 dB as tiles, 16.7 dB whole).
+        "pairs": {"size": 64, "val_count": 15, "val_size": 0, "val_scale": 0.5},
         "train": {"steps": 1600, "validate_every": 200, "precision": "auto"},
-        "evaluation": {"protocols": (), "cost_size": (384, 384)},
+        "evaluation": {"protocols": (), "cost_size": COST_SIZE, "count": 50},
         "saliency": {"train": {"steps": 600}, "train_count": 512, "test_count": 96},
     })  # fmt: skip
 
@@ -198,9 +202,11 @@ def paper(dataset: str) -> JcrnetSettings:
         "profile": "paper",
         "rows": JcrnetStudy.trained_labels,
         "joined": ("brightening-train",),
-        "pairs": {"size": 256, "val_size": 0},
+        "pairs": {"size": 256, "val_scale": 1.0},
         "train": {"steps": PLANNED_STEPS, "batch_size": 10, "lr": 2e-4,
                   "grad_clip": 0.0, "validate_every": 140 * 5},
+        "evaluation": {"count": 0},
+        "saliency": {"model": "vst", "size": COST_SIZE},
         "workers": 8,
     })  # fmt: skip
 
@@ -215,7 +221,6 @@ class JcrnetStudy(PairedStudy):
     profiles = {"smoke": smoke, "quick": quick, "reference": reference, "paper": paper}
     trained_labels = tuple(join_label("jcrnet", ablation) for ablation in ABLATIONS)
     unpaired_sets = ("exdark", "dicm", "lime", "mef", "npe", "vv")  # of Tables II and III
-    unpaired_protocols = (*PairedStudy.unpaired_protocols, *APPEARANCE)
     settings: JcrnetSettings
 
     def is_papers_own(self) -> bool:
@@ -261,8 +266,8 @@ class JcrnetStudy(PairedStudy):
         """LOL's test pairs at 384×384, as Table I has them; the resampler is the protocol's."""
         if self.settings.dataset != "lol":
             return []
-        data = Resized(self.test_pairs, (384, 384), quantised=True, antialias=False)
-        task = partial(ImageQuality, RESIZED_PROTOCOLS)
+        data = Resized(self.test_pairs, COST_SIZE, quantised=True, antialias=False)
+        task = partial(ImageQuality, resized_protocols(COST_SIZE, METRICS))
         return [TestSet(LOL_384, data, task, rows=enhanced)]
 
     @cached_property
@@ -272,6 +277,11 @@ class JcrnetStudy(PairedStudy):
         return TestSet(f"{self.settings.dataset}-cast", ColourCast(self.test_pairs, CAST), task,
                        rows=lambda row: row.model in CAST_ROWS and enhanced(row))  # fmt: skip
 
+    @property
+    def unpaired_protocols(self) -> tuple[str, ...]:
+        size = self.settings.evaluation.size
+        return (*resized_protocols(size, self.unpaired_metrics), *APPEARANCE)
+
     def open_unpaired(self, name: str) -> SizedDataset:
         # The paper takes all of ExDark, not its official test part.
         return self.open_resized(name, "all" if name == "exdark" else "test")
@@ -279,7 +289,7 @@ class JcrnetStudy(PairedStudy):
     def open_resized(self, name: str, split: str = "test", **options) -> SizedDataset:
         """One of the paper's other sets at one size; raises Absent."""
         data = open_other(self.settings, name, split, **options)
-        return Resized(data, self.settings.evaluation.size, quantised=True)
+        return Resized(data, self.settings.evaluation.size, quantised=True, antialias=False)
 
     @cached_property
     def other_sets(self) -> tuple[list[TestSet], dict[str, str]]:
@@ -288,7 +298,8 @@ class JcrnetStudy(PairedStudy):
         phones, why = open_each(PHONES, lambda phone: self.open_resized(VIDEO, subset=phone))
         for reason in why.values():  # of the first phone that is not there
             absent.setdefault(VIDEO, reason.removeprefix(f"{VIDEO}: "))
-        task = partial(ImageQuality, self.protocols)
+        of_table = resized_protocols(self.settings.evaluation.size, METRICS)
+        task = partial(ImageQuality, (*of_table, *APPEARANCE_OF_PAIRS))
         sets = [TestSet(name, data, task, rows=enhanced) for name, data in pairs.items()]
         task = partial(ImageQuality, self.unpaired_protocols)
         sets += [
@@ -321,7 +332,7 @@ class JcrnetStudy(PairedStudy):
         """The network that reads: VST, or one trained on drawn streets or on ECSSD."""
         own = self.settings.saliency
         if own.model == "vst":
-            return Row("vst", "vst", weights=Released(own.weights), title="VST")
+            return Row("vst", "vst", weights=Released(self.vst_file()), title="VST")
         given = {"size": own.size, "train": own.train}
         if trained_on == STREETS:
             given["count"] = own.train_count
@@ -344,14 +355,27 @@ class JcrnetStudy(PairedStudy):
         """The low-light images of one set of Table IX; streets are drawn when they are read.
 
         Raises:
-            Absent: no copy of the set, or of what its reader is trained on.
+            Absent: no copy of the set, of what its reader is trained on, or of its reader's file.
         """
+        if self.settings.saliency.model == "vst":
+            self.vst_file()
         if name == STREETS:
             return lambda _reader: self.saliency_images(STREETS, "test")
         if self.settings.saliency.model != "vst":
             open_other(self.settings, ECSSD, "train")
         data = self.saliency_images(name, "test")
         return Darkened(data, DarkeningRange()) if name == ECSSD else data
+
+    def vst_file(self) -> str:
+        """The file of VST's authors; raises Absent."""
+        if self.settings.saliency.weights:
+            return self.settings.saliency.weights
+        root = self.settings.evaluation.sets or self.settings.data
+        file = project_root() / root / VST_FILE
+        if not (root and file.is_file()):
+            where = f"no {VST_FILE} in {root}" if root else NO_FOLDER
+            raise Absent(f"{where}; VST's authors release it (or setting saliency.weights)")
+        return str(file)
 
     def saliency_images(self, name: str, split: str) -> SizedDataset:
         """Normal-light streets to train on, at night to test on, or a set on disk; at one size."""
@@ -364,3 +388,10 @@ class JcrnetStudy(PairedStudy):
             STREETS, split, size=own.size, count=count, light=light, task="saliency"
         )
         return Cached(drawn)
+
+
+def resized_protocols(size: tuple[int, int], metrics: tuple[str, ...]) -> tuple[str, ...]:
+    """The main protocols of metrics on images brought to (H, W); those of the paper's size say so
+    in their names."""
+    suffix = "-384-bilinear" if size == COST_SIZE else ""
+    return tuple(f"{MAIN[metric]}{suffix}" for metric in metrics)

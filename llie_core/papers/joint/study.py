@@ -259,12 +259,12 @@ class JointStudy(Study):
     def rows(self) -> list[Row]:
         settings = self.settings
         joint = [self.joint_row(ratio, seed=0) for ratio in settings.ratios]
-        unique = {row.label: row for row in joint}.values()
+        unique = {row.label: row for row in joint}
         return [
             *(Row(model, model) for model in BASELINES),
-            *self.given_rows(),
+            *self.given_rows((*BASELINES, *unique)),
             Row("original", "identity", normal_light=True, title="normal light"),
-            *(replace(row, seed=seed) for row in unique for seed in settings.seeds),
+            *(replace(row, seed=seed) for row in unique.values() for seed in settings.seeds),
         ]
 
     def possible_rows(self) -> list[Row]:

@@ -1,6 +1,7 @@
 """What the report of paper 5 shows besides what papers 3 to 5 share: findings, Fig. 1, the audit,
 the cost against a full-resolution U-net, and its measured claims."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -11,6 +12,8 @@ from torch import Tensor, nn
 
 from llie_core.engine.distributed import default_device
 from llie_core.engine.runs import device_name
+from llie_core.losses.colour import rgb_to_hsv
+from llie_core.metrics import psnr
 from llie_core.metrics.cost import count_macs, count_parameters, latencies
 from llie_core.metrics.memory import peak_memory
 from llie_core.models import Enhancer
@@ -26,7 +29,7 @@ from llie_core.papers.images import (
     gradient,
     part,
 )
-from llie_core.papers.neid.study import SEQUENCE, UNET, NeidStudy
+from llie_core.papers.neid.study import OWN_LOSS, SEQUENCE, UNET, NeidStudy
 from llie_core.reporting.claims import Measured
 from llie_core.reporting.figures import Panel
 from llie_core.reporting.scores import Score, Summary, select, summarise
@@ -34,7 +37,8 @@ from llie_core.reporting.tables import Counted, Table, audit_table
 
 FOUR_K = (2160, 3840)
 FULL, LE_ALONE, AT_USE = "U-net at full size", "LE alone", "NEID at use"
-DETAIL_ROWS = ("gamma", "clahe", "lime", "npe", "neid", f"neid+{UNET}")  # of Fig. 9
+# Of Fig. 9.
+DETAIL_ROWS = ("gamma", "clahe", "lime", "npe", "neid", f"neid+{OWN_LOSS}", f"neid+{UNET}")
 FIGURES = {"lime": "6", "npe": "7", "dicm": "8"}
 CAPTIONS = {"1": "quantitative evaluation on LOL", "2": "ablation, PSNR in dB"}
 
@@ -47,14 +51,15 @@ def findings(study: NeidStudy, scores: Sequence[Score]) -> Table:
     untrained = {s.label: s.value for s in scores if s.weights == "none" and s.label != "identity"}
     best = max(untrained, key=lambda label: untrained[label])
     share = _work("", (256, 256)) / _work(UNET, (256, 256))
-    unet, alone, unfused, classical = (
+    unet, alone, unfused, own_loss, classical = (
         _against(scores, label, titles)
-        for label in (f"neid+{UNET}", "neid+LE", "neid+LE + DR", best)
+        for label in (f"neid+{UNET}", "neid+LE", "neid+LE + DR", f"neid+{OWN_LOSS}", best)
     )
     cost = f"NEID needs {share:.2f} of the multiply-adds of the U-net at full size"
     rows = [
         ["Is a quarter of the pixels enough?", f"{cost}; {unet}."],
         ["Does the detail branch help?", f"{alone}; {unfused}."],
+        ["What does the printed loss cost?", f"{own_loss}."],
         ["Is it better than methods without training?",
          f"{classical}, the best of {len(untrained)}."],
     ]  # fmt: skip
@@ -75,6 +80,61 @@ def _against(scores: Sequence[Score], label: str, titles: Mapping[str, str]) -> 
     return f"{ours:.2f} dB against {other:.2f} dB of {title}"
 
 
+# The two losses ----------------------------------------------------------------------------------
+
+
+def loss_table(study: NeidStudy, scores: Sequence[Score]) -> Table:
+    """The printed loss and ours side by side, each NEID's: its settings, what becomes of reds, and
+    what the detail branch adds to the half-size image, over the test pairs of this run."""
+    rows = []
+    for row in (row for row in study.first_seed() if row.model == "neid" and not row.compose):
+        if row.options["variant"]:
+            continue
+        loss, model = row.given["loss"], study.load_as(NEID, row, "cpu")
+        seen = [_of_pair(model, study.test_pairs[i]) for i in range(len(study.test_pairs))]
+        kept, refined, enlarged = (torch.stack(x).nanmean().item() for x in zip(*seen, strict=True))
+        rows.append([
+            row.shown, f"{loss.delta:g}", loss.hue, f"{loss.lambda_mse:g}",
+            f"{loss.lambda_colour:g}", f"{_psnr(scores, row.label):.2f}",
+            "no red" if math.isnan(kept) else f"{kept:.1%}", f"{refined:.2f}", f"{enlarged:.2f}",
+        ])  # fmt: skip
+    header = ["row", "δ", "hue", "λ₁", "λ₂", "PSNR, dB", "reds kept", "details, dB", "bicubic, dB"]
+    note = (
+        "Reds kept: of the pixels that are red in the ground truth (hue within 30°, saturation "
+        "above 0.3, value above 0.2), those whose hue is so in the output. Details: PSNR of the "
+        "detail branch to the full-size low-light image; bicubic: that of the half-size image, "
+        "enlarged. The printed hue has red at 0 and at 1, which its cosine keeps apart."
+    )
+    return Table("The printed loss and ours", header, rows, note)
+
+
+@torch.no_grad()
+def _of_pair(model: NEID, item: Mapping) -> tuple[Tensor, Tensor, Tensor]:
+    """Reds kept, and PSNR of details and of plain enlargement to the low-light image."""
+    dark, target = item["image"][None], item["target"][None]
+    outputs = model.training_outputs(dark)
+    enlarged = F.interpolate(halve(dark), scale_factor=2, mode="bicubic", antialias=True)
+    height, width = dark.shape[-2:]
+    return (
+        reds_kept(outputs["image"].clamp(0, 1), target),
+        psnr(outputs["detail"].clamp(0, 1), dark)[0],
+        psnr(enlarged[..., :height, :width].clamp(0, 1), dark)[0],
+    )
+
+
+def reds_kept(output: Tensor, target: Tensor) -> Tensor:
+    """Share of the red pixels of a ground truth (1, 3, H, W) that are red in the output; NaN where
+    there are none."""
+    hue, saturation, value = rgb_to_hsv(target).unbind(dim=1)  # (1, H, W)
+    red = _is_red(hue) & (saturation > 0.3) & (value > 0.2)
+    return _is_red(rgb_to_hsv(output)[:, 0])[red].float().mean()
+
+
+def _is_red(hue: Tensor) -> Tensor:
+    """Whether hues, as parts of a turn, lie within 30° of 0."""
+    return torch.minimum(hue, 1 - hue) < 1 / 12
+
+
 # Figures ---------------------------------------------------------------------------------------
 
 
@@ -91,10 +151,16 @@ def teaser(example: Example) -> list[Panel]:
     return panels
 
 
-def detail_lines(study: NeidStudy, count: int) -> list[list[Panel]]:
-    """Fig. 9: the part with most detail of some test images, enlarged, by row."""
+def detail_lines(study: NeidStudy, count: int) -> tuple[list[list[Panel]], str]:
+    """Fig. 9: the part with most detail of some images of `detail_set`, enlarged, by row; and what
+    they are, as the figure's title."""
     rows = [r for r in study.first_seed() if r.label in DETAIL_ROWS or r.source == "external"]
-    return [details(one) for one in examples(study, rows, count)]
+    test_set, why = study.detail_set
+    lines = [details(one, 0.125) for one in examples(study, rows, count, test_set)]
+    what = f"{test_set.name}, ground truth of expert C"
+    if why:
+        what = f"{test_set.name}, which stand in for MIT-Adobe FiveK ({why})"
+    return lines, f"Fig. 9: the most detailed part of images of {what}"
 
 
 def unpaired_lines(study: NeidStudy, count: int = 1) -> dict[str, list[list[Panel]]]:

@@ -8,18 +8,23 @@ loss, and "neid+ours", the same network trained by `OURS`; by name the ablations
 `SEQUENCE`, which Sec. 2.2 argues against: a U-net that brightens the half-size image, then a
 super-resolution network, trained on normal-light images only.
 
+Details (Fig. 9) are shown on MIT-Adobe FiveK, of expert C's photographs, where the folder of the
+data holds it, on built-in photographs otherwise.
+
 The profile `photographs` is not of the paper: it trains the network that `llie enhance` puts before
 any photograph, CurveRefine (models/curve_refine.py), on LOL's pairs and on normal-light images,
 darkened or to be left as they are. It stands here since this study is the plainest of those on LOL.
 """
 
 from dataclasses import asdict, dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 from torch import nn
 
-from llie_core.data.wrappers import Augmented, NormalLight
+from llie_core.data import open_dataset
+from llie_core.data.registry import Absent
+from llie_core.data.wrappers import Bounded, NormalLight
 from llie_core.engine.loop import Experiment, Objective, TrainSettings
 from llie_core.engine.settings import Section, override
 from llie_core.losses.colour import DETAIL_TARGETS, HUES, neid_loss
@@ -27,20 +32,24 @@ from llie_core.models.neid import BIAS, INITS, NEID, BrightenThenEnlarge
 from llie_core.names import split_label
 from llie_core.papers.paired import (
     BASELINES,
+    BUILTIN,
     QUICK_PROTOCOLS,
     EvaluationSettings,
     PairedSettings,
     PairedStudy,
     PairSettings,
+    open_other,
 )
 from llie_core.papers.rows import Row
-from llie_core.tasks.quality import MAIN
+from llie_core.papers.study import TestSet, enhanced
+from llie_core.tasks.quality import MAIN, ImageQuality
 
 CLASSICAL = ("bimef", "crm", "dong", "lime", "mf", "msr", "npe")  # of Table 1
 UNET = "U-net architecture"
 ABLATIONS = (f"neid+{UNET}", "neid+LE", "neid+LE + DR")  # of Table 2
 SEQUENCE = "U-net, then super-resolution"
 OWN_LOSS = "ours"  # the variant that is trained by `OURS`
+FIVEK, LONG_SIDE = "mit-adobe-fivek", 1536  # of Fig. 9, whose images have up to 24 MP
 TITLES = {UNET: "U-net at full size", "LE": "NEID, LE alone", "LE + DR": "NEID, LE + DR",
           SEQUENCE: SEQUENCE, OWN_LOSS: "NEID, our loss"}  # fmt: skip
 PHOTOGRAPH_PROTOCOLS = (*QUICK_PROTOCOLS, MAIN["niqe"], "burnt_share")
@@ -90,7 +99,7 @@ class NeidSettings(PairedSettings):
     time_4k: take the latency at 3840×2160 on a CPU too, half a minute a call and 7 GB.
     """
 
-    rows: tuple[str, ...] = ("neid",)
+    rows: tuple[str, ...] = ("neid", f"neid+{OWN_LOSS}")
     baselines: tuple[str, ...] = (*BASELINES, *CLASSICAL)
     loss: LossSettings = LossSettings()
     init: str = "pytorch"
@@ -111,7 +120,7 @@ def quick(dataset: str) -> NeidSettings:
     )  # fmt: skip
     return NeidSettings(
         dataset, "quick", pairs=PairSettings(train_count=256), train=train,
-        evaluation=EvaluationSettings(cost_size=(400, 600)),
+        evaluation=EvaluationSettings(cost_size=(400, 600), count=2),
     )  # fmt: skip
 
 
@@ -122,18 +131,17 @@ def smoke(dataset: str) -> NeidSettings:
         "pairs": {"size": 32, "train_count": 8, "val_count": 2, "test_count": 2, "test_size": 48},
         "train": {"steps": 2, "batch_size": 2, "schedule": "cosine", "milestones": (),
                   "validate_every": 2},
-        "evaluation": {"cost_size": (64, 96)},
+        "evaluation": {"cost_size": (64, 96), "count": 1},
     })  # fmt: skip
 
 
 def reference(dataset: str) -> NeidSettings:
     return override(quick(dataset), {
         "profile": "reference",
-        "rows": ("neid", f"neid+{OWN_LOSS}"),
         "pairs": {"size": 96, "val_count": 15},
         "train": {"steps": 5000, "milestones": (4000, 4700), "validate_every": 500,
                   "precision": "auto"},
-        "evaluation": {"protocols": ()},
+        "evaluation": {"protocols": (), "count": 50},
         "time_4k": True,
     })  # fmt: skip
 
@@ -145,6 +153,7 @@ def paper(dataset: str) -> NeidSettings:
         "pairs": {"size": 256},
         "train": {"steps": PLANNED_STEPS, "lr": 1e-4, "milestones": MILESTONES,
                   "validate_every": 20 * PAIRS // BATCH},
+        "evaluation": {"count": 0},
         "workers": 8,
         "init": "paper",
     })  # fmt: skip
@@ -199,12 +208,23 @@ class NeidStudy(PairedStudy):
     def objective(self, row: Row, *needed: nn.Module) -> Objective:
         return partial(neid_loss, **asdict(row.given["loss"]))
 
+    @cached_property
+    def detail_set(self) -> tuple[TestSet, str]:
+        """Images of Fig. 9, and why they are not FiveK's; "" where they are."""
+        why = ""
+        try:
+            data = open_other(self.settings, FIVEK)
+        except Absent as error:
+            data, why = open_dataset(BUILTIN, "test", size=256, count=8), str(error)
+        data = Bounded(data, LONG_SIDE)
+        name = BUILTIN if why else FIVEK
+        return TestSet(name, data, partial(ImageQuality, ()), kind="details", rows=enhanced), why
+
     def sequence_experiment(self, row: Row, _unet: nn.Module) -> Experiment:
         """The super-resolution network is trained on normal-light images only."""
-        pairs = self.settings.pairs
         experiment = self.paired_experiment(row)
         validate = experiment.validate and self.validation(NormalLight(self.val_pairs))
-        data = Augmented(NormalLight(self.train_pairs), pairs.size, pairs.flips)
+        data = self.crops_of(NormalLight(self.train_pairs))
         return replace(experiment, data=data, validate=validate)
 
 

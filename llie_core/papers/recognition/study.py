@@ -204,10 +204,11 @@ class RecognitionStudy(Study):
 
     def rows(self) -> list[Row]:
         settings = self.settings
-        fixed = [*(Row(model, model) for model in BASELINES), *self.given_rows()]
+        labels = [x for x in TRAINED if x in settings.rows and x not in settings.released]
+        given = self.given_rows((*BASELINES, *labels))
+        fixed = [*(Row(model, model) for model in BASELINES), *given]
         if settings.dataset.startswith("builtin"):
             fixed.append(NORMAL_LIGHT)
-        labels = [x for x in TRAINED if x in settings.rows and x not in settings.released]
         return [*fixed, *(self.trained_row(x, seed) for x in labels for seed in settings.seeds)]
 
     def possible_rows(self) -> list[Row]:

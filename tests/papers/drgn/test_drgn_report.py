@@ -16,6 +16,8 @@ from llie_core.models.drgn import TwoStep
 from llie_core.papers.drgn import degradation, report
 from llie_core.papers.drgn.darkener import degradation_darkener
 from llie_core.papers.drgn.study import DARKENED, LEAST_MAP50, STREETS
+from llie_core.papers.paired import NO_FOLDER
+from llie_core.reporting.published import table as published_table
 from llie_core.reporting.scores import select
 
 TITLES = ["DRGN", "DRGN without SSIM", "LW-DRGN anchored"]
@@ -62,7 +64,7 @@ def test_findings_name_what_was_not_evaluated(results, scores):
 def test_what_is_absent_is_said_with_the_reason(results):
     rows = dict(report.absent_table(results()).rows)
     assert rows["NightSurveillance"] == "named in the text; the paper prints no table of it"
-    assert rows["voc144"] == "no folder given (setting evaluation.sets)"
+    assert rows["voc144"] == NO_FOLDER
     (absent,) = [name for name, why in rows.items() if why == report.WHY_NO_ROW]
     assert "LW-DRGN" in absent and "DRGN without SSIM" not in absent
 
@@ -84,7 +86,8 @@ def test_images_of_the_degradation_and_of_what_is_found(results):
     strengths = degradation.strength_panels(study)[0]
     assert torch.equal(strengths[0].image, lines[0][4].image)  # strength 0 leaves the image
     found = report.detections(study)
-    assert len(found) == 4 and [line[-1].label for line in found[1::2]] == ["normal light"] * 2
+    assert len(found) == 6
+    assert [line[-1].label for line in found[1::2]] == ["normal light"] * 3
     assert all(len(p.boxes) <= len(found[0][0].boxes) for p in [*found[0], *found[1]])
     (own,) = report.scenes(study).items()
     assert own[0] == "builtin-photos" and list(own[1][0].outputs) == ["identity", "gamma", *ROWS]
@@ -215,11 +218,19 @@ def test_claims_about_rows_that_were_not_run_say_so(seen):
 
 @pytest.mark.parametrize(("after", "nearer"), [((0.40, 0.35), True), ((0.60, 0.30), False)])
 def test_levelling_is_judged_by_what_is_left_of_the_difference(after, nearer):
-    levels = {"identity": ((0.2, 0.1), 0.5), "gamma": (after, 0.5), "drgn": (after, 0.5)}
-    assert degradation.levelled(levels, ("gamma", "clahe"), alike=True)[0] is not nearer
+    levels = {"identity": ((0.2, 0.1), 0.5), "lime": (after, 0.5), "drgn": (after, 0.5)}
+    assert degradation.levelled(levels, degradation.RIVALS, alike=True)[0] is not nearer
     holds, words = degradation.levelled(levels, ("drgn",), alike=False)
     assert holds is nearer and "before 0.200 and 0.100" in words
     assert degradation.levelled({}, ("drgn",), alike=False)[0] is None
+
+
+def test_only_the_papers_own_rivals_decide_what_rivals_do(results):
+    """Neither gamma nor CLAHE stands in Table 2."""
+    printed = {cell.label for cell in published_table("drgn", "2")}
+    assert set(degradation.RIVALS) == printed & {"lime", "zero_dce", "gamma", "clahe"}
+    answer = degradation.measurements(results())["rivals_brighten_alike"]
+    assert answer == (None, "needs the rows identity and lime or zero_dce")
 
 
 # The generator as a tool -----------------------------------------------------------------------

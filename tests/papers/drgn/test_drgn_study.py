@@ -4,17 +4,32 @@ import csv
 
 import pytest
 import torch
+from dataset_trees import coco, exdark, lol
 
+from llie_core.cli import main
 from llie_core.data.images import write_image
+from llie_core.data.synthesis import LOL_STYLE
+from llie_core.data.wrappers import DarkReference
 from llie_core.engine.fit import train_hash
+from llie_core.losses.zero_reference import zero_dce_loss
 from llie_core.papers import open_study
-from llie_core.papers.drgn.study import ABLATIONS, COCO, DARKENED, EXDARK, STREETS
+from llie_core.papers.drgn.study import (
+    ABLATIONS,
+    COCO,
+    COCO_LIKE_LOL,
+    DARKENED,
+    EXDARK,
+    STREETS,
+    STREETS_LIKE_LOL,
+)
+from llie_core.papers.paired import NO_FOLDER
 from llie_core.reporting.published import table as published
 from llie_core.reporting.scores import select
 from llie_core.tasks.detection import ObjectDetection
 from llie_core.tasks.quality import ImageQuality
 
 ROWS = ["drgn", "drgn+w/o SSIM", "lw_drgn+anchored"]
+SETS = [DARKENED, STREETS_LIKE_LOL, STREETS, COCO, COCO_LIKE_LOL, EXDARK]  # of Table 4
 # Makes the smoke profile run in seconds.
 TINY = {"rows": ROWS, "baselines": ["identity", "gamma"]}
 
@@ -126,6 +141,51 @@ def test_the_paper_profile_needs_references_of_its_own(tmp_path):
     assert study.settings.pairs.val_size == 0 and "lime" in study.settings.baselines
 
 
+def test_the_paper_profile_takes_what_it_needs_from_the_folder_of_the_data(tmp_path):
+    """Its unchanged preset, without which nothing is reproduced, names no folder."""
+    coco(tmp_path / "COCO", count=3)
+    coco(tmp_path / "COCO", split="train", count=3)
+    exdark(tmp_path / "ExDark")
+    lol(tmp_path / "LOL", train=40, test=4)
+    arguments = ["datasets", "make", "coco24700", "--data", str(tmp_path / "COCO"), "--out"]
+    assert main([*arguments, str(tmp_path / "COCO24700"), "--count", "3"]) == 0
+    study = open_study("drgn", "paper", data=str(tmp_path))
+    assert study.references.describe()["name"] == "coco24700"
+    assert len(study.references) == 3 and study.references[0]["target"].shape == (3, 30, 40)
+    assert [one.name for one in study.detection_sets[0]] == SETS
+    assert not study.yolov4_file
+    (tmp_path / "yolov4.weights").touch()
+    copies = open_study("drgn", "paper", data=str(tmp_path)).detection_sets[0][3:]
+    assert {one.recognizer for one in copies} == {"yolov4"}
+    assert study.settings.detection.count == 0  # 1,000 of COCO, all of ExDark
+    assert {"lime", "zero_dce"} < {row.label for row in study.rows()}
+    assert "settings differ" not in " ".join(study.training_reservations())
+
+
+def test_coco24700_is_a_training_set_and_coco1000_its_test(tmp_path, monkeypatch):
+    coco(tmp_path / "COCO", split="train", count=6)
+    coco(tmp_path / "COCO", count=3)
+    for name in ("coco24700", "coco1000"):
+        made = ["datasets", "make", name, "--data", str(tmp_path / "COCO")]
+        assert main([*made, "--out", str(tmp_path / name.upper()), "--count", "3"]) == 0
+    with pytest.raises(FileNotFoundError, match=r"coco24700: .*llie datasets make coco24700"):
+        tiny(dataset="coco24700", data=str(tmp_path / "COCO"), rows=["lw_drgn"]).train()
+    monkeypatch.setenv("LLIE_RESULTS", str(tmp_path / "results"))
+    study = tiny(dataset="coco24700", data=str(tmp_path), rows=["lw_drgn"], baselines=["identity"],
+                 pairs={"size": 16, "val_count": 1, "val_size": 16})  # fmt: skip
+    assert (len(study.train_pairs), len(study.val_pairs), len(study.test_pairs)) == (2, 1, 3)
+    assert study.train_pairs[0]["boxes"].shape[1] == 4  # COCO's own
+    study.train(quiet=True)
+    scores = study.evaluate(test_sets=[study.main_set, study.cost_set])
+    assert {s.dataset for s in scores} == {"coco1000"} and study.run(
+        study.row("lw_drgn")
+    ).dataset == "coco24700"
+    assert study.headline(scores).startswith("PSNR, dB: LW-DRGN ")
+    assert not study.is_papers_own()  # the paper's are not published
+    psnr = {s.label: s.value for s in select(scores, metric="psnr")}
+    assert set(psnr) == {"identity", "lw_drgn"}
+
+
 def test_references_may_be_the_targets_of_another_set(tmp_path):
     for index in range(18):  # 15 of them are held out
         for part, level in (("low", index), ("high", 200 + index)):
@@ -138,6 +198,37 @@ def test_references_may_be_the_targets_of_another_set(tmp_path):
         _ = tiny(dataset="lol", pairs={"reference": "lol"}, **sets).references
     with pytest.raises(FileNotFoundError, match="nowhere"):
         _ = tiny(pairs={"reference": "nowhere"}).references
+
+
+def test_zero_dce_is_trained_by_its_own_losses_on_the_crops():
+    study = tiny(rows=["zero_dce"])
+    row = study.row("zero_dce")
+    experiment = study.experiment(row)
+    assert experiment.objective is zero_dce_loss and experiment.validate is None
+    assert "reference" not in experiment.data.sample(0, 0)
+    assert (experiment.settings.planned_steps, experiment.settings.batch_size) == (12_000, 2)
+    assert experiment.settings.planned_pixels == 12_000 * 8 * 96**2
+    assert row.needs == () and row.given["train"] == study.settings.zero_dce
+    assert experiment.settings.weight_decay == 1e-4 and experiment.settings.grad_clip == 0.1
+
+
+def test_its_authors_weights_take_the_place_of_the_training():
+    study = tiny(rows=["zero_dce", "lw_drgn"], released={"zero_dce": "Epoch99.pth"})
+    assert [row.source for row in study.rows() if row.label == "zero_dce"] == ["released"]
+
+
+def test_the_twin_learns_from_pairs_that_are_darkened_by_hand():
+    study = tiny(rows=["drgn", "drgn+handmade"])
+    ours, twin = study.row("drgn"), study.row("drgn+handmade")
+    assert ours.needs == twin.needs and ours.options == twin.options
+    assert ours.settings_hash != twin.settings_hash and twin.shown == "DRGN, pairs darkened by hand"
+    study.degradation_row("drgn", "", 0)
+    data = DarkReference(study.train_data, twin.given["darkening"])
+    item, again, other = data.sample(0, 5), data.sample(0, 5), data.sample(0, 6)
+    assert torch.equal(item["reference_low"], again["reference_low"])
+    assert torch.equal(item["reference"], study.train_data.sample(0, 5)["reference"])
+    assert item["reference_low"].mean() < 0.5 * item["reference"].mean()
+    assert not torch.equal(item["reference_low"], other["reference_low"])
 
 
 def test_the_second_training_of_the_ablations(results):
@@ -201,12 +292,12 @@ def test_every_row_has_its_numbers_under_a_named_protocol(scores):
     assert {s.label for s in select(own, metric="psnr", subset="all")} == rows
     parameters = {s.label: s.value for s in select(own, metric="parameters")}
     assert parameters["drgn"] == 4_769_762 and parameters["lw_drgn+anchored"] == 660_286
-    for name in (DARKENED, STREETS):
+    for name in SETS[:3]:
         found = select(scores, dataset=name)
         assert {s.label for s in select(found, metric="map")} == {*rows, "original"}
         assert {s.label for s in select(found, metric="psnr")} == rows
         assert {s.recognizer for s in found} == {"light_detector"}
-    assert {s.dataset for s in scores} == {"builtin-photos", DARKENED, STREETS}
+    assert {s.dataset for s in scores} == {"builtin-photos", *SETS[:3]}
 
 
 def test_per_image_values_stand_behind_the_detection(results, scores):
@@ -240,11 +331,14 @@ COPIES = {"size": [48, 64], "count": 2}
 def test_a_coco_copy_is_darkened_and_evaluated_without_a_detector(results, shared_data):
     study = results(detection={"data": str(shared_data), **COPIES})
     sets, absent = study.detection_sets
-    assert [one.name for one in sets] == [DARKENED, STREETS, COCO, EXDARK]
-    assert "detection.yolov4_weights" in absent["coco-darkened, detection"]
-    coco, exdark = sets[2:]
-    item = coco.data[0]
+    assert [one.name for one in sets] == SETS
+    assert "yolov4.weights in the folder" in absent["coco-darkened, detection"]
+    coco, like_lol, exdark = sets[3:]
+    item, darker = coco.data[0], like_lol.data[0]
     assert item["image"].mean() < item["target"].mean() and coco.recognizer == ""
+    assert torch.equal(item["target"], darker["target"])
+    assert darker["image"].mean() < 0.6 * item["image"].mean()
+    assert LOL_STYLE.exposure[0] <= darker["darkening"]["exposure"] <= LOL_STYLE.exposure[1]
     assert isinstance(study.task(coco), ImageQuality)
     scores = study.evaluate(study.row("gamma"), test_sets=[coco])
     assert {s.metric for s in scores} == {"psnr", "ssim"} and scores[0].n == 2
@@ -254,20 +348,20 @@ def test_a_coco_copy_is_darkened_and_evaluated_without_a_detector(results, share
 def test_yolov4_reads_the_copies_in_cocos_classes(results, shared_data, monkeypatch):
     given = {"data": str(shared_data), "yolov4_weights": "yolov4.weights", **COPIES}
     study = results(detection=given)
-    _, _, *copies = study.detection_sets[0]
+    copies = study.detection_sets[0][3:]
     assert {one.recognizer for one in copies} == {"yolov4"}
     with pytest.raises(FileNotFoundError, match=r"yolov4\.weights"):
         study.task(copies[0])
     monkeypatch.setattr("llie_core.recognizers.yolov4.YOLOv4.load_darknet_weights",
                         lambda *_arguments: None)  # fmt: skip
-    for one in results(detection=given).detection_sets[0][2:]:
+    for one in results(detection=given).detection_sets[0][3:]:
         assert isinstance(study.task(one), ObjectDetection)
         labels = [int(label) for index in range(2) for label in one.data[index]["labels"]]
         assert labels and max(labels) < 80
 
 
 def test_what_copies_lack_is_said(tmp_path):
-    assert set(tiny().detection_sets[1]) == {COCO, EXDARK}
+    assert set(tiny().detection_sets[1]) == {*SETS[3:]}
     absent = tiny(detection={"data": str(tmp_path)}).absent()
     assert "cocodataset.org" in absent[COCO]
 
@@ -290,4 +384,4 @@ def test_a_folder_of_pairs_is_not_taken_for_every_set(tmp_path):
     absent = tiny(evaluation={"sets": str(tmp_path)}).absent()
     assert {"dicm", "mef", "test148", "lol1000", "voc144"} < set(absent)
     assert absent["voc144"].startswith("no folder VOC144 in") and "MBLLEN" in absent["voc144"]
-    assert tiny().absent()["voc144"] == "no folder given (setting evaluation.sets)"
+    assert tiny().absent()["voc144"] == NO_FOLDER

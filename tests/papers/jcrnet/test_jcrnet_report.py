@@ -4,19 +4,21 @@ import math
 import shutil
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
-from dataset_trees import save
+import torch.nn.functional as F
+from dataset_trees import exdark, noise_image, pairs, save
 from test_jcrnet_study import tiny, tree
 
 from llie_core.data.unpaired import PHONES
 from llie_core.engine.runs import file_hash
-from llie_core.metrics.protocols import Protocol
+from llie_core.metrics.protocols import Protocol, evaluate
 from llie_core.models.jcrnet import ABLATIONS
 from llie_core.papers import open_study
 from llie_core.papers.images import TRUTH, Example
 from llie_core.papers.jcrnet import figures, report
-from llie_core.papers.jcrnet.study import VIDEO, JcrnetStudy
+from llie_core.papers.jcrnet.study import SALIENCY, VIDEO, JcrnetStudy
 from llie_core.reporting.claims import Context
 from llie_core.reporting.published import load
 from llie_core.reporting.scores import Score, select
@@ -151,6 +153,75 @@ def test_a_new_saliency_network_reads_again_but_trains_no_enhancer(
     assert [s.value for s in new] != [s.value for s in old]
 
 
+# The paper's sets from the folder of the data --------------------------------------------------
+
+UNPAIRED = {"DICM": 69, "LIME": 10, "MEF": 17, "NPE": 42, "VV": 26}  # folder → official images
+
+
+@pytest.fixture(scope="module")
+def from_data(tmp_path_factory, shared_data):
+    """A tiny run with all of the paper's sets but LOL in one folder, in their official layouts, a
+    few images each: study and scores."""
+    root, size = tmp_path_factory.mktemp("data"), (192, 96)
+    for i, name in enumerate(UNPAIRED):
+        save(root / name / "1.png", noise_image(i, size) // 4)
+    exdark(root / "ExDark", size)
+    for phone in ("Huawei Mate 20 Pro", "LG_M322", "OPPO-R17", "Xiaomi_Mi_Mix_3"):
+        save(root / "LLIV-Phone" / phone / "1.png", noise_image(9, size) // 8)
+    pairs(root / "COCO_low_light", ["1.png"], size=size)
+    save(root / "MIT-Adobe-FiveK" / "test" / "input" / "1.png", noise_image(1, size) // 4)
+    save(root / "MIT-Adobe-FiveK" / "test" / "expertC" / "1.png", noise_image(1, size))
+    mask = np.zeros(size[::-1])
+    mask[30:60, 40:99] = 255
+    saliency = {"ECSSD": "images", "saliency_rgb/DUTS": "images", "saliency_rgbd/NLPR": "RGB",
+                "saliency_rgbt/VT821": "RGB"}  # fmt: skip
+    for folder, images in saliency.items():
+        for j in range(10 if folder == "ECSSD" else 1):
+            save(root / folder / images / f"{j}.png", noise_image(j, size))
+            save(root / folder / "GT" / f"{j}.png", mask)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LLIE_RESULTS", str(tmp_path_factory.mktemp("results")))
+        patch.setenv("LLIE_WEIGHTS", str(shared_data / "metric_weights"))
+        study = tiny(
+            data=str(root), baselines=["identity", "he"], evaluation={"size": size[::-1]},
+            saliency={"sets": SALIENCY},
+        )  # fmt: skip
+        sets = [*study.unpaired[0], *study.other_sets[0], *study.saliency_sets[0]]
+        yield study, study.evaluate(test_sets=sets, device="cpu")
+
+
+def test_the_folder_of_the_data_gives_every_table_its_numbers(from_data):
+    study, scores = from_data
+    assert study.absent() == {}
+    for number, sets, row in (
+        ("I", ("coco-low-light", "mit-adobe-fivek"), "Traditional / HE"),
+        ("II", ("exdark", "dicm", "lime", "mef", "npe", "vv"), "T / HE"),
+        ("III", ("exdark", "dicm", "lime", "mef", "npe", "vv"), "w/o JRS"),
+        ("VIII", (VIDEO,), "Ours"),
+        ("IX", SALIENCY[2:], "Ours"),
+    ):  # fmt: skip
+        tables = {
+            t.caption.partition(", ")[2]: t for t in report.paper_table(study, number, scores)
+        }
+        for name in sets:
+            here = {title: cell for title, cell in cells_of(tables[name], row).items()
+                    if title.endswith("here") and "LPIPS" not in title}  # fmt: skip
+            assert here and all(float(cell) is not None for cell in here.values()), (number, name)
+            assert "stand in" not in tables[name].note
+
+
+def test_their_resampler_is_plain_bilinear_and_named_at_the_papers_size(from_data):
+    study, scores = from_data
+    assert {s.protocol for s in select(scores, dataset="dicm", metric="niqe")} == {"niqe-live"}
+    at_384 = tiny(data=study.settings.data, evaluation={"size": [384, 384]})
+    (dicm,) = [one for one in at_384.unpaired[0] if one.name == "dicm"]
+    protocols = [p.id for p in at_384.task(dicm).protocols if p.metric in ("niqe", "brisque")]
+    assert protocols in ([], ["niqe-live-384-bilinear", "brisque-live-384-bilinear"])
+    plain = dicm.data.source[0]["image"]
+    expected = F.interpolate(plain[None], (384, 384), mode="bilinear")[0]
+    torch.testing.assert_close(dicm.data[0]["image"], expected, atol=0.51 / 255, rtol=0)
+
+
 # Findings and tables ---------------------------------------------------------------------------
 
 
@@ -254,7 +325,16 @@ def test_cost_is_counted_at_the_papers_size_and_timed_at_its_own(study, scores):
     table = report.cost_table(study, scores)
     row = cells_of(table, "Ours")
     assert (row["Params(M)↓, here"], row["FLOPs (G)↓, here"]) == ("1.96", "219.70")
-    assert float(row["FPS(s)↑, here"]) > 0 and "48×32" in table.note
+    # Frames a second of another size than the paper's stand in no cell, and decide no claim.
+    assert row["FPS(s)↑, here"] == "not run" and "48×32" in table.note
+    at_size = tiny(evaluation={"cost_size": [384, 384]})
+    row = cells_of(report.cost_table(at_size, scores), "Ours")
+    latency = value(report.of_pairs(study, scores), label="jcrnet", metric="latency")
+    assert row["FPS(s)↑, here"] == f"{1000 / latency:.2f}"
+    context = study.context()
+    for one, there in ((study, False), (at_size, True)):
+        judging = report.sources(one, scores, context, {})[0].scores
+        assert bool(select(judging, label="jcrnet", metric="fps")) is there
 
 
 def test_what_is_not_run_says_why(study):
@@ -387,7 +467,7 @@ def test_means_are_of_rows_that_are_on_every_set():
 
 def test_images_of_ablations_are_those_that_were_run(study):
     plain = figures.ablation_examples(study, figures.STAGES, count=1)
-    cast = figures.ablation_examples(study, figures.STAGES, count=1, cast=True)
+    cast = figures.ablation_examples(study, figures.STAGES, 1, study.cast_set)
     assert list(plain[0].all()) == ["input", "JCRNet", "JCRNet without JRS", TRUTH]
     assert torch.equal(plain[0].target, cast[0].target)
     assert not torch.equal(plain[0].dark, cast[0].dark)
@@ -396,6 +476,45 @@ def test_images_of_ablations_are_those_that_were_run(study):
     assert [row[0] for row in table.rows] == ["test pairs"] * 4 + ["green cast"] * 4
     means = [float(cell) for cell in table.rows[3][2:5]]
     assert means == pytest.approx(plain[0].target.mean((1, 2)).tolist(), abs=5e-4)
+
+
+def test_stages_are_shown_on_exdark_where_it_is_at_hand(study, from_data):
+    assert list(figures.stage_examples(study, count=1)) == ["test pairs", "green cast"]
+    of_data, _ = from_data
+    of_data.train(quiet=True)
+    found = figures.stage_examples(of_data, count=1)
+    assert list(found) == ["test pairs", "green cast", "ExDark"]
+    (one,) = found["ExDark"]
+    assert one.target is None and list(one.outputs) == ["identity", "jcrnet", "jcrnet+w/o JRS"]
+    assert [row[0] for row in figures.colour_table(found).rows[-3:]] == ["ExDark"] * 3
+
+
+def test_images_bear_their_niqe_and_brisque(shared_data, monkeypatch, tmp_path):
+    image = torch.rand(3, 96, 192, generator=torch.Generator().manual_seed(0))
+    monkeypatch.setenv("LLIE_WEIGHTS", str(tmp_path))
+    assert figures.scores_of(image) == ""
+    monkeypatch.setenv("LLIE_WEIGHTS", str(shared_data / "metric_weights"))
+    expected = [evaluate(name, image[None]).item() for name in ("niqe-live", "brisque-live")]
+    assert figures.scores_of(image) == "N {:.2f}, B {:.2f}".format(*expected)
+    assert "N " not in figures.scores_of(image[:, :50])  # too small for NIQE
+    one = Example("one", image, {"jcrnet": image}, None, {"jcrnet": "JCRNet"})
+    (panel,) = figures.line(one, naturalness=True)
+    assert panel.label.startswith("JCRNet N ")
+
+
+def test_three_parts_of_an_image_are_for_brightness_colour_and_exposure():
+    dark, truth = torch.zeros(3, 32, 32), torch.zeros(3, 32, 32)
+    dark[:, 24:, 24:] = truth[:, 24:, 24:] = 0.9  # bright already
+    truth[:, :8, :8] = 0.6  # most brightness is missing here
+    truth[0, 24:, :8] = 0.5  # red
+    titles = {"identity": "input", "gamma": "gamma", "jcrnet": "JCRNet"}
+    one = Example("one", dark, {"identity": dark, "gamma": dark, "jcrnet": truth}, truth, titles)
+    marked, *parts = figures.triple(one)
+    assert [panel.label for panel in marked] == ["input", "JCRNet", TRUTH]
+    corners = [[0, 0, 8, 8], [0, 24, 8, 32], [24, 24, 32, 32]]
+    assert marked[0].regions.tolist() == corners
+    for line, (x0, y0, x1, y1) in zip(parts, corners, strict=True):
+        assert torch.equal(line[1].image, truth[:, y0:y1, x0:x1])
 
 
 def test_images_are_shown_set_by_set(study):

@@ -11,7 +11,8 @@ from llie_core.data.unpaired import PHONES
 from llie_core.data.wrappers import Augmented
 from llie_core.engine.fit import train_hash
 from llie_core.papers import open_study, study_of
-from llie_core.papers.jcrnet.study import PAIRS, VIDEO
+from llie_core.papers.jcrnet.study import PAIRS, VIDEO, VST_FILE
+from llie_core.papers.paired import NO_FOLDER
 from llie_core.papers.rows import External, Row
 from llie_core.reporting.published import load
 
@@ -85,7 +86,6 @@ def test_the_paper_profile_is_the_published_recipe():
         ({"rows": ["jcrnet+w/o JRS"]}, "rows: name jcrnet itself"),
         ({"saliency": {"sets": ["duts"]}}, r"saliency.sets='duts': choose one of 'builtin-streets"),
         ({"saliency": {"model": "u2net"}}, "saliency.model='u2net': choose one of 'saliency_net'"),
-        ({"saliency": {"model": "vst"}}, "vst needs weights"),
         ({"saliency": ["ecssd"]}, r"saliency: expected settings such as \{KEY: VALUE\}"),
         ({"modulation": "paper"}, r"'modulation' is now network\.modulation"),
         ({"further_size": [32, 32]}, r"'further_size' is now evaluation\.size"),
@@ -187,10 +187,7 @@ def test_lol_is_also_evaluated_at_the_size_of_table_i(shared_data, monkeypatch, 
     study = tiny(dataset="lol", data=str(shared_data), baselines=tuple(expected))
     (resized,) = study.resized_sets
     assert "quality-lol-384" in keys_of(study) and "quality-lol" in keys_of(study)
-    monkeypatch.setattr(
-        "llie_core.papers.jcrnet.study.RESIZED_PROTOCOLS",
-        tuple(f"{name}-384-bilinear" for name in ("psnr-rgb-float", "ssim-valid-gaussian")),
-    )
+    monkeypatch.setattr("llie_core.papers.jcrnet.study.METRICS", ("psnr", "ssim"))
     (quick,) = tiny(dataset="lol", data=str(shared_data)).resized_sets
     for label, values in expected.items():
         test_set = resized if len(values) == 3 else quick
@@ -248,7 +245,7 @@ def test_without_a_folder_the_stand_ins_are_left():
         "builtin-photos", "builtin-photos", "builtin-photos-cast", "builtin-streets",
     ]  # fmt: skip
     assert set(study.absent()) == {*study.unpaired_sets, *PAIRS, VIDEO, "ecssd"}
-    assert set(study.absent().values()) == {"no folder given (setting evaluation.sets)"}
+    assert set(study.absent().values()) == {NO_FOLDER}
 
 
 def test_a_copy_of_lol_is_tested_on_eval15(shared_data):
@@ -300,8 +297,13 @@ def test_vst_reads_with_its_authors_weights(tmp_path, monkeypatch):
             return self
 
     monkeypatch.setattr("llie_core.papers.rows.create_recognizer", lambda *_a, **_k: Loaded())
-    study = tiny(saliency={"model": "vst", "weights": str(tmp_path / "RGB_VST.pth")})
-    (test_set,) = study.saliency_sets[0]
-    assert isinstance(study.task(test_set).recognizer, Loaded)
-    assert loaded == [tmp_path / "RGB_VST.pth"] and test_set.recognizer == "vst"
-    assert [row.label for row in test_set.needs] == ["vst"]
+    named = tiny(saliency={"model": "vst", "weights": str(tmp_path / "other.pth")})
+    absent = tiny(saliency={"model": "vst"}, data=str(tmp_path)).absent()
+    assert absent["builtin-streets"].startswith(f"no {VST_FILE} in {tmp_path}; VST's authors")
+    (tmp_path / VST_FILE).touch()
+    found = tiny(saliency={"model": "vst"}, data=str(tmp_path))  # in the folder of the data
+    for study, file in ((named, "other.pth"), (found, VST_FILE)):
+        (test_set,) = study.saliency_sets[0]
+        assert isinstance(study.task(test_set).recognizer, Loaded)
+        assert loaded.pop() == tmp_path / file and test_set.recognizer == "vst"
+        assert [row.label for row in test_set.needs] == ["vst"]

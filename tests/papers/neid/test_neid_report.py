@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from dataset_trees import noise_image, save
 
 from llie_core.papers.images import examples
 from llie_core.papers.neid import report
@@ -14,7 +15,8 @@ from llie_core.reporting.scores import select
 
 def test_findings_answer_the_question_and_name_what_is_absent(study, done):
     table = report.findings(study, done[1])
-    pixels, branch, classical = (row[1] for row in table.rows)
+    pixels, branch, loss, classical = (row[1] for row in table.rows)
+    assert loss == "NEID, our loss: not evaluated (setting rows)."
     psnr = {s.label: s.value for s in select(done[1], metric="psnr")}
     assert pixels == (
         "NEID needs 0.25 of the multiply-adds of the U-net at full size; "
@@ -30,10 +32,57 @@ def test_figures_show_what_is_sent_and_the_details(study):
     sent, ours, detail, truth = report.teaser(one)
     assert sent.image.shape == (3, 12, 12) and ours.image.shape == (3, 24, 24)
     assert detail.image.shape == truth.image.shape == (3, 6, 6)
-    lines = report.detail_lines(study, 2)
-    labels = ["gamma 1/2.2", "NEID", "U-net at full size", "ground truth"]
-    assert [[panel.label for panel in line] for line in lines] == [labels] * 2
     assert report.unpaired_lines(study) == {}
+
+
+def test_details_are_of_experts_photographs_where_they_are_at_hand(study, open_tiny, tmp_path):
+    labels = ["gamma 1/2.2", "NEID", "U-net at full size", "ground truth"]
+    lines, title = report.detail_lines(study, 2)
+    assert [[panel.label for panel in line] for line in lines] == [labels] * 2
+    assert title.endswith(
+        "builtin-photos, which stand in for MIT-Adobe FiveK "
+        "(no folder given (DATA, or setting evaluation.sets))"
+    )
+    for side in ("input", "expertC"):  # larger than Fig. 9's images are made
+        save(tmp_path / "FiveK" / "test" / side / "1.png", noise_image(3, (1600, 40)))
+    with_fivek = open_tiny(data=str(tmp_path))
+    lines, title = report.detail_lines(with_fivek, 2)
+    assert title.endswith("images of mit-adobe-fivek, ground truth of expert C")
+    assert [panel.label for panel in lines[0]] == labels
+    assert with_fivek.detail_set[0].data[0]["image"].shape == (3, 38, 1536)
+
+
+def test_both_losses_stand_side_by_side(study, open_tiny):
+    both = open_tiny(rows=["neid", "neid+ours"])
+    both.train(quiet=True, device="cpu")
+    scores = both.evaluate(test_sets=[both.main_set], device="cpu")
+    table = report.loss_table(both, scores)
+    printed, ours = (dict(zip(table.header, row, strict=True)) for row in table.rows)
+    assert [printed[key] for key in ("row", "δ", "hue", "λ₁", "λ₂")] == [
+        "NEID", "0.1", "printed", "0.1", "0.1",
+    ]  # fmt: skip
+    assert [ours[key] for key in ("row", "δ", "hue", "λ₁", "λ₂")] == [
+        "NEID, our loss", "1", "circular", "10", "0.01",
+    ]  # fmt: skip
+    psnr = {s.label: s.value for s in select(scores, metric="psnr")}
+    assert (printed["PSNR, dB"], ours["PSNR, dB"]) == (
+        f"{psnr['neid']:.2f}", f"{psnr['neid+ours']:.2f}",
+    )  # fmt: skip
+    # The enlargement knows nothing of either training.
+    assert printed["bicubic, dB"] == ours["bicubic, dB"] and float(ours["bicubic, dB"]) > 20
+    question, answer = report.findings(both, scores).rows[2]
+    assert question.startswith("What does the printed loss") and "NEID, our loss" in answer
+
+
+def test_reds_are_kept_where_the_hue_stays_within_30_degrees():
+    target = torch.full((1, 3, 1, 4), 0.1)
+    target[0, 0, 0, :3] = 0.9  # three reds and a grey
+    output = target.clone()
+    assert report.reds_kept(output, target) == 1
+    output[0, 1, 0, 0] = 0.6  # orange: a hue of 37.5°
+    output[0, 2, 0, 1] = 0.3  # towards violet: −15°
+    assert report.reds_kept(output, target).item() == pytest.approx(2 / 3)
+    assert report.reds_kept(output, torch.full_like(target, 0.5)).isnan()
 
 
 def test_audit_holds_the_parameters_and_the_work():

@@ -1,0 +1,46 @@
+"""Image quality over a test set: the same numbers in one process and in several."""
+
+import dataset_trees as trees
+import pytest
+import torch
+
+from llie_core.data import open_dataset
+from llie_core.models import create_enhancer
+from llie_core.tasks.quality import ImageQuality
+
+CPU = torch.device("cpu")
+PROTOCOLS = ("psnr-rgb-float", "ssim-valid-gaussian", "brightness")
+
+
+@pytest.fixture
+def pairs(tmp_path):
+    """Three pairs of different sizes."""
+    for i, size in enumerate(((40, 30), (30, 24), (18, 16))):
+        for side in ("low", "high"):
+            trees.save(
+                tmp_path / side / f"{i}.png", trees.noise_image(i + 9 * (side == "high"), size)
+            )
+    return open_dataset("test148", "test", tmp_path)
+
+
+@pytest.mark.parametrize("normal_light", [False, True])
+def test_methods_without_parameters_are_measured_in_processes(pairs, normal_light):
+    task, model = ImageQuality(PROTOCOLS), create_enhancer("gamma")
+    alone = task.measure(model, pairs, CPU, normal_light)
+    assert [one.n for one in alone[0]] == ([3] if normal_light else [3, 3, 3])
+    found = task.measure(model, pairs, CPU, normal_light, workers=2)
+    assert [(one.protocol, one.n) for one in found[0]] == [(a.protocol, a.n) for a in alone[0]]
+    assert [one.value for one in found[0]] == pytest.approx([one.value for one in alone[0]])
+    assert found[1] == alone[1]  # the lines of the images, rounded
+
+
+def test_the_processes_do_the_work(pairs):
+    """A method that counts its calls here is called elsewhere, unless it has parameters."""
+    task, model = ImageQuality(PROTOCOLS), create_enhancer("gamma")
+    calls = []
+    model.register_forward_hook(lambda *_arguments: calls.append(1))
+    task.measure(model, pairs, CPU, workers=1)
+    assert not calls
+    model.register_parameter("weight", torch.nn.Parameter(torch.zeros(1)))
+    task.measure(model, pairs, CPU, workers=1)
+    assert len(calls) == 3
