@@ -68,7 +68,7 @@ def test_the_paper_profile_is_the_published_recipe():
     assert (train.batch_size, train.lr, train.lr_final, train.schedule) == (
         10, 2e-4, 1e-6, "cosine",
     )  # fmt: skip
-    assert train.grad_clip == 0 and pairs.val_size == 0 and train.precision == "mixed"
+    assert train.grad_clip == 0 and pairs.val_size == 0 and train.precision == "auto"
     assert train.steps == train.planned_steps == 250 * 1400 // 10
     assert settings.rows == study.trained_labels and len(settings.rows) == 9
     assert settings.evaluation.size == settings.evaluation.cost_size == (384, 384)
