@@ -144,7 +144,7 @@ def _conditioned(options) -> tuple[Callable, dict]:
     assert used  # a darkener is learned
     weights = file_hash(weights_path(options.model, used))
     return apply, {"model": options.model, "weights": weights, "exposure": exposure,
-                   "noise": [noise, level]}  # fmt: skip
+                   "mean": "reached", "noise": [noise, level]}  # fmt: skip
 
 
 def _darken(options, darkener: Callable, asked: dict) -> tuple[str, int]:

@@ -1,8 +1,8 @@
-"""Darkened images, made once and read back afterwards.
+"""A darkened set: made once, named, and read back by every row and seed of a study.
 
-A trained darkener takes seconds for an image of WIDER FACE, and every row of a table needs the
-same ones. Item i lies in the folder as i.png (lossless: a darkened image is on the 8-bit grid)
-with the parameters of its darkening beside it.
+A trained darkener takes seconds for an image of WIDER FACE, and the images have to be the same for
+every training and every row of a table. Item i lies in the folder as i.png (lossless: a darkened
+image is on the 8-bit grid), with what was asked and reached beside it.
 """
 
 import json
@@ -20,19 +20,15 @@ class CachedDark(Wrapped):
     Processes may share the folder: each file is written whole, and all would write the same.
 
     Args:
-        source: of whole images; their normal-light side is read from the source itself.
-        folder: under it, `key` names the folder of these images.
-        key: hash of all that decides them: source, darkener and its weights, seed.
-
-    Raises:
-        ValueError: the source draws crops, which differ from reading to reading.
+        source: its normal-light side is read from the source itself.
+        folder: under it, `name` is the folder of these images.
+        name: of the set, with the hash of all that decides it: source, darkener and its weights,
+            seed.
     """
 
-    def __init__(self, source: DarkFaces, folder: Path, key: str):
-        if source.size is not None:
-            raise ValueError("only whole images can be kept, not random crops")
+    def __init__(self, source: DarkFaces, folder: Path, name: str):
         super().__init__(source)
-        self.folder = Path(folder) / key
+        self.folder = Path(folder) / name
 
     def describe(self) -> dict:
         """The source's own: the items are the same, wherever they lie."""

@@ -4,11 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from llie_core.data.dark_faces import (
-    DarkFaces,
-    crop_faces,
-    exposure_darkener,
-)
+from llie_core.data.dark_faces import DarkFaces, FaceCrops, crop_faces, exposure_darkener
 from llie_core.data.darkening import Darkening, DarkeningRange, darken, physical_darkener
 from llie_core.data.wrappers import NormalLight
 from llie_core.engine.reuse import content_hash, identity
@@ -17,20 +13,20 @@ from llie_core.engine.reuse import content_hash, identity
 class Ramp(torch.utils.data.Dataset):
     """Images whose red and green hold each pixel's x and y, so that a crop shows its place."""
 
-    def __init__(self, height, width, boxes, ignore=None):
-        self.height, self.width = height, width
+    def __init__(self, height, width, boxes, ignore=None, count=2):
+        self.height, self.width, self.count = height, width, count
         self.boxes = torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4)
         self.ignore = torch.tensor(ignore or [False] * len(self.boxes), dtype=torch.bool)
 
     def __len__(self):
-        return 2
+        return self.count
 
     def describe(self):
         return {"size": [self.height, self.width]}
 
     def __getitem__(self, index):
         y, x = torch.meshgrid(torch.arange(self.height), torch.arange(self.width), indexing="ij")
-        image = torch.stack([x / 255, y / 255, torch.full_like(x, index + 1) / 2]).float()
+        image = torch.stack([x / 255, y / 255, torch.full_like(x, index % 2 + 1) / 2]).float()
         return {
             "image": image, "boxes": self.boxes, "ignore": self.ignore, "name": f"ramp{index}",
             "keep": {},
@@ -100,8 +96,9 @@ def test_dark_faces_darkens_and_keeps_the_original_as_target():
 
 
 def test_the_darkener_and_the_crops_identify_the_images():
-    def described(darkener, **options):
-        return content_hash(identity(DarkFaces(Ramp(8, 8, []), darkener, **options)))
+    def described(darkener, crops=None, **options):
+        dark = DarkFaces(Ramp(8, 8, []), darkener, **options)
+        return content_hash(identity(FaceCrops(dark, **crops) if crops else dark))
 
     def dimmer(weight):
         model = torch.nn.Conv2d(1, 1, 1).requires_grad_(False)
@@ -112,7 +109,8 @@ def test_the_darkener_and_the_crops_identify_the_images():
     hashes = [
         described(dimmer(0.5)),
         described(dimmer(0.6)),
-        described(dimmer(0.5), size=4),
+        described(dimmer(0.5), crops={"size": 4}),
+        described(dimmer(0.5), crops={"size": 4, "seed": 1}),
         described(dimmer(0.5), seed=1),
         described(physical_darkener()),
         described(physical_darkener(DarkeningRange(gamma=(1.0, 1.1)))),
@@ -123,31 +121,45 @@ def test_the_darkener_and_the_crops_identify_the_images():
     assert content_hash(identity(normal)) not in hashes
 
 
-def test_every_epoch_draws_its_own_crop_and_darkening():
-    data = DarkFaces(Ramp(90, 90, [(30, 30, 60, 60)]), physical_darkener(), size=32)
+def test_every_epoch_draws_its_own_crop_of_one_darkened_set():
+    dark = DarkFaces(Ramp(90, 90, [(30, 30, 60, 60)]), physical_darkener())
+    data = FaceCrops(dark, size=32)
     assert len(data) == 2
     first, later, again = data.sample(0, 0), data.sample(0, 2), data.sample(0, 0)
     assert all(torch.equal(first[k], again[k]) for k in ("image", "target"))
     assert all(torch.equal(first[k], data[0][k]) for k in ("image", "target"))
-    assert first["darkening"] != later["darkening"]
+    assert first["darkening"] == later["darkening"] == dark[0]["darkening"]
     assert len({tuple(corner({"image": data.sample(0, d)["target"]})) for d in range(6)}) > 3
-    other = DarkFaces(data.source, physical_darkener(), size=32, seed=1)
+    other = FaceCrops(dark, size=32, seed=1)
     assert not torch.equal(first["image"], other.sample(0, 0)["image"])
+    x, y = (int(v) for v in corner({"image": later["target"]}))
+    assert torch.equal(later["image"], dark[0]["image"][:, y : y + 32, x : x + 32])
 
 
-def test_trained_darkener_is_asked_for_exposures_in_its_range():
-    class Dimmer:
-        asked = []
+def test_an_image_is_darkened_by_seed_and_name_wherever_it_stands():
+    one, whole = (DarkFaces(Ramp(9, 9, [], count=n), physical_darkener()) for n in (1, 5))
+    assert one[0]["darkening"] == whole[0]["darkening"] != whole[1]["darkening"]
+    assert DarkFaces(one.source, physical_darkener(), seed=1)[0]["darkening"] != one[0]["darkening"]
+
+
+def test_trained_darkener_is_asked_for_exposures_in_its_range_and_what_it_reached_is_recorded():
+    class Dimmer(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight, self.asked = torch.nn.Parameter(torch.zeros(1)), []
 
         def enhance(self, image, exposure):
             self.asked.append(exposure)
-            return image * 0 + exposure
+            return image * 0 + exposure + 0.1
 
-    data = DarkFaces(Ramp(8, 8, []), exposure_darkener(Dimmer(), 0.1, 0.2))
-    items = [data.sample(0, draw) for draw in range(50)]
-    assert 0.1 <= min(Dimmer.asked) < 0.12 < 0.18 < max(Dimmer.asked) <= 0.2
-    assert [item["darkening"]["exposure_target"] for item in items] == Dimmer.asked
+    dimmer = Dimmer()
+    data = DarkFaces(Ramp(8, 8, [], count=50), exposure_darkener(dimmer, 0.1, 0.2))
+    items, asked = [data[i] for i in range(50)], dimmer.asked
+    assert 0.1 <= min(asked) < 0.12 < 0.18 < max(asked) <= 0.2
+    assert [item["darkening"]["exposure_target"] for item in items] == asked
     levels = torch.stack([item["image"] for item in items])
     assert torch.allclose(levels.double() * 255, (levels.double() * 255).round(), atol=1e-4)
-    expected = torch.tensor(Dimmer.asked).reshape(-1, 1, 1, 1).expand_as(levels)
+    expected = torch.tensor(asked).reshape(-1, 1, 1, 1).expand_as(levels) + 0.1
     assert torch.allclose(levels, expected, atol=0.5 / 255 + 1e-6)
+    means = torch.tensor([item["darkening"]["mean"] for item in items])
+    assert torch.allclose(means, levels.mean((1, 2, 3)), atol=6e-5)

@@ -92,11 +92,6 @@ def test_every_level_survives_and_what_is_off_the_grid_reads_alike_each_time(tmp
         assert torch.equal(first, on_grid), key
 
 
-def test_crops_cannot_be_kept(tmp_path):
-    with pytest.raises(ValueError, match="only whole images"):
-        CachedDark(DarkFaces(Faces(), Counting(), size=8), tmp_path, "a")
-
-
 def test_where_they_are_kept_is_no_part_of_what_they_are(tmp_path):
     plain = DarkFaces(Faces(), physical_darkener())
     kept, elsewhere = CachedDark(plain, tmp_path, "a"), CachedDark(plain, tmp_path / "b", "c")

@@ -8,6 +8,9 @@ from safetensors.torch import save_file
 from seeded import dark_images, seeded
 from torch import nn
 
+from llie_core.data import open_dataset
+from llie_core.data.wrappers import spread
+from llie_core.files import project_root
 from llie_core.losses.zero_reference import zero_reference_total
 from llie_core.metrics.cost import count_macs, count_parameters
 from llie_core.models import create_enhancer
@@ -263,6 +266,61 @@ class TestECZeroDCE:
         assert torch.equal(model.training_outputs(x)["exposure"], exposure)
         torch.testing.assert_close(model(x, exposure), outputs["image"])
 
+    def test_the_mean_of_a_photograph_is_the_exposure_asked_for(self):
+        from skimage import data
+
+        x = F.interpolate(
+            torch.tensor(data.astronaut()).permute(2, 0, 1)[None] / 255, (64, 64), mode="area"
+        )
+        for exposure in (0.05, 0.1, 0.2, 0.3):
+            y = self.make().enhance(x, exposure)
+            assert y.mean().item() == pytest.approx(exposure, abs=1e-4)
+            assert (y <= x + 1e-6).all()
+
+    def test_one_shift_an_image_is_the_second_step(self):
+        """σ⁻¹ of the map with and without the second step differ by one number."""
+        model, x = self.make(), seeded(2, 3, *self.size)
+        plain, reached = (
+            model.training_outputs(x, 0.2, reach=reach)["curve_maps"] for reach in (False, True)
+        )
+        shifts = (-reached).logit() - (-plain).logit()
+        torch.testing.assert_close(
+            shifts, shifts[:, :1, :1, :1].expand_as(shifts), atol=1e-3, rtol=0
+        )
+        assert shifts[:, 0, 0, 0].abs().min() > 0.01
+
+    def test_a_white_sky_is_dimmed_to_half_of_the_exposure(self):
+        x = torch.full((1, 3, *self.size), 0.5)
+        x[..., :24] = 1.0
+        y = self.make().enhance(x, 0.05)
+        torch.testing.assert_close(y[..., :24], torch.full_like(y[..., :24], 0.05))
+        assert y.mean().item() == pytest.approx(0.05, abs=1e-5)
+        # Where the rest is too dark for its half, the sky makes up for it.
+        x[..., 24:] = 0.01
+        y = self.make().enhance(x, 0.3)
+        torch.testing.assert_close(y[..., 24:], x[..., 24:], atol=1e-4, rtol=0)
+        assert y.mean().item() == pytest.approx(0.3, abs=1e-5)
+
+    def test_an_image_darker_than_the_exposure_stays_as_it_is(self):
+        dim = torch.full((1, 3, *self.size), 0.1)
+        torch.testing.assert_close(self.make().enhance(dim, 0.3), dim, atol=1e-4, rtol=0)
+
+    def test_held_out_photographs_reach_the_exposure(self, shared_data):
+        """48 photographs of WIDER FACE, which the kept weights have not seen, at 64 pixels."""
+        photos = open_dataset("wider-face", "val", shared_data, missing="skip")
+        small = torch.cat(
+            [
+                F.interpolate(photos[i]["image"][None], (64, 64), mode="area")
+                for i in spread(len(photos), 48)
+            ]
+        )
+        kept = sorted(project_root().glob("results/reference/joint/*/*/weights/ec_zero_dce-*"))
+        model = create_enhancer("ec_zero_dce", weights=kept[0])
+        for exposure in (0.05, 0.10, 0.15, 0.20, 0.25, 0.30):
+            errors = (model.enhance(small, exposure).mean((1, 2, 3)) - exposure).abs()
+            assert errors.mean() <= 0.02, exposure  # measured: at most 0.0024
+            assert (errors[small.mean((1, 2, 3)) > exposure] < 1e-3).all()
+
     def test_exposure_belongs_to_its_image(self):
         model, x = self.make(), dark_images(2)
         both = model.enhance(x, torch.tensor([0.05, 0.3]))
@@ -315,5 +373,6 @@ class TestECZeroDCE:
 
     @staticmethod
     def brightness(model, x):
-        """Mean of the images darkened with E = 0.05, 0.10 … 0.30."""
-        return torch.stack([model.enhance(x, 0.05 * k).mean() for k in range(1, 7)])
+        """Mean of the images darkened with E = 0.05, 0.10 … 0.30, without the second step."""
+        with torch.no_grad():
+            return torch.stack([model(x, 0.05 * k).mean() for k in range(1, 7)])

@@ -25,9 +25,9 @@ from typing import Any
 from torch import nn
 
 from llie_core.data import collate, face_targets, open_dataset
-from llie_core.data.dark_faces import DarkFaces, exposure_darkener
+from llie_core.data.dark_faces import DarkFaces, FaceCrops, exposure_darkener
 from llie_core.data.darkened import CachedDark
-from llie_core.data.wrappers import NormalLight
+from llie_core.data.wrappers import Augmented, NormalLight
 from llie_core.dataset import SizedDataset
 from llie_core.engine.loop import Experiment, Objective, TrainSettings
 from llie_core.engine.reuse import code, content_hash, identity
@@ -55,6 +55,7 @@ BASELINES = ("identity", "gamma", "clahe")
 LEAST_AP = 0.5
 BUILTIN, WIDER = "builtin-faces", "wider-face"
 PHOTOS, CROWD = "builtin-photos", "builtin-crowd"
+DARKENER_SIZE = 64  # of its training crops, in pixels; a curve map sees 15×15
 # Of the published schedule: epochs are not stated there; Zero-DCE++'s 100 on 12,880 images.
 PLANNED_STEPS = 322_000
 # "Adam with default parameters": no weight decay; no clipping is named either.
@@ -310,9 +311,11 @@ class JointStudy(Study):
     @cached_property
     def darkener_row(self) -> Row:
         """EC-Zero-DCE, trained to darken, shared by all rows."""
-        read = {"train": self.settings.darkener, "count": self.settings.faces.train_count}
+        faces, read = self.settings.faces, {"train": self.settings.darkener}
+        on_wider = self.settings.dataset == WIDER
+        read |= {"missing": faces.missing} if on_wider else {"count": faces.train_count}
         trained = Trained(self.darkener_experiment, read)
-        return Row(DARKENER, DARKENER, weights=trained, dataset=PHOTOS)
+        return Row(DARKENER, DARKENER, weights=trained, dataset="" if on_wider else PHOTOS)
 
     @cached_property
     def tinaface_row(self) -> Row:
@@ -354,10 +357,16 @@ class JointStudy(Study):
         return self._experiment(row, row.build(), loss, data, self.settings.train)
 
     def darkener_experiment(self, row: Row) -> Experiment:
-        """EC-Zero-DCE on normal-light photographs."""
-        photos = open_dataset(PHOTOS, "train", size=64, count=self.settings.faces.train_count)
-        data, train = NormalLight(photos), self.settings.darkener
-        return self._experiment(row, row.build(), darkening_loss, data, train)
+        """EC-Zero-DCE on crops of normal-light photographs, WIDER FACE's own where it is there."""
+        faces = self.settings.faces
+        if self.settings.dataset == WIDER:
+            source = open_dataset(WIDER, "train", self.settings.data, missing=faces.missing)
+            data: SizedDataset = Augmented(source, DARKENER_SIZE, flips="horizontal")
+        else:
+            data = NormalLight(
+                open_dataset(PHOTOS, "train", size=DARKENER_SIZE, count=faces.train_count)
+            )
+        return self._experiment(row, row.build(), darkening_loss, data, self.settings.darkener)
 
     def tinaface_experiment(self, row: Row) -> Experiment:
         """The small TinaFace on normal-light faces, each image once."""
@@ -381,12 +390,12 @@ class JointStudy(Study):
     # Data --------------------------------------------------------------------------------------
 
     def train_data(self, darkener: nn.Module | None = None) -> SizedDataset:
-        """Low-light images with faces; crops of WIDER FACE are darkened by `darkener`."""
+        """Low-light images with faces; of WIDER FACE crops of the set that `darkener` made."""
         settings, faces = self.settings, self.settings.faces
         if darkener is None:
             return open_dataset(BUILTIN, "train", size=faces.size, count=faces.train_count)
         source = open_dataset(WIDER, "train", settings.data, missing=faces.missing)
-        return DarkFaces(source, exposure_darkener(darkener), faces.size)
+        return FaceCrops(darkened_set(source, "train", darkener), faces.size)
 
     def test_sets(self) -> list[TestSet]:
         return [self.main_set, *([self.wider_set] if self._second else [])]
@@ -420,10 +429,7 @@ class JointStudy(Study):
         source = open_dataset(WIDER, "val", root, missing=missing)
 
         def darkened(*models: nn.Module) -> SizedDataset:
-            """Whole images, darkened once for all rows; the darkener is the last of the models."""
-            dark = DarkFaces(source, exposure_darkener(models[-1]))
-            key = content_hash([identity(dark), code(dark)])
-            return CachedDark(dark, results_dir() / "darkened", key)
+            return darkened_set(source, "val", models[-1])
 
         return TestSet(
             WIDER, darkened, self.official_task, (*self._readers, self.darkener_row), "faces",
@@ -466,6 +472,14 @@ class JointStudy(Study):
             if alone.seeds and joint.seeds:
                 parts.append(f"{words} {alone:.3f} alone, {joint:.3f} joint")
         return "Zero-DCE++: " + ("; ".join(parts) or f"{ALONE} and {JOINT} were not both run")
+
+
+def darkened_set(source: SizedDataset, split: str, darkener: nn.Module) -> CachedDark:
+    """A split of WIDER FACE darkened once, image by image, for all rows and seeds (Sec. 3.1); it
+    lies in results/darkened, named by what decides it."""
+    dark = DarkFaces(source, exposure_darkener(darkener))
+    key = content_hash([identity(dark), code(dark)])
+    return CachedDark(dark, results_dir() / "darkened", f"{WIDER}-{split}-{key[:12]}")
 
 
 # How rows are named ----------------------------------------------------------------------------
