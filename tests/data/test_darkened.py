@@ -1,7 +1,6 @@
 """Darkened images that are kept: equal to the ones made, and made once."""
 
 import numpy as np
-import pytest
 import torch
 
 from llie_core.data.dark_faces import DarkFaces
