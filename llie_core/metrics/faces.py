@@ -121,6 +121,22 @@ def detection_rates(
     }
 
 
+def face_scores(prediction: Prediction, truth: Tensor, iou: float = 0.5) -> Tensor:
+    """The best score (G,) of the detections that overlap each face (G, 4), 0 where none does.
+
+    Overlap is that of `wider_ap`; a detection belongs to the face that it overlaps most.
+    """
+    boxes = _numpy(prediction["boxes"], (len(prediction["scores"]), 4), "boxes")
+    faces = _numpy(truth, (len(truth), 4), "ground truth")
+    best = np.zeros(len(faces))
+    if len(faces) and len(boxes):
+        overlaps = _iou_plus_one(boxes, faces)  # (D, G)
+        owner = overlaps.argmax(1)
+        hits = overlaps[np.arange(len(owner)), owner] >= iou
+        np.maximum.at(best, owner[hits], _numpy(prediction["scores"])[hits])
+    return torch.from_numpy(best)
+
+
 def _match(
     boxes: np.ndarray, scores: np.ndarray, truth: np.ndarray, kept: np.ndarray, iou: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from llie_core.data.wider_results import read_detections, write_detections
-from llie_core.metrics.faces import detection_rates, wider_ap
+from llie_core.metrics.faces import detection_rates, face_scores, wider_ap
 from llie_core.metrics.quality import psnr
 from llie_core.recognizers import Recognizer
 from llie_core.recognizers.mtcnn import MTCNN
@@ -71,7 +71,11 @@ class FaceDetection(Task):
 
 
 class FaceMeter:
-    """Boxes found and annotated, image by image; the images themselves are not kept."""
+    """Boxes found and annotated, image by image; the images themselves are not kept.
+
+    The values of an image hold, of each face that counts, the height in pixels (`heights`) and the
+    best score that a detector gives it, 0 where it is missed (`scores_<detector>`).
+    """
 
     def __init__(
         self, readers: Mapping[str, Recognizer], least: Mapping[str, float], protocol: str,
@@ -94,9 +98,10 @@ class FaceMeter:
                 "(eval_tools/ground_truth/wider_{easy,medium,hard}_val.mat)"
             )
         valid = [~ignore for ignore in batch["ignore"]]
+        faces = [boxes[own] for boxes, own in zip(batch["boxes"], valid, strict=True)]
         rows = [
-            {"name": name, "faces": int(faces.sum())}
-            for name, faces in zip(batch["name"], valid, strict=True)
+            {"name": name, "faces": len(boxes), "heights": _listed(boxes[:, 3] - boxes[:, 1])}
+            for name, boxes in zip(batch["name"], faces, strict=True)
         ]
         for name, reader in self.readers.items():
             found = self._through_files(name, batch["name"], faces_found(reader, images))
@@ -105,6 +110,7 @@ class FaceMeter:
                 rates = detection_rates([one], [boxes], [counted], score=self.least[name])
                 row[f"recall_{name}"] = f"{rates['recall']:.4f}"
                 row[f"false_positives_{name}"] = round(rates["false_positives_per_image"])
+                row[f"scores_{name}"] = _listed(face_scores(one, boxes)[counted])
         quality = self._quality(images, batch)
         for row, value, darkening in zip(rows, quality, batch["darkening"], strict=True):
             row["psnr"] = "" if value is None else f"{value:.4f}"
@@ -162,6 +168,11 @@ class FaceMeter:
         if n:  # a subset without a face has no AP
             ap = wider_ap(self.found[reader], self.boxes, kept)
             yield Measured("ap", ap, n, protocol, subset, reader)
+
+
+def _listed(values: Tensor) -> str:
+    """Numbers of an image's faces in one cell."""
+    return " ".join(f"{value:.3g}" for value in values.tolist())
 
 
 def height_name(least: float, most: float) -> str:

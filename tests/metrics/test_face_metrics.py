@@ -6,7 +6,7 @@ import time
 import pytest
 import torch
 
-from llie_core.metrics.faces import detection_rates, wider_ap
+from llie_core.metrics.faces import detection_rates, face_scores, wider_ap
 
 
 def xyxy(*boxes_xywh):
@@ -210,3 +210,11 @@ def test_an_overlap_of_exactly_half_counts(bottom, found_again):
     found = [{"boxes": detection, "scores": torch.ones(1)}]
     keep = [torch.ones(1, dtype=torch.bool)]
     assert detection_rates(found, [face], keep, score=0.5)["recall"] == found_again
+
+
+def test_each_face_has_the_best_score_of_its_detections():
+    found, truth = known_case()
+    scores = [face_scores(p, t).tolist() for p, t in zip(found, truth, strict=True)]
+    assert scores == pytest.approx([[0.9, 0.8], [0.5]])
+    assert face_scores(detections(), truth[0]).tolist() == [0, 0]
+    assert face_scores(found[0], xyxy()).shape == (0,)

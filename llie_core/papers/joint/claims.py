@@ -7,15 +7,29 @@ from functools import partial
 import torch
 from torch import nn
 
-from llie_core.models.zero_dce import ZeroDCEPlusPlus, light_curve
+from llie_core.models.zero_dce import ITERATIONS, RGBCurves, ZeroDCEPlusPlus, light_curve
 from llie_core.names import title_of
-from llie_core.papers.joint.study import ALONE, BUILTIN, GROUPS, JOINT, JointStudy, read_by
+from llie_core.papers.joint.faces import face_measurements
+from llie_core.papers.joint.report import map_statistics
+from llie_core.papers.joint.study import (
+    ALONE,
+    BUILTIN,
+    GROUPS,
+    JOINT,
+    MAPS,
+    MODEL,
+    JointStudy,
+    read_by,
+)
 from llie_core.reporting.claims import NUMBERS, Context, Measured, Verdict, judge
 from llie_core.reporting.scores import Score, select, summarise
 from llie_core.reporting.tables import Table
 
 LIMIT = 0.02  # of a mean difference between images, below which they are called alike
 IMAGES = 8  # test images by which properties of the trained network are measured
+LEAST_SPREAD = 0.01  # of a map's values, below which the map is one constant
+MAPS_ALIKE = 0.05  # standard deviation over the eight maps (of [−1, 1]) up to which they are alike
+AS_GOOD = 0.005  # of AP, up to which one map is as good as eight
 
 
 def verdicts(study: JointStudy, scores: Sequence[Score]) -> dict[str, list[Verdict]]:
@@ -51,12 +65,12 @@ def verdicts_by_detector(found: Mapping[str, Sequence[Verdict]]) -> Table:
 
 def measurements(study: JointStudy, scores: Sequence[Score]) -> dict[str, Measured]:
     """Properties that claims state, measured."""
-    needs = "needs a trained zero_dce with 24 maps, which this report does not train"
     return {
         "curve_monotone": curve_is_monotone(),
-        "maps_equal": (None, needs),
-        "one_map_enough": (None, needs),
+        "maps_equal": maps_are_alike(study),
+        "one_map_enough": one_map_is_enough(study, scores),
         **properties_of_the_network(study),
+        **face_measurements(study, scores),
         "quality_not_detection": quality_is_not_detection(study, scores),
         "joint_step_slower": joint_step_is_slower(study),
     }
@@ -75,15 +89,49 @@ def curve_is_monotone() -> tuple[bool, str]:
     return worst["released"] > -1e-12, evidence
 
 
+def maps_are_alike(study: JointStudy) -> Measured:
+    """Claim 2.06: the eight maps of the trained Zero-DCE with 24 maps, against one another."""
+    label = f"{MODEL}+{ALONE}~{MAPS}"
+    row = next((row for row in study.first_seed() if row.label == label), None)
+    if row is None:
+        return None, f"needs the ratio {ALONE}~{MAPS}"
+    model = study.load_as(RGBCurves, row, "cpu")
+    deviations = []
+    for image in _images(study):
+        maps = model.training_outputs(image[None])["curve_maps"][0].unflatten(0, (ITERATIONS, 3))
+        deviations.append(maps.std(0, correction=0).mean())
+    apart = torch.stack(deviations).mean().item()
+    return apart < MAPS_ALIKE, f"standard deviation over the eight {apart:.4f} (limit {MAPS_ALIKE})"
+
+
+def one_map_is_enough(study: JointStudy, scores: Sequence[Score]) -> Measured:
+    """Claim 2.07: AP on hard faces with one map used eight times, and with eight maps."""
+    one, eight = (
+        summarise(s.value for s in select(scores, label=label, metric="ap", subset="hard"))
+        for label in (GROUPS[1], f"{MODEL}+{ALONE}~{MAPS}")
+    )
+    if not (one.seeds and eight.seeds):
+        return None, f"needs the ratios {ALONE} and {ALONE}~{MAPS}"
+    words = f"AP on hard faces {one:.3f} with one map, {eight:.3f} with eight (limit {AS_GOOD})"
+    return one.mean > eight.mean - AS_GOOD, words
+
+
 def properties_of_the_network(study: JointStudy) -> dict[str, Measured]:
-    """Claims 2.08 and 2.09, of the last trained row: images at half the size, maps at 1/12."""
+    """Claims 2.08 and 2.09, of Zero-DCE++ alone: images at half the size, maps at 1/12.
+
+    A map that is one constant is the same at any size, so then nothing is measured.
+    """
+    names = ("size_insensitive", "scale_factor")
     if study.settings.dataset != BUILTIN:
-        why = "measured on built-in images of one size only"
-        return {"size_insensitive": (None, why), "scale_factor": (None, why)}
-    row = next(row for row in reversed(study.first_seed()) if row.is_trained)
-    model = study.load_as(ZeroDCEPlusPlus, row, "cpu")
-    data = study.data(study.main_set)
-    images = torch.stack([data[i]["image"] for i in range(min(IMAGES, len(data)))])
+        return dict.fromkeys(names, (None, "measured on built-in images of one size only"))
+    row = next((row for row in study.first_seed() if row.label == GROUPS[1]), None)
+    if row is None:
+        return dict.fromkeys(names, (None, f"needs the ratio {ALONE}"))
+    model, images = study.load_as(ZeroDCEPlusPlus, row, "cpu"), _images(study)
+    within, _ = map_statistics(model.training_outputs(x[None])["curve_maps"] for x in images)
+    if within < LEAST_SPREAD:
+        why = f"the maps are constants (deviation within an image {within:.1e})"
+        return dict.fromkeys(names, (None, why))
     model.scale_factor = 1
     whole, halves = model.enhance(images), model.enhance(_half(images))
     size = (halves - _half(whole)).abs().mean().item()
@@ -97,6 +145,12 @@ def properties_of_the_network(study: JointStudy) -> dict[str, Measured]:
             scale < LIMIT, f"mean |difference|, map at 1/12: {scale:.4f} (limit {LIMIT})"
         ),
     }  # fmt: skip
+
+
+def _images(study: JointStudy) -> torch.Tensor:
+    """The first test images, (B, 3, H, W) where they are of one size."""
+    data = study.data(study.main_set)
+    return torch.stack([data[i]["image"] for i in range(min(IMAGES, len(data)))])
 
 
 def _half(images: torch.Tensor) -> torch.Tensor:

@@ -1,20 +1,24 @@
 """What the report of paper 2 shows beside its scores: findings, tables by detector, detections,
 audit; the claims are judged in claims.py."""
 
+import csv
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from llie_core.data.wrappers import spread
 from llie_core.dataset import SizedDataset
 from llie_core.metrics.cost import count_macs, count_parameters
-from llie_core.models import Enhancer, create_enhancer
-from llie_core.models.zero_dce import ZeroDCEPlusPlus
-from llie_core.names import title_of
-from llie_core.papers.joint.study import GROUPS, MODEL, TINAFACE, JointStudy, read_by
-from llie_core.papers.rows import Row
-from llie_core.recognizers import Recognizer, create_recognizer
+from llie_core.models import Enhancer
+from llie_core.models.zero_dce import RGBCurves
+from llie_core.names import split_label, title_of
+from llie_core.papers.joint.study import GROUPS, TINAFACE, JointStudy, read_by, split_variant
+from llie_core.papers.rows import Row, build_model
+from llie_core.papers.study import TestSet
+from llie_core.recognizers import Recognizer
 from llie_core.reporting.figures import Panel
 from llie_core.reporting.published import PublishedValue, load
 from llie_core.reporting.published import table as published
@@ -32,6 +36,7 @@ from llie_core.tasks.faces import HEIGHTS, SUBSETS, FaceDetection, height_name
 
 SMALL = 32  # px; faces lower than this are small ones here
 AUDIT_SIZE = (512, 1024)  # (H, W)
+MAP_IMAGES = 64  # test images on which the curve maps are taken
 
 # Tables ----------------------------------------------------------------------------------------
 
@@ -47,8 +52,19 @@ def best_evidence(study: JointStudy) -> list[Score]:
     scores = reference_scores("joint", dataset) or select(study.evaluate(), dataset=dataset)
     untrained = [row for row in study.rows() if not row.is_trained]
     order = [row.label for row in (*untrained, *study.possible_rows(), *study.rows())]
-    known = [score for score in scores if score.label in order]
+    known = [score for score in by_readers(study, scores) if score.label in order]
     return sorted(known, key=lambda score: order.index(score.label))
+
+
+def by_readers(study: JointStudy, scores: Iterable[Score]) -> list[Score]:
+    """Scores of the study's detectors, of rows that no other detector's loss has trained."""
+    readers = study.settings.readers
+    return [
+        score
+        for score in scores
+        if score.recognizer in readers
+        and split_variant(split_label(score.label)[1])[1] in (*readers, split_variant("")[1])
+    ]
 
 
 def printed_cells() -> list[PublishedValue]:
@@ -145,8 +161,11 @@ def data_summary(study: JointStudy) -> Table:
     data = study.data(study.main_set)
     count = without = 0
     faces, dark, light = dict.fromkeys(SUBSETS, 0), 0.0, 0.0
+    missed: list[float] = []
     for item in _items(data):
         count += 1
+        if "exposure_target" in item["darkening"]:
+            missed.append(abs(item["darkening"]["mean"] - item["darkening"]["exposure_target"]))
         without += not len(item["boxes"])
         dark, light = dark + item["image"].mean().item(), light + item["target"].mean().item()
         for subset in SUBSETS:
@@ -154,73 +173,91 @@ def data_summary(study: JointStudy) -> Table:
     header = ["", "images", "without a face", *SUBSETS, "mean, low light", "mean, normal light"]
     cells = [study.settings.dataset, *map(str, (count, without, *faces.values()))]
     cells += [f"{dark / count:.2f}", f"{light / count:.2f}"]
-    return Table("Test set: faces by subset (each contains the ones before)", header, [cells])
+    note = (
+        f"EC-Zero-DCE: mean |mean − E| {sum(missed) / count:.4f}, largest {max(missed):.4f}."
+        if missed
+        else ""
+    )
+    caption = "Test set: faces by subset (each contains the ones before)"
+    return Table(caption, header, [cells], note)
 
 
-def first_losses(study: JointStudy) -> Table:
-    """The losses of the first training step, before and after they are brought to one range."""
+def losses_table(study: JointStudy) -> Table:
+    """The losses of the first training step, before and after they are brought to one range, and
+    of the last twentieth of the steps."""
     terms, rows = ("up_raw", "up", "down_raw", "down", "total"), []
     for title, log in study.logs().items():
-        rows.append([title, *(f"{log[0][t]:.2f}" if t in log[0] else "–" for t in terms)])
-    header = ["", "L_up", "L_up / s_up", "L_down", "L_down / s_down", "L_total"]
-    return Table("Losses of the first step", header, rows)
+        last = log[-max(1, len(log) // 20) :]
+        for when, part in (("first", log[:1]), ("last", last)):
+            of = {t: sum(step[t] for step in part) / len(part) for t in terms if t in part[0]}
+            # W_up is 1 wherever it is not 0, so the rest of the total is the detector's.
+            share = (of["total"] - of.get("up", 0.0)) / of["total"]
+            cells = [f"{of[t]:.2f}" if t in of else "–" for t in terms]
+            rows.append([title, when, *cells, f"{share:.0%}"])
+    header = ["", "steps", "L_up", "L_up / s_up", "L_down", "L_down / s_down", "L_total",
+              "detector's share"]  # fmt: skip
+    note = "Last: the mean over the last twentieth of the steps."
+    return Table("Losses of the first and the last steps", header, rows, note)
 
 
 @torch.no_grad()
 def curve_maps(study: JointStudy) -> Table:
     """How far the curve map A of each trained row varies within images and between them."""
     rows, data = [], study.data(study.main_set)
+    chosen = spread(len(data), MAP_IMAGES)
     for row in (row for row in study.first_seed() if row.is_trained):
-        model = study.load_as(ZeroDCEPlusPlus, row, "cpu")
-        maps = [model.training_outputs(item["image"][None])["curve_maps"] for item in _items(data)]
-        within, means = map_statistics(maps)
-        colours = ", ".join(f"{mean:.3f}" for mean in means.mean(0).tolist())
+        model = study.load_as(RGBCurves, row, "cpu")
+        images = (data[index]["image"][None] for index in chosen)
+        within, means = map_statistics(model.training_outputs(x)["curve_maps"] for x in images)
+        colours = ", ".join(f"{mean:.3f}" for mean in means.mean(0)[:3].tolist())
         between = means.std(0, correction=0).mean().item()
         rows.append([row.shown, colours, f"{within:.1e}", f"{between:.1e}"])
     header = ["", "mean A (R, G, B)", "sd within an image", "sd between images"]
     note = (
-        f"{len(data)} test images of {study.settings.dataset}, first seed; the mean of the "
-        "channels' standard deviations. A row whose two deviations are near 0 applies one curve "
-        "to every pixel of every image."
+        f"{len(chosen)} of {len(data)} test images of {study.settings.dataset}, first seed; the "
+        "mean of the channels' standard deviations (of 24 maps the mean A is that of the first "
+        "three). A row whose two deviations are near 0 applies one curve to every pixel of every "
+        "image."
     )
     return Table("Curve maps of every trained row", header, rows, note)
 
 
-def map_statistics(maps: Sequence[Tensor]) -> tuple[float, Tensor]:
-    """Of maps (1, 3, H, W): mean standard deviation over pixels; means by image (N, 3)."""
-    pixels = [one[0].flatten(1) for one in maps]  # (3, H·W) each
-    within = torch.stack([one.std(1, correction=0).mean() for one in pixels]).mean().item()
-    return within, torch.stack([one.mean(1) for one in pixels])
+def map_statistics(maps: Iterable[Tensor]) -> tuple[float, Tensor]:
+    """Of maps (1, C, H, W), one at a time: mean standard deviation over pixels; means (N, C)."""
+    spreads, means = [], []
+    for one in maps:
+        pixels = one[0].flatten(1)  # (C, H·W)
+        spreads.append(pixels.std(1, correction=0).mean())
+        means.append(pixels.mean(1))
+    return torch.stack(spreads).mean().item(), torch.stack(means)
 
 
 def audit() -> Table:
-    """Parameters and work of enhancers and detectors against what their papers print."""
-    zero_dce, small_map = create_enhancer("zero_dce"), create_enhancer(MODEL, scale_factor=12)
-    networks = [
-        _counted("Zero-DCE", zero_dce, "1/1", "79,416", "41.5"),
-        _counted("Zero-DCE++", create_enhancer(MODEL), "1/1", "10,561", "5.28"),
-        _counted("Zero-DCE++", small_map, "1/12", "10,561", "0.036"),
-        Counted("EC-Zero-DCE", count_parameters(create_enhancer("ec_zero_dce"))),
-    ]
-    for title, detector, printed in (
-        ("TinaFace (ResNet-50)", create_recognizer(TINAFACE), {"parameters": "37.98 M"}),
-        ("TinaFace, small (ours)", create_recognizer(TINAFACE, backbone="small"), {}),
-    ):
-        count = count_parameters(detector)
-        networks.append(Counted(title, count, published=printed))
-    networks.append(Counted("MTCNN", count_parameters(create_recognizer("mtcnn"))))
+    """Parameters and work of enhancers and detectors against what their own papers print, which
+    cited.csv holds with its source."""
+    with Path(__file__).with_name("cited.csv").open(encoding="utf-8", newline="") as file:
+        cited = list(csv.DictReader(file))
+    networks = [_cited(line) for line in cited]
+    for name in ("ec_zero_dce", "mtcnn"):
+        networks.append(Counted(title_of(name), count_parameters(build_model(name, {}))))
+    sources = "; ".join(dict.fromkeys(f"{title_of(x['network'])}: {x['source']}" for x in cited))
     note = (
-        "Published are the figures of the networks' own papers; the thesis prints none. "
-        "Convolutions only. The released code crops to multiples of 12 (its 0.036 is for "
-        "1020×504), ours keeps every pixel. EC-Zero-DCE is our re-statement."
+        f"Published: {sources}. The thesis prints none. Convolutions only. Ours keeps every pixel "
+        "where the released test crops to multiples of 12 (its 0.036 is for 1020×504). EC-Zero-DCE "
+        "is our re-statement."
     )
     return audit_table("joint", networks, AUDIT_SIZE, note)
 
 
-def _counted(title: str, model: nn.Module, curve_map: str, parameters: str, macs: str) -> Counted:
-    printed, more = {"parameters": parameters, "macs": macs}, {"curve map": curve_map}
-    work = count_macs(model, AUDIT_SIZE).macs
-    return Counted(title, count_parameters(model), work, published=printed, more=more)
+def _cited(line: dict[str, str]) -> Counted:
+    name, option = line["network"], line["options"]
+    key, _, value = option.partition("=")
+    options = {key: int(value) if value.isdecimal() else value} if key else {}
+    model = build_model(name, options)
+    work = count_macs(model, AUDIT_SIZE).macs if line["macs"] else None
+    printed = {key: line[key] for key in ("parameters", "macs") if line[key]}
+    return Counted(title_of(name), count_parameters(model), work, published=printed,
+                   more={"option": option or "–"})  # fmt: skip
 
 
 def _mean(scores: Sequence[Score], form: str = ".3f") -> str:
@@ -315,15 +352,19 @@ def annotated(study: JointStudy, images: int = 3) -> list[list[Panel]]:
     return lines
 
 
-def detections(study: JointStudy, rows: Sequence[Row], images: int) -> list[list[Panel]]:
-    """For each of the first test images with faces, one panel a row, detections ≥ 0.5."""
-    task = study.task(study.main_set)
+def detections(
+    study: JointStudy, rows: Sequence[Row], images: int, test_set: TestSet | None = None
+) -> list[list[Panel]]:
+    """For each of the first images with faces of a test set (default: the main one), one panel a
+    row, detections ≥ 0.5."""
+    test_set = test_set or study.main_set
+    task = study.task(test_set)
     assert isinstance(task, FaceDetection)
     detector = task.readers[study.settings.recognizer].cpu()
     models = [study.load_as(Enhancer, row, "cpu") for row in rows]
     return [
         [_panel(row, model, detector, item) for row, model in zip(rows, models, strict=True)]
-        for item in _with_faces(study.data(study.main_set), images)
+        for item in _with_faces(study.data(test_set), images)
     ]
 
 

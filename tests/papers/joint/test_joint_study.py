@@ -1,12 +1,13 @@
 """The study of paper 2: its rows, what trains and evaluates anew, and a smoke run."""
 
 import csv
+import dataclasses
 import json
 
 import pytest
 import torch
 
-from llie_core.data import face_targets, open_dataset
+from llie_core.data import dark_faces, face_targets, open_dataset
 from llie_core.engine.fit import fit, train_hash
 from llie_core.engine.reuse import content_hash, identity, modules_behind
 from llie_core.engine.runs import file_hash
@@ -25,6 +26,8 @@ from llie_core.tensors import load_weights
 TINY = {
     "faces": {"size": 48, "train_count": 4, "test_size": 128, "test_count": 4},
     "train": {"steps": 2},
+    "tinaface": {"size": 64, "train": {"steps": 2, "batch_size": 2}},
+    "ratios": ["1:0", "2:1", "2:1@tinaface"],
 }
 TRAINED = ("zero_dce_pp+1:0", "zero_dce_pp+2:1", "zero_dce_pp+2:1@tinaface")
 
@@ -49,9 +52,10 @@ def folder(tmp_path, monkeypatch):
 
 
 def test_the_paper_profile_trains_the_eight_ratios_of_table_4_2():
-    ratios = open_study("joint", "paper").settings.ratios
+    *ratios, ours = open_study("joint", "paper").settings.ratios
     assert set(ratios) == {cell.variant for cell in published("joint", "4.2")}
-    assert len(ratios) == 8 and ratios == RATIOS
+    assert len(ratios) == 8 and tuple(ratios) == RATIOS and ours == "1:0~24 maps"
+    assert set(RATIOS) <= set(open_study("joint", "reference").settings.ratios)
 
 
 @pytest.mark.parametrize(
@@ -122,6 +126,17 @@ def test_the_named_variant_has_the_smoothness_of_zero_dce():
     assert study.row("zero_dce_pp+2:1~W3=200").is_trained
 
 
+def test_the_variant_of_24_maps_is_the_network_of_zero_dce():
+    row = tiny(ratios=["1:0~24 maps"]).row("zero_dce_pp+1:0~24 maps")
+    model, loss = row.build(), tiny().experiment(row).objective
+    assert row.shown == "Zero-DCE++ alone (1:0, 24 maps)" and row.model == "zero_dce"
+    x = torch.rand(1, 3, 16, 16)
+    outputs = model.training_outputs(x)
+    assert outputs["curve_maps"].shape == (1, 24, 16, 16)
+    expected = zero_reference_total(outputs, x, "zero_dce")["total"]
+    assert loss.upstream(outputs, {"image": x})["total"] == expected
+
+
 def test_rows_read_as_the_thesis_has_them():
     study = tiny(ratios=["1:0", "2:1", "0:1@tinaface"])
     assert [row.shown for row in study.rows()] == [
@@ -153,12 +168,13 @@ def test_every_ratio_and_what_others_need_is_a_row_by_name():
     [
         ({"ratios": ["1:0", "half"]}, "'half': write W_up:W_down"),
         ({"ratios": ["0:0"]}, "'0:0': both parts"),
-        ({"ratios": ["2:1~W3=20"]}, "ratio '2:1~W3=20': behind ~ stands one of W3=200"),
+        ({"ratios": ["2:1~W3=20"]}, "ratio '2:1~W3=20': behind ~ stands one of W3=200, 24 maps"),
         ({"upstream": {"form": "printed"}}, "upstream.*form"),
         ({"upstream": {"scale_factor": 0}}, "upstream.scale_factor must be at least 1"),
         ({"ratios": ["2:1@yolo"]}, "ratio '2:1@yolo': behind @ stands one of mtcnn, tinaface"),
         ({"recognizer": "tinafce"}, "no recognizer 'tinafce'; did you mean 'tinaface'"),
         ({"readers": ["tinaface"]}, "readers: mtcnn trains and has to read too"),
+        ({"readers": ["mtcnn", "tinaface"]}, "readers: the small tinaface finds too few faces"),
         ({"tinaface": {"backbone": "large"}}, "tinaface.backbone: choose small or resnet50"),
         (
             {"recognizer_steps": 3},
@@ -175,8 +191,11 @@ def test_what_no_setting_can_be_is_refused(given, message):
         tiny(**given)
 
 
+WHOLE = {"readers": ["mtcnn", "tinaface"], "tinaface": {"backbone": "resnet50"}}
+
+
 def test_the_whole_tinaface_needs_its_authors_file(folder):
-    study = tiny(tinaface={"backbone": "resnet50"})
+    study = tiny(**WHOLE)
     with pytest.raises(ValueError, match=r"checkpoint is needed \(setting tinaface: {weights: "):
         study.train()
     assert not folder.exists()  # nothing was trained before
@@ -191,7 +210,7 @@ def test_only_the_thesis_own_run_can_reproduce_it():
     assert open_study("joint", "paper", tinaface={"weights": "a.pth"}).is_papers_own()
     for given in (
         {"recognizer": "mtcnn"},
-        {"tinaface": {"backbone": "small"}},
+        {"recognizer": "mtcnn", "readers": ["mtcnn"], "tinaface": {"backbone": "small"}},
         {"faces": {"missing": "skip"}},
     ):  # fmt: skip
         assert not open_study("joint", "paper", **given).is_papers_own()
@@ -227,8 +246,7 @@ def test_what_decides_the_weights_trains_anew(change):
     "change",
     [
         {"faces": {"test_count": 5}}, {"faces": {"test_size": 160}}, {"ratios": ["2:1", "4:2"]},
-        {"mtcnn": {"threshold": 0.8}}, {"darkener": {"steps": 9}}, {"readers": ["mtcnn"]},
-        {"tinaface": {"train": {"steps": 3}}},
+        {"mtcnn": {"threshold": 0.8}}, {"darkener": {"steps": 9}}, {"tinaface": {"size": 32}},
     ],
     ids=str,
 )  # fmt: skip
@@ -261,8 +279,8 @@ def test_what_decides_the_test_evaluates_anew(results):
 
     before = hashed()
     for change in (
-        {"faces": {"test_count": 5}}, {"faces": {"test_size": 160}}, {"readers": ["mtcnn"]},
-        {"mtcnn": {"threshold": 0.8}}, {"tinaface": {"threshold": 0.4}},
+        {"faces": {"test_count": 5}}, {"faces": {"test_size": 160}},
+        {"mtcnn": {"threshold": 0.8}},
     ):  # fmt: skip
         assert hashed(**change) != before, change
     for change in ({"seeds": [0, 1]}, {"ratios": ["2:1"]}, {"faces": {"train_count": 8}}):
@@ -337,7 +355,7 @@ METRICS = [
 ]
 
 
-def test_every_row_is_scored_by_every_metric_and_reader(results, scores):
+def test_every_row_is_scored_by_every_metric(results, scores):
     measured = [
         (s.label, s.recognizer, s.metric, s.subset, s.protocol)
         for s in scores
@@ -347,7 +365,7 @@ def test_every_row_is_scored_by_every_metric_and_reader(results, scores):
     assert tuple(labels[-3:]) == TRAINED
     expected = []
     for label in labels:
-        expected += [(label, who, *m) for who in ("mtcnn", "tinaface") for m in METRICS]
+        expected += [(label, "mtcnn", *m) for m in METRICS]
         # The normal-light images are what PSNR compares with.
         expected += [(label, "mtcnn", "psnr", "all", "psnr-rgb-float")] * (label != "original")
     assert measured == expected
@@ -362,10 +380,9 @@ def test_counts_are_those_of_the_test_set(results, scores):
             assert score.n == by_metric.get(score.metric, 4), (score.metric, score.subset)
         if score.unit == "fraction":
             assert 0 <= score.value <= 1
-    for reader in ("mtcnn", "tinaface"):  # ranges of height split the faces
-        own = select(scores, label="identity", metric="ap", recognizer=reader)
-        parts = [s.n for s in own if s.subset.endswith("px")]
-        assert sum(parts) == faces["hard"] and len(parts) > 1
+    own = select(scores, label="identity", metric="ap")  # ranges of height split the faces
+    parts = [s.n for s in own if s.subset.endswith("px")]
+    assert sum(parts) == faces["hard"] and len(parts) > 1
 
 
 def test_the_log_holds_both_losses_and_their_weighted_sum(results):
@@ -392,16 +409,18 @@ def test_what_is_behind_each_score_is_kept_image_by_image(results, scores):
             lines = list(csv.DictReader(file))
         assert [line["name"] for line in lines] == [item["name"] for item in items]
         assert [json.loads(line["darkening"]) for line in lines] == [i["darkening"] for i in items]
-        for reader in ("mtcnn", "tinaface"):
-            own = select(scores, label=row.label, recognizer=reader)
-            value = {s.metric: s.value for s in own}
-            found = [(float(x[f"recall_{reader}"]), int(x["faces"])) for x in lines]
-            hits = sum(recall * faces for recall, faces in found if faces)
-            # Recall is written with four decimals.
-            share = hits / sum(faces for _, faces in found)
-            assert share == pytest.approx(value["recall"], abs=1e-4)
-            false = sum(int(x[f"false_positives_{reader}"]) for x in lines) / len(lines)
-            assert false == pytest.approx(value["fp_per_image"])
+        value = {s.metric: s.value for s in select(scores, label=row.label, recognizer="mtcnn")}
+        found = [(float(x["recall_mtcnn"]), int(x["faces"])) for x in lines]
+        hits = sum(recall * faces for recall, faces in found if faces)
+        # Recall is written with four decimals.
+        assert hits / sum(faces for _, faces in found) == pytest.approx(value["recall"], abs=1e-4)
+        false = sum(int(x["false_positives_mtcnn"]) for x in lines) / len(lines)
+        assert false == pytest.approx(value["fp_per_image"])
+        # A face is found where its own score reaches the operating point.
+        of_faces = [float(word) for x in lines for word in x["scores_mtcnn"].split()]
+        sure = sum(score >= study.least_score for score in of_faces)
+        assert len(of_faces) == sum(faces for _, faces in found) and sure == round(hits)
+        assert [len(x["heights"].split()) for x in lines] == [int(x["faces"]) for x in lines]
 
 
 def test_another_threshold_reads_the_same_weights_anew(results, scores):
@@ -415,13 +434,11 @@ def test_another_threshold_reads_the_same_weights_anew(results, scores):
 
 
 def test_a_detector_reads_what_its_own_loss_has_trained(scores):
-    for reader in ("mtcnn", "tinaface"):
-        own = read_by(scores, reader)
-        labels = set(dict.fromkeys(s.label for s in own))
-        assert labels == {*GROUPS, "gamma", "clahe"} and {s.recognizer for s in own} == {reader}
-    (joint,) = select(read_by(scores, "tinaface"), label=GROUPS[2], metric="recall")
-    (trained,) = select(scores, label=TRAINED[2], metric="recall", recognizer="tinaface")
-    assert joint.value == trained.value
+    labels = set(dict.fromkeys(s.label for s in read_by(scores, "mtcnn")))
+    assert labels == {*GROUPS, "gamma", "clahe"}
+    (trained,) = select(scores, label=TRAINED[2], metric="recall")
+    as_read = dataclasses.replace(trained, recognizer="tinaface")
+    assert read_by([as_read], "tinaface") == [dataclasses.replace(as_read, label=GROUPS[2])]
 
 
 # The official layout ---------------------------------------------------------------------------
@@ -447,7 +464,7 @@ def wider(shared_data, tmp_path, folder):
     return tmp_path
 
 
-QUICKLY = {"train": {"steps": 1}, "darkener": {"steps": 1}, "readers": ["mtcnn"], "ratios": ["1:0"]}
+QUICKLY = {"train": {"steps": 1}, "darkener": {"steps": 1}, "ratios": ["1:0"]}
 
 
 def test_the_study_runs_on_the_official_layout(wider):
@@ -467,10 +484,33 @@ def test_the_study_runs_on_the_official_layout(wider):
     (psnr,) = select(scores, metric="psnr")
     assert psnr.n == 1 and psnr.value > 0
     assert study.absent() == {} and len(study.test_sets()) == 1
-    (cells,) = report.data_summary(study).rows
-    assert cells[:3] == ["wider-face", "1", "0"]
+    table = report.data_summary(study)
+    assert table.rows[0][:3] == ["wider-face", "1", "0"]
+    assert table.note.startswith("EC-Zero-DCE: mean |mean − E| 0.00")
     assert [t.rows[0][0] for t in report.wider_tables(study, scores)] == ["input", "input"]
     assert report.best_evidence(study)[0].dataset == "wider-face"
+
+
+def test_wider_face_is_darkened_once_for_all_rows_and_seeds(wider, folder, monkeypatch):
+    darkened, made = dark_faces.DarkFaces.__getitem__, []
+    monkeypatch.setattr(
+        dark_faces.DarkFaces, "__getitem__",
+        lambda self, i: made.append(self.source.split) or darkened(self, i),
+    )  # fmt: skip
+    given = {**QUICKLY, "ratios": ["1:0", "2:1"], "seeds": [0, 1], "train": {"steps": 3}}
+    study = tiny(dataset="wider-face", data=str(wider), **given)
+    darkener = study.row("ec_zero_dce")
+    assert not darkener.dataset  # trained on the photographs of WIDER FACE
+    study.train(quiet=True)
+    study.evaluate()
+    assert made == ["train", "val"]
+    train, val = sorted(path.name for path in (folder / "darkened").iterdir())
+    assert train.startswith("wider-face-train-") and val.startswith("wider-face-val-")
+    (record,) = (folder / "darkened" / val).glob("*.json")
+    about = json.loads(record.read_text())
+    assert abs(about["mean"] - about["exposure_target"]) < 2e-3
+    photos = study.experiment(darkener).data.describe()
+    assert photos["source"]["split"] == "train" and photos["Augmented"]["size"] == 64
 
 
 def test_another_darkener_trains_and_evaluates_anew(wider):
