@@ -51,7 +51,7 @@ def load_in_order(model: nn.Module, tensors: Sequence[Tensor], source: object) -
 
 
 def read_released(
-    path: str | Path, expected: Mapping[str, Tensor], safetensors: bool = False
+    path: str | Path, expected: Mapping[str, Tensor], safetensors: bool = False, without: str = ""
 ) -> dict[str, Tensor]:
     """State dict of an authors' checkpoint, under the names of `expected`.
 
@@ -62,6 +62,7 @@ def read_released(
         path: a file written by `torch.save`.
         expected: the names and, by their values, the shapes that must be there, and no others.
         safetensors: the authors use such files, too. Otherwise one is taken for a run's.
+        without: names that end so, which some versions of a file hold, are not read.
 
     Raises:
         FileNotFoundError: no such file.
@@ -88,6 +89,8 @@ def read_released(
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
         raise ValueError(f"{path}: expected a state dict of tensors, got {type(state).__name__}")
     state = {str(name).removeprefix("module."): value for name, value in state.items()}
+    if without:
+        state = {name: value for name, value in state.items() if not name.endswith(without)}
     check_tensors(state, expected, path)
     return state
 

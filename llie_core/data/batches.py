@@ -49,5 +49,7 @@ def mask_targets(batch: dict) -> Tensor:
 
 
 def pose_targets(batch: dict) -> dict[str, Tensor]:
-    """The joints of a batch of persons, {"joints": (B, J, 3)} in pixels of the crops."""
-    return {"joints": batch["joints"]}
+    """The joints of a batch of persons, `joints` (B, J, 3) in pixels of the crops, and `mean`
+    (B, 3) of the whole images' channels where the items have it."""
+    means = {"mean": torch.stack(batch["mean"])} if "mean" in batch else {}
+    return {"joints": batch["joints"]} | means

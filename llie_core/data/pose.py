@@ -12,6 +12,7 @@ ExLPose recognizer scales by; image_id, name, subset; target, the well-lit crop,
 
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -19,16 +20,18 @@ from torch import Tensor
 from llie_core.data.coco_json import coco_files, frame_of, present, read_coco, xyxy
 from llie_core.data.folders import FileSet, check_frame, size_of
 from llie_core.data.images import read_image
+from llie_core.data.wrappers import Wrapped
 
 WIDEN, HEIGHTEN = 0.1, 0.15
 
 
-def crop_region(box: Tensor, size: tuple[int, int]) -> Tensor:
-    """The region (4,) xyxy in whole pixels, of the shape `size` (H, W), to crop for a box (4,)."""
+def crop_region(box: Tensor, size: tuple[int, int], scale: float = 1.0) -> Tensor:
+    """The region (4,) xyxy in whole pixels, of the shape `size` (H, W), to crop for a box (4,);
+    `scale` times as wide and high."""
     centre, extent = (box[:2] + box[2:]) / 2, (box[2:] - box[:2]).clamp(min=1)
     grown = extent * extent.new_tensor([1 + 2 * WIDEN, 1 + 2 * HEIGHTEN])
     shape = extent.new_tensor([size[1], size[0]])
-    half = shape * (grown / shape).max() / 2
+    half = scale * shape * (grown / shape).max() / 2
     return torch.cat([centre - half, centre + half]).floor()
 
 
@@ -75,9 +78,13 @@ class Persons(FileSet):
         self._last: tuple[tuple, Tensor] | None = None  # persons of one image are neighbours
 
     def __getitem__(self, index: int) -> dict:
+        return self.item(index)
+
+    def item(self, index: int, scale: float = 1.0) -> dict:
+        """A person; scale: of the region that is cropped."""
         person = self.persons[index]
         box = xyxy([person["bbox"]])[0]
-        region = crop_region(box, self.size)
+        region = crop_region(box, self.size, scale)
         image = self._read(index)
         joints = torch.tensor(person["keypoints"], dtype=torch.float32).reshape(-1, 3)
         item = {
@@ -113,6 +120,27 @@ class Persons(FileSet):
             check_frame(path, size_of(image), frame)
             last = self._last = (wanted, image)
         return last[1]
+
+
+class ScaledPersons(Wrapped):
+    """Training crops of random size: the region is a factor of the range as wide and high.
+
+    Lee et al. draw the factor from 0.7 to 1.35 and never crop more than 1.25 times the region.
+    """
+
+    most = 1.25
+
+    def __init__(self, source: Persons, scales: tuple[float, float], seed: int = 0):
+        super().__init__(source, scales=list(scales), most=self.most, seed=seed)
+        self.persons, self.scales, self.seed = source, scales, seed
+
+    def __getitem__(self, index: int) -> dict:
+        return self.sample(index, index)
+
+    def sample(self, index: int, draw: int) -> dict:
+        """Item `index` with the factor of `draw`."""
+        factor = np.random.default_rng([self.seed, draw]).uniform(*self.scales)
+        return self.persons.item(index, min(factor, self.most))
 
 
 def persons_of(images: dict, annotations: dict, ids: list[int]) -> list[dict]:

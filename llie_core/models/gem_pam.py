@@ -48,8 +48,9 @@ def zero_init(layer: nn.Conv2d | nn.Linear) -> None:
 class GlobalEnhancement(nn.Module):
     """GEM: three gains from a 32×32 copy of the image, by six convolutions."""
 
-    def __init__(self):
+    def __init__(self, size: int = GEM_SIZE):
         super().__init__()
+        self.size = size
         layers: list[nn.Module] = []
         for inputs in (3, *[GEM_WIDTH] * 4):  # 32 → 16 → 8 → 4 → 2 → 1 pixels
             layers += [nn.Conv2d(inputs, GEM_WIDTH, 3, stride=2, padding=1), nn.ReLU(inplace=True)]
@@ -62,21 +63,26 @@ class GlobalEnhancement(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, 3, H, W) → gains a_R, a_G, a_B (B, 3, 1, 1), positive, 1 at the start."""
-        small = F.interpolate(x, (GEM_SIZE, GEM_SIZE), mode="bilinear", antialias=True)
-        return in_float32(self.head, self.features(small)).exp()
+        small = F.interpolate(x, (self.size, self.size), mode="bilinear", antialias=True)
+        features = self.features(small).mean((2, 3), keepdim=True)  # one pixel, for a size of 32
+        return in_float32(self.head, features).exp()
 
 
 class EncoderBlock(nn.Module):
-    """Two 3×3 convolutions, batch norm, ReLU; the pooling follows outside, after the skip."""
+    """Two 3×3 convolutions, batch norm, ReLU (`deep`: all of it twice); the pooling follows
+    outside, after the skip."""
 
-    def __init__(self, inputs: int, outputs: int):
+    def __init__(self, inputs: int, outputs: int, deep: bool = False):
         super().__init__()
-        self.layers = nn.Sequential(
-            nn.Conv2d(inputs, outputs, 3, padding=1),
-            nn.Conv2d(outputs, outputs, 3, padding=1),
-            nn.BatchNorm2d(outputs),
-            nn.ReLU(inplace=True),
-        )
+        layers: list[nn.Module] = []
+        for channels in (inputs, outputs)[: 1 + deep]:
+            layers += [
+                nn.Conv2d(channels, outputs, 3, padding=1),
+                nn.Conv2d(outputs, outputs, 3, padding=1),
+                nn.BatchNorm2d(outputs),
+                nn.ReLU(inplace=True),
+            ]
+        self.layers = nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.layers(x)
@@ -101,12 +107,15 @@ class DecoderBlock(nn.Module):
 class PixelwiseAdjustment(nn.Module):
     """PAM: a small U-net that gives f_local, what is added to every pixel."""
 
-    def __init__(self):
+    def __init__(self, deep: bool = False):
         super().__init__()
         encoder_inputs = (3, *ENCODER_WIDTHS[:-1])
         decoder_inputs = (ENCODER_WIDTHS[-1], *DECODER_WIDTHS[:-1])
         skips = ENCODER_WIDTHS[::-1]
-        self.encoder = nn.ModuleList(map(EncoderBlock, encoder_inputs, ENCODER_WIDTHS))
+        self.encoder = nn.ModuleList(
+            EncoderBlock(*widths, deep)
+            for widths in zip(encoder_inputs, ENCODER_WIDTHS, strict=True)
+        )
         self.decoder = nn.ModuleList(map(DecoderBlock, decoder_inputs, skips, DECODER_WIDTHS))
         self.head = nn.Conv2d(DECODER_WIDTHS[-1], 3, 1)
         zero_init(self.head)
@@ -131,18 +140,24 @@ class GemPam(Enhancer):
     Args:
         modules: "both", or one of the ablations of Table 5: "gem" alone (w/o PAM), "pam" alone
             (w/o GEM).
+        gem_size: side in pixels of the copy that GEM sees, a multiple of 32; more than 32 is ours.
+        deep: twice the convolutions in PAM's encoder (ours): 931,947 parameters in PAM.
     """
 
     margin, bytes_per_pixel = 80, 400
 
-    def __init__(self, modules: str = "both"):
+    def __init__(self, modules: str = "both", gem_size: int = GEM_SIZE, deep: bool = False):
         super().__init__()
         check_choice(MODULES, modules=modules)
+        if gem_size < GEM_SIZE or gem_size % GEM_SIZE:
+            raise ValueError(f"gem_size={gem_size}: expected a multiple of {GEM_SIZE}")
         # Both are always drawn, so that one does not shift the random numbers of the other.
-        gem, pam = GlobalEnhancement(), PixelwiseAdjustment()
+        gem, pam = GlobalEnhancement(gem_size), PixelwiseAdjustment(deep)
         self.gem = gem if modules != "pam" else None
         self.pam = pam if modules != "gem" else None
         self.multiple = 16 if self.pam else 1
+        if deep:
+            self.margin = 112  # twice the encoder's convolutions reach 30 pixels farther
 
     def training_outputs(self, x: Tensor) -> dict[str, Tensor]:
         """I_out as `image`, and what made it: `gains` (B, 3, 1, 1), `adjustment` (B, 3, H, W)."""

@@ -34,6 +34,11 @@ PREDICTOR_SIZE = 256  # side of what the predictors see, in pixels
 PREDICTOR_WIDTHS = (16, 32, 32, 32, 32)
 MAX_EXPOSURE = 7.0  # in stops
 MAX_GAMMA = 5.0
+BOUNDS = {
+    "exposure": (-MAX_EXPOSURE, MAX_EXPOSURE),
+    "gamma": (1 / MAX_GAMMA, MAX_GAMMA),
+    "smoothing": (-1.0, 1.0),
+}
 SATURATED = 0.99  # of its bound, beyond which a parameter hardly moves
 LEAST = 1e-4  # below it the slope of x^g explodes
 BLUR_SIDE, BLUR_SIGMA = 5, 1.0
@@ -104,6 +109,13 @@ class IALM(Enhancer):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.training_outputs(x)["image"]
+
+
+def share_at_bounds(name: str, values: Tensor) -> float:
+    """Share of values of a parameter that lie beyond SATURATED of their bound."""
+    scale = math.log(MAX_GAMMA) if name == "gamma" else BOUNDS[name][1]
+    predicted = (values.log() if name == "gamma" else values) / scale
+    return (predicted.abs() > SATURATED).float().mean().item()
 
 
 def _small(x: Tensor) -> Tensor:

@@ -11,11 +11,12 @@ bottlenecks the coarser they are, and predicts the final maps. The backbone has 
 norm, 0 for low light and 1 for well-lit images; all else is shared.
 
 Differs from the paper:
-- ExLPose also pulls the features of both lights together (Gram matrices) while it trains; here
-  `loss` is CPN's, for one light a call.
+- `loss` is CPN's, for one light a call; that ExLPose also pulls the features of both lights
+  together is in losses/task_driven.py (BothLights), to which `features` gives them.
 - The released test mirrors with flip pairs that are off by one; here left joints change with right
   ones. What differs in heat maps: heatmaps.py.
-- Weights start from He's initialisation in all parts; the papers start the backbone from ImageNet.
+- Weights start from He's initialisation in all parts; the papers start the backbone from ImageNet
+  (`load_imagenet_backbone`).
   The batch norms that give the maps start at a weight of 10, about the spread of a target, not 1:
   with 1, Adam takes thousands of steps to reach a peak of 255 (measured on `tiny`, 60 steps at
   0.005: the refined loss falls to 88 instead of 296).
@@ -25,6 +26,7 @@ Differs from the paper:
 
 import copy
 import csv
+import re
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -51,6 +53,8 @@ MEAN_LEVEL = 0.4  # what low-light channels are scaled to
 WELL_LIT = ((0.3457, 0.3460, 0.3463), (0.1477, 0.1482, 0.1483))  # mean and sd, ExLPose's code
 
 INITIAL_SPREAD = 10.0  # of the maps, about that of a target
+BATCHES = "num_batches_tracked"  # of batch norms, which not every version of the file holds
+CLASSIFIER = {"weight": (1000, 2048), "bias": (1000,)}  # of torchvision's ResNet-50, not read
 
 FLIP_PAIRS = {
     14: tuple((j, j + 1) for j in range(0, 12, 2)),  # ExLPose: the limbs; head and neck stay
@@ -131,7 +135,8 @@ class Residual(nn.Module):
 
 
 class ResNet(nn.Module):
-    """(B, 3, H, W) → four features, coarsest first: strides 32, 16, 8, 4."""
+    """(B, 3, H, W) → four features, coarsest first: strides 32, 16, 8, 4; then what the stem gives
+    before its batch norm, stride 2."""
 
     def __init__(self, shape: Shape):
         super().__init__()
@@ -153,9 +158,10 @@ class ResNet(nn.Module):
             self.channels.insert(0, channels)
 
     def forward(self, x: Tensor, light: int) -> list[Tensor]:
-        x = F.relu(self.stem_norm(self.stem(x), light))  # (B, C, H/2, W/2)
+        first = self.stem(x)  # (B, C, H/2, W/2)
+        x = F.relu(self.stem_norm(first, light))
         x = F.max_pool2d(x, 3, stride=2, padding=1)  # (B, C, H/4, W/4)
-        features = []
+        features = [first]
         for stage in self.stages:
             for block in stage:
                 x = block(x, light)
@@ -310,10 +316,19 @@ class CPN(Recognizer):
             light: "low" or "well"; None: the attribute's.
             mean: (B, 3), for `scale_input`; see `scale_to_mean`.
         """
+        return self.heat_maps(self.features(images, light, mean))
+
+    def features(
+        self, images: Tensor, light: str | None = None, mean: Tensor | None = None
+    ) -> list[Tensor]:
+        """What the backbone gives, arguments as `forward`: strides 32, 16, 8, 4, and the stem's."""
         light = self.light if light is None else light
         check_choice(LIGHTS, light=light)
-        x = self.prepared(images, light, mean)
-        levels, maps = self.global_net(self.backbone(x, LIGHTS[light]))
+        return self.backbone(self.prepared(images, light, mean), LIGHTS[light])
+
+    def heat_maps(self, features: list[Tensor]) -> tuple[list[Tensor], Tensor]:
+        """The maps of `forward`, from `features`."""
+        levels, maps = self.global_net(features[:4])
         return maps, self.refine_net(levels)
 
     def loss(
@@ -322,14 +337,16 @@ class CPN(Recognizer):
         targets: dict[str, Tensor],
         light: str | None = None,
         mean: Tensor | None = None,
+        features: list[Tensor] | None = None,
     ) -> dict[str, Tensor]:
         """CPN's loss on crops; `pose_loss` says what it is and how it is normalised.
 
         Args:
             images: (B, 3, H, W).
             targets: `joints` (B, J, 3): x, y in pixels of the images, and visibility 0, 1 or 2;
-                other keys are not read.
-            light, mean: see `forward`.
+                `mean` (B, 3) where `scale_input` needs that of the whole images.
+            light, mean: see `forward`; a mean of None is that of the targets.
+            features: those of the images, where they are at hand.
 
         Returns:
             `total`, `global` and `refined`, scalars.
@@ -343,7 +360,9 @@ class CPN(Recognizer):
             raise ValueError(
                 f"joints must be ({len(images)}, {self.joints}, 3), got {tuple(joints.shape)}"
             )
-        return pose_loss(*self(images, light, mean), inside_only(joints, images.shape[2:]))
+        if features is None:
+            features = self.features(images, light, targets.get("mean") if mean is None else mean)
+        return pose_loss(*self.heat_maps(features), inside_only(joints, images.shape[2:]))
 
     @torch.no_grad()
     def predict(
@@ -393,6 +412,28 @@ class CPN(Recognizer):
         own = self.state_dict()
         state = read_released(path, {name: own[mine] for name, mine in ours.items()})
         self.load_state_dict({ours[name]: value for name, value in state.items()})
+
+    def load_imagenet_backbone(self, path: str | Path) -> None:
+        """Start resnet50 from torchvision's classifier of ImageNet (its state dict), for both
+        lights alike; all else stays as it is.
+
+        Raises:
+            FileNotFoundError: no such file.
+            ValueError: another backbone, or another network's file.
+        """
+        if self.name != "resnet50":
+            raise ValueError(f"ImageNet's file is of resnet50, this is {self.name}")
+        own, first, released = self.state_dict(), "backbone.", "resnet_lsbn."
+        ours: dict[str, list[str]] = {}
+        for name, mine in released_names().items():
+            if mine.startswith(first) and not mine.endswith(BATCHES):
+                theirs = re.sub(r"\.bns\.\d", "", name.removeprefix(released))
+                ours.setdefault(theirs, []).append(mine)
+        wanted = {name: own[mine[0]] for name, mine in ours.items()}
+        wanted |= {f"fc.{part}": torch.empty(shape) for part, shape in CLASSIFIER.items()}
+        state = read_released(path, wanted, without=BATCHES)
+        copies = {mine: state[name] for name, names in ours.items() for mine in names}
+        self.load_state_dict(own | copies)
 
     def _initialise(self) -> None:
         random = [self.global_net, self.refine_net]

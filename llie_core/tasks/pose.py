@@ -1,11 +1,13 @@
 """Human pose: a frozen recognizer finds the joints in persons' crops; OKS AP by darkness.
 
-Items need `joints`, `region`, `boxes`, `image_id` and `subset` (data/pose.py).
+Items need `joints`, `region`, `boxes`, `image_id` and `subset`, and `mean`, by which a recognizer
+may scale its low-light input (data/pose.py).
 """
 
 import torch
 from torch import Tensor
 
+from llie_core.data import pose_targets
 from llie_core.data.exlpose import SUBSETS
 from llie_core.data.pose import to_image
 from llie_core.metrics.pose import KeypointAP
@@ -20,7 +22,8 @@ class Pose(Task):
     """OKS AP of all persons, and of each subset of darkness.
 
     Args:
-        recognizer: `predict(images, light=…)` → `joints` (B, J, 3) in the crops, `scores` (B,).
+        recognizer: `predict(images, light=…, mean=…)` → `joints` (B, J, 3) in the crops, and
+            `scores` (B,).
         light: of the images, "low" or "well"; a row of normal-light images is read as "well".
         parts: measure the AP of each subset too, and brightness and PSNR of the images.
         batch_size: crops a batch.
@@ -49,7 +52,8 @@ class PoseMeter:
         self.subsets: dict = {}  # of each image's id
 
     def update(self, images: Tensor, batch: dict) -> list[dict]:
-        found = self.recognizer.predict(images, light=self.light)
+        mean = pose_targets(batch).get("mean")
+        found = self.recognizer.predict(images, light=self.light, mean=mean)
         ids, scores = batch["image_id"], found["scores"].cpu()
         size = images.shape[-2], images.shape[-1]
         places = to_image(found["joints"].cpu(), batch["region"], size)

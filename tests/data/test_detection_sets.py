@@ -8,7 +8,7 @@ import torch
 
 from llie_core.data import collate, face_targets, open_dataset
 from llie_core.data.detection import EXDARK_CLASSES, EXDARK_IN_COCO
-from llie_core.data.pose import crop_region, crop_resized, to_crop, to_image
+from llie_core.data.pose import ScaledPersons, crop_region, crop_resized, to_crop, to_image
 from llie_core.metrics.pose import KeypointAP
 
 
@@ -210,3 +210,18 @@ def test_real_coco_keypoints(shared_data):
     assert item["image"].shape == (3, 256, 192) and item["joints"].shape == (17, 3)
     seen = item["joints"][item["joints"][:, 2] == 2]
     assert (seen[:, 0] > 0).all() and (seen[:, 0] < 192).all() and (seen[:, 1] < 256).all()
+
+
+def test_training_crops_of_random_size(tmp_path):
+    persons = open_dataset("exlpose", "train", trees.exlpose(tmp_path / "ExLPose"))
+    data = ScaledPersons(persons, (0.7, 1.35))
+    whole, draws = persons[0], [data.sample(0, draw) for draw in range(40)]
+    extent = whole["region"][2] - whole["region"][0]
+    factors = [(item["region"][2] - item["region"][0]) / extent for item in draws]
+    # Regions are whole pixels.
+    assert 0.65 < min(factors) < 0.8 and 1.2 < max(factors) <= 1.25 + 1 / extent
+    assert torch.equal(data.sample(0, 3)["image"], draws[3]["image"])
+    for item in draws[:3]:
+        back = to_image(item["joints"], item["region"], persons.size)
+        torch.testing.assert_close(back, to_image(whole["joints"], whole["region"], persons.size))
+    assert data.describe()["ScaledPersons"]["scales"] == [0.7, 1.35]

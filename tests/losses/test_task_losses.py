@@ -2,9 +2,16 @@
 
 import pytest
 import torch
+from seeded import seeded
 from torch import nn
 
-from llie_core.losses.task_driven import BothLights, JointLoss, TaskLoss, weights_of_ratio
+from llie_core.losses.task_driven import (
+    BothLights,
+    JointLoss,
+    TaskLoss,
+    gram_distance,
+    weights_of_ratio,
+)
 
 IMAGE = torch.zeros(1, 3, 2, 2)
 
@@ -190,11 +197,15 @@ def test_impossible_ratios_are_refused(ratio):
 
 
 class Reader(nn.Module):
-    """A recognizer that keeps what it reads; its loss is the sum."""
+    """A recognizer that keeps what it reads; its loss is the sum, its features are the image."""
 
-    def loss(self, images, targets, light=""):
+    def loss(self, images, targets, light="", features=None):
         self.read = images if light != "well" else self.read
-        return {"total": images.sum()}
+        return {"total": (images if features is None else features[0]).sum()}
+
+    def features(self, images, light, mean):
+        self.means = mean
+        return [images]
 
 
 @pytest.mark.parametrize("objective", ["task", "both lights", "joint"])
@@ -204,10 +215,38 @@ def test_the_recognizer_reads_images_clamped_as_enhance_clamps_them(objective):
     if objective == "joint":
         loss = JointLoss(Upstream(), reader, lambda batch: None, 0.0, 1.0)
     else:
-        loss = (TaskLoss if objective == "task" else BothLights)(reader, lambda batch: None)
+        loss = (TaskLoss if objective == "task" else BothLights)(reader, lambda batch: {})
     loss(outputs, one)["total"].backward()
     assert torch.equal(reader.read, torch.tensor([0.0, 0.0, 0.4, 1.0, 1.0]))
     assert image.grad.tolist() == [0, 1, 1, 1, 0]  # passes inside, ends included
+
+
+def test_gram_distance_is_the_released_sum():
+    low, well = ([seeded(2, c, 3, 2 + c, seed=s + c) for c in (4, 5)] for s in (0, 9))
+    expected = 0.0
+    for dark, lit in zip(low, well, strict=True):
+        for a, b in zip(dark, lit, strict=True):  # an image at a time
+            a, b = a.flatten(1), b.flatten(1)
+            difference = (b @ b.T - a @ a.T).square().mean()
+            expected += (1 / len(low)) * difference / a.shape[1] ** 2 / 4
+    low = [x.requires_grad_() for x in low]
+    well = [x.requires_grad_() for x in well]
+    found = gram_distance(low, well)
+    torch.testing.assert_close(found, expected)
+    found.backward()
+    assert all(x.grad is None for x in well) and all(x.grad.abs().sum() > 0 for x in low)
+
+
+def test_both_lights_are_pulled_together_by_the_gram_distance():
+    image, target = seeded(2, 3, 4, 4), seeded(2, 3, 4, 4, seed=1)
+    reader, mean = Reader(), torch.ones(2, 3)
+    terms = [
+        BothLights(reader, lambda batch: {"mean": mean}, gram)({"image": image}, {"target": target})
+        for gram in (0.0, 0.5)
+    ]
+    assert "gram" not in terms[0] and terms[1]["gram"] == gram_distance([image], [target])
+    torch.testing.assert_close(terms[1]["total"], terms[0]["total"] + 0.5 * terms[1]["gram"])
+    assert reader.means is mean
 
 
 def test_saturation_of_a_model_is_logged_with_the_loss():

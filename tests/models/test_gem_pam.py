@@ -37,6 +37,30 @@ class TestAudit:
         assert count_macs(gem, (64, 64)).macs == count_macs(gem, (512, 1024)).macs
 
 
+class TestOptions:
+    def test_gem_of_a_larger_copy_has_the_same_layers(self):
+        x = torch.rand(1, 3, 64, 96)
+        small, large = (starts("gem_pam", modules="gem", gem_size=size) for size in (32, 128))
+        assert count_parameters(large) == count_parameters(small) == 37_987
+        for model in (small, large):
+            torch.nn.init.constant_(model.gem.head.weight, 0.1)
+        assert large(x).shape == x.shape and not torch.equal(large(x), small(x))
+
+    def test_deep_pam_has_twice_the_convolutions_of_its_encoder(self):
+        plain, deep = (starts("gem_pam", modules="pam", deep=deep) for deep in (False, True))
+        counts = [
+            sum(isinstance(m, torch.nn.Conv2d) for m in model.pam.encoder.modules())
+            for model in (plain, deep)
+        ]
+        assert counts == [8, 16] and count_parameters(deep) == 931_947
+        x = torch.rand(1, 3, 32, 48)
+        assert torch.equal(deep(x), x)
+
+    def test_sizes_that_do_not_shrink_to_a_pixel_are_refused(self):
+        with pytest.raises(ValueError, match="gem_size=48: expected a multiple of 32"):
+            create_enhancer("gem_pam", gem_size=48)
+
+
 class TestStart:
     @pytest.mark.parametrize("modules", ["both", "gem", "pam"])
     def test_gem_pam_is_the_identity(self, modules):

@@ -524,6 +524,41 @@ def test_released_weights_are_of_one_network_only(tmp_path):
         tiny().load_released_weights(tmp_path / "any.pth")
 
 
+@pytest.mark.parametrize("tracked", [True, False])
+def test_the_backbone_starts_from_imagenet_for_both_lights(tmp_path, tracked):
+    from torchvision.models import resnet50
+
+    torch.manual_seed(1)
+    theirs, path = resnet50(), tmp_path / "resnet50.pth"
+    state = {k: v for k, v in theirs.state_dict().items() if tracked or "tracked" not in k}
+    torch.save(state, path)
+    model = create_recognizer("cpn")
+    head = model.refine_net.predict.weight.clone()
+    model.load_imagenet_backbone(path)
+    assert torch.equal(model.refine_net.predict.weight, head)
+    x = seeded(1, 3, 64, 64)
+    with torch.no_grad():
+        theirs.eval()
+        y = theirs.maxpool(theirs.relu(theirs.bn1(theirs.conv1(x))))
+        expected = theirs.layer2(theirs.layer1(y))
+        for light in module.LIGHTS.values():
+            torch.testing.assert_close(model.backbone(x, light)[2], expected, rtol=1e-4, atol=1e-4)
+    with pytest.raises(ValueError, match="ImageNet's file is of resnet50, this is tiny"):
+        tiny().load_imagenet_backbone(path)
+
+
+def test_the_loss_scales_by_the_mean_of_the_whole_image():
+    model = tiny(scale_input=True)
+    images, joints = 0.01 * seeded(2, 3, *SIZE), torch.full((2, 14, 3), 2.0)
+    mean = torch.tensor([[0.02, 0.01, 0.01], [0.01, 0.01, 0.01]])
+    by_targets = model.loss(images, {"joints": joints, "mean": mean})["total"]
+    assert by_targets == model.loss(images, {"joints": joints}, mean=mean)["total"]
+    assert by_targets != model.loss(images, {"joints": joints})["total"]
+    features = model.features(images, "low", mean)
+    assert by_targets == model.loss(images, {"joints": joints}, features=features)["total"]
+    assert len(features) == 5 and features[4].shape[2:] == (SIZE[0] // 2, SIZE[1] // 2)
+
+
 def test_half_precision_maps_keep_their_quarters():
     maps = heatmaps.target_maps(torch.tensor([[[181.0, 241.0]]]), (64, 48), 15)
     for dtype in (torch.bfloat16, torch.float16):

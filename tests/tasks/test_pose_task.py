@@ -37,7 +37,7 @@ class Right(Recognizer):
         super().__init__()
         self.lights = []
 
-    def predict(self, images, light="low"):
+    def predict(self, images, light="low", mean=None):
         self.lights.append(light)
         found = joints().repeat(len(images), 1, 1)
         found[1:, :, :2] += 100

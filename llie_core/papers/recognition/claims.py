@@ -20,6 +20,7 @@ from llie_core.reporting.claims import Measured
 from llie_core.reporting.scores import Score, select, summarise
 from llie_core.reporting.tables import NOT_RUN, Table
 
+AS_GOOD = 0.01  # of mIoU or AP, up to which two rows are called alike
 BUILTIN = {"segmentation": "builtin-streets", "pose": "builtin-streets-pose"}
 
 
@@ -131,8 +132,8 @@ def measurements(
     """Properties that claims state, measured. studies: `both_tasks`."""
     return {
         "recognizer_unchanged": recognizer_unchanged(study),
-        "gem_input_size": (None, "needs a GEM trained on a larger copy, which no row is"),
-        "deeper_pam": (None, "the deeper PAM that it would take is neither printed nor built"),
+        "gem_input_size": gem_input_size(study, scores),
+        "deeper_pam": deeper_pam(study, scores),
         "quality_not_recognition": quality_not_recognition(study, scores),
         "casts_differ": casts_differ(studies),
     }
@@ -150,6 +151,25 @@ def recognizer_unchanged(study: RecognitionStudy) -> Measured:
     taught = [n for n, p in recognizer.named_parameters() if p.grad is not None]
     evidence = f"{len(before)} tensors, {len(changed)} changed, {len(taught)} with a gradient"
     return not changed and not taught, evidence
+
+
+def gem_input_size(study: RecognitionStudy, scores: Sequence[Score]) -> Measured:
+    """Claim 1.09: a GEM that sees 128×128 pixels is no better than one that sees 32×32."""
+    small, large = (row_summary(study, scores, x) for x in ("gem_pam", "gem_pam+GEM 128"))
+    if not (small.seeds and large.seeds):
+        return None, "needs the rows gem_pam and gem_pam+GEM 128"
+    words = f"{study.downstream.title} {small:.3f} with 32×32 pixels, {large:.3f} with 128×128"
+    return large.mean - small.mean < AS_GOOD, f"{words} (limit {AS_GOOD})"
+
+
+def deeper_pam(study: RecognitionStudy, scores: Sequence[Score]) -> Measured:
+    """Claim 1.40: PAM alone is worse than GEM+PAM, and as good with twice the convolutions down."""
+    labels = ("gem_pam", "gem_pam+w/o GEM", "gem_pam+w/o GEM, deep PAM")
+    both, alone, deep = found = [row_summary(study, scores, label) for label in labels]
+    if not all(row.seeds for row in found):
+        return None, f"needs the rows {', '.join(labels)}"
+    words = f"{study.downstream.title} {both:.3f}; PAM alone {alone:.3f}, deeper {deep:.3f}"
+    return alone.mean < both.mean < deep.mean + AS_GOOD, f"{words} (limit {AS_GOOD})"
 
 
 def quality_not_recognition(study: RecognitionStudy, scores: Sequence[Score]) -> Measured:

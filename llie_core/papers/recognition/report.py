@@ -10,6 +10,7 @@ from llie_core.data import dataset_spec
 from llie_core.data.wrappers import spread
 from llie_core.metrics.cost import count_macs, count_parameters
 from llie_core.models import create_enhancer
+from llie_core.models.ialm import BOUNDS, IALM, share_at_bounds
 from llie_core.names import title_of
 from llie_core.papers.images import Example, examples
 from llie_core.papers.recognition.study import DAY, NIGHT, RecognitionStudy, Streets
@@ -42,6 +43,7 @@ CAPTIONS = {
 }
 OF_TASK = {"segmentation": ("3", "4", "5"), "pose": ("1", "2")}  # tables
 COSTS = {"segmentation": "4", "pose": "2"}
+IALM_IMAGES = 64  # test images on which IALM's parameters are shown
 SHOWN = ("identity", "zero_dce", "ialm", "gem_pam")  # rows of Figs. 2 and 3
 # CamVid's 11 classes in the colours of the Cityscapes classes that they correspond to.
 CAMVID_COLOURS = (10, 2, 5, 0, 1, 8, 7, 4, 13, 11, 18)
@@ -57,7 +59,7 @@ def findings(study: RecognitionStudy, scores: Sequence[Score]) -> Table:
             "identity", "gem_pam", "zero_dce", "ialm", "gem_pam+w/o PAM", "gem_pam+w/o GEM"
         )
     )  # fmt: skip
-    day = _words(by_day(study, scores))
+    day = _words(in_normal_light(study, scores))
     rows = [
         ["Does the recognizer find more behind GEM+PAM?", f"{low} without it, {ours} with it."],
         ["More than behind enhancement for the human eye, or IALM?",
@@ -78,7 +80,7 @@ def row_summary(study: RecognitionStudy, scores: Iterable[Score], label: str) ->
     return summarise(s.value for s in found)
 
 
-def by_day(study: RecognitionStudy, scores: Iterable[Score]) -> Summary:
+def in_normal_light(study: RecognitionStudy, scores: Iterable[Score]) -> Summary:
     """The recognizer's number on normal-light images, where nothing is enhanced."""
     found = select(scores, metric=study.downstream.metric, subset=DAY)
     return summarise(s.value for s in found)
@@ -117,12 +119,14 @@ def paper_tables(study: RecognitionStudy, scores: Sequence[Score]) -> list[Table
 def recognizer_table(study: RecognitionStudy, scores: Sequence[Score]) -> Table:
     """The frozen recognizer in normal light and in low light, before any enhancement."""
     metric, row = study.downstream.title, study.recognizer_row
-    day, low = by_day(study, scores), row_summary(study, scores, "identity")
+    day, low = in_normal_light(study, scores), row_summary(study, scores, "identity")
     lost = f"{1 - low.mean / day.mean:.0%}" if day.seeds and low.seeds and day.mean else "–"
     cells = [_words(day), _words(low)]
     header = ["recognizer", f"{metric}, normal light", f"{metric}, low light", "lost"]
-    stamp = study.run(row).read_stamp()
-    note = f"Trained here, {stamp['steps_done']} steps; frozen for every row."
+    weights = "Its authors' weights"
+    if row.is_trained:
+        weights = f"Trained here, {study.run(row).read_stamp()['steps_done']} steps"
+    note = f"{weights}; frozen for every row."
     return Table("The recognizer that every row uses", header, [[row.shown, *cells, lost]], note)
 
 
@@ -212,6 +216,8 @@ def audit(study: RecognitionStudy) -> Table:
         words = f"{_parameters(number, 'identity').printed} M"
         count = count_parameters(recognizer)
         networks.append(Counted(title_of(name), count, published={"parameters": words}))
+    used = study.recognizer_row
+    networks.append(Counted(f"{used.shown}, as used here", count_parameters(used.build())))
     note = (
         "The paper's DeepLabV3+ has a dense atrous pyramid (5,225,203 parameters with MobileNetV2 "
         "less its last layer); the library's, used here, a separable one. The paper has no table "
@@ -231,13 +237,39 @@ def _enhancer_size(label: str) -> str:
     return f"{left:.1f} M ({both.printed} − {alone.printed})"
 
 
+@torch.no_grad()
+def ialm_table(study: RecognitionStudy) -> Table:
+    """What IALM's predictors give on the test images, and how near it is to their bounds; of the
+    first seed, one image at a time."""
+    header = ["parameter", "mean", "sd", "bounds", "share beyond 99 % of a bound"]
+    caption = "What IALM learns"
+    row = next((row for row in study.first_seed() if row.label == "ialm"), None)
+    if row is None:
+        return Table(caption, header, [["–", NOT_RUN, NOT_RUN, "–", NOT_RUN]], "IALM was not run.")
+    model, data = study.load_as(IALM, row, "cpu"), study.images("test", NIGHT)
+    found: dict[str, list[float]] = {name: [] for name in BOUNDS}
+    for index in spread(len(data), IALM_IMAGES):
+        outputs = model.training_outputs(data[index]["image"][None])
+        for name, values in found.items():
+            values.append(outputs[name].item())
+    rows = []
+    for name, (low, high) in BOUNDS.items():
+        values = torch.tensor(found[name])
+        at_bound = share_at_bounds(name, values)
+        cells = [f"{values.mean():.3f}", f"{values.std(correction=0):.3f}", f"{low:g} to {high:g}"]
+        rows.append([name, *cells, f"{at_bound:.0%}"])
+    note = f"{len(found['gamma'])} test images in low light, seed {row.seed}."
+    return Table(caption, header, rows, note)
+
+
 # Figures ---------------------------------------------------------------------------------------
 
 
 def logs(study: RecognitionStudy) -> dict[str, list[dict[str, float]]]:
     """Title → training log, of the recognizer and the rows of the first seed."""
     row = study.recognizer_row
-    return {row.shown: study.run(row).read_log(), **study.logs()}
+    own = {row.shown: study.run(row).read_log()} if row.is_trained else {}
+    return own | study.logs()
 
 
 def contact_sheet(study: RecognitionStudy, scenes: int) -> list[list[Panel]]:

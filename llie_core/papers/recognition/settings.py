@@ -11,15 +11,28 @@ from llie_core.recognizers.classifier import BACKBONE as PRETRAINED
 from llie_core.weights import available
 
 # Trained by the recognizer's loss: label → options of the model.
-BY_RECOGNIZER = {
+BY_RECOGNIZER: dict[str, dict] = {
     "ialm": {},
     "gem_pam+w/o PAM": {"modules": "gem"},
     "gem_pam+w/o GEM": {"modules": "pam"},
     "gem_pam": {"modules": "both"},
+    # For what the paper says but does not show: a GEM that sees more pixels, a deeper PAM alone.
+    "gem_pam+GEM 128": {"gem_size": 128},
+    "gem_pam+w/o GEM, deep PAM": {"modules": "pam", "deep": True},
 }
 TRAINED = ("zero_dce", *BY_RECOGNIZER)
-# The paper prints no number of epochs: 50 of NightCity are taken. Zero-DCE: 200 of it.
-PLANNED_STEPS, ZERO_DCE_STEPS = 18_750, 75_000
+OF_THE_PAPER = TRAINED[:-2]  # the rows of its tables
+# The paper prints no number of epochs. Ours: 50 for what the recognizer's loss trains, 200 for
+# Zero-DCE, of NightCity's 2,998 images or, at batch 8, ExLPose's some 11,400 persons.
+STEPS_AN_EPOCH = {"nightcity": 375, "exlpose": 1_425}
+PLANNED_STEPS, ZERO_DCE_STEPS = (n * STEPS_AN_EPOCH["nightcity"] for n in (50, 200))
+# Lee et al.'s training of ExLPose's recognizer (their released code): 32 epochs of 32 persons a
+# step, the rate halved after every 6; augmented by the size of the crop alone.
+EXLPOSE_EPOCH = 357
+BY_LEE = TrainSettings(
+    steps=32 * EXLPOSE_EPOCH, batch_size=32, lr=5e-4, schedule="step", decay=0.5, weight_decay=1e-5,
+    milestones=tuple(epoch * EXLPOSE_EPOCH for epoch in range(6, 32, 6)),
+)  # fmt: skip
 
 BY_ITS_LOSS = TrainSettings(steps=60, lr=5e-4, planned_steps=PLANNED_STEPS)
 FOR_VISION = TrainSettings(steps=60, weight_decay=1e-4, grad_clip=0.1, planned_steps=ZERO_DCE_STEPS)
@@ -35,16 +48,19 @@ def _check_size(name: str, size: tuple[int, int]) -> None:
 class SceneSettings(Section):
     """Images. Sizes as (H, W) in pixels, at least 32.
 
-    size: to which images are brought (ExLPose's crops have the size of its loader); train_count:
-    scenes of the built-in training sets; day_data: folder of Cityscapes, where the recognizer of
-    NightCity is trained ("": below `data`); scale_input: pose images come with each channel scaled
-    to a mean of 0.4 (Lee et al.'s low-light input), off because the gain is GEM's task; missing:
-    "skip" reads a partial copy of ExLPose, of which the records then say so.
+    size: to which images are brought (ExLPose's crops have the one of its loader, 256×192);
+    train_count: scenes of the built-in training sets; day_data: folder of Cityscapes, where the
+    recognizer of NightCity is trained ("": below `data`); flips: mirror training images of
+    segmentation half of the time (ours; the paper names no augmentation); scale_input: pose images
+    come with each channel scaled to a mean of 0.4 (Lee et al.'s low-light input), so that the
+    enhancer too sees them so; missing: "skip" reads a partial copy of ExLPose, of which the records
+    then say so.
     """
 
     size: tuple[int, int] = (64, 128)
     train_count: int = 192
     day_data: str = free("")
+    flips: bool = True
     scale_input: bool = False
     missing: str = "error"
 
@@ -55,11 +71,32 @@ class SceneSettings(Section):
 
 @dataclass(frozen=True)
 class RecognizerSettings(Section):
-    """The frozen recognizer: model and backbone, as the registry has them, and its training."""
+    """The frozen recognizer: model and backbone, as the registry has them, and its training.
+
+    weights: file of its authors' checkpoint, which is then read in place of a training; start: file
+    of ImageNet's weights, from which the backbone of a CPN of ResNet-50 starts; scale_input: a CPN
+    multiplies each channel of a low-light image by what brings the whole image as it was taken to a
+    mean of 0.4 (Lee et al.), after the enhancer, which sees the image as it is; scales: range of
+    the random size of ExLPose's training crops; gram: see `BothLights`.
+    """
 
     model: str = "deeplabv3plus"
     backbone: str = "mobilenet_v2"
+    weights: str = free("")
+    start: str = free("")
+    scale_input: bool = False
+    scales: tuple[float, float] = (1.0, 1.0)
+    gram: float = 0.0
     train: TrainSettings = OF_RECOGNIZER
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not 0 < self.scales[0] <= self.scales[1]:
+            raise ValueError(f"scales: {self.scales} must be a rising range of positive factors")
+        if self.weights and self.start:
+            raise ValueError("weights: a checkpoint has no start; leave one of the two out")
+        if self.model != "cpn" and (self.start or self.scale_input or self.gram):
+            raise ValueError(f"start, scale_input and gram are of a CPN, not of {self.model}")
 
 
 @dataclass(frozen=True)
@@ -83,7 +120,7 @@ class RecognitionSettings(StudySettings):
     recognizer's loss; zero_dce: by its own losses.
     """
 
-    rows: tuple[str, ...] = TRAINED
+    rows: tuple[str, ...] = OF_THE_PAPER
     train: TrainSettings = BY_ITS_LOSS
     zero_dce: TrainSettings = FOR_VISION
     recognizer: RecognizerSettings = RecognizerSettings()
@@ -102,6 +139,10 @@ class RecognitionSettings(StudySettings):
         for label in self.rows or ("",):
             if label not in TRAINED:
                 raise unknown("row", label, TRAINED)
+        if self.dataset != "exlpose" and self.recognizer.scales != (1.0, 1.0):
+            raise ValueError("recognizer.scales: only the crops of ExLPose are drawn so")
+        if self.scenes.scale_input and self.recognizer.scale_input:
+            raise ValueError("scale_input: of the images or of the recognizer, not of both")
 
 
 # Profiles --------------------------------------------------------------------------------------
@@ -118,7 +159,7 @@ BY_DATASET: dict[str, dict] = {
     "camvid": {"scenes": {"size": (96, 128)}},
     "nightcity": {"scenes": {"size": (512, 1024)}},
     "builtin-streets-pose": POSE,
-    "exlpose": POSE,
+    "exlpose": POSE | {"scenes": {"size": (256, 192)}},
 }
 # What the longer runs on two cores change.
 REFERENCE: dict[str, dict] = {
@@ -175,13 +216,18 @@ def _pretrained(settings: RecognitionSettings) -> RecognitionSettings:
 
 
 def paper(dataset: str) -> RecognitionSettings:
+    by_loss, for_vision = (n * STEPS_AN_EPOCH[dataset] for n in (50, 200))
     changes: dict[str, Any] = {
-        "train": {"steps": PLANNED_STEPS, "precision": "auto"},
-        "zero_dce": {"steps": ZERO_DCE_STEPS, "lr": 1e-4, "precision": "auto"},
+        "rows": TRAINED,
+        "train": {"steps": by_loss, "planned_steps": by_loss, "precision": "auto"},
+        "zero_dce": {"steps": for_vision, "planned_steps": for_vision, "lr": 1e-4,
+                     "precision": "auto"},
         "recognizer": {"train": {"steps": 60_000}},
         "workers": 8,
-    }
+    }  # fmt: skip
     if dataset == "exlpose":
-        changes["recognizer"]["backbone"] = "resnet50"
-        changes["scenes"] = {"size": (256, 192)}
+        changes["recognizer"] = {
+            "backbone": "resnet50", "scale_input": True, "scales": (0.7, 1.35), "gram": 1e-4,
+            "train": BY_LEE,
+        }  # fmt: skip
     return override(_start(dataset, "paper"), changes)

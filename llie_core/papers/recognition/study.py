@@ -13,7 +13,11 @@ Two downstream tasks, a report each: segmentation (builtin-streets, camvid, nigh
     ialm, gem_pam, and its     trained by the recognizer's loss
     variants w/o PAM, w/o GEM
 
-The recognizer is trained once, on normal-light images (pose: on both lights), and shared.
+The recognizer is trained once, on normal-light images (pose: on both lights), or read from its
+authors' file (setting recognizer: {weights: FILE}), and shared.
+
+Differs from the paper: it names neither epochs nor augmentation; ours are in settings.py. Training
+images of segmentation are mirrored half of the time, those of pose are not.
 """
 
 from abc import ABC, abstractmethod
@@ -26,10 +30,14 @@ from torch import nn
 
 from llie_core.data import collate, mask_targets, open_dataset, pose_targets
 from llie_core.data.camvid import CAMVID_CLASSES
+from llie_core.data.exlpose import ExLPose
+from llie_core.data.pose import ScaledPersons
 from llie_core.data.segmentation import CITYSCAPES_CLASSES
 from llie_core.data.wrappers import Augmented, Cached, MeanScaled, Resized
 from llie_core.dataset import SizedDataset
 from llie_core.engine.loop import Experiment, Objective, TrainSettings
+from llie_core.engine.runs import file_hash
+from llie_core.files import project_root
 from llie_core.losses.task_driven import BothLights, TaskLoss
 from llie_core.losses.zero_reference import zero_dce_loss
 from llie_core.names import split_label, title_of
@@ -70,8 +78,7 @@ class Downstream(ABC):
     metric: the number that the paper's tables print, shown as `title`; whole: its subset on all of
     a test set;
     least: of it in normal light, below which the recognizer is near chance and decides no claim;
-    learns_in: light of the recognizer's training images; flips: augmentation of training images;
-    targets: batch → the recognizer's targets; objective: recognizer, targets → its own objective.
+    learns_in: light of the recognizer's training images; targets: batch → the recognizer's targets.
     """
 
     settings: RecognitionSettings
@@ -82,9 +89,7 @@ class Downstream(ABC):
     whole: ClassVar[str]
     least: ClassVar[float]
     learns_in: ClassVar[str]
-    flips: ClassVar[str]
     targets: ClassVar[Callable]
-    objective: ClassVar[type[TaskLoss]]
 
     @abstractmethod
     def options(self) -> dict:
@@ -96,7 +101,19 @@ class Downstream(ABC):
 
     @abstractmethod
     def task(self, recognizer: Recognizer, light: str = NIGHT) -> Task:
-        """What is measured on images of a light; by DAY only the metric of the whole set."""
+        """What is measured on images of a light; of normal light only the whole set's metric."""
+
+    def augmented(self, data: SizedDataset) -> SizedDataset:
+        """Training images as rows and recognizer are given them."""
+        return data
+
+    def drawn_for_recognizer(self, data: SizedDataset) -> SizedDataset:
+        """Training images of the recognizer, from `augmented` ones."""
+        return data
+
+    def objective(self, recognizer: Recognizer) -> TaskLoss:
+        """The recognizer's own objective."""
+        return TaskLoss(recognizer, self.targets)
 
     def drawn(self, split: str, light: str) -> SizedDataset:
         """The built-in images."""
@@ -109,11 +126,14 @@ class Downstream(ABC):
 
 
 class Streets(Downstream):
-    """Segmentation: the recognizer learns by day (Cityscapes) and reads at night (NightCity)."""
+    """Segmentation: the recognizer learns in normal light (Cityscapes) and reads NightCity."""
 
     kind, metric, title, whole = "segmentation", "miou", "mIoU", "all"
-    least, learns_in, flips = 0.1, DAY, "horizontal"
-    targets, objective = staticmethod(mask_targets), TaskLoss
+    least, learns_in = 0.1, DAY
+    targets = staticmethod(mask_targets)
+
+    def augmented(self, data: SizedDataset) -> SizedDataset:
+        return Augmented(data, flips="horizontal") if self.settings.scenes.flips else data
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -143,15 +163,29 @@ class Persons(Downstream):
     """Pose of single persons (ExLPose): the recognizer learns in both lights."""
 
     kind, metric, title, whole = "pose", "ap", "AP", ALL
-    least, learns_in, flips = 0.2, NIGHT, "none"
-    targets, objective = staticmethod(pose_targets), BothLights
+    least, learns_in = 0.2, NIGHT
+    targets = staticmethod(pose_targets)
+
+    def drawn_for_recognizer(self, data: SizedDataset) -> SizedDataset:
+        scales = self.settings.recognizer.scales
+        if scales == (1.0, 1.0):
+            return data
+        if not isinstance(data, ExLPose):
+            raise ValueError("recognizer.scales: not with scenes.scale_input")
+        return ScaledPersons(data, scales)
+
+    def objective(self, recognizer: Recognizer) -> TaskLoss:
+        return BothLights(recognizer, self.targets, self.settings.recognizer.gram)
 
     def options(self) -> dict:
-        return {"joints": 14, "backbone": self.settings.recognizer.backbone}
+        own = self.settings.recognizer
+        return {"joints": 14, "backbone": own.backbone, "scale_input": own.scale_input}
 
     def open(self, split: str, light: str) -> SizedDataset:
         name, root, scenes = self.settings.dataset, self.settings.data, self.settings.scenes
         if name == "exlpose":
+            if scenes.size != ExLPose.size:
+                raise ValueError(f"scenes.size: the crops of ExLPose are {ExLPose.size}")
             lit = {"light": "well"} if light == DAY else {"light": "low", "paired": True}
             data = open_dataset(name, split, root, missing=scenes.missing, **lit)
         else:  # crops are resized, so they are rounded before they are held as 8 bits
@@ -160,8 +194,8 @@ class Persons(Downstream):
 
     def task(self, recognizer: Recognizer, light: str = NIGHT) -> Task:
         assert isinstance(recognizer, CPN)
-        by_day = light == DAY
-        return Pose(recognizer, "well" if by_day else "low", parts=not by_day)
+        well_lit = light == DAY
+        return Pose(recognizer, "well" if well_lit else "low", parts=not well_lit)
 
 
 # The study -------------------------------------------------------------------------------------
@@ -226,13 +260,16 @@ class RecognitionStudy(Study):
 
     @property
     def recognizer_row(self) -> Row:
-        """The training of the recognizer, shared by all rows and seeds."""
+        """The recognizer, shared by all rows and seeds: trained here, or its authors'."""
         own = self.settings.recognizer
-        trained = Trained(
-            self.recognizer_experiment, {"scenes": self.settings.scenes, "recognizer": own}
-        )
-        title = f"{title_of(own.model)} ({own.backbone})"
-        return Row(own.model, own.model, self.downstream.options(), trained, title=title)
+        options, title = self.downstream.options(), f"{title_of(own.model)} ({own.backbone})"
+        if own.weights:
+            return Row(own.model, own.model, options, Released(own.weights), title=title)
+        read = {"scenes": self.settings.scenes, "recognizer": own}
+        if own.start:
+            read["start"] = file_hash(project_root() / own.start)
+        trained = Trained(self.recognizer_experiment, read)
+        return Row(own.model, own.model, options, trained, title=title)
 
     def recognizer(self, device: str = "cpu") -> Recognizer:
         """The trained recognizer, frozen."""
@@ -248,37 +285,46 @@ class RecognitionStudy(Study):
         return self._data[key]
 
     def train_images(self, light: str) -> SizedDataset:
-        """Training images, flipped where the task has it."""
-        flips, data = self.downstream.flips, self.images("train", light)
-        return data if flips == "none" else Augmented(data, flips=flips)
+        """Training images, mirrored where the task has it."""
+        return self.downstream.augmented(self.images("train", light))
 
     def check_data(self) -> None:
-        for light in (NIGHT, self.downstream.learns_in):
-            self.images("train", light)
+        own = self.settings.recognizer
+        self.images("train", NIGHT)
+        if not own.weights:
+            self.images("train", self.downstream.learns_in)
+        for name, file in (("weights", own.weights), ("start", own.start)):
+            if file and not (project_root() / file).is_file():
+                raise FileNotFoundError(f"recognizer.{name}: no file {project_root() / file}")
 
     def recognition_experiment(self, row: Row, recognizer: Recognizer) -> Experiment:
         """An enhancer trained by the frozen recognizer's loss, and nothing else."""
         loss = TaskLoss(recognizer, self.downstream.targets)
-        return self._experiment(row, row.build(), loss, NIGHT, self.settings.train)
+        data = self.train_images(NIGHT)
+        return self._experiment(row, row.build(), loss, data, self.settings.train)
 
     def human_vision_experiment(self, row: Row) -> Experiment:
         """Zero-DCE trained by its own losses."""
-        return self._experiment(row, row.build(), zero_dce_loss, NIGHT, self.settings.zero_dce)
+        data = self.train_images(NIGHT)
+        return self._experiment(row, row.build(), zero_dce_loss, data, self.settings.zero_dce)
 
     def recognizer_experiment(self, row: Row) -> Experiment:
         """The recognizer, before it is frozen."""
-        recognizer, downstream = row.build(), self.downstream
-        loss = downstream.objective(recognizer, downstream.targets)
-        train = self.settings.recognizer.train
-        return self._experiment(row, recognizer, loss, downstream.learns_in, train)
+        recognizer, downstream, own = row.build(), self.downstream, self.settings.recognizer
+        if own.start:
+            assert isinstance(recognizer, CPN)  # as the settings have it
+            recognizer.load_imagenet_backbone(project_root() / own.start)
+        data = downstream.drawn_for_recognizer(self.train_images(downstream.learns_in))
+        loss = downstream.objective(recognizer)
+        return self._experiment(row, recognizer, loss, data, own.train)
 
     def _experiment(
-        self, row: Row, model: nn.Module, objective: Objective, light: str, train: TrainSettings
-    ) -> Experiment:
+        self, row: Row, model: nn.Module, objective: Objective, data: SizedDataset,
+        train: TrainSettings,
+    ) -> Experiment:  # fmt: skip
         return Experiment(
-            model, objective, self.train_images(light), collate, train, row.seed,
-            workers=self.settings.workers,
-        )  # fmt: skip
+            model, objective, data, collate, train, row.seed, workers=self.settings.workers
+        )
 
     # Test sets ---------------------------------------------------------------------------------
 

@@ -1,5 +1,6 @@
 """Paper 1's report: tables and figures of a tiny run, enhancers across recognizers, claims."""
 
+import dataclasses
 import weakref
 
 import pytest
@@ -7,8 +8,16 @@ import torch
 from test_recognition_study import PERSONS, SETS, tiny
 
 from llie_core.engine.runs import file_hash
+from llie_core.models import create_enhancer
 from llie_core.papers.recognition import claims, report
-from llie_core.reporting.scores import select
+from llie_core.reporting.scores import Score, select
+
+MIOU = Score(
+    run="r", label="", recognizer="deeplabv3plus", dataset="builtin-streets", split="test",
+    subset="all", metric="miou", value=0.0, n=3, seed=0, protocol="seg-miou", profile="smoke",
+    device="CPU", precision="float32", steps_done=1, steps_planned=1, weights="trained here",
+    commit="",
+)  # fmt: skip
 
 
 def both():
@@ -51,6 +60,9 @@ def test_audit_takes_what_is_published_from_the_tables():
     assert cells["Zero-DCE"][0] == "0.1 M (5.3 − 5.2)"
     assert cells["DeepLabV3+"] == ["5.2 M", "4,383,139"]
     assert cells["CPN"] == ["27.4 M", "27,425,356"]
+    assert cells["DeepLabV3+ (mobilenet_v2), as used here"] == ["not published", "4,383,139"]
+    pose = {row[0]: row[2] for row in report.audit(tiny(PERSONS)).rows}
+    assert 0.8e6 < int(pose["CPN (tiny), as used here"].replace(",", "")) < 1e6
 
 
 def test_the_subset_table_holds_one_image_at_a_time(monkeypatch):
@@ -123,10 +135,44 @@ def test_every_claim_gets_a_verdict(results, dataset):
     measured = claims.measurements(study, scores, both())
     assert all(holds is not None for name, (holds, _) in measured.items()
                if name not in ("gem_input_size", "deeper_pam"))  # fmt: skip
+    assert "needs the rows gem_pam and gem_pam+GEM 128" in measured["gem_input_size"][1]
     verdicts = study.verdicts(scores, measured)
     assert len(verdicts) == 51 and all(v.verdict for v in verdicts)
     assert not any(v.verdict.startswith(("reproduced", "not reproduced")) for v in verdicts)
     assert {v.claim.id: v.verdict for v in verdicts}["1.02"].startswith("holds on builtin-streets")
+
+
+def measured_rows(values):
+    """Scores of mIoU by label."""
+    return [dataclasses.replace(MIOU, label=label, value=value) for label, value in values.items()]
+
+
+@pytest.mark.parametrize(("large", "holds"), [(0.405, True), (0.42, False)])
+def test_a_larger_input_of_gem_is_compared(large, holds):
+    scores = measured_rows({"gem_pam": 0.4, "gem_pam+GEM 128": large})
+    assert claims.gem_input_size(tiny(), scores)[0] is holds
+
+
+@pytest.mark.parametrize(
+    ("alone", "deep", "holds"), [(0.3, 0.395, True), (0.3, 0.35, False), (0.45, 0.45, False)]
+)
+def test_a_deeper_pam_is_compared(alone, deep, holds):
+    values = {"gem_pam": 0.4, "gem_pam+w/o GEM": alone, "gem_pam+w/o GEM, deep PAM": deep}
+    assert claims.deeper_pam(tiny(), measured_rows(values))[0] is holds
+    del values["gem_pam+w/o GEM, deep PAM"]
+    assert claims.deeper_pam(tiny(), measured_rows(values))[0] is None
+
+
+def test_parameters_of_ialm_are_shown_with_their_bounds(monkeypatch):
+    study = tiny(rows=["ialm"])
+    torch.manual_seed(0)
+    model = create_enhancer("ialm")
+    torch.nn.init.constant_(model.gamma.head.bias, -1000.0)  # next to the lower bound
+    monkeypatch.setattr(type(study), "load_as", lambda *_: model)
+    rows = {row[0]: row[1:] for row in report.ialm_table(study).rows}
+    assert rows["exposure"] == ["0.000", "0.000", "-7 to 7", "0%"]
+    assert rows["gamma"] == ["0.200", "0.000", "0.2 to 5", "100%"]
+    assert "not run" in report.ialm_table(tiny()).rows[0]
 
 
 def test_training_leaves_the_shared_recognizer_as_it_was(results):

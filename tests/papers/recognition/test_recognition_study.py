@@ -9,7 +9,7 @@ from llie_core.data.wrappers import MeanScaled
 from llie_core.engine.fit import train_hash
 from llie_core.losses.task_driven import BothLights
 from llie_core.papers import open_study, study_of
-from llie_core.papers.recognition import settings
+from llie_core.papers.recognition import report, settings
 from llie_core.recognizers import create_recognizer
 from llie_core.reporting.scores import select
 
@@ -52,6 +52,11 @@ def test_each_data_set_has_profiles_of_its_own():
     )
     assert (pose.recognizer.backbone, pose.scenes.size) == ("resnet50", (256, 192))
     assert (pose.train.batch_size, pose.train.lr, pose.train.precision) == (8, 5e-4, "mixed")
+    own = pose.recognizer  # as Lee et al. train it
+    assert (own.train.batch_size, own.train.weight_decay, own.gram) == (32, 1e-5, 1e-4)
+    epochs = [own.train.lr_at(357 * epoch) for epoch in (0, 5, 6, 12, 31)]
+    assert epochs == pytest.approx([5e-4, 5e-4, 2.5e-4, 1.25e-4, 5e-4 / 32])
+    assert own.scales == (0.7, 1.35) and own.scale_input and not pose.scenes.scale_input
     assert cls.open("quick").settings.recognizer.model == "deeplabv3plus"
     assert cls.open("quick", PERSONS).settings.recognizer.model == "cpn"
     for dataset in cls.datasets:
@@ -77,6 +82,14 @@ def test_each_data_set_has_profiles_of_its_own():
         ({"backbone": "tiny"}, "is now recognizer.backbone"),
         ({"day_data": "/data"}, "is now scenes.day_data"),
         ({"steps": 5}, "is now train.steps"),
+        ({"recognizer": {"gram": 0.1}}, "gram are of a CPN, not of deeplabv3plus"),
+        ({"recognizer": {"scales": [0.5, 1.0]}}, "recognizer.scales: only the crops of ExLPose"),
+        ({"recognizer": {"scales": [2.0, 1.0]}}, "scales: .* a rising range"),
+        ({"recognizer": {"weights": "a", "start": "b"}}, "a checkpoint has no start"),
+        (
+            {"recognizer": {"model": "cpn", "scale_input": True}, "scenes": {"scale_input": True}},
+            "scale_input: of the images or of the recognizer",
+        ),
     ],
 )
 def test_wrong_and_earlier_settings_are_named(changes, words):
@@ -199,6 +212,52 @@ def test_scaled_pose_images_have_the_level_of_the_whole_image():
     assert "MeanScaled" not in study.images("test", "day").describe()
 
 
+def test_a_checkpoint_stands_in_place_of_the_training(tmp_path, monkeypatch):
+    monkeypatch.setenv("LLIE_RESULTS", str(tmp_path / "results"))
+    file = tmp_path / "deeplab.pth"
+    study = tiny(recognizer={"weights": str(file)}, rows=["gem_pam"])
+    with pytest.raises(FileNotFoundError, match=r"recognizer.weights: no file .*deeplab.pth"):
+        study.train()
+    reader = create_recognizer("deeplabv3plus", **study.downstream.options())
+    torch.save(reader.network.state_dict(), file)
+    assert study.recognizer_row.source == "released"
+    study.train(quiet=True)
+    study.evaluate()
+    used = study.recognizer().state_dict()
+    assert all(torch.equal(used[name], value) for name, value in reader.state_dict().items())
+    assert [run.label for run in study.trained_runs()] == ["gem_pam"]
+    table = report.recognizer_table(study, [])
+    assert table.note == "Its authors' weights; frozen for every row."
+    assert list(report.logs(study)) == ["GEM+PAM"]
+    own = open_study("recognition", "paper", recognizer={"weights": str(file)})
+    assert own.is_papers_own() and not open_study("recognition", "paper").is_papers_own()
+
+
+def test_a_cpn_scales_inside_by_the_mean_of_the_image_as_it_was_taken():
+    study = tiny(PERSONS, recognizer={"scale_input": True})
+    reader = study.recognizer_row.build()
+    item = study.images("test", "night")[0]
+    targets = study.downstream.targets(collate([item]))
+    torch.testing.assert_close(targets["mean"][0], item["mean"])
+    low = reader.prepared(item["image"][None], "low", targets["mean"])
+    torch.testing.assert_close(low[0], item["image"] * (0.4 / item["mean"])[:, None, None])
+    brighter = reader.prepared(2 * item["image"][None], "low", targets["mean"])
+    torch.testing.assert_close(brighter, 2 * low)  # an enhancer's gain stays
+
+
+def test_an_imagenet_start_is_part_of_the_run(tmp_path):
+    from torchvision.models import resnet50
+
+    file, own = tmp_path / "resnet50.pth", {"backbone": "resnet50"}
+    torch.save(resnet50().state_dict(), file)
+    study = tiny(PERSONS, recognizer=own | {"start": str(file)})
+    plain = tiny(PERSONS, recognizer=own)
+    assert study.recognizer_row.settings_hash != plain.recognizer_row.settings_hash
+    model = study.experiment(study.recognizer_row).model
+    stem = torch.load(file, weights_only=True)["conv1.weight"]
+    assert torch.equal(model.backbone.stem.weight, stem)
+
+
 # Sets on disk ----------------------------------------------------------------------------------
 
 
@@ -229,11 +288,18 @@ def test_exlpose_runs_by_subset(tmp_path, monkeypatch):
     monkeypatch.setenv("LLIE_RESULTS", str(tmp_path / "results"))
     trees.exlpose(tmp_path / "ExLPose")
     small = ONE_STEP["recognizer"] | {"backbone": "tiny"}
+    other = open_study("recognition", "paper", "exlpose", data=str(tmp_path / "ExLPose"),
+                       scenes={"size": [128, 96]})  # fmt: skip
+    with pytest.raises(ValueError, match=r"scenes.size: the crops of ExLPose are \(256, 192\)"):
+        other.train()
     study = open_study(
         "recognition", "paper", "exlpose", data=str(tmp_path / "ExLPose"),
         evaluation={"cost_size": [64, 48]}, **{**ONE_STEP, "recognizer": small},
     )  # fmt: skip
     study.train()
+    taught = study.experiment(study.recognizer_row)
+    assert "ScaledPersons" in taught.data.describe() and taught.objective.gram == 1e-4
+    assert {"gram", "low_light"} <= set(study.run(study.recognizer_row).read_log()[0])
     ours = study.evaluate(study.row("gem_pam"), test_sets=[study.main_set])
     assert {s.subset for s in select(ours, metric="ap")} == {"LL-A", "LL-N"}
     assert {s.recognizer for s in ours} == {"cpn"}
