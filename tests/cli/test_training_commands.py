@@ -207,7 +207,7 @@ def test_under_torchrun_one_process_evaluates():
     own = sets(
         scenes={"size": "[32, 64]", "train_count": 4}, zero_dce={"steps": 2, "batch_size": 2},
         evaluation={"test_count": 2, "cost_size": "[32, 64]"},
-        **{"recognizer.train": {"steps": 1, "batch_size": 2}},
+        **{"recognizer.train": {"steps": 1, "batch_size": 4}},
     )  # fmt: skip
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m",
                "llie_core.cli", "fit", "recognition", "--profile", "smoke", "--device", "cpu",

@@ -216,6 +216,7 @@ def _pretrained(settings: RecognitionSettings) -> RecognitionSettings:
 
 
 def paper(dataset: str) -> RecognitionSettings:
+    start = _start(dataset, "paper")
     by_loss, for_vision = (n * STEPS_AN_EPOCH[dataset] for n in (50, 200))
     changes: dict[str, Any] = {
         "rows": TRAINED,
@@ -230,4 +231,4 @@ def paper(dataset: str) -> RecognitionSettings:
             "backbone": "resnet50", "scale_input": True, "scales": (0.7, 1.35), "gram": 1e-4,
             "train": BY_LEE,
         }  # fmt: skip
-    return override(_start(dataset, "paper"), changes)
+    return override(start, changes)
