@@ -93,7 +93,7 @@ def exlpose(root):
 
 
 def street_pair(root, split, names, size=(64, 32)):
-    """Cityscapes by day and NightCity at night, label ids of road, sky and a car."""
+    """Cityscapes in normal light and NightCity at night, label ids of road, sky and a car."""
     label = np.full((size[1], size[0]), 7)
     label[: size[1] // 2], label[-8:, 10:30] = 23, 26
     for i, name in enumerate(names):

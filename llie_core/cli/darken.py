@@ -21,7 +21,7 @@ from llie_core.cli.arguments import path
 
 RECORD = "darkening.jsonl"
 DRGN = ("drgn", "lw_drgn")
-COUNT = 4  # images of each kind by which a collapse is told
+COUNT = 4  # images of each kind by which a collapse is seen
 # Which model takes which option, for one clear line where it does not.
 OWN = {
     "weights": ("ec_zero_dce", *DRGN),

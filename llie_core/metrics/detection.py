@@ -130,7 +130,7 @@ def _read(item: Boxes, where: str, extra: str) -> Boxes:
     """Return boxes, labels and scores or ignore flags, checked, on the CPU."""
     missing = {"boxes", "labels", *(["scores"] if extra == "scores" else [])} - set(item)
     if missing:
-        raise ValueError(f"{where} lacks {', '.join(sorted(missing))}")
+        raise ValueError(f"{where} has no {', '.join(sorted(missing))}")
     boxes = torch.as_tensor(item["boxes"]).detach().cpu().float()
     boxes = boxes.view(-1, 4) if boxes.numel() == 0 else boxes
     labels = torch.as_tensor(item["labels"]).detach().cpu().long()

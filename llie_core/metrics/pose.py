@@ -109,7 +109,7 @@ class KeypointAP:
         """Return the table's columns as float64 tensors and its ids as a list, checked."""
         missing = {"image_ids", "joints", *others} - set(table)
         if missing:
-            raise ValueError(f"{name} lack {', '.join(sorted(missing))}")
+            raise ValueError(f"{name} have no {', '.join(sorted(missing))}")
         read = {key: _numbers(table[key], f"{name}: {key}") for key in ("joints", *others)}
         if read["joints"].numel() == 0:
             read["joints"] = read["joints"].new_zeros(0, len(self.sigmas), columns)

@@ -126,7 +126,7 @@ class Claim:
         empty = {key for key, value in check.items() if value in ("", [], {})}
         unclear = {"most"} if check.get("most", True) not in (True, "places") else set()
         problems = {
-            "lacks": wanted - given,
+            "has no": wanted - given,
             "leaves empty": empty,
             "does not know": given - wanted - OPTIONAL_KEYS.get(self.kind, set()),
             "does not understand": unclear,
@@ -286,8 +286,8 @@ def _judge_numbers(claim: Claim, tables: Tables, report: "_Report") -> tuple[str
 
 def _undecided(outcome: Outcome) -> str:
     """Why numbers decide nothing."""
-    if outcome.lacking:
-        return f"not run ({outcome.lacking})"
+    if outcome.missing:
+        return f"not run ({outcome.missing})"
     if outcome.few_seeds:
         return _few_seeds(outcome.seeds)
     if (outcome.seeds or 0) < 2:

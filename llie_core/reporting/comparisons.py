@@ -19,7 +19,7 @@ ROUNDING = 1e-9  # of differences of printed decimals
 LEAST_SEEDS = 3  # of trained rows, for an ordering
 UNTRAINED = (*ANYWHERE, "macs", "latency", "fps")  # metrics that no training changes
 WHERE = ("dataset", "recognizer", "table")  # keys that tell apart what has the same rows
-NAMED = 8  # rows without numbers that are named; of more, only the count is told
+NAMED = 8  # rows without numbers that are named; of more, only the count is given
 UNITS = {"percent": 0.01, "count": 1e-6, "FLOP": 1e-9}  # to fractions, millions, billions
 
 Cell = tuple[str, str, str]  # label ("zero_dce_pp+2:1"), metric, subset
@@ -66,14 +66,14 @@ class Margin:
 class Outcome:
     """holds: True, False, or None when undecided (numbers are missing, or within seed spread).
 
-    words: the margins; lacking: the missing numbers, or ""; seeds: the fewest behind a margin,
+    words: the margins; missing: the numbers that are not there, or ""; seeds: the fewest behind a margin,
     None where no row has any; against: the margins that speak against the claim; few_seeds:
     undecided because there are too few seeds.
     """
 
     holds: bool | None
     words: str
-    lacking: str = ""
+    missing: str = ""
     seeds: int | None = None
     against: tuple[Margin, ...] = ()
     few_seeds: bool = False
@@ -102,12 +102,12 @@ def compare(parts: Iterable[Part], lookup_of: Callable[[Part], Lookup]) -> Outco
         holds, words = _decide(counted, most=True), _count(counted, most)
     else:
         holds, words = _decide(signs), _words(known, named=len({m.pair for m in margins}) > 1)
-    lacking = _lacking(margins, lookup_of)
-    words = "; ".join(filter(None, (words, lacking)))
+    missing = _missing(margins, lookup_of)
+    words = "; ".join(filter(None, (words, missing)))
     seeds = min((len(m.values) for m in known if None not in m.values), default=None)
     against = tuple(margin for margin, sign in zip(margins, signs, strict=True) if sign < 0)
     few = holds is None and any(_too_few(margin) for margin in known)
-    return Outcome(holds, words, lacking, seeds, against, few)
+    return Outcome(holds, words, missing, seeds, against, few)
 
 
 def margins_of(parts: Iterable[Part], lookup_of: Callable[[Part], Lookup]) -> list[Margin]:
@@ -198,7 +198,7 @@ def _count(signs: list[int], most: bool | str) -> str:
     return f"{signs.count(1)} of {len(signs)} {what} pass, {signs.count(-1)} fail"
 
 
-def _lacking(margins: list[Margin], lookup_of: Callable[[Part], Lookup]) -> str:
+def _missing(margins: list[Margin], lookup_of: Callable[[Part], Lookup]) -> str:
     empty = [margin for margin in margins if not margin.values]
     absent = [c for m in empty for c in m.cells if not lookup_of(m.part)(c)]
     if not absent:

@@ -44,9 +44,9 @@ def report_name(paper: str, parameters: dict) -> str:
         ValueError: dataset or profile is missing, or one of the three is no name.
     """
     parameters = parameters or {}
-    lacking = [key for key in ("dataset", "profile") if key not in parameters]
-    if lacking:
-        raise ValueError(f"{paper}: the parameters lack {', '.join(lacking)}")
+    missing = [key for key in ("dataset", "profile") if key not in parameters]
+    if missing:
+        raise ValueError(f"{paper}: the parameters have no {', '.join(missing)}")
     names = {"paper": paper, **{key: str(parameters[key]) for key in ("dataset", "profile")}}
     for key, value in names.items():
         if not re.fullmatch(r"\w[\w.+-]*", value):

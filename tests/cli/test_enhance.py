@@ -211,7 +211,7 @@ FAILURES = {
 
 @pytest.fixture
 def three(tmp_path):
-    """Three images; enhancing is told from the 5 pixels of the second one's width."""
+    """Three images; enhancing is recognized by the 5 pixels of the second one's width."""
     for name, width in (("a", 4), ("b", 5), ("c", 4)):
         save(tmp_path / "in" / f"{name}.png", size=(width, 4))
     return tmp_path / "in"

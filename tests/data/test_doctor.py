@@ -60,7 +60,7 @@ def test_missing_partners_and_damaged_files_are_problems(tmp_path, small_lol):
     assert code == 1
     assert "PROBLEM train: lol: 1 of 30 files in" in text and ": 3;" in text
     assert "PROBLEM test: cannot read image" in text and "102.png" in text
-    assert text.count("PROBLEM") == 2, "what train and val lack in common is told once"
+    assert text.count("PROBLEM") == 2, "what neither train nor val has is named once"
     assert "29 found" in text, "what is whole is counted all the same"
     quick, _ = doctor_text("lol", tmp_path, quick=True)
     assert "102.png" not in quick and "headers only" in quick

@@ -114,7 +114,7 @@ def test_a_map_of_another_size_is_named(tmp_path):
         data[0]
 
 
-def test_real_camvid_by_day_and_by_dusk(shared_data):
+def test_real_camvid_in_normal_light_and_at_dusk(shared_data):
     counts = {
         (split, subset): len(open_dataset("camvid", split, shared_data, subset=subset))
         for split in ("train", "val", "test")

@@ -103,7 +103,7 @@ class TestDegradationLoss:
         loss = degradation_loss(*self.parts(), kl_weight=0.0)
         adversarial = loss["adversarial_low"] + loss["adversarial_degradation"]
         torch.testing.assert_close(loss["total"], 1e-5 * adversarial)
-        assert loss["kl"] > 0  # still told
+        assert loss["kl"] > 0  # still seen
 
 
 class TestRefinementLoss:
@@ -367,7 +367,7 @@ class TestBothStages:
         rival = adversary and torch.optim.Adam(adversary.parameters(), rate)
         for _ in range(steps):
             outputs = objective.outputs(model, batch)
-            told = {}
+            own = {}
             if adversary:
                 cut = {name: value.detach() for name, value in outputs.items()}
                 adversary.requires_grad_(True)
@@ -376,12 +376,12 @@ class TestBothStages:
                 loss["total"].backward()
                 rival.step()
                 adversary.requires_grad_(False)
-                told = {f"adversary_{name}": value.item() for name, value in loss.items()}
+                own = {f"adversary_{name}": value.item() for name, value in loss.items()}
             terms = objective(outputs, batch)
             optimizer.zero_grad()
             terms["total"].backward()
             optimizer.step()
-            log.append(told | {name: value.item() for name, value in terms.items()})
+            log.append(own | {name: value.item() for name, value in terms.items()})
         return log
 
     def test_the_divergence_shrinks_and_the_discriminator_learns(self):
@@ -389,7 +389,7 @@ class TestBothStages:
         objective = DegradationObjective(Discriminators(), kl="sum", second_pass=False)
         log = self.train(stage, objective, batch_of(16))
         assert log[-1]["kl"] < 0.2 * log[0]["kl"]
-        # Normal-light images with hardly a degradation are easily told from dark ones.
+        # Normal-light images with hardly a degradation are easily discerned from dark ones.
         assert log[-1]["adversary_low"] < 0.5 < log[0]["adversary_low"]
 
     def test_anchor_keeps_the_degradation_alive(self):

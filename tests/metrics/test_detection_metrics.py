@@ -268,7 +268,7 @@ def test_bad_input(prediction, target, words):
 def test_bad_calls():
     with pytest.raises(ValueError, match="1 predictions for 0 targets"):
         DetectionScores().update([found([], [], [])], [])
-    with pytest.raises(ValueError, match="prediction 0 lacks labels, scores"):
+    with pytest.raises(ValueError, match="prediction 0 has no labels, scores"):
         DetectionScores().update([{"boxes": torch.zeros(0, 4)}], [truth([], [])])
     with pytest.raises(ValueError, match="iou_threshold"):
         DetectionScores(iou_threshold=0)

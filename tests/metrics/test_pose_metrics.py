@@ -204,7 +204,7 @@ def test_bad_input():
     for prediction, target, words in cases:
         with pytest.raises(ValueError, match=words):
             score(good[0] | prediction, good[1] | target)
-    with pytest.raises(ValueError, match="predictions lack scores"):
+    with pytest.raises(ValueError, match="predictions have no scores"):
         score({"image_ids": [1, 2], "joints": truth}, good[1])
 
 

@@ -84,7 +84,7 @@ def test_unknown_names_are_refused_with_the_known_ones(paper):
 
 
 @papers
-def test_rows_are_told_apart_by_label_and_seed(paper):
+def test_rows_differ_in_label_or_seed(paper):
     study = tiny(paper, seeds=[0, 3])
     rows = study.rows()
     assert len({(row.label, row.seed) for row in rows}) == len(rows)

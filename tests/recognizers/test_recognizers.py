@@ -366,10 +366,10 @@ def test_released_files_are_checked_under_their_own_names(name, tmp_path):
     own = model.state_dict()
     content = {theirs: own[mine] for theirs, mine in names.items()}
     assert sorted(names.values()) == sorted(own)
-    lacking, path = next(iter(content)), tmp_path / "released.pth"
-    content["strange"] = content.pop(lacking)
+    absent, path = next(iter(content)), tmp_path / "released.pth"
+    content["strange"] = content.pop(absent)
     torch.save({"state_dict": content}, path)
-    with pytest.raises(ValueError, match=f"'{lacking}' is missing; tensor 'strange'") as caught:
+    with pytest.raises(ValueError, match=f"'{absent}' is missing; tensor 'strange'") as caught:
         model.load_released_weights(path)
     assert str(path) in str(caught.value) and "\n" not in str(caught.value)
 

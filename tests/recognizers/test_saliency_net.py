@@ -68,7 +68,7 @@ def test_flat_logits(net, monkeypatch):
 
 
 def test_it_learns_one_batch():
-    """In 40 steps; and what it learnt by day it loses in the dark."""
+    """In 40 steps; and what it learnt in normal light it loses in the dark."""
     torch.manual_seed(0)
     net = create_recognizer("saliency_net", frozen=False)
     images, masks = discs(6)

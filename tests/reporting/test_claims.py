@@ -99,7 +99,7 @@ def printed_outcome(paper, claim):
     """What the tables by themselves say."""
     tables = Tables(load(paper))
     found = compare(parts_of(claim.kind, claim.checks, tables.directions), tables.lookup)
-    return {True: AGREE, False: CONTRADICT, None: NO_NUMBER if found.lacking else TIE}[found.holds]
+    return {True: AGREE, False: CONTRADICT, None: NO_NUMBER if found.missing else TIE}[found.holds]
 
 
 @each_paper
@@ -320,27 +320,27 @@ DIFFERENCE = {"high": "a", "low": "b", "metric": "ap", "values": {"easy": 0.1}, 
     [
         ("rank", ORDER, "claim 9.01: kind 'rank' is none of order, better, gap"),
         ("", {}, "kind ''"),
-        ("order", {}, "lacks high, low, metric$"),
-        ("order", {k: v for k, v in ORDER.items() if k != "low"}, "lacks low"),
-        ("gap", ORDER, "lacks larger, smaller"),
-        ("difference", {**ORDER, "values": {"easy": 0.1}}, "lacks tolerance"),
-        ("measured", {}, "lacks name"),
-        ("eye", {}, "lacks figure"),
+        ("order", {}, "has no high, low, metric$"),
+        ("order", {k: v for k, v in ORDER.items() if k != "low"}, "has no low"),
+        ("gap", ORDER, "has no larger, smaller"),
+        ("difference", {**ORDER, "values": {"easy": 0.1}}, "has no tolerance"),
+        ("measured", {}, "has no name"),
+        ("eye", {}, "has no figure"),
         ("order", {**ORDER, "flor": "c"}, "does not know flor"),
         ("gap", {**GAP, "floor": "c"}, "does not know floor"),
         ("order", {**ORDER, "high": []}, "leaves empty high"),
         ("order", {**ORDER, "subsets": []}, "leaves empty subsets"),
         ("difference", {**DIFFERENCE, "values": {}}, "leaves empty values"),
         ("eye", {"figure": ""}, "leaves empty figure"),
-        ("impossible", {}, "lacks why"),
-        ("hypothesis", {}, "lacks why"),
+        ("impossible", {}, "has no why"),
+        ("hypothesis", {}, "has no why"),
         ("picture", {"figure": "Fig. 1"}, "kind 'picture' is none of"),
         ("gap", {**GAP, "above": 0.1}, "does not know above"),
         ("order", {**ORDER, "most": "rows"}, "does not understand most"),
         ("order", {**ORDER, "most": False}, "does not understand most"),
         ("order", {**ORDER, "parts": []}, "leaves empty parts"),
         ("order", {**ORDER, "parts": [{"low": "c"}, {"flor": "c"}]}, "does not know flor"),
-        ("difference", {**ORDER, "parts": [{"values": {"easy": 0.1}}]}, "lacks tolerance"),
+        ("difference", {**ORDER, "parts": [{"values": {"easy": 0.1}}]}, "has no tolerance"),
     ],
 )
 def test_malformed_check(kind, check, message):
@@ -395,7 +395,7 @@ def test_a_file_may_name_several_rows(claims_file):
         (BY_EYE + BY_EYE, r"claim 9\.01 stands twice in claims\.toml"),
         (BY_EYE.replace("line = 1\n", ""), r"claim 9\.01: .*line"),
         (BY_EYE.replace("line", "page"), r"claim 9\.01: .*page"),
-        (BY_EYE.replace("figure", "image"), r"claim 9\.01: its check lacks figure"),
+        (BY_EYE.replace("figure", "image"), r"claim 9\.01: its check has no figure"),
         ("[[claim]\n", "line 1"),
         ("", r"claims\.toml holds no \[\[claim\]\]"),
     ],

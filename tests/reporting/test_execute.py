@@ -318,7 +318,7 @@ def test_names_cannot_lead_out_of_the_folder(key, name, toy):
 def test_unknown_notebooks_and_parameters_are_named(toy):
     with pytest.raises(ValueError, match=r"no notebook 'joy'; did you mean 'toy'\? \(known: toy\)"):
         build_report("joy", PARAMETERS)
-    with pytest.raises(ValueError, match="toy: the parameters lack dataset, profile"):
+    with pytest.raises(ValueError, match="toy: the parameters have no dataset, profile"):
         build_report("toy", {})
     code = "x = print('run as Python')\nseeds"
     with pytest.raises(ValueError, match=r"no parameter .*: dataset, profile, seeds, data, s"):

@@ -371,7 +371,7 @@ def test_the_exposure_meets_its_aim_and_the_noise_its_variance():
     assert float(linear_to_srgb(np.array(level))) == pytest.approx(0.4)
 
 
-def test_houses_shade_the_street_by_day():
+def test_houses_shade_the_street_in_normal_light():
     scene = draw_scene(np.random.default_rng(5), (96, 192))
     scene.objects = []
     images = []
@@ -417,7 +417,7 @@ def test_crops_do_not_depend_on_the_order_they_are_asked_in(crops):
     assert all(same(a, b) for a, b in zip(crops, backwards, strict=True))
 
 
-def test_by_day_the_crop_is_the_nights_target(crops):
+def test_in_normal_light_the_crop_is_the_nights_target(crops):
     day = open_dataset(
         "builtin-streets-pose", "train", count=4, scene=(160, 320), seed=3, light="day"
     )

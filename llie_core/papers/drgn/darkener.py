@@ -11,7 +11,7 @@ from llie_core.dataset import SizedDataset
 from llie_core.losses.degradation import COLLAPSED_BELOW, degradation_monitor
 from llie_core.models.drgn import TwoStep
 
-SIDE = 64  # of the parts by which a collapse is told
+SIDE = 64  # of the parts by which a collapse is seen
 
 
 def degradation_darkener(
@@ -55,7 +55,7 @@ def collapse_of(model: TwoStep, normals: Sequence[Tensor], lows: Sequence[Tensor
 
     Args:
         normals, lows: as many images (3, H, W) of each. The ground truth of `lows` is not known;
-            `normals` stand in for it. With one of less than four pixels a side nothing is told.
+            `normals` stand in for it. With one of less than four pixels a side nothing is said.
     """
     device = next(model.parameters()).device
     side = min([SIDE, *(n for image in (*normals, *lows) for n in image.shape[1:])]) // 4 * 4

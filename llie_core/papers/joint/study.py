@@ -309,7 +309,7 @@ class JointStudy(Study):
             read["windows"] = self._windows
         title = _title(weights, trainer if variant != weights else "")
         trained = Trained(self.joint_experiment, read)
-        options = {"curve": own.curve}
+        options: dict[str, Any] = {"curve": own.curve}
         if model == MODEL:
             options |= {"init": own.init, "scale_factor": own.scale_factor}
         return Row(
@@ -319,7 +319,8 @@ class JointStudy(Study):
     @cached_property
     def darkener_row(self) -> Row:
         """EC-Zero-DCE, trained to darken, shared by all rows."""
-        faces, read = self.settings.faces, {"train": self.settings.darkener}
+        faces = self.settings.faces
+        read: dict[str, Any] = {"train": self.settings.darkener}
         on_wider = self.settings.dataset == WIDER
         read |= {"missing": faces.missing} if on_wider else {"count": faces.train_count}
         trained = Trained(self.darkener_experiment, read)

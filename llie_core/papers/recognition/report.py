@@ -250,8 +250,8 @@ def ialm_table(study: RecognitionStudy) -> Table:
     found: dict[str, list[float]] = {name: [] for name in BOUNDS}
     for index in spread(len(data), IALM_IMAGES):
         outputs = model.training_outputs(data[index]["image"][None])
-        for name, values in found.items():
-            values.append(outputs[name].item())
+        for name in BOUNDS:
+            found[name].append(outputs[name].item())
     rows = []
     for name, (low, high) in BOUNDS.items():
         values = torch.tensor(found[name])

@@ -24,7 +24,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import nn
 
@@ -265,7 +265,7 @@ class RecognitionStudy(Study):
         options, title = self.downstream.options(), f"{title_of(own.model)} ({own.backbone})"
         if own.weights:
             return Row(own.model, own.model, options, Released(own.weights), title=title)
-        read = {"scenes": self.settings.scenes, "recognizer": own}
+        read: dict[str, Any] = {"scenes": self.settings.scenes, "recognizer": own}
         if own.start:
             read["start"] = file_hash(project_root() / own.start)
         trained = Trained(self.recognizer_experiment, read)
@@ -311,6 +311,7 @@ class RecognitionStudy(Study):
     def recognizer_experiment(self, row: Row) -> Experiment:
         """The recognizer, before it is frozen."""
         recognizer, downstream, own = row.build(), self.downstream, self.settings.recognizer
+        assert isinstance(recognizer, Recognizer)
         if own.start:
             assert isinstance(recognizer, CPN)  # as the settings have it
             recognizer.load_imagenet_backbone(project_root() / own.start)

@@ -262,7 +262,7 @@ def test_an_imagenet_start_is_part_of_the_run(tmp_path):
 
 
 @pytest.mark.parametrize("beside", [True, False])
-def test_nightcity_runs_with_cityscapes_by_day(tmp_path, monkeypatch, beside):
+def test_nightcity_runs_with_cityscapes_in_normal_light(tmp_path, monkeypatch, beside):
     """scenes.day_data says where Cityscapes lies; left out, it is expected below `data`."""
     monkeypatch.setenv("LLIE_RESULTS", str(tmp_path / "results"))
     for split in ("train", "val"):
