@@ -66,8 +66,8 @@ class Margin:
 class Outcome:
     """holds: True, False, or None when undecided (numbers are missing, or within seed spread).
 
-    words: the margins; missing: the numbers that are not there, or ""; seeds: the fewest behind a margin,
-    None where no row has any; against: the margins that speak against the claim; few_seeds:
+    words: the margins; missing: the numbers that are not there, or ""; seeds: the fewest behind a
+    margin, None where no row has any; against: the margins that speak against the claim; few_seeds:
     undecided because there are too few seeds.
     """
 
