@@ -43,7 +43,7 @@ MAP_IMAGES = 64  # test images on which the curve maps are taken
 
 def reader_title(study: JointStudy, reader: str) -> str:
     """A detector as tables show it."""
-    return study.tinaface_row.shown if reader == TINAFACE else reader.upper()
+    return study.tinaface_row.shown if reader == TINAFACE else title_of(reader)
 
 
 def best_evidence(study: JointStudy) -> list[Score]:

@@ -7,8 +7,9 @@ Rows: the low-light image, gamma, CLAHE, the normal-light image, and Zero-DCE++ 
 W_up : W_down of its own loss and the detector's: "zero_dce_pp+2:1" with MTCNN's loss,
 "zero_dce_pp+2:1@tinaface" with TinaFace's, "zero_dce_pp+2:1~W3=200" with another weight of the
 smoothness, "zero_dce_pp+1:0~24 maps" the network of Zero-DCE. MTCNN with its public weights reads
-every row, and TinaFace, the thesis's own, where its authors' file is given. A small TinaFace can be
-trained here and train rows; it finds too few faces in normal light to be a reader.
+every row; so can RetinaFace, with those of a package, and TinaFace, the thesis's own, where its
+authors' file is given. A small TinaFace can be trained here and train rows; it finds too few faces
+in normal light to be a reader.
 
 Differs from the paper: s_up and s_down bring the two losses to one range (see
 losses/task_driven.py); on built-in faces the images are darkened by a physical model, and
@@ -37,7 +38,7 @@ from llie_core.engine.settings import Section, free, override
 from llie_core.files import project_root, results_dir
 from llie_core.losses.task_driven import JointLoss, TaskLoss, weights_of_ratio
 from llie_core.losses.zero_reference import FORMS, WEIGHTS, darkening_loss, upstream_loss
-from llie_core.names import check_choice, split_label, unknown
+from llie_core.names import check_choice, split_label, title_of, unknown
 from llie_core.papers.rows import Released, Row, Trained
 from llie_core.papers.study import Study, StudySettings, TestSet
 from llie_core.recognizers import Recognizer, create_recognizer
@@ -45,7 +46,8 @@ from llie_core.reporting.scores import Score, select, summarise
 from llie_core.tasks.faces import FaceDetection
 
 MODEL, DARKENER, TINAFACE = "zero_dce_pp", "ec_zero_dce", "tinaface"
-RECOGNIZERS = ("mtcnn", TINAFACE)
+RETINAFACE = "retinaface"
+RECOGNIZERS = ("mtcnn", TINAFACE, RETINAFACE)
 RATIOS = ("1:0", "1:1", "3:2", "2:1", "3:1", "2:3", "1:3", "0:1")  # rows of Table 4.2
 # Ours: name behind ~ in a ratio → weights of L_up that it changes, and the network.
 MAPS = "24 maps"
@@ -145,6 +147,13 @@ class TinaFaceSettings(Section):
 
 
 @dataclass(frozen=True)
+class RetinaFaceSettings(Section):
+    """RetinaFace. threshold: as MTCNN's."""
+
+    threshold: float = 0.5
+
+
+@dataclass(frozen=True)
 class JointSettings(StudySettings):
     """Settings of the joint training.
 
@@ -161,6 +170,7 @@ class JointSettings(StudySettings):
     upstream: UpstreamSettings = UpstreamSettings()
     mtcnn: MtcnnSettings = MtcnnSettings()
     tinaface: TinaFaceSettings = TinaFaceSettings()
+    retinaface: RetinaFaceSettings = RetinaFaceSettings()
     train: TrainSettings = TRAIN
     darkener: TrainSettings = TRAIN_DARKENER
 
@@ -220,7 +230,7 @@ def paper(dataset: str) -> JointSettings:
     return override(JointSettings(dataset, "paper"), {
         "ratios": (*RATIOS, f"{ALONE}~{MAPS}"),
         "recognizer": TINAFACE,
-        "readers": RECOGNIZERS,
+        "readers": ("mtcnn", TINAFACE),
         "faces": {"size": 512},
         "upstream": {"scale_factor": 12},
         "mtcnn": {"face_windows": 8, "image_windows": 48},
@@ -305,7 +315,7 @@ class JointStudy(Study):
             read["count"] = settings.faces.train_count
         if w_down and trainer == TINAFACE:
             needs.append(self.tinaface_row)
-        elif w_down:
+        elif w_down and trainer == "mtcnn":
             read["windows"] = self._windows
         title = _title(weights, trainer if variant != weights else "")
         trained = Trained(self.joint_experiment, read)
@@ -359,7 +369,7 @@ class JointStudy(Study):
         darkener, *rest = needed if self.settings.dataset == WIDER else (None, *needed)
         detector = rest[0] if rest else None
         if trainer and detector is None:
-            detector = create_recognizer(trainer, **self._windows)
+            detector = create_recognizer(trainer, **(self._windows if trainer == "mtcnn" else {}))
         upstream = partial(upstream_loss, **row.weights.settings["upstream"])
         loss = JointLoss(upstream, detector, face_targets, w_up, w_down)
         data = self.train_data(darkener)
@@ -457,7 +467,7 @@ class JointStudy(Study):
     @property
     def _least(self) -> dict[str, float]:
         settings = self.settings
-        return {"mtcnn": settings.mtcnn.threshold, TINAFACE: settings.tinaface.threshold}
+        return {name: getattr(settings, name).threshold for name in RECOGNIZERS}
 
     def face_task(self, *tinaface: Recognizer, official: bool = False) -> FaceDetection:
         """Every reader, the main one first."""
@@ -558,5 +568,5 @@ def _title(ratio: str, trainer: str) -> str:
     ratio = ratio.replace("~", ", ").replace("=", " = ")
     if not w_down:
         return f"Zero-DCE++ alone ({ratio})"
-    inside = f"{ratio}, TinaFace's loss" if trainer else ratio
+    inside = f"{ratio}, {title_of(trainer)}'s loss" if trainer else ratio
     return f"Zero-DCE++ joint ({inside})" if w_up else f"Zero-DCE++, detector's loss ({inside})"

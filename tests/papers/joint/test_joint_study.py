@@ -126,6 +126,25 @@ def test_the_named_variant_has_the_smoothness_of_zero_dce():
     assert study.row("zero_dce_pp+2:1~W3=200").is_trained
 
 
+def test_retinaface_trains_and_reads_as_a_setting():
+    try:
+        create_recognizer("retinaface")
+    except FileNotFoundError as why:
+        pytest.skip(str(why))
+    given = {"readers": ["mtcnn", "retinaface"], "recognizer": "retinaface", "ratios": ["2:1"]}
+    study = tiny(**given, retinaface={"threshold": 0.6})
+    (row,) = (row for row in study.rows() if row.is_trained)
+    assert row.label == "zero_dce_pp+2:1@retinaface" and study.least_score == 0.6
+    assert row.shown == "Zero-DCE++ joint (2:1, RetinaFace's loss)" and not row.needs
+    task = study.task(study.main_set)
+    assert list(task.readers) == ["retinaface", "mtcnn"]
+    experiment = study.experiment(row)
+    batch = first_batch(experiment)
+    terms = experiment.objective(experiment.model.training_outputs(batch["image"]), batch)
+    assert terms["down"].isfinite() and "down_box" in terms
+    assert not study.is_papers_own()
+
+
 def test_the_variant_of_24_maps_is_the_network_of_zero_dce():
     row = tiny(ratios=["1:0~24 maps"]).row("zero_dce_pp+1:0~24 maps")
     model, loss = row.build(), tiny().experiment(row).objective
@@ -171,7 +190,7 @@ def test_every_ratio_and_what_others_need_is_a_row_by_name():
         ({"ratios": ["2:1~W3=20"]}, "ratio '2:1~W3=20': behind ~ stands one of W3=200, 24 maps"),
         ({"upstream": {"form": "printed"}}, "upstream.*form"),
         ({"upstream": {"scale_factor": 0}}, "upstream.scale_factor must be at least 1"),
-        ({"ratios": ["2:1@yolo"]}, "ratio '2:1@yolo': behind @ stands one of mtcnn, tinaface"),
+        ({"ratios": ["2:1@yolo"]}, "ratio '2:1@yolo': behind @ stands one of mtcnn, tinaface, r"),
         ({"recognizer": "tinafce"}, "no recognizer 'tinafce'; did you mean 'tinaface'"),
         ({"readers": ["tinaface"]}, "readers: mtcnn trains and has to read too"),
         ({"readers": ["mtcnn", "tinaface"]}, "readers: the small tinaface finds too few faces"),
