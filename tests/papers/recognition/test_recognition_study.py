@@ -51,7 +51,7 @@ def test_each_data_set_has_profiles_of_its_own():
         18750,
     )
     assert (pose.recognizer.backbone, pose.scenes.size) == ("resnet50", (256, 192))
-    assert (pose.train.batch_size, pose.train.lr, pose.train.precision) == (8, 5e-4, "mixed")
+    assert (pose.train.batch_size, pose.train.lr, pose.train.precision) == (8, 5e-4, "auto")
     own = pose.recognizer  # as Lee et al. train it
     assert (own.train.batch_size, own.train.weight_decay, own.gram) == (32, 1e-5, 1e-4)
     epochs = [own.train.lr_at(357 * epoch) for epoch in (0, 5, 6, 12, 31)]
