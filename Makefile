@@ -62,7 +62,7 @@ test-notebooks: env
 golden: env
 	@$(ASIDE) "$$FOLDER/bin/python" tests/store_golden.py notebooks/*.ipynb
 
-# Kills, full disks, damaged and hostile files, two at once: 20 to 60 minutes, not part of `test`.
+# Kills, full disks, damaged and hostile files, two at once: long, and not part of `test`.
 torture: env
 	$(RUN) pytest -p no:cacheprovider tests/torture/trial.py
 

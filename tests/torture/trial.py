@@ -90,7 +90,7 @@ def start(command, folder, **more):
         )  # fmt: skip
 
 
-def finish(command, folder, seconds=600, **more):
+def finish(command, folder, seconds=3600, **more):
     """Run a command to its end; (exit code, stderr)."""
     folder.mkdir(parents=True, exist_ok=True)
     done = subprocess.run(
@@ -204,20 +204,22 @@ def test_fit_survives_sigkill_at_any_moment(index, undisturbed, moments, tmp_pat
     target, kills = TARGETS[index], share(index, len(TARGETS), FIT_KILLS)
     whole = undisturbed(*target)
     killed = rounds = 0
+    span = whole.working  # in which the moments lie: what a fit takes at most
     while True:
-        folder = tmp_path / str(rounds)
+        folder, began = tmp_path / str(rounds), time.monotonic()
         # A checkpoint after each step, or now and then.
         often = f"train.checkpoint_seconds={moments.choice([0, 0, 0.2])}"
         folder.mkdir(exist_ok=True)
         arguments = fit(*target, "--set", often)[3:]
         process = commands.start(arguments, environment(folder), folder / "said")
         if killed < kills:
-            time.sleep(moments.uniform(0, 1.1) * whole.working)
+            process.join(moments.uniform(0, 1) * span)
             if kill(process):
                 killed += 1
                 counts["SIGKILLs of llie fit"] += 1
                 continue
         process.join()
+        span = min(span, time.monotonic() - began)
         assert process.exitcode == 0, (folder / "said").read_text()
         same(folder, whole)
         counts["fits after kills, equal to the undisturbed one"] += 1
@@ -295,7 +297,7 @@ def make(checkout, *arguments):
 
 def remade(process, checkout, folder, whole):
     """Asserts that make ended well, and its reports are there and equal."""
-    assert process.wait(1200) == 0, (folder / "said").read_text()
+    assert process.wait(3600) == 0, (folder / "said").read_text()
     same(folder, whole)
     pages = {path.name for path in (folder / "reports").iterdir()}
     assert pages == whole.pages
@@ -308,7 +310,7 @@ def reproduced(checkout, tmp_path_factory, counts):
     folder = tmp_path_factory.mktemp("reproduced")
     began = time.monotonic()
     process = start(make(checkout, "-j2"), folder, PYTHONPATH=str(checkout))
-    assert process.wait(1200) == 0, (folder / "said").read_text()
+    assert process.wait(3600) == 0, (folder / "said").read_text()
     counts["make -j2 reproduce, to its end"] += 1
     pages = {path.name for path in (folder / "reports").iterdir()}
     assert len(pages) == len(PAPERS.split()) + 2 and leftovers(folder) == []
@@ -385,7 +387,7 @@ def test_two_fits_of_one_row_at_once(processes, moments, undisturbed, tmp_path, 
         first = start(command, folder)
         time.sleep(moments.uniform(0, 0.6) * whole.seconds)
         code, said = finish(command, folder)
-        assert (first.wait(600), code) == (0, 0), said + (folder / "said").read_text()
+        assert (first.wait(3600), code) == (0, 0), said + (folder / "said").read_text()
         assert all("another process is at work on it" in line for line in said.splitlines()), said
         same(folder, whole)
         counts["pairs of fits of one row at once"] += 1
@@ -633,13 +635,12 @@ def test_code_in_a_file_of_weights_is_never_run(model, name, tmp_path, capsys, c
     raw = tmp_path / f"raw-{name}"
     raw.write_bytes(pickle.dumps(Payload(mark)))
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
-    for option in ("--weights", "--released"):
-        for hostile in (file, raw):
-            arguments = ["enhance", str(tmp_path / "a.png"), str(tmp_path / "out")]
-            assert main([*arguments, "--model", model, option, str(hostile)]) != 0
-            one_line(capsys.readouterr().err)
-            assert not mark.exists() and not (tmp_path / "out").exists()
-            counts["malicious pickles"] += 1
+    for hostile in (file, raw):
+        arguments = ["enhance", str(tmp_path / "a.png"), str(tmp_path / "out"), "--model", model]
+        assert main([*arguments, "--weights", str(hostile)]) != 0
+        one_line(capsys.readouterr().err)
+        assert not mark.exists() and not list(tmp_path.rglob("out/*.png"))
+        counts["malicious pickles"] += 1
 
 
 def test_code_in_a_setting_or_parameter_is_never_run(tmp_path, monkeypatch, capsys, counts):
@@ -674,7 +675,7 @@ def test_script_in_names_and_settings_is_text_in_reports(checkout, tmp_path, cou
     settings = json.dumps({"external": str(external), "baselines": ["identity", "gamma"]})
     command = make(checkout, "PAPER=jcrnet", f"SETTINGS={settings}")
     process = start(command, tmp_path, PYTHONPATH=str(checkout))
-    assert process.wait(600) == 0, (tmp_path / "said").read_text()
+    assert process.wait(3600) == 0, (tmp_path / "said").read_text()
     pages = [path.read_text() for path in (tmp_path / "reports").glob("*.html")]
     assert len(pages) == 3
     for page in pages:
