@@ -1,4 +1,4 @@
-"""A trial of faults: `make torture` (minutes; `make test` does not collect it).
+"""A trial of faults: `make torture` (long; `make test` does not collect it).
 
 A command is killed, stopped, starved of disk or memory, given damaged files, hostile files or
 hostile text, or run twice at once. Afterwards, or when it is run again, it ends in the results of
@@ -193,8 +193,10 @@ FIT_KILLS = KILLS * 4 // 5
 
 def kill(process):
     """SIGKILL of a session; False where it had ended by itself."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
+    if process.exitcode is None:
+        with contextlib.suppress(ProcessLookupError):  # before it leads a session
+            os.killpg(process.pid, signal.SIGKILL)
+        process.kill()
     process.join()
     return process.exitcode == -signal.SIGKILL
 
