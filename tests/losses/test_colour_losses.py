@@ -44,16 +44,6 @@ class TestHuber:
         target = torch.full((2, 3, 4, 5), 0.5, dtype=torch.float64)
         assert huber(target + residual, target).item() == pytest.approx(expected, abs=1e-15)
 
-    def test_is_a_mean_over_all_values(self):
-        target = torch.zeros(1, 1, 1, 4)
-        prediction = torch.tensor([0.1, 0.0, 0.3, 0.0]).view(1, 1, 1, 4)
-        expected = (0.005 + 0.025) / 4
-        assert huber(prediction, target).item() == pytest.approx(expected)
-
-    def test_at_one_is_half_the_mse(self):
-        p, t = seeded(2, 3, 5, 5), seeded(2, 3, 5, 5, seed=1)
-        torch.testing.assert_close(huber(p, t, delta=1.0), (p - t).square().mean() / 2)
-
     @pytest.mark.parametrize("delta", [0.0, -1.0, math.nan])
     def test_delta_must_be_positive(self, delta):
         with pytest.raises(ValueError, match="delta > 0"):
@@ -70,19 +60,6 @@ class TestHSV:
     def test_all_levels_of_a_coarse_8_bit_cube(self):
         levels = np.array([0, 1, 2, 51, 127, 128, 254, 255]) / 255
         self.check(np.stack(np.meshgrid(levels, levels, levels), -1).reshape(-1, 3))
-
-    def test_random_colours(self):
-        rgb = np.random.default_rng(0).random((500, 3))
-        chroma = rgb.max(1) - rgb.min(1)
-        self.check(rgb[chroma > 1 / 255])
-
-    def test_against_matplotlib_on_an_image(self):
-        from matplotlib.colors import rgb_to_hsv as reference
-
-        x = seeded(2, 3, 8, 9)
-        expected = reference(x.permute(0, 2, 3, 1).numpy())
-        ours = rgb_to_hsv(x).permute(0, 2, 3, 1).numpy()
-        np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-12)
 
     def test_tiny_chroma_fades_to_the_grey_convention(self):
         hue, saturation, _ = rgb_to_hsv(image_of((0.5 + 1e-4, 0.5, 0.5 - 1e-4)))[0, :, 0, 0]
@@ -146,21 +123,6 @@ class TestColourLoss:
         assert colour_loss(x, x, hue).item() == pytest.approx(0, abs=1e-9)
         assert colour_loss(0.5 * x, x, hue).item() == pytest.approx(0, abs=1e-9)
 
-    @pytest.mark.parametrize("hue", HUES)
-    def test_all_greys_have_one_colour(self, hue):
-        for value in (-0.5, 0.0, 0.5, 1.0, 1.5):
-            for target in (0.0, 0.5, 1.0):
-                pair = torch.full((1, 3, 8, 8), value), torch.full((1, 3, 8, 8), target)
-                assert colour_loss(*pair, hue).item() == pytest.approx(0, abs=1e-6)
-
-    @pytest.mark.parametrize("hue", HUES)
-    def test_grey_against_colours(self, hue):
-        p = torch.full((1, 3, 8, 8), 0.5, requires_grad=True)
-        target = seeded(1, 3, 8, 8, dtype=torch.float32)
-        loss = colour_loss(p, target, hue)
-        loss.backward()
-        assert 0.9 < loss.item() <= 3 and torch.isfinite(p.grad).all()
-
     def test_reads_what_a_display_shows(self):
         x = seeded(1, 3, 6, 6)
         target = seeded(1, 3, 6, 6, seed=1)
@@ -212,11 +174,6 @@ class TestTotal:
         losses = neid_loss(outputs, batch)
         assert set(losses) == {"total", "huber", "colour"}
         torch.testing.assert_close(losses["total"], losses["huber"] + 0.1 * losses["colour"])
-
-    def test_perfect_outputs_cost_nothing(self):
-        _, batch = self.case()
-        losses = neid_loss({"image": batch["target"], "detail": batch["image"]}, batch)
-        assert all(value.item() == pytest.approx(0, abs=1e-9) for value in losses.values())
 
     def test_other_shapes_and_choices_are_named(self):
         outputs, batch = self.case("image", "detail")

@@ -199,12 +199,6 @@ def perfect(joints, size):
     return maps[:4], maps[4]
 
 
-def test_perfect_maps_cost_nothing():
-    joints = persons(2)[1]
-    terms = heatmaps.pose_loss(*perfect(joints, (16, 12)), joints)
-    assert all(value == 0 for value in terms.values())
-
-
 def test_terms_of_maps_that_are_off_by_constants():
     joints = persons(3)[1]
     global_maps, refined = perfect(joints, (16, 12))

@@ -315,6 +315,3 @@ def test_the_true_mask_and_contour_cost_nothing(vst, monkeypatch):
     )
     terms = vst.loss(torch.zeros(1, 3, 448, 448), mask)
     assert terms["contour"].item() == pytest.approx(0.8 * 40) and terms["saliency"] < 1e-6
-
-
-# Predictions

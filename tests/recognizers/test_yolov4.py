@@ -240,9 +240,6 @@ def test_absent_file_and_odd_sizes(yolo, tmp_path):
         create_recognizer("yolov4", test_size=100)
 
 
-# Frozen
-
-
 # Boxes from cells
 
 
