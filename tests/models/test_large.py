@@ -147,7 +147,7 @@ def test_maps_of_large_images_come_from_a_small_copy(name, monkeypatch):
     small = model.enhance(x)
     assert seen == [(1, 3, 80, 110)]
     # Random weights on an image of noise and a sharp edge: they differ at the edge.
-    assert (small - whole).abs().mean() <= 1 / 255 < 10 / 255 < (whole - x).abs().mean()
+    assert 0 < (small - whole).abs().mean() <= (whole - x).abs().mean() / 8
 
 
 @pytest.mark.parametrize("name", ["mf", "lime", "npe"])
