@@ -7,7 +7,8 @@ Rows: the low-light image, gamma, CLAHE, the normal-light image, and Zero-DCE++ 
 W_up : W_down of its own loss and the detector's: "zero_dce_pp+2:1" with MTCNN's loss,
 "zero_dce_pp+2:1@tinaface" with TinaFace's, "zero_dce_pp+2:1~W3=200" with another weight of the
 smoothness, "zero_dce_pp+1:0~24 maps" the network of Zero-DCE. MTCNN with its public weights reads
-every row; so can RetinaFace, with those of a package, and TinaFace, the thesis's own, where its
+every row; so can RetinaFace, with those of a package, which is of TinaFace's family and trains the
+rows of the longer profiles where it is installed, and TinaFace, the thesis's own, where its
 authors' file is given. A small TinaFace can be trained here and train rows; it finds too few faces
 in normal light to be a reader.
 
@@ -44,6 +45,7 @@ from llie_core.papers.study import Study, StudySettings, TestSet
 from llie_core.recognizers import Recognizer, create_recognizer
 from llie_core.reporting.scores import Score, select, summarise
 from llie_core.tasks.faces import FaceDetection
+from llie_core.weights import available
 
 MODEL, DARKENER, TINAFACE = "zero_dce_pp", "ec_zero_dce", "tinaface"
 RETINAFACE = "retinaface"
@@ -199,6 +201,11 @@ class JointSettings(StudySettings):
             check_ratio(ratio)
 
 
+def detectors() -> tuple[str, ...]:
+    """The detectors with real weights that are installed; the first trains the longer profiles."""
+    return (RETINAFACE, "mtcnn") if available(RETINAFACE) else ("mtcnn",)
+
+
 def quick(dataset: str) -> JointSettings:
     return override(JointSettings(dataset, "quick"), {
         "faces": {"test_count": 48},
@@ -216,9 +223,13 @@ def smoke(dataset: str) -> JointSettings:
 
 
 def reference(dataset: str) -> JointSettings:
+    readers = detectors()
     return override(JointSettings(dataset, "reference"), {
         "seeds": (0, 1, 2),
-        "ratios": (*RATIOS, f"{ALONE}~W3=200", f"{JOINT}~W3=200", f"{ALONE}~{MAPS}"),
+        "ratios": (*RATIOS, f"{JOINT}@mtcnn", f"{ALONE}~W3=200", f"{JOINT}~W3=200",
+                   f"{ALONE}~{MAPS}"),
+        "recognizer": readers[0],
+        "readers": readers,
         "faces": {"size": 160, "train_count": 2048, "test_count": 192},
         "mtcnn": {"face_windows": 8, "image_windows": 48},
         "train": {"steps": 400},
@@ -227,10 +238,13 @@ def reference(dataset: str) -> JointSettings:
 
 
 def paper(dataset: str) -> JointSettings:
+    """By RetinaFace, else MTCNN. With TinaFace's file: recognizer: tinaface, readers: [tinaface,
+    mtcnn], tinaface: {weights: FILE}."""
+    readers = detectors()
     return override(JointSettings(dataset, "paper"), {
         "ratios": (*RATIOS, f"{ALONE}~{MAPS}"),
-        "recognizer": TINAFACE,
-        "readers": ("mtcnn", TINAFACE),
+        "recognizer": readers[0],
+        "readers": readers,
         "faces": {"size": 512},
         "upstream": {"scale_factor": 12},
         "mtcnn": {"face_windows": 8, "image_windows": 48},

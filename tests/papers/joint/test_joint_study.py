@@ -15,6 +15,7 @@ from llie_core.losses.zero_reference import zero_reference_total
 from llie_core.models import create_enhancer
 from llie_core.papers import open_study
 from llie_core.papers.joint import report
+from llie_core.papers.joint import study as studies
 from llie_core.papers.joint.study import GROUPS, RATIOS, read_by, variant_of
 from llie_core.recognizers import create_recognizer
 from llie_core.reporting.published import table as published
@@ -213,6 +214,16 @@ def test_what_no_setting_can_be_is_refused(given, message):
 WHOLE = {"readers": ["mtcnn", "tinaface"], "tinaface": {"backbone": "resnet50"}}
 
 
+@pytest.mark.parametrize("profile", ["reference", "paper"])
+def test_retinaface_trains_the_longer_profiles_where_it_is_installed(profile, monkeypatch):
+    for there, readers in ((True, ("retinaface", "mtcnn")), (False, ("mtcnn",))):
+        monkeypatch.setattr(studies, "available", lambda name, there=there: there)
+        study = open_study("joint", profile)
+        assert study.settings.readers == readers and study.settings.recognizer == readers[0]
+        joint = "zero_dce_pp+2:1@retinaface" if there else "zero_dce_pp+2:1"
+        assert joint in {row.label for row in study.rows()}
+
+
 def test_the_whole_tinaface_needs_its_authors_file(folder):
     study = tiny(**WHOLE)
     with pytest.raises(ValueError, match=r"checkpoint is needed \(setting tinaface: {weights: "):
@@ -226,11 +237,12 @@ def test_the_whole_tinaface_needs_its_authors_file(folder):
 
 
 def test_only_the_thesis_own_run_can_reproduce_it():
-    assert open_study("joint", "paper", tinaface={"weights": "a.pth"}).is_papers_own()
+    own = {"recognizer": "tinaface", "readers": ["tinaface"], "tinaface": {"weights": "a.pth"}}
+    assert open_study("joint", "paper", **own).is_papers_own()
     for given in (
-        {"recognizer": "mtcnn"},
+        {},
         {"recognizer": "mtcnn", "readers": ["mtcnn"], "tinaface": {"backbone": "small"}},
-        {"faces": {"missing": "skip"}},
+        own | {"faces": {"missing": "skip"}},
     ):  # fmt: skip
         assert not open_study("joint", "paper", **given).is_papers_own()
     assert not tiny().is_papers_own()
