@@ -224,7 +224,7 @@ def test_fit_survives_sigkill_at_any_moment(index, undisturbed, moments, tmp_pat
         span = min(span, time.monotonic() - began)
         assert process.exitcode == 0, (folder / "said").read_text()
         same(folder, whole)
-        counts["fits after kills, equal to the undisturbed one"] += 1
+        counts["fits among these kills, equal to the undisturbed one"] += 1
         rounds += 1
         if killed == kills:
             return
@@ -362,7 +362,7 @@ def test_reproduce_survives_sigkill_at_any_moment(checkout, reproduced, moments,
                     process.wait(5)
                 continue
         remade(process, checkout, folder, reproduced)
-        counts["makes after kills, equal to the undisturbed one"] += 1
+        counts["makes among these kills, equal to the undisturbed one"] += 1
         rounds += 1
         if killed == KILLS - FIT_KILLS:
             break
