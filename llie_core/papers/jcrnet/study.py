@@ -55,8 +55,11 @@ from llie_core.papers.paired import (
 )
 from llie_core.papers.rows import Released, Row, Trained
 from llie_core.papers.study import TestSet, enhanced
+from llie_core.recognizers.classifier import BACKBONE as PRETRAINED
+from llie_core.recognizers.saliency_net import BACKBONES
 from llie_core.tasks.quality import MAIN, ImageQuality
 from llie_core.tasks.saliency import Saliency, saliency_masks
+from llie_core.weights import available
 
 CLASSICAL = (
     "he", "ldr", "lrs", "jed", "sdd", "lime", "msr", "npe", "bimef", "crm", "dong", "mf",
@@ -114,13 +117,16 @@ class SaliencySettings(Section):
     """Table IX.
 
     sets: which are evaluated; model: "saliency_net", trained here, or "vst" with the authors' file
-    `weights`, "" for RGB_VST.pth in the folder of the data; size: (H, W) of the images; train: of
-    saliency_net; train_count, test_count: numbers of drawn streets.
+    `weights`, "" for RGB_VST.pth in the folder of the data; backbone: of saliency_net (the
+    reference profile takes "efficientnet_lite0", from ImageNet, where its package is installed);
+    size: (H, W) of the images; train: of saliency_net; train_count, test_count: numbers of drawn
+    streets.
     """
 
     sets: tuple[str, ...] = SALIENCY
     model: str = READERS[0]
     weights: str = ""
+    backbone: str = "plain"
     size: tuple[int, int] = (96, 192)
     train: TrainSettings = SALIENCY_TRAIN
     train_count: int = 192
@@ -131,6 +137,7 @@ class SaliencySettings(Section):
         for name in self.sets:
             check_choice(SALIENCY, sets=name)
         check_choice(READERS, model=self.model)
+        check_choice(BACKBONES, backbone=self.backbone)
 
 
 @dataclass(frozen=True)
@@ -186,6 +193,7 @@ def smoke(dataset: str) -> JcrnetSettings:
 
 
 def reference(dataset: str) -> JcrnetSettings:
+    backbone = PRETRAINED if available("efficientnet-lite0") else "plain"
     return override(quick(dataset), {
         "profile": "reference",
         # Weights are chosen by whole scenes: on tiles, instance norm and channel attention see
@@ -193,7 +201,8 @@ def reference(dataset: str) -> JcrnetSettings:
         "pairs": {"size": 64, "val_count": 15, "val_size": 0, "val_scale": 0.5},
         "train": {"steps": 1600, "validate_every": 200, "precision": "auto"},
         "evaluation": {"protocols": (), "cost_size": COST_SIZE, "count": 50},
-        "saliency": {"train": {"steps": 600}, "train_count": 512, "test_count": 96},
+        "saliency": {"backbone": backbone, "train": {"steps": 600}, "train_count": 512,
+                     "test_count": 96},
     })  # fmt: skip
 
 
@@ -338,7 +347,7 @@ class JcrnetStudy(PairedStudy):
             given["count"] = own.train_count
         label = join_label(READERS[0], "" if trained_on == STREETS else trained_on)
         trained = Trained(self.saliency_experiment, given)
-        options = {"size": max(own.size)}
+        options = {"size": max(own.size), "backbone": own.backbone}
         return Row(label, READERS[0], options, trained, dataset=trained_on,
                    title=f"saliency network ({trained_on})")  # fmt: skip
 

@@ -11,6 +11,7 @@ from llie_core.data.unpaired import PHONES
 from llie_core.data.wrappers import Augmented
 from llie_core.engine.fit import train_hash
 from llie_core.papers import open_study, study_of
+from llie_core.papers.jcrnet import study as studies
 from llie_core.papers.jcrnet.study import PAIRS, VIDEO, VST_FILE
 from llie_core.papers.paired import NO_FOLDER
 from llie_core.papers.rows import External, Row
@@ -86,6 +87,7 @@ def test_the_paper_profile_is_the_published_recipe():
         ({"rows": ["jcrnet+w/o JRS"]}, "rows: name jcrnet itself"),
         ({"saliency": {"sets": ["duts"]}}, r"saliency.sets='duts': choose one of 'builtin-streets"),
         ({"saliency": {"model": "u2net"}}, "saliency.model='u2net': choose one of 'saliency_net'"),
+        ({"saliency": {"backbone": "vgg"}}, "saliency.backbone='vgg': choose one of 'plain'"),
         ({"saliency": ["ecssd"]}, r"saliency: expected settings such as \{KEY: VALUE\}"),
         ({"modulation": "paper"}, r"'modulation' is now network\.modulation"),
         ({"further_size": [32, 32]}, r"'further_size' is now evaluation\.size"),
@@ -102,6 +104,14 @@ def test_the_paper_profile_is_the_published_recipe():
 def test_wrong_and_renamed_settings_are_named(changes, words):
     with pytest.raises((ValueError, TypeError), match=words):
         tiny(**changes)
+
+
+def test_saliency_starts_from_imagenet_in_the_reference_where_it_is_installed(monkeypatch):
+    for there, backbone in ((True, "efficientnet_lite0"), (False, "plain")):
+        monkeypatch.setattr(studies, "available", lambda name, there=there: there)
+        for profile, expected in (("reference", backbone), ("quick", "plain")):
+            row = open_study("jcrnet", profile).saliency_row("builtin-streets")
+            assert row.options["backbone"] == expected
 
 
 def test_all_rows_without_training_stand_before_jcrnet():
