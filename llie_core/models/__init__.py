@@ -66,7 +66,12 @@ _RECORDS = (
     ModelSpec("ruas", "RUAS", "ruas:RUAS", released="ruas-lol"),
     ModelSpec("iat", "IAT", "iat:IAT", released="iat-lol"),
     ModelSpec("cpga_net_plus", "CPGA-Net+", "cpga_net:CPGANetPlus", released="cpga-net-plus-lol"),
-    ModelSpec("curve_refine", "CurveRefine", "curve_refine:CurveRefine"),
+    ModelSpec(
+        "curve_refine",
+        "CurveRefine",
+        "curve_refine:CurveRefine",
+        reference="neid/lol/photographs/weights/curve_refine-seed0.safetensors",
+    ),
     ModelSpec(
         "gem_pam",
         "GEM+PAM",
