@@ -79,7 +79,8 @@ def study(tmp_path, monkeypatch):
     from llie_core.papers import study as studies
 
     monkeypatch.setattr(studies, "commit", lambda: "c0ffee")
-    return open_study("neid", "smoke", baselines=["gamma"], evaluation={"cost_size": [16, 24]},
+    return open_study("neid", "smoke", baselines=["gamma"], rows=["neid"],
+                      evaluation={"cost_size": [16, 24]},
                       pairs={"size": 16, "test_size": 24})  # fmt: skip
 
 
