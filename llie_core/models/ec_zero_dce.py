@@ -36,6 +36,7 @@ import torch
 from torch import Tensor, nn
 
 from llie_core.imaging import srgb_to_linear
+from llie_core.models.large import of_whole_image
 from llie_core.models.zero_dce import ITERATIONS, WIDTH, DCENet, light_curve
 
 EXPOSURE_RANGE = (0.05, 0.30)
@@ -78,6 +79,8 @@ class ECZeroDCE(DCENet):
         iterations: number of curve steps, one map each.
     """
 
+    pools = True  # the second step's shift is that of the whole image
+
     def __init__(self, width: int = WIDTH, iterations: int = ITERATIONS):
         super().__init__(2, iterations, width=width)
         # Measured: N(0, 0.02) hears of E too late; from PyTorch's default weights, with E scaled
@@ -118,7 +121,9 @@ class ECZeroDCE(DCENet):
         saturated = light > SATURATED
         wanted = torch.where(saturated, light, exposure.view(-1, 1, 1, 1))
         z = self.estimate(torch.cat([light, wanted], dim=1))  # (B, iterations, H, W)
-        shift, kept = self._second_step(x, light, z, exposure) if reach else (0.0, 1.0)
+        shift, kept = 0.0, 1.0
+        if reach:
+            shift, kept = of_whole_image(lambda: self._second_step(x, light, z, exposure))
         a, low_light = _darkened(light, z + shift)
         low_light = torch.where(saturated, light * kept, low_light)
         image = x * (low_light / (light + 1e-8))

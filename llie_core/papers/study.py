@@ -267,7 +267,7 @@ class Study(ABC):
         rows = self.rows() if rows is None else rows
         return [row for row in rows if not row.is_trained or row.seed == self.settings.seeds[0]]
 
-    def given_rows(self, taken: Iterable[str]) -> list[Row]:
+    def given_rows(self, taken: Iterable[str] = ()) -> list[Row]:
         """Rows of the settings `released` and `external`.
 
         Raises:

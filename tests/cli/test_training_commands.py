@@ -102,7 +102,7 @@ def test_a_training_that_others_need_is_a_row(capsys):
         (["joint", "--set", "steps=3"], ["setting 'steps' is now train.steps"]),
         (["joint", "--set", "train.steps"], ["--set train.steps: write KEY=VALUE"]),
         (["joint", "--set", "train.steps=many"], ["train.steps: expected int, got 'many'"]),
-        (["joint", "--set", "train.steps=0"], ["train.steps and batch_size must be at least 1"]),
+        (["joint", "--set", "train.steps=0"], ["accumulate must be at least 1"]),
         (["joint", "--set", "train=5"], ["train: expected settings such as {KEY: VALUE}, got 5"]),
         (["joint", "--set", "workers.x=1"], ["workers: expected int, got {'x': 1}"]),
         (["joint", "--set", "seeds=[1]"], ["--set seeds=[1]: this setting is an option, --seed"]),

@@ -161,6 +161,13 @@ BY_DATASET: dict[str, dict] = {
     "builtin-streets-pose": POSE,
     "exlpose": POSE | {"scenes": {"size": (256, 192)}},
 }
+
+
+def is_pose(dataset: str) -> bool:
+    """Whether a data set is read by a pose network, else by a segmentation."""
+    return BY_DATASET[dataset].get("recognizer", {}).get("model") == "cpn"
+
+
 # What the longer runs on two cores change.
 REFERENCE: dict[str, dict] = {
     "builtin-streets": {
@@ -188,7 +195,7 @@ def _start(dataset: str, profile: str) -> RecognitionSettings:
 
 def smoke(dataset: str) -> RecognitionSettings:
     few = {"steps": 2, "batch_size": 4}
-    cost_size = (64, 96) if BY_DATASET[dataset] is POSE else (64, 128)
+    cost_size = (64, 96) if is_pose(dataset) else (64, 128)
     changes: dict[str, Any] = {
         "rows": ("zero_dce", "gem_pam"), "train": few, "zero_dce": few,
         "recognizer": {"train": {"steps": 4, "batch_size": 4}},
@@ -214,7 +221,7 @@ def _pretrained(settings: RecognitionSettings) -> RecognitionSettings:
     On CamVid (176×240) it has mIoU .376 in normal light and .317 at dusk after 100 steps of 8
     images; from random weights, .344 and .159 after 1,000.
     """
-    if BY_DATASET[settings.dataset] is POSE or not available("efficientnet-lite0"):
+    if is_pose(settings.dataset) or not available("efficientnet-lite0"):
         return settings
     return override(settings, {"recognizer": {"backbone": PRETRAINED}})
 

@@ -45,9 +45,9 @@ from llie_core.papers.recognition.settings import (
     BY_DATASET,
     BY_RECOGNIZER,
     PAPERS_OWN,
-    POSE,
     TRAINED,
     RecognitionSettings,
+    is_pose,
     paper,
     quick,
     reference,
@@ -231,8 +231,7 @@ class RecognitionStudy(Study):
     @cached_property
     def downstream(self) -> Downstream:
         """Segmentation or pose, as the data set has it."""
-        pose = BY_DATASET[self.settings.dataset] is POSE
-        return Persons(self.settings) if pose else Streets(self.settings)
+        return (Persons if is_pose(self.settings.dataset) else Streets)(self.settings)
 
     # Rows --------------------------------------------------------------------------------------
 
