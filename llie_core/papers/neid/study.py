@@ -167,7 +167,7 @@ def photographs(dataset: str) -> NeidSettings:
         # Of LOL's 485 pairs, 45 hold scenes enough to choose the weights by.
         "pairs": {"part": (0.4, 1.0), "val_count": 45,
                   "photographs": ("zero-dce-train", "camvid")},
-        "train": {"steps": 2000, "planned_steps": 0, "batch_size": 4, "lr": 2e-3,
+        "train": {"steps": 6000, "planned_steps": 0, "batch_size": 4, "lr": 2e-3,
                   "lr_final": 2e-5, "schedule": "cosine", "milestones": (), "grad_clip": 1.0,
                   "validate_every": 1000},
         "evaluation": {"protocols": PHOTOGRAPH_PROTOCOLS},
