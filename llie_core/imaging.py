@@ -6,6 +6,7 @@ Images are tensors (B, 3, H, W) of float RGB in [0, 1] unless said otherwise.
 import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from functools import cache
 
 import numpy as np
 import torch
@@ -99,6 +100,18 @@ def full_precision(x: Tensor) -> Tensor:
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
+def constant(values: tuple[float, ...], like: Tensor) -> Tensor:
+    """These numbers, (N,), with the type and device of another tensor; copied there once, since a
+    GPU is waited for at every copy. Not to be changed in place."""
+    return _constant(values, like.dtype, like.device)
+
+
+@cache
+def _constant(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    with torch.inference_mode(False):  # made in it, a tensor could not serve a training later
+        return torch.tensor(values, dtype=dtype, device=device)
+
+
 def without_autocast(x: Tensor) -> AbstractContextManager:
     """Inside, autocast casts no operation on the device of `x` to bfloat16."""
     kind = x.device.type  # "meta", on which work is counted, has no autocast
@@ -119,7 +132,7 @@ def in_float32(layer: nn.Module, x: Tensor) -> Tensor:
 
 def luma(rgb: Tensor) -> Tensor:
     """BT.601 luma of encoded RGB: (…, 3, H, W) → (…, 1, H, W)."""
-    return (rgb * rgb.new_tensor(LUMA).view(3, 1, 1)).sum(dim=-3, keepdim=True)
+    return (rgb * constant(LUMA, rgb).view(3, 1, 1)).sum(dim=-3, keepdim=True)
 
 
 def srgb_to_linear(encoded):
@@ -137,10 +150,17 @@ def linear_to_srgb(linear: np.ndarray) -> np.ndarray:
 
 
 def gaussian_window(side: int, like: Tensor) -> Tensor:
-    """SSIM's window along one axis, (side,) with sum 1, of the type and device of `like`."""
-    offsets = torch.arange(side, dtype=like.dtype, device=like.device) - (side - 1) / 2
-    weights = torch.exp(-offsets.square() / (2 * SSIM_SIGMA**2))
-    return weights / weights.sum()
+    """SSIM's window along one axis, (side,) with sum 1, of the type and device of `like`; not to be
+    changed in place."""
+    return _window(side, like.dtype, like.device)
+
+
+@cache
+def _window(side: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    with torch.inference_mode(False):
+        offsets = torch.arange(side, dtype=dtype, device=device) - (side - 1) / 2
+        weights = torch.exp(-offsets.square() / (2 * SSIM_SIGMA**2))
+        return weights / weights.sum()
 
 
 def window_means(x: Tensor) -> Tensor:

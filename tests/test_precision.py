@@ -2,15 +2,13 @@
 
 import pytest
 import torch
+from read_images import RECOGNIZERS
+from seeded import seeded
 
 from llie_core.losses import adversarial, colour, degradation, paired
 from llie_core.losses.zero_reference import upstream_loss
 from llie_core.models import create_enhancer, list_darkeners, list_enhancers
 from llie_core.recognizers import create_recognizer, list_recognizers
-
-
-def seeded(*shape, seed=0):
-    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 def autocast(enabled=True):
@@ -72,28 +70,6 @@ def test_losses_are_the_same_under_autocast_bit_for_bit(loss):
         found.append((value.detach(), image.grad))
     assert torch.equal(found[0][0], found[1][0])
     assert torch.equal(found[0][1], found[1][1])
-
-
-FACES = [{"boxes": torch.tensor([[8.0, 6, 60, 70]])}, {"boxes": torch.zeros(0, 4)}]
-OBJECTS = [
-    {"boxes": torch.tensor([[8.0, 6, 60, 70], [30, 20, 50, 50]]), "labels": torch.tensor([1, 2])},
-    {"boxes": torch.tensor([[10.0, 10, 40, 60]]), "labels": torch.tensor([3])},
-]
-SALIENT = (seeded(2, 1, 96, 128) > 0.5).float()
-JOINTS = torch.cat([90 * seeded(2, 14, 2), torch.full((2, 14, 1), 2.0)], -1)
-RECOGNIZERS = {  # options, targets of two images of 96×128
-    "classifier": ({}, torch.tensor([3, 7])),
-    "cpn": ({"joints": 14, "backbone": "tiny"}, {"joints": JOINTS}),
-    "deeplabv3plus": ({"classes": 11}, (seeded(2, 96, 128) * 11).long()),
-    "light_detector": ({}, OBJECTS),
-    "mtcnn": ({}, FACES),
-    "retinaface": ({}, FACES),
-    "saliency_net": ({"size": 64}, SALIENT),
-    "ssdlite": ({}, FACES),
-    "tinaface": ({"backbone": "small"}, FACES),
-    "vst": ({}, SALIENT),
-    "yolov4": ({"test_size": 96}, OBJECTS),
-}
 
 
 def test_every_recognizer_is_held():

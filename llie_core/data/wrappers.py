@@ -81,18 +81,20 @@ class Augmented(Drawn):
 
     def sample(self, index: int, draw: int) -> dict:
         rng = np.random.default_rng([self.seed, draw])
-        item = self.source[index]
+        item = _stored(self.source, index)
         if self.part != (1.0, 1.0):
             share = rng.uniform(*self.part)
             item = random_part(item, tuple(round(n * share) for n in item["image"].shape[1:]), rng)
         if self.context:
-            item = item | {"context": F.adaptive_avg_pool2d(item["image"], self.context)}
+            whole = _unpack(item)["image"]
+            item = item | {"context": F.adaptive_avg_pool2d(whole, self.context)}
         factor = rng.uniform(*self.scale) if self.scale != (1.0, 1.0) else 1.0
         if self.size is None:
             size = tuple(round(n * factor) for n in item["image"].shape[1:])
         else:
             size, part = (self.size, self.size), max(1, round(self.size / factor))
             item = random_crop(item, (part, part), rng)
+        item = _unpack(item)
         if item["image"].shape[1:] != size:
             item = resize(item, size)
         return _flipped(item, self.flips, rng)
@@ -123,9 +125,9 @@ class WithReference(Drawn):
         drawn = hasattr(self.source, "sample")
         item = self.source.sample(index, draw) if drawn else self.source[index]
         rng = np.random.default_rng([self._stream, self.seed, draw])
-        other = self.references[int(rng.integers(len(self.references)))]
+        other = _stored(self.references, int(rng.integers(len(self.references))))
         other = {"image": other.get("target", other["image"])}
-        other = random_crop(other, tuple(item["image"].shape[-2:]), rng)
+        other = _unpack(random_crop(other, tuple(item["image"].shape[-2:]), rng))
         return item | {"reference": _flipped(other, self.flips, rng)["image"]}
 
 
@@ -386,8 +388,12 @@ class Cached(Wrapped):
         """The source's own: the items are the same."""
         return self.source.describe()
 
+    def packed(self, index: int) -> dict:
+        """An item with its images as 8 bits, to be cut before it is converted."""
+        return self._items[index]
+
     def __getitem__(self, index: int) -> dict:
-        return _unpack(self._items[index])
+        return _unpack(self.packed(index))
 
 
 def _pack(item: dict) -> dict:
@@ -402,7 +408,12 @@ def _pack(item: dict) -> dict:
 
 
 def _unpack(item: dict) -> dict:
-    return {
-        key: value.float() / 255 if key in ("image", "target") else value
-        for key, value in item.items()
-    }
+    """The images that are 8-bit as floats in [0, 1]."""
+    packed = {k: item[k] for k in ("image", "target") if k in item}
+    levels = {k: v.float() / 255 for k, v in packed.items() if v.dtype == torch.uint8}
+    return item | levels
+
+
+def _stored(source: SizedDataset, index: int) -> dict:
+    """An item as its set keeps it: of a `Cached` one the images are 8-bit."""
+    return source.packed(index) if isinstance(source, Cached) else source[index]

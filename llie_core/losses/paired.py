@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from llie_core.imaging import check_alike, full_precision, ssim_map, without_autocast
+from llie_core.imaging import check_alike, constant, full_precision, ssim_map, without_autocast
 
 EDGE_WEIGHT = 0.05
 _KERNEL = (0.05, 0.25, 0.4, 0.25, 0.05)
@@ -169,7 +169,7 @@ def structural_similarity(prediction: Tensor, target: Tensor) -> Tensor:
 
 def _blur(image: Tensor, present: Tensor) -> Tensor:
     """Mean of 5×5 neighbours (B, C, H, W), weighted, over the pixels where `present` is 1."""
-    kernel = image.new_tensor(_KERNEL)
+    kernel = constant(_KERNEL, image)
     kernel = torch.outer(kernel, kernel).view(1, 1, 5, 5)
     channels = image.shape[1]
     with without_autocast(image):

@@ -35,7 +35,7 @@ Training: `zero_reference_total(outputs, x, "ec_zero_dce", exposure=outputs["exp
 import torch
 from torch import Tensor, nn
 
-from llie_core.imaging import srgb_to_linear
+from llie_core.imaging import constant, srgb_to_linear
 from llie_core.models.large import of_whole_image
 from llie_core.models.zero_dce import ITERATIONS, WIDTH, DCENet, light_curve
 
@@ -63,7 +63,7 @@ def lightness(rgb: Tensor) -> Tensor:
         (B, 1, H, W), in [0, 1] for such input.
     """
     linear = srgb_to_linear(rgb)
-    weights = linear.new_tensor([0.2126, 0.7152, 0.0722]).view(1, 3, 1, 1)
+    weights = constant((0.2126, 0.7152, 0.0722), linear).view(1, 3, 1, 1)
     y = (linear * weights).sum(dim=1, keepdim=True)  # (B, 1, H, W)
     knee = (6 / 29) ** 3
     # Both branches are evaluated everywhere; the clamp keeps the root's slope finite at black.

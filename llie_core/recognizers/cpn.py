@@ -35,7 +35,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from llie_core.imaging import check_images, check_shapes, in_float32
+from llie_core.imaging import check_images, check_shapes, constant, in_float32
 from llie_core.names import check_choice
 from llie_core.recognizers.base import Recognizer
 from llie_core.recognizers.classifier import BACKBONE, MEAN, STD, imagenet_features
@@ -449,7 +449,7 @@ class CPN(Recognizer):
         """Images as the backbone takes them: weights' type, padded, normalised or scaled."""
         x = _padded(images.to(self.refine_net.predict.weight.dtype))
         if light == "well" and isinstance(self.backbone, ResNet):
-            centre, spread = (x.new_tensor(values)[:, None, None] for values in WELL_LIT)
+            centre, spread = (constant(values, x)[:, None, None] for values in WELL_LIT)
             return (x - centre) / spread
         return scale_to_mean(x, mean) if self.scale_input else x
 

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.ops import box_iou
 
+from llie_core.imaging import constant
 from llie_core.recognizers.targets import Objects
 
 DELTA_SCALE = (0.1, 0.1, 0.2, 0.2)
@@ -23,13 +24,13 @@ def encode(anchors: Tensor, boxes: Tensor) -> Tensor:
     """
     (start, size), (end, wanted) = _centre_size(anchors), _centre_size(boxes)
     deltas = torch.cat([(end - start) / size, (wanted / size).log()], 1)
-    return deltas / deltas.new_tensor(DELTA_SCALE)
+    return deltas / constant(DELTA_SCALE, deltas)
 
 
 def decode(anchors: Tensor, deltas: Tensor) -> Tensor:
     """Boxes (N, 4) of deltas (N, 4) at anchors (N, 4); sides change by 62.5 at most."""
     start, size = _centre_size(anchors)
-    deltas = deltas * deltas.new_tensor(DELTA_SCALE)
+    deltas = deltas * constant(DELTA_SCALE, deltas)
     centre = start + deltas[:, :2] * size
     half = size * deltas[:, 2:].clamp(-LARGEST, LARGEST).exp() / 2
     return torch.cat([centre - half, centre + half], 1)

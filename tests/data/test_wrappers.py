@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from seeded import seeded
 
 from llie_core.data import collate
 from llie_core.data.batches import object_targets
@@ -9,6 +10,7 @@ from llie_core.data.darkening import DarkeningRange
 from llie_core.data.wrappers import (
     SHARES,
     Augmented,
+    Cached,
     Darkened,
     ForPhotographs,
     NormalLight,
@@ -163,3 +165,32 @@ def test_a_batch_stacks_references_and_lists_objects():
     assert batch["reference"].shape == batch["image"].shape == (2, 3, 16, 16)
     first, _second = object_targets(batch)
     assert set(first) == {"boxes", "labels", "ignore"} and first["labels"].tolist()
+
+
+class Noise(Grey):
+    """8-bit noise."""
+
+    def __getitem__(self, index):
+        noise = seeded(2, *self.size, seed=index)
+        image, target = (noise * 255).round() / 255
+        return super().__getitem__(index) | {"image": image, "target": target}
+
+
+@pytest.mark.parametrize(
+    "change", [{"size": 16}, {"size": 40}, {"size": 16, "scale": (0.7, 1.4)}, {"part": (0.5, 1.0)}]
+)
+def test_crops_of_8_bit_images_are_those_of_the_images_bit_for_bit(change):
+    data, references = Noise([0, 0, 0], size=(3, 24, 33)), Noise([0, 0], size=(3, 50, 60))
+    plain = WithReference(Augmented(data, flips="all", **change), references, "all")
+    kept = WithReference(Augmented(Cached(data), flips="all", **change), Cached(references), "all")
+    for draw in range(12):
+        expected, found = plain.sample(draw % 3, draw), kept.sample(draw % 3, draw)
+        assert expected.keys() == found.keys()
+        for key in ("image", "target", "reference", "boxes"):
+            assert torch.equal(expected[key], found[key]), key
+
+
+def test_only_the_crop_of_a_kept_image_is_converted(monkeypatch):
+    data = Cached(Noise([0], size=(3, 64, 64)))
+    monkeypatch.setattr(Cached, "__getitem__", None)
+    assert Augmented(data, size=16).sample(0, 0)["image"].shape == (3, 16, 16)
