@@ -8,7 +8,14 @@ from llie_core.files import project_root
 from llie_core.metrics.protocols import load_protocols
 from llie_core.names import title_of
 from llie_core.reporting.published import list_papers
-from llie_core.reporting.scores import Score, read_scores, reference_folder, select, summarise
+from llie_core.reporting.scores import (
+    OF_PAPERS,
+    Score,
+    read_scores,
+    reference_folder,
+    select,
+    summarise,
+)
 from llie_core.reporting.sources import reference_doubt
 from llie_core.reporting.tables import share_of_pixels
 
@@ -48,17 +55,21 @@ def results_markdown(titles: Mapping[str, str]) -> str:
 
 
 def _folders(paper: str) -> list[Path]:
-    """The best reference runs of a paper on each data set."""
+    """The best reference runs of a paper on each data set, then those of profiles of no paper."""
     root = project_root() / "results" / "reference" / paper
     datasets = sorted(path.name for path in root.glob("*") if path.is_dir())
-    return [folder for name in datasets if (folder := reference_folder(paper, name))]
+    best = [folder for name in datasets if (folder := reference_folder(paper, name))]
+    kept = sorted(path.parent for path in root.glob("*/*/scores.csv"))
+    return best + [folder for folder in kept if folder.name not in OF_PAPERS]
 
 
 def _of_folder(folder: Path) -> list[str]:
     scores = read_scores(folder / "scores.csv")
     dataset, profile = folder.parts[-2:]
     parts = [f"### {dataset}, profile `{profile}`\n"]
-    if doubt := reference_doubt(folder.parts[-3], dataset).partition(":")[0]:
+    if profile not in OF_PAPERS:
+        parts.append("No claim is about these rows.\n")
+    elif doubt := reference_doubt(folder.parts[-3], dataset).partition(":")[0]:
         parts.append(f"These numbers decide no claim: {doubt}.\n")
     for name in dict.fromkeys(score.dataset for score in scores):
         parts += _of_test_set(name, select(scores, dataset=name))

@@ -101,11 +101,14 @@ def select(scores: Iterable[Score], **wanted: object) -> list[Score]:
     return [s for s in scores if all(getattr(s, key) == value for key, value in wanted.items())]
 
 
+OF_PAPERS = ("paper", "reference")  # profiles whose kept runs judge claims, the better one first
+
+
 def reference_folder(paper: str, dataset: str) -> Path | None:
     """The best reference runs kept of a paper on a data set: those of the paper's own schedule,
     else of a reduced one; None where there are none."""
     root = project_root() / "results" / "reference" / paper / dataset
-    kept = [root / profile for profile in ("paper", "reference")]
+    kept = [root / profile for profile in OF_PAPERS]
     return next((folder for folder in kept if (folder / "scores.csv").exists()), None)
 
 
