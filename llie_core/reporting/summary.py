@@ -9,8 +9,15 @@ from llie_core.engine.runs import commit, read_json
 from llie_core.files import project_root, results_dir, write_rows
 from llie_core.names import title_of
 from llie_core.reporting.claims import Verdict
+from llie_core.reporting.comparisons import UNTRAINED
 from llie_core.reporting.published import list_papers
-from llie_core.reporting.scores import Score, kept_scores, read_scores, select, summarise
+from llie_core.reporting.scores import (
+    Score,
+    read_scores,
+    reference_folder,
+    select,
+    summarise,
+)
 from llie_core.reporting.sources import reference_doubt
 from llie_core.reporting.tables import Table, set_table
 
@@ -114,8 +121,10 @@ def changes_table(profile: str) -> Table:
 
 def lol_table() -> Table:
     """Every enhancer that was evaluated on LOL, by every protocol, from the reference runs."""
-    scores = [s for paper in list_papers() for s in kept_scores(paper, "lol") if s.dataset == "lol"]
-    scores = [s for s in scores if s.subset == "all" and not s.recognizer and s.unit != "ms"]
+    root = project_root() / "results" / "reference"
+    kept = [s for path in sorted(root.glob("*/lol/*/scores.csv")) for s in read_scores(path)]
+    scores = [s for s in select(kept, dataset="lol", subset="all", recognizer="")
+              if s.metric not in UNTRAINED]  # fmt: skip
     # A method without training stands in the runs of several papers; its numbers are the same.
     once = {(s.label, s.seed, s.protocol): s for s in scores}.values()
     protocols = dict.fromkeys(s.protocol for s in once)
@@ -132,10 +141,13 @@ def reference_table() -> Table:
         scores = select(read_scores(path), dataset=dataset)
         for label in dict.fromkeys(score.label for score in scores):
             own = select(scores, label=label)
-            rows.append([*_names(path.parent), title_of(label), _main_numbers(own)])
-        if doubt := reference_doubt(path.parts[-4], dataset).partition(":")[0]:
+            names = [*_names(path.parent), path.parts[-2]]
+            rows.append([*names, title_of(label), _main_numbers(own)])
+        judged = path.parent == reference_folder(path.parts[-4], dataset)
+        doubt = reference_doubt(path.parts[-4], dataset).partition(":")[0]
+        if judged and doubt:
             doubts.append(f"{path.parts[-4]} on {dataset} decides no claim: {doubt}.")
-    header = ["paper", "data set", "row", "mean over seeds"]
+    header = ["paper", "data set", "profile", "row", "mean over seeds"]
     note = " ".join(["Protocols: see each run's scores.csv.", *doubts])
     return Table("Reference runs", header, rows, note)
 
