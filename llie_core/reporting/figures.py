@@ -99,7 +99,7 @@ def compare(panels: Sequence[Panel], title: str, main: int | None = None) -> Non
     display(HTML(f'<div class="compare">{shown}</div>'))
 
 
-def _jpeg(panel: Panel, side: int = 640) -> bytes:
+def _jpeg(panel: Panel, side: int = 432) -> bytes:
     """A panel without its label, its longer side near `side` pixels."""
     height, width = panel.image.shape[1:]
     scale = side / max(height, width) / 100
@@ -109,7 +109,7 @@ def _jpeg(panel: Panel, side: int = 640) -> bytes:
     _draw(axis, panel)
     axis.set_title("")
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="jpeg", pil_kwargs={"quality": 86})
+    figure.savefig(buffer, format="jpeg", pil_kwargs={"quality": 78})
     plt.close(figure)
     return buffer.getvalue()
 

@@ -1,11 +1,15 @@
 """Images, maps, histograms, charts: what is drawn, and what the alt text says."""
 
+import base64
+import io
+import re
 from dataclasses import replace
 
 import matplotlib
 import pytest
 import torch
 from matplotlib import pyplot
+from PIL import Image
 
 matplotlib.use("Agg")
 
@@ -197,3 +201,19 @@ def test_published_percents_stand_at_the_fractions_of_scores(shown):
 def test_a_chart_of_nothing_is_refused():
     with pytest.raises(ValueError, match="no score of ssim on all to chart"):
         figures.comparison_chart([SCORE], "ssim")
+
+
+def test_compared_images_are_small_named_and_one_is_the_main_one(monkeypatch):
+    pages = []
+    monkeypatch.setattr(figures, "display", lambda shown: pages.append(shown.data))
+    row = [panel("<dark>", []), panel("joint", [(1, 1, 5, 5)]), panel("ground truth", [])]
+    figures.compare(row, "Test image 1")
+    (page,) = pages
+    assert re.findall(r'alt="(.*?)"( data-main)?', page) == [
+        ("Test image 1, &lt;dark&gt;", ""), ("Test image 1, joint: 1 detections", " data-main"),
+        ("Test image 1, ground truth", ""),
+    ]  # fmt: skip
+    for source in re.findall(r'base64,([^"]*)"', page):
+        image = Image.open(io.BytesIO(base64.b64decode(source)))
+        assert image.size == (432, 432) and image.format == "JPEG"
+    assert pyplot.get_fignums() == []
