@@ -201,25 +201,16 @@ def comparison_chart(
 
     size = (0.8 * WIDTH, 0.28 * len(labels) + 1.0)
     figure, axis = plt.subplots(figsize=size, constrained_layout=True)
-    colour, places = sns.color_palette()[0], range(len(labels))
-    axis.plot([means[label].mean for label in labels], places, "|", color=colour, markersize=14,
-              markeredgewidth=2, label="mean")  # fmt: skip
-    sns.scatterplot(x=[s.value for s in scores], y=[labels.index(s.label) for s in scores],
-                    ax=axis, color=colour, label="each seed", zorder=3)  # fmt: skip
-    ends = [
-        (place, *(intervals or {})[x]) for place, x in enumerate(labels) if x in (intervals or {})
-    ]
-    if ends:
-        axis.hlines(*zip(*ends, strict=True), color=colour, alpha=0.35, linewidth=5, zorder=1,
-                    label="95 % interval over images")  # fmt: skip
+    _measured(axis, scores, {label: means[label].mean for label in labels}, intervals or {})
     if printed:
         y, x = zip(*printed, strict=True)
         axis.plot(x, y, "D", color="#444444", fillstyle="none", markersize=8, label=where_printed)
     counted = "" if unit in ("index", "fraction", "count") else f", {unit}"
     where = "" if subset == "all" else f" on {subset}"
     better = f"({'higher' if higher else 'lower'} is better)"
-    axis.set(title=title, xlabel=f"{metric}{where}{counted} {better}", ylabel="", yticks=places,
-             yticklabels=names, ylim=(len(labels) - 0.5, -0.5))  # fmt: skip
+    axis.set(title=title, xlabel=f"{metric}{where}{counted} {better}", ylabel="",
+             yticks=range(len(labels)), yticklabels=names,
+             ylim=(len(labels) - 0.5, -0.5))  # fmt: skip
     axis.grid(axis="y", alpha=0.3)
     axis.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
     sns.despine(figure, left=True)
@@ -227,6 +218,22 @@ def comparison_chart(
     words = "; ".join(dict.fromkeys(f"{names[place]} {value:.3f}" for place, value in printed))
     words = f". {where_printed}: {words}" if words else ""
     show(figure, f"{title}. {metric}{where}: {measured}{words}. {conditions(scores)}")
+
+
+def _measured(
+    axis: plt.Axes, scores: Iterable[Score], means: Mapping[str, float],
+    intervals: Mapping[str, Interval],
+) -> None:  # fmt: skip
+    """Points, means and intervals of the rows of `means`, from above."""
+    colour, places = sns.color_palette()[0], {label: place for place, label in enumerate(means)}
+    axis.plot([*means.values()], [*places.values()], "|", color=colour, markersize=14,
+              markeredgewidth=2, label="mean")  # fmt: skip
+    sns.scatterplot(x=[s.value for s in scores], y=[places[s.label] for s in scores], ax=axis,
+                    color=colour, label="each seed", zorder=3)  # fmt: skip
+    ends = [(place, *intervals[label]) for label, place in places.items() if label in intervals]
+    if ends:
+        axis.hlines(*zip(*ends, strict=True), color=colour, alpha=0.35, linewidth=5, zorder=1,
+                    label="95 % interval over images")  # fmt: skip
 
 
 def _printed(

@@ -225,13 +225,14 @@ class DrgnSettings(PairedSettings):
 
 def quick(dataset: str) -> DrgnSettings:
     train = replace(
-        TRAIN, steps=120, planned_steps=REFINEMENT_STEPS, batch_size=4, lr_final=1e-5,
+        TRAIN, steps=80, planned_steps=REFINEMENT_STEPS, batch_size=4, lr_final=1e-5,
         validate_every=40,
     )  # fmt: skip
     return override(DrgnSettings(dataset, "quick", train=train), {
         "pairs": {"size": 32, "val_count": 4, "val_size": 96, "test_count": 8},
-        "degradation": {"steps": 80},
-        "evaluation": {"protocols": (*QUICK_PROTOCOLS, MAIN["fsim"]), "count": 2},
+        "degradation": {"steps": 60},
+        "evaluation": {"protocols": (*QUICK_PROTOCOLS, MAIN["fsim"]), "count": 2,
+                       "cost_size": (128, 192)},
         "detection": {"count": 8},
     })  # fmt: skip
 
@@ -259,7 +260,7 @@ def reference(dataset: str) -> DrgnSettings:
         "train": {"steps": 600, "lr": 5e-4, "validate_every": 100, "precision": "auto"},
         "degradation": {"steps": 300},
         "zero_dce": {"steps": 1000, "lr": 1e-4},
-        "evaluation": {"protocols": (), "count": 50},
+        "evaluation": {"protocols": (), "count": 50, "cost_size": COST_SIZE},
         "detection": {"count": 100},
         "streets": {"size": (128, 256), "train_count": 512, "test_count": 64},
         "detector": {"steps": 1500, "batch_size": 8},

@@ -171,7 +171,7 @@ def quick(dataset: str) -> JcrnetSettings:
     # The paper does not speak of clipping, and its profile does not clip; its parent works report
     # exploding losses in small batches.
     train = TrainSettings(
-        steps=150, planned_steps=PLANNED_STEPS, batch_size=4, lr=5e-4, lr_final=1e-6,
+        steps=110, planned_steps=PLANNED_STEPS, batch_size=4, lr=5e-4, lr_final=1e-6,
         schedule="cosine", grad_clip=1.0, validate_every=30,
     )  # fmt: skip
     protocols = (*QUICK_PROTOCOLS, MAIN["niqe"], MAIN["brisque"], MAIN["lpips"])
