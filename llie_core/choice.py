@@ -1,6 +1,6 @@
 """The protocol by which the default of `llie enhance` is chosen, and its measurements.
 
-Every method is measured as `llie enhance` runs it (models/gate.py: strength 1, the gate on), its
+A method is measured as `llie enhance` runs it (models/gate.py: strength 1, the gate on), its
 output rounded to 8 bits, on two disjoint parts of each set:
 
                         to choose                           to report
@@ -14,7 +14,7 @@ The default is chosen by the rule of `records.default_enhancer`. `llie choose` w
 models/measured.csv and, from it, docs/DEFAULT.md.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, fields
 from functools import cached_property
@@ -25,12 +25,14 @@ from torch import Tensor
 
 from llie_core.data import open_dataset
 from llie_core.files import project_root, write_rows, write_text
+from llie_core.losses.colour import rgb_to_hsv
 from llie_core.metrics import niqe, psnr
 from llie_core.models import MODELS, create_enhancer, list_enhancers, model_spec
 from llie_core.models.gate import clipped_share, enhance_gated, gated
 from llie_core.models.records import (
     LEAST_CHANGE,
     MOST_CLIPPED,
+    MOST_HUE,
     PARTS,
     TABLE,
     Measured,
@@ -43,10 +45,11 @@ LOW_LIGHT = (("dicm", "test"), ("lime", "test"), ("mef", "test"), ("npe", "test"
 NORMAL_LIGHT = (("ecssd", "all"), ("coco", "val"))
 NUMBERS = [field.name for field in fields(Measured)][3:]
 UNCHANGED = 60.0  # dB that stand for no change at all
+COLOURED = 0.2
 
 
 class Images:
-    """The images of one part, read once an image.
+    """The images of one part; the pairs stay in memory.
 
     Args:
         data: folder that holds the data sets.
@@ -95,17 +98,29 @@ def measure(name: str, weights: str, images: Images) -> Measured:
         y = _as_file(enhance_gated(model, x).image)
         natural.append(niqe(y).item())
         clipped.append(clipped_share(x, y))
-    changes, ungated, spoiled = [], [], []
+    changes, ungated, spoiled, hues = [], [], [], []
     for x in images.normal_light():
         enhanced = model.enhance(x)
         ungated.append(_db(_as_file(enhanced), x))
         y = _as_file(gated(x, enhanced).image)
         changes.append(_db(y, x))
         spoiled.append(clipped_share(x, y))
-    means = (round(fmean(m), 4) for m in (scores, natural, clipped, changes, spoiled, ungated))
+        hues += hue_change(x, y)
+    lists = (scores, natural, clipped, changes, spoiled, ungated, hues)
+    means = (round(fmean(values), 4) for values in lists)
     counts = (len(m) for m in (scores, natural, changes))
     values = zip(NUMBERS, (*means, *counts), strict=True)
     return Measured(name, weights, images.part, **dict(values))  # type: ignore[arg-type]
+
+
+def hue_change(x: Tensor, y: Tensor) -> list[float]:
+    """Mean difference of hue, in degrees, over the pixels of x whose largest and smallest channel
+    differ by `COLOURED` or more: both (1, 3, H, W) in [0, 1]; [] where there is no such pixel."""
+    coloured = (x.amax(dim=1) - x.amin(dim=1)) >= COLOURED
+    if not coloured.any():
+        return []
+    turned = rgb_to_hsv(y)[:, 0] - rgb_to_hsv(x)[:, 0]  # (1, H, W), of a full circle of 1
+    return [float(((turned + 0.5) % 1 - 0.5).abs()[coloured].mean() * 360)]
 
 
 def _as_file(image: Tensor) -> Tensor:
@@ -131,13 +146,21 @@ def candidates() -> list[tuple[str, str]]:
     return found
 
 
-def update(data: Path, names: Iterable[str] = ()) -> Path:
+def update(data: Path, names: Sequence[str] = ()) -> Path:
     """Measure methods (default: all), write `measured.csv` and the page; returns the page's path.
 
     Rows of other methods stay as they are.
+
+    Raises:
+        ValueError: an unknown name, or one of a network without weights.
     """
-    wanted = [c for c in candidates() if not list(names) or c[0] in names]
-    fresh = [measure(*one, Images(data, part)) for one in wanted for part in PARTS]
+    known = candidates()
+    for name in names:
+        if model_spec(name).name not in {model for model, _ in known}:
+            raise ValueError(f"{name}: no weights are shipped or fetched; nothing to measure")
+    wanted = [one for one in known if not names or one[0] in names]
+    parts = [Images(data, part) for part in PARTS]
+    fresh = [measure(*one, images) for one in wanted for images in parts]
     keys = {(m.model, m.weights) for m in fresh}
     kept = [m for m in measurements() if (m.model, m.weights) not in keys and m.model in MODELS]
     order = list(MODELS)
@@ -159,27 +182,36 @@ def page() -> str:
     name, weights = default_enhancer()
     chosen = model_spec(name).title + (f", {weights} weights" if weights else "")
     tables = "\n".join(_table(part) for part in PARTS)
+    measured = {(m.model, m.weights) for m in measurements()}
+    others = [
+        model_spec(n).title for n, w in candidates() if w != "released" and (n, w) not in measured
+    ]
+    unknown = f"Not measured: {', '.join(others)}." if others else "All methods are measured."
     return f"""# The default of `llie enhance`
 
 Written by `llie choose` from `llie_core/models/measured.csv`; do not edit.
 
-**{chosen}.** Every method runs as `llie enhance` runs it, strength 1 and the gate on, and its
-output is rounded to 8 bits. Of the methods that change normal-light photographs by
-{LEAST_CHANGE:g} dB or more to themselves, newly clip at most {MOST_CLIPPED:.0%} of the pixels and
-need no download, the default is the one of the highest PSNR, all on the images to choose by. The
-images to report on decide nothing.
+**{chosen}.** A method is run as `llie enhance` runs it, strength 1 and the gate on, and its output
+is rounded to 8 bits. The default is the one of the highest PSNR among those measured that need no
+download and spoil no photograph: they change normal-light photographs by {LEAST_CHANGE:g} dB or
+more to themselves, newly clip at most {MOST_CLIPPED:.0%} of the pixels, and change hues by
+{MOST_HUE:g}° at most. All of that is decided on the images to choose by; those to report on decide
+nothing. {unknown}
 
 | | to choose by | to report on |
 | --- | --- | --- |
 | pairs | {PAIRS} held out of LOL's our485 | LOL's eval15 |
-| low light without ground truth | every other image of DICM, LIME, MEF, NPE | the others |
-| normal light | ground truths of the pairs, every other image of ECSSD and COCO | those of the \
-pairs, the others |
+| low light without ground truth | every other image at hand of DICM, LIME, MEF and NPE | the \
+others |
+| normal light | ground truths of the pairs, every other image at hand of ECSSD and COCO | those \
+of the pairs, the others |
 
 PSNR: mean over images, RGB, no correction of brightness. NIQE: lower is better. Newly clipped:
 mean share of pixels at an end of the range in some channel, which the input has at none. To itself:
 PSNR of output to input on normal-light photographs, {UNCHANGED:g} dB at most; beside it with
-`--no-gate`.
+`--no-gate`. Hue: mean change on normal-light photographs, of pixels whose channels differ by
+{COLOURED:g} or more; red and orange are 30° apart. The {PAIRS} pairs are among those by which
+CurveRefine's weights were selected.
 {tables}"""
 
 
@@ -190,13 +222,14 @@ def _table(part: str) -> str:
     lines = [
         f"\n## Images to {part}{' on' if part == 'report' else ' by'}\n",
         "| method | weights | PSNR, dB | NIQE | newly clipped, low light | to itself, dB | "
-        "no gate | newly clipped, normal light | spoils photographs |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        "no gate | newly clipped, normal light | hue | spoils photographs |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for m in rows:
         lines.append(
             f"| {model_spec(m.model).title} | {m.weights or '–'} | {m.psnr:.2f} | {m.niqe:.2f} | "
             f"{m.clipped:.1%} | {m.change:.1f} | {m.ungated:.1f} | {m.normal_clipped:.1%} | "
+            f"{m.hue:.1f}° | "
             f"{'yes' if m.spoils else 'no'} |"
         )
     lines.append(

@@ -14,6 +14,7 @@ from llie_core.files import project_root
 TABLE = Path(__file__).with_name("measured.csv")
 LEAST_CHANGE = 24.0  # dB to itself on normal-light photographs
 MOST_CLIPPED = 0.05  # share of pixels
+MOST_HUE = 5.0  # degrees; red and orange are 30 apart
 PARTS = ("choose", "report")
 
 
@@ -24,7 +25,8 @@ class Measured:
     weights: "", "reference" or "released". psnr: of the pairs, dB. niqe, clipped: of low-light
     photographs, clipped being the share of newly clipped pixels. change, normal_clipped: PSNR to
     itself in dB (60 at most), and that share, of normal-light photographs. ungated: change with
-    the gate off. pairs, low, normal: numbers of images.
+    the gate off. hue: mean change of hue in degrees of their coloured pixels. pairs, low, normal:
+    numbers of images.
     """
 
     model: str
@@ -36,6 +38,7 @@ class Measured:
     change: float
     normal_clipped: float
     ungated: float
+    hue: float
     pairs: int
     low: int
     normal: int
@@ -44,7 +47,7 @@ class Measured:
     def spoils(self) -> bool:
         """Whether it spoils photographs that need little or nothing."""
         clipped = max(self.clipped, self.normal_clipped)
-        return self.change < LEAST_CHANGE or clipped > MOST_CLIPPED
+        return self.change < LEAST_CHANGE or clipped > MOST_CLIPPED or self.hue > MOST_HUE
 
 
 @cache

@@ -20,13 +20,14 @@ def test_the_default_meets_what_is_asked_of_it_on_images_that_chose_nothing():
     assert not row.spoils
 
 
-def one(model, psnr, change=30.0, weights="", part="choose"):
-    return Measured(model, weights, part, psnr, 4.0, 0.0, change, 0.0, change, 1, 1, 1)
+def one(model, psnr, change=30.0, weights="", part="choose", hue=0.0):
+    return Measured(model, weights, part, psnr, 4.0, 0.0, change, 0.0, change, hue, 1, 1, 1)
 
 
 def test_the_default_is_the_best_of_those_that_spoil_nothing(monkeypatch):
     rows = (one("a", 15.0), one("b", 16.0), one("c", 19.0, change=23.9), one("e", 9, part="report"),
-            one("d", 20.0, weights="released"), one("f", 15.5, weights="reference"))  # fmt: skip
+            one("d", 20.0, weights="released"), one("f", 15.5, weights="reference"),
+            one("h", 18.0, hue=5.1))  # fmt: skip
     monkeypatch.setattr(records, "measurements", lambda: rows)
     assert default_enhancer() == ("b", None)
     monkeypatch.setattr(
@@ -38,6 +39,22 @@ def test_the_default_is_the_best_of_those_that_spoil_nothing(monkeypatch):
 def test_the_page_shows_what_was_measured():
     page = (project_root() / "docs" / "DEFAULT.md").read_text(encoding="utf-8")
     assert page == choice.page()
+
+
+def test_a_change_of_hue_is_counted_in_degrees_of_coloured_pixels():
+    red, orange = ([1.0, 0.0, 0.0], [1.0, 0.5, 0.0])
+    x = torch.tensor([red, [0.5, 0.5, 0.45]]).T.reshape(1, 3, 1, 2)  # the second is nearly grey
+    y = torch.tensor([orange, [0.1, 0.9, 0.1]]).T.reshape(1, 3, 1, 2)
+    assert choice.hue_change(x, y) == pytest.approx([30], abs=1e-4)
+    pink = torch.tensor([1.0, 0.0, 0.1]).reshape(1, 3, 1, 1)  # on the other side of red: 354°
+    assert choice.hue_change(pink, x[..., :1]) == pytest.approx([6], abs=1e-4)
+    assert choice.hue_change(x[..., 1:], y[..., 1:]) == []
+
+
+@pytest.mark.parametrize(("name", "message"), [("mff", "mf"), ("neid", "neid: no weights are")])
+def test_methods_that_cannot_be_measured_are_refused(name, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        choice.update(tmp_path, [name])
 
 
 @pytest.mark.parametrize("spec", SHIPPED, ids=lambda spec: spec.name)
