@@ -20,7 +20,7 @@ from torch import Tensor
 from llie_core.data.coco_json import coco_files, frame_of, present, read_coco, xyxy
 from llie_core.data.folders import FileSet, check_frame, size_of
 from llie_core.data.images import read_image
-from llie_core.data.wrappers import Wrapped
+from llie_core.data.wrappers import Drawn
 
 WIDEN, HEIGHTEN = 0.1, 0.15
 
@@ -122,7 +122,7 @@ class Persons(FileSet):
         return last[1]
 
 
-class ScaledPersons(Wrapped):
+class ScaledPersons(Drawn):
     """Training crops of random size: the region is a factor of the range as wide and high.
 
     Lee et al. draw the factor from 0.7 to 1.35 and never crop more than 1.25 times the region.
@@ -133,9 +133,6 @@ class ScaledPersons(Wrapped):
     def __init__(self, source: Persons, scales: tuple[float, float], seed: int = 0):
         super().__init__(source, scales=list(scales), most=self.most, seed=seed)
         self.persons, self.scales, self.seed = source, scales, seed
-
-    def __getitem__(self, index: int) -> dict:
-        return self.sample(index, index)
 
     def sample(self, index: int, draw: int) -> dict:
         """Item `index` with the factor of `draw`."""

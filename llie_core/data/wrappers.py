@@ -1,7 +1,8 @@
 """Data sets over data sets: random crops for training, one size, several as one, kept in memory."""
 
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cached_property
 
 import numpy as np
@@ -160,7 +161,7 @@ MILD = DarkeningRange(
 NORMAL_MEANS = (0.25, 0.75)  # mean of an image that passes for one in normal light
 
 
-class ForPhotographs(Wrapped):
+class ForPhotographs(Drawn):
     """Training pairs of an enhancer that is to be put before any photograph.
 
     A sample is a pair of low and normal light as it is; or a normal-light image, darkened as LOL's
@@ -169,12 +170,15 @@ class ForPhotographs(Wrapped):
 
     Args:
         source: crops of pairs, such as those of `Augmented`.
-        normal: crops of images alike, of which those with a mean in `NORMAL_MEANS` are taken for
-            normal-light ones.
+        normal: crops of images alike. They are drawn from the images whose mean, over the whole
+            image and before the crop, is in `NORMAL_MEANS`: those pass for normal-light ones.
         dark: how images are darkened as LOL's are.
+
+    Raises (when the first normal-light image is drawn):
+        ValueError: no image of `normal` has such a mean.
     """
 
-    _stream = 2  # apart from the draws of `Augmented` and `WithReference`
+    _stream = 3  # apart from the draws of `Augmented`, `WithReference` and `DarkReference`
 
     def __init__(self, source: Augmented, normal: Augmented, dark: DarkeningRange, seed: int = 0):
         self.normal, self.ranges, self.seed = normal, {"dark": dark, "mild": MILD}, seed
@@ -188,10 +192,13 @@ class ForPhotographs(Wrapped):
     def _chosen(self) -> list[int]:
         """Indices of the images in normal light."""
         (low, high), images = NORMAL_MEANS, self.normal.source
-        return [i for i in range(len(images)) if low <= images[i]["image"].mean() <= high]
-
-    def __getitem__(self, index: int) -> dict:
-        return self.sample(index, index)
+        chosen = [i for i in range(len(images)) if low <= images[i]["image"].mean() <= high]
+        if not chosen:
+            raise ValueError(
+                f"{', '.join(_sets_in(images.describe()))}: no image has a mean in {low} … {high}, "
+                "as normal-light images have; give other photographs"
+            )
+        return chosen
 
     def sample(self, index: int, draw: int) -> dict:
         """Item `index` with the crop of `draw`, or what is drawn in its place."""
@@ -203,10 +210,20 @@ class ForPhotographs(Wrapped):
         item = {key: item[key] for key in ("name", "image", "context") if key in item}
         item["target"] = item["image"]
         if kind in self.ranges:
-            parameters = self.ranges[kind].draw(rng)
-            dark = {key: item[key] for key in ("image", "context") if key in item}
-            item |= {k: torch.from_numpy(darken(v.numpy(), parameters)) for k, v in dark.items()}
+            noisy = self.ranges[kind].draw(rng)
+            # The context is a mean over areas, in which the image's noise is averaged away.
+            used = {"image": noisy, "context": replace(noisy, photons=0.0, read=0.0)}
+            item |= {k: torch.from_numpy(darken(item[k].numpy(), used[k])) for k in used
+                     if k in item}  # fmt: skip
         return item
+
+
+def _sets_in(about: Mapping) -> Iterator[str]:
+    """The names of the data sets in a description, below those that wrap and join them."""
+    if "name" in about:
+        yield about["name"]
+    for inner in (*about.get("joined", ()), *filter(None, [about.get("source")])):
+        yield from _sets_in(inner)
 
 
 class DarkReference(Drawn):
@@ -296,7 +313,8 @@ class Bounded(Wrapped):
         item = self.source[index]
         height, width = item["image"].shape[1:]
         scale = min(1.0, self.side / max(height, width))
-        return resize(item, (round(height * scale), round(width * scale))) if scale < 1 else item
+        size = max(1, round(height * scale)), max(1, round(width * scale))
+        return resize(item, size) if scale < 1 else item
 
 
 class MeanScaled(Wrapped):

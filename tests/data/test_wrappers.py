@@ -10,9 +10,11 @@ from llie_core.data.darkening import DarkeningRange
 from llie_core.data.wrappers import (
     SHARES,
     Augmented,
+    Bounded,
     Cached,
     Darkened,
     ForPhotographs,
+    Joined,
     NormalLight,
     OneClass,
     Relabelled,
@@ -126,6 +128,33 @@ def test_pairs_for_photographs_are_drawn_by_their_shares():
         0.6,
     }
     assert data.describe() != of_targets.describe()
+
+
+def test_the_context_of_a_darkened_photograph_has_no_noise():
+    normal = Augmented(Grey([0.5]), size=8, context=4)
+    noisy = DarkeningRange(exposure=(0.05, 0.1), photons=(100.0, 200.0), read=(0.01, 0.02))
+    data = ForPhotographs(Augmented(Grey([0.1], paired=True), size=8, context=4), normal, noisy)
+    dark = [item for draw in range(60) if (item := data.sample(0, draw))["image"].std() > 0.01]
+    assert len(dark) > 3
+    assert all((item["context"] == item["context"][:, :1, :1]).all() for item in dark)
+
+
+def test_no_photograph_in_normal_light_is_an_error_that_names_the_sets():
+    class Named(Grey):
+        def describe(self):
+            return {"name": f"greys{len(self)}"}
+
+    images = Joined(NormalLight(Named([0.05], paired=True)), Named([0.9, 0.1]))
+    crops = Augmented(Grey([0.1], paired=True), size=8)
+    data = ForPhotographs(crops, Augmented(images, size=8), DarkeningRange())
+    with pytest.raises(ValueError, match=r"^greys1, greys2: no image has a mean in 0.25 … 0.75"):
+        for draw in range(20):
+            data.sample(0, draw)
+
+
+def test_a_bounded_image_has_no_empty_side():
+    long, small = Bounded(Grey([0.5], (3, 2, 2000)), 100)[0], Bounded(Grey([0.5]), 100)[0]
+    assert long["image"].shape == (3, 1, 100) and small["image"].shape == (3, 24, 24)
 
 
 def test_darkened_images_keep_their_boxes_and_do_not_change():
