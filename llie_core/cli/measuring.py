@@ -75,15 +75,16 @@ def _measured(name: str, weights: str) -> str:
 
 def _weights_of(spec) -> list[str]:
     """A line for each kind of weights that can be named: terms, steps, numbers, verdict."""
-    from llie_core.data.registry import dataset_spec
     from llie_core.models.records import measured, reference_run
     from llie_core.weights import verify, weights_table
 
     lines = []
     if spec.reference:
-        run = reference_run(spec.reference)
-        terms = dataset_spec(run.dataset).terms
-        about = f"{run.dataset} ({terms}), {run.steps:,} of {run.planned:,} steps"
+        try:
+            run = reference_run(spec.reference)
+            about = f"{_terms(spec, run.dataset)}, {run.steps:,} of {run.planned:,} steps"
+        except FileNotFoundError:
+            about = "not available: they come with a checkout of the project"
         lines.append(("reference", about))
     if spec.released:
         terms = weights_table()[spec.released].licence
@@ -99,9 +100,16 @@ def _weights_of(spec) -> list[str]:
     return said
 
 
+def _terms(spec, dataset: str) -> str:
+    """The sets that a model's reference weights were trained on, and the terms of each."""
+    from llie_core.data.registry import dataset_spec
+
+    names = (dataset, *spec.reference_also)
+    return ", ".join(f"{name} ({dataset_spec(name).terms})" for name in names)
+
+
 def _export(options) -> int:
     from llie_core.cli.image_files import trained_model, weights_path
-    from llie_core.data.registry import dataset_spec
     from llie_core.engine.runs import file_hash
     from llie_core.export import export_onnx
     from llie_core.models import model_spec
@@ -119,7 +127,7 @@ def _export(options) -> int:
         metadata |= {"weights": str(weights), "sha256": file_hash(weights_path(spec.name, weights))}
     if weights == "reference":
         run = reference_run(spec.reference)
-        metadata |= {"run": run.run, "terms": dataset_spec(run.dataset).terms}
+        metadata |= {"run": run.run, "terms": _terms(spec, run.dataset)}
     elif weights == "released":
         metadata["terms"] = weights_table()[spec.released].licence
     done = export_onnx(model, options.file, metadata)

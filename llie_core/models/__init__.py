@@ -32,7 +32,8 @@ class ModelSpec:
     model's training, which no listing offers. released: the entry of weights.toml with the
     authors' checkpoint (address, sha256, terms), "" where none is known. reference: the weights
     that the project ships, below results/reference (`records.reference_run` has their record), ""
-    where it ships none.
+    where it ships none. reference_also: the data sets that they were trained on besides the one of
+    that record, whose terms hold for them, too.
     """
 
     name: str
@@ -41,6 +42,7 @@ class ModelSpec:
     kind: str = "enhancer"
     released: str = ""
     reference: str = ""
+    reference_also: tuple[str, ...] = ()
 
 
 # The input itself stands first: every comparison includes it.
@@ -71,6 +73,7 @@ _RECORDS = (
         "CurveRefine",
         "curve_refine:CurveRefine",
         reference="neid/lol/photographs/weights/curve_refine-seed0.safetensors",
+        reference_also=("zero-dce-train", "camvid"),
     ),
     ModelSpec(
         "gem_pam",

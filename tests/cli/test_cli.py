@@ -11,6 +11,7 @@ import pytest
 
 from llie_core import cli
 from llie_core.cli import main
+from llie_core.models import records
 from llie_core.models.records import default_enhancer, measured
 from llie_core.recognizers import list_recognizers
 from llie_core.reporting.results_page import results_markdown
@@ -102,6 +103,8 @@ def test_models_are_listed_with_size_weights_and_what_they_measured(capsys):
     assert shipped.startswith(
         "    reference: camvid (CC BY-NC 4.0 as carried there), 240 of 18,750 steps"
     )
+    (mixed,) = [line for line in lines if "reference: lol" in line]
+    assert "lol (research" in mixed and "zero-dce-train (CC BY-NC 4.0), camvid (CC BY-NC" in mixed
     released = lines[next(i for i, line in enumerate(lines) if line.split()[0] == "zero_dce") + 1]
     assert released.startswith("    released: CC BY-NC 4.0, academic research only")
     assert list(parts).index("enhancers") < list(parts).index("darkeners")
@@ -114,6 +117,12 @@ def test_models_say_whether_released_weights_are_there(capsys, monkeypatch, tmp_
     monkeypatch.setenv("LLIE_WEIGHTS", str(tmp_path))
     assert main(["models"]) == 0
     assert "; llie weights fetch zero-dce-pp" in capsys.readouterr().out
+
+
+def test_models_are_listed_without_the_reference_runs(capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr(records, "project_root", lambda: tmp_path)
+    assert main(["models"]) == 0
+    assert "    reference: not available: they come with a checkout" in capsys.readouterr().out
 
 
 def test_datasets_are_listed_with_source_and_terms(capsys):

@@ -69,6 +69,15 @@ def test_shipped_weights_have_a_record_and_load(spec):
     assert not model.training and any(not torch.equal(a, b) for a, b in pairs)
 
 
+def test_the_registry_names_every_set_of_the_shipped_default():
+    from llie_core.papers import open_study
+
+    study = open_study("neid", "photographs")
+    assert MODELS["curve_refine"].reference_also == study.settings.pairs.photographs
+    run = reference_run(MODELS["curve_refine"].reference)
+    assert run.dataset not in study.settings.pairs.photographs
+
+
 def test_weights_that_are_not_there_are_named(monkeypatch, tmp_path):
     with pytest.raises(ValueError, match=r"no reference weights of neid are known \(known: "):
         create_enhancer("neid", weights="reference")
