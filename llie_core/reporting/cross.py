@@ -15,12 +15,12 @@ import numpy as np
 
 from llie_core.files import project_root, results_dir
 from llie_core.names import title_of
+from llie_core.reporting.intervals import DRAWS, LEVEL, bootstrap
 from llie_core.reporting.scores import read_scores, reference_folder
 from llie_core.reporting.sources import reference_doubt
 from llie_core.reporting.tables import Table
 
 LOW, NORMAL = "identity", "original"  # the low-light and the normal-light image as rows
-DRAWS, LEVEL = 2000, 0.95  # of the bootstrap
 LEAST = 0.05  # that normal light has to be better than low light, or the recognizer is blind
 # Task → column of an image's value, its words, the column that weighs the image, and whether more
 # is better. A detector's name follows the column of faces.
@@ -36,7 +36,8 @@ MEASURES = {
 class Reading:
     """What a recognizer makes of a test set behind each row.
 
-    values: label → image → values over seeds; weights: image → what it counts.
+    values: label → image → values over seeds, none where the file of images has no such column;
+    weights: image → what it counts.
     """
 
     recognizer: str
@@ -73,25 +74,15 @@ class Reading:
             return None
         sign = 1.0 if self.rising else -1.0
         differences = np.array([sign * (after[name] - before[name]) for name in names])
-        return bootstrap(differences, weights)
-
-
-def bootstrap(
-    values: Sequence[float] | np.ndarray, weights: Sequence[float] | np.ndarray
-) -> tuple[float, float, float]:
-    """Weighted mean of N images' values, and its interval of 95 % by drawing N of them anew."""
-    values, weights = np.asarray(values, dtype=float), np.asarray(weights, dtype=float)
-    n = len(values)
-    counts = np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), size=DRAWS)  # (DRAWS, N)
-    total = counts @ weights
-    means = (counts @ (values * weights))[total > 0] / total[total > 0]
-    low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return float(np.average(values, weights=weights)), float(low), float(high)
+        mean = float(np.average(differences, weights=weights))
+        return mean, *bootstrap(differences, weights)
 
 
 def cross_table(readings: Sequence[Reading]) -> Table:
     """Recognizers as columns: the low-light image, the best row and normal light, then the gain of
-    every row with its interval."""
+    every row with its interval. The note names the sets without values of single images."""
+    absent = [f"{one.words} of {one.dataset} ({one.run})" for one in readings if not one.values]
+    readings = [one for one in readings if one.values]
     labels = list(dict.fromkeys(label for one in readings for label in one.values))
     labels = [label for label in labels if label not in (LOW, NORMAL)]
     rows = [
@@ -108,6 +99,8 @@ def cross_table(readings: Sequence[Reading]) -> Table:
         f"Blind: normal light is not {LEAST} better than low light: it decides nothing. "
         f"Runs: {'; '.join(dict.fromkeys(one.run for one in readings)) or 'none'}."
     )
+    if absent:
+        note += f" Not kept of single images: {'; '.join(absent)}."
     return Table("Every enhancer before every recognizer", header, rows, note)
 
 
@@ -117,7 +110,8 @@ def kept_readings() -> list[Reading]:
     found = []
     for paper, dataset in sorted({path.parts[-4:-2] for path in root.glob("*/*/*/scores.csv")}):
         folder = reference_folder(paper, dataset)
-        assert folder is not None
+        if folder is None:  # kept by profiles of no paper, such as photographs
+            continue
         run = "/".join(folder.parts[-3:])
         if doubt := reference_doubt(paper, dataset).partition(":")[0]:
             run += f" ({doubt})"
@@ -142,7 +136,10 @@ def read_folder(folder: Path, run: str) -> list[Reading]:
         dataset = next((s.dataset for s in scores if key == f"{task}-{s.dataset}"), "")
         if not (dataset and lines):
             continue
-        for name in (name for name in lines[0] if name.startswith(column)):
+        columns = [name for name in lines[0] if name.startswith(column)]
+        if not columns:
+            found[key] = Reading("", dataset, run, words, rising)
+        for name in columns:
             reader = name.removeprefix(column) or next(
                 s.recognizer for s in scores if s.dataset == dataset and s.recognizer
             )

@@ -7,20 +7,27 @@ import numpy as np
 
 from llie_core.reporting.scores import reference_folder
 
+DRAWS, LEVEL = 5000, 0.95  # of the bootstrap
+
 Interval = tuple[float, float]
 
 
-def bootstrap(values: Sequence[float], level: float = 0.95, draws: int = 5000) -> Interval:
+def bootstrap(
+    values: Sequence[float] | np.ndarray, weights: Sequence[float] | np.ndarray | None = None
+) -> Interval:
     """The percentile interval of the mean of some values, each drawn again with replacement.
 
-    Deterministic. Raises ValueError without values or with one that is not finite.
+    Deterministic. weights: of the values, at least 0, where the mean is weighted; a draw whose
+    weights are all 0 is left out. Raises ValueError without values or with one that is not finite.
     """
     known = np.asarray(values, float)
-    if not known.size or not np.isfinite(known).all():
-        raise ValueError("an interval needs values, all finite")
-    rng = np.random.default_rng(0)
-    means = rng.choice(known, (draws, known.size)).mean(axis=1)
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    shares = np.ones(known.size) if weights is None else np.asarray(weights, float)
+    if not (known.size and np.isfinite(known).all() and shares.sum() > 0):
+        raise ValueError("an interval needs values, all finite, and a weight above 0")
+    drawn = np.random.default_rng(0).integers(0, known.size, (DRAWS, known.size))
+    total = shares[drawn].sum(axis=1)  # (DRAWS,)
+    means = (known * shares)[drawn].sum(axis=1)[total > 0] / total[total > 0]
+    low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)
 
 

@@ -2,13 +2,13 @@
 
 import csv
 
-import numpy as np
 import pytest
 
 from llie_core.files import write_rows
+from llie_core.reporting import cross
+from llie_core.reporting import scores as scores_of
 from llie_core.reporting.cross import (
     Reading,
-    bootstrap,
     cross_table,
     kept_readings,
     read_folder,
@@ -24,23 +24,10 @@ def score(dataset="camvid", metric="miou", recognizer="deeplabv3plus", label="id
     )  # fmt: skip
 
 
-def test_interval_of_a_constant_is_that_constant():
-    assert bootstrap([0.25] * 7, np.ones(7)) == pytest.approx((0.25, 0.25, 0.25))
-
-
-def test_interval_is_that_of_the_mean():
-    """Of many images, about 1.96 standard errors on either side."""
-    values = np.random.default_rng(1).normal(0.1, 1.0, 400)
-    mean, low, high = bootstrap(values, np.ones(400))
-    assert mean == pytest.approx(values.mean())
-    error = values.std() / 20
-    assert (mean - low) / error == pytest.approx(1.96, abs=0.15)
-    assert (high - mean) / error == pytest.approx(1.96, abs=0.15)
-
-
 def test_images_weigh_by_their_faces():
-    mean, low, high = bootstrap([1.0, 0.0], [3.0, 1.0])
-    assert mean == 0.75 and (low, high) == (0.0, 1.0)
+    values = {"identity": {"a": [0.0], "b": [0.0]}, "clahe": {"a": [1.0], "b": [0.0]}}
+    reading = Reading("mtcnn", "faces", "run", "recall", True, values, {"a": 3.0, "b": 1.0})
+    assert reading.gain("clahe") == (0.75, 0.0, 1.0)
 
 
 def test_gains_are_paired_and_seeds_averaged():
@@ -120,4 +107,23 @@ def test_kept_runs_are_in_the_table():
     low, normal = mtcnn.mean("identity"), mtcnn.mean("original")
     assert low < normal and mtcnn.gain("original")[0] == pytest.approx(normal - low)
     table = cross_table(readings)
-    assert len(table.header) == 1 + len(readings) and len({len(row) for row in table.rows}) == 1
+    shown = [reading for reading in readings if reading.values]
+    assert len(table.header) == 1 + len(shown) and len({len(row) for row in table.rows}) == 1
+
+
+def test_a_set_without_the_column_is_named(folder):
+    write_scores(folder / "scores.csv", [score("builtin-faces", "ap", "mtcnn"), score("streets")])
+    lines = [{"label": "identity", "seed": 0, "name": "a", "objects": 2, "detections": "1"}]
+    write_rows(folder / "per_image" / "detection-streets.csv", lines)
+    readings = read_folder(folder, "drgn/lol/reference")
+    table = cross_table(readings)
+    assert table.note.endswith("Not kept of single images: recall of streets (drgn/lol/reference).")
+    assert len(table.header) == 3 and len(readings) == 3
+
+
+def test_a_set_kept_by_a_profile_of_no_paper_alone_is_left_out(tmp_path, monkeypatch):
+    kept = tmp_path / "results" / "reference" / "neid" / "lol" / "photographs"
+    write_scores(kept / "scores.csv", [score()])
+    for module in (cross, scores_of):
+        monkeypatch.setattr(module, "project_root", lambda: tmp_path)
+    assert kept_readings() == []

@@ -15,6 +15,15 @@ def test_the_interval_of_many_normal_values_is_the_known_one():
     assert bootstrap(values) == (low, high)
 
 
+def test_weights_weigh_and_a_draw_without_any_is_left_out():
+    values = np.random.default_rng(1).standard_normal(60)
+    assert bootstrap(values, np.ones(60)) == bootstrap(values)
+    assert bootstrap([*values, 9.0], [*np.ones(60), 0.0])[1] < 1
+    assert bootstrap([1.0, 5.0], [1.0, 0.0]) == (1.0, 1.0)
+    with pytest.raises(ValueError, match="a weight above 0"):
+        bootstrap([1.0, 2.0], [0.0, 0.0])
+
+
 def test_equal_values_have_no_width_and_none_are_refused():
     assert bootstrap([2.0, 2.0]) == (2.0, 2.0)
     for values in ([], [1.0, float("inf")]):
