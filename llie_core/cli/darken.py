@@ -17,7 +17,7 @@ from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 
-from llie_core.cli.arguments import path
+from llie_core.cli.arguments import path, weights_name
 
 RECORD = "darkening.jsonl"
 DRGN = ("drgn", "lw_drgn")
@@ -45,8 +45,10 @@ def add_options(command: argparse.ArgumentParser) -> None:
     trained = command.add_argument_group("ec_zero_dce, drgn, lw_drgn")
     trained.add_argument(
         "--weights",
-        type=path,
-        help="weights.safetensors of a run; default: those that the project ships, if it does",
+        type=weights_name,
+        metavar="WEIGHTS",
+        help="reference, released, or weights.safetensors of a run, as of llie enhance; default: "
+        "those that the project ships, if it does",
     )
     trained.add_argument("--device", help="default: a GPU if there is one")
     command.add_argument_group("physical, ec_zero_dce").add_argument(
@@ -199,7 +201,7 @@ def _done(record: Path) -> set[tuple[str, int, str]]:
 
 def _write_pairs(options) -> tuple[str, int]:
     """Pairs by a learned degradation: low/ and high/ in TARGET."""
-    from llie_core.cli.image_files import trained_model
+    from llie_core.cli.image_files import trained_model, weights_path
     from llie_core.data.synthesis import write_pairs
     from llie_core.data.unpaired import ImageFolder
     from llie_core.engine.runs import file_hash
@@ -211,19 +213,20 @@ def _write_pairs(options) -> tuple[str, int]:
     strength = _range(options.strength, (1.0, 1.0), "strength")
     if strength[0] < 0:
         raise ValueError(f"--strength {strength[0]}: it must not be negative")
-    model, *_ = trained_model(options.model, options.weights, device=options.device)
-    assert isinstance(model, TwoStep)  # no other darkener takes --low
+    model, _, used = trained_model(options.model, options.weights, device=options.device)
+    assert isinstance(model, TwoStep) and used  # no other darkener takes --low; it is learned
     source = ImageFolder(options.source, without=options.target)
     low, damaged = _readable(options.low, options.target)
     passes = 1 if options.one_pass else 2
+    weights = file_hash(weights_path(options.model, used))
     settings = {"model": options.model, "strength": list(strength), "low": low.describe(),
-                "weights": file_hash(options.weights), "passes": passes}  # fmt: skip
+                "weights": weights, "passes": passes}  # fmt: skip
     darkener = degradation_darkener(model, low, strength, second_pass=passes == 2)
     count = min(COUNT, len(low))
     normals = [source[i]["image"] for i in _whole(source, count)]
     wrong = collapse_of(model, normals, [low[i]["image"] for i in range(len(normals))])
     if wrong:
-        print(f"llie: {options.weights}: {wrong}", file=sys.stderr)
+        print(f"llie: {used}: {wrong}", file=sys.stderr)
     # One thread: the network uses all cores itself, and each call takes memory of its own.
     written = write_pairs(source, darkener, options.target, settings, options.seed, threads=1)
     for problem in filter(None, (*written.unreadable.values(), source.not_read)):

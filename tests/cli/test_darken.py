@@ -1,6 +1,7 @@
 """`llie darken`: what it writes, records and refuses."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,13 +9,14 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from llie_core.cli import main
+from llie_core.cli import image_files, main
 from llie_core.cli.darken import OWN, RECORD
 from llie_core.data import open_dataset
 from llie_core.data.darkening import Darkening, darken
 from llie_core.data.images import read_image
 from llie_core.data.noise import NOISES
 from llie_core.data.paired import read_records
+from llie_core.engine import runs
 from llie_core.models import create_enhancer
 from llie_core.models.ec_zero_dce import SATURATED, lightness
 
@@ -160,6 +162,34 @@ def test_noise_comes_by_name(photos, tmp_path, weights, noise):
     assert torch.equal(noisy, again) and not torch.equal(noisy, plain)
     assert (noisy - plain).abs().mean() < 0.03
     assert records(tmp_path / "noisy")["a.png"]["noise"] == noise
+
+
+def test_weights_go_by_name_as_for_enhance(photos, tmp_path, refused, capsys):
+    (photos / "torn.jpg").unlink()
+    command = ["darken", str(photos), "--model", "ec_zero_dce", "--device", "cpu"]
+    for out, more in (("named", ["--weights", "reference"]), ("default", [])):
+        assert main([*command[:2], str(tmp_path / out), *command[2:], *more]) == 0
+    made = [(tmp_path / out / RECORD).read_text() for out in ("named", "default")]
+    assert made[0] == made[1]
+    capsys.readouterr()
+    refused([*command[:2], str(tmp_path / "out"), *command[2:], "--weights", "released"],
+            "no released weights of ec_zero_dce are known")  # fmt: skip
+
+
+def test_the_hash_of_pairs_is_that_of_the_weights_that_were_loaded(
+    photos, tmp_path, weights, monkeypatch
+):
+    """Under a name, too; no weights of a degradation are shipped."""
+    path, hashed, asked = Path(weights("lw_drgn")), [], []
+    (photos / "torn.jpg").unlink()
+    Image.new("RGB", (16, 16), (20, 10, 5)).save(photos / "a.png")
+    loaded = image_files.trained_model("lw_drgn", path, "cpu")[:2]
+    monkeypatch.setattr(image_files, "trained_model", lambda *_, **__: (*loaded, "reference"))
+    monkeypatch.setattr(image_files, "weights_path", lambda *of: asked.append(of) or path)
+    monkeypatch.setattr(runs, "file_hash", lambda file: hashed.append(file) or "hash")
+    command = ["darken", str(photos), str(tmp_path / "out"), "--model", "lw_drgn"]
+    assert main([*command, "--low", str(photos)]) == 0
+    assert asked == [("lw_drgn", "reference")] and hashed == [path]
 
 
 def test_pairs_by_a_learned_degradation(photos, tmp_path, weights):
