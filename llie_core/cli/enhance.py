@@ -41,7 +41,8 @@ def add_options(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument(
         "--no-gate", action="store_true",
-        help="do not lower the strength where pixels would clip or the image is bright already",
+        help="do not lower the strength where pixels would clip, or where an image that is bright "
+        "already would change so much that its PSNR to itself is below 30 dB",
     )  # fmt: skip
     command.add_argument(
         "--format", choices=FORMATS, help="of the results in a folder or a pipe; default: png"
@@ -76,7 +77,8 @@ def _beside(source: Path, kind: str | None) -> Path:
     from llie_core.data.photos import KINDS
 
     if source.is_dir():
-        return source.with_name(f"{source.absolute().name}-enhanced")
+        named = source if source.name not in ("", "..") else source.resolve()
+        return named.with_name(f"{named.name}-enhanced")
     suffix = source.suffix if source.suffix.lower() in KINDS else ".png"
     return source.with_name(f"{source.stem}-enhanced{f'.{kind}' if kind else suffix}")
 
@@ -157,7 +159,7 @@ class _Enhance:
         self.name, self.title = name, model_spec(name).title
         self.strength, self.gate = options.strength, not options.no_gate
         # One image at a time on a GPU: its memory is less, and one fills it.
-        self.turn = nullcontext() if self.device == "cpu" else threading.Lock()
+        self.alone = nullcontext() if self.device == "cpu" else threading.Lock()
         known = measured(name, str(self.weights or ""))
         if known and known.spoils and self.weights:
             print(
@@ -171,7 +173,7 @@ class _Enhance:
         from llie_core.models.gate import enhance_gated
 
         photo = read_photo(source)
-        with self.turn:
+        with self.alone:
             x = photo.image[None].to(self.device)  # (1, 3, H, W)
             result = enhance_gated(self.model, x, self.strength, self.gate)
             image = result.image[0].cpu()
@@ -179,13 +181,17 @@ class _Enhance:
         return f"strength {result.strength:.2f}: {result.reason}" if result.reason else ""
 
     def request(self, options) -> str:
-        """Hash of what the results depend on besides the images."""
+        """Hash of what the results depend on besides the images: options, weights and code."""
         from llie_core.cli.image_files import weights_path
+        from llie_core.data.photos import read_photo
+        from llie_core.engine.reuse import code
         from llie_core.engine.runs import file_hash
         from llie_core.hashing import content_hash
+        from llie_core.models.gate import enhance_gated
 
         weights = file_hash(weights_path(self.name, self.weights)) if self.weights else ""
-        return content_hash([self.name, weights, self.strength, self.gate, options.format])
+        asked = [self.name, weights, self.strength, self.gate, options.format]
+        return content_hash([*asked, code(self.model, enhance_gated, read_photo)])
 
 
 @contextmanager
@@ -238,7 +244,10 @@ def _workers() -> int:
     """Images at a time: one a core, as far as the memory reaches."""
     from llie_core.devices import free_memory
 
-    return max(1, min(len(os.sched_getaffinity(0)), free_memory("cpu") // WORKER_MEMORY))
+    # Only Linux says which cores a process may use.
+    affinity = getattr(os, "sched_getaffinity", None)
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    return max(1, min(cores, free_memory("cpu") // WORKER_MEMORY))
 
 
 @contextmanager

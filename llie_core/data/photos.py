@@ -2,7 +2,8 @@
 
 Kept: sRGB or other RGB profiles (ICC), EXIF (camera, time, place; the orientation is applied and
 set to upright, thumbnails are dropped), 16 bits a sample where the output format has them. HEIC
-needs the package pillow-heif, camera RAW the package rawpy: `pip install llie-core[heic,raw]`.
+needs the package pillow-heif and is read as 8 bits; camera RAW needs the package rawpy, and its
+EXIF is not read: `pip install llie-core[heic,raw]`.
 """
 
 import importlib.util

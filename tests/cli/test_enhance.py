@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 
 from llie_core.cli import main
 from llie_core.data.images import read_image
+from llie_core.engine import reuse
 from llie_core.metrics import psnr
 from llie_core.models import create_enhancer, model_spec
 from llie_core.models.classical import Gamma
@@ -481,6 +482,37 @@ def test_the_same_command_does_what_is_left(three, tmp_path, capsys):
     assert times(out)["a.png"] != before["a.png"]
     assert main([*command, "--strength", "0.5"]) == 0
     assert "3 of them before" in capsys.readouterr().out
+
+
+def test_other_code_of_the_gate_or_of_the_files_enhances_anew(three, tmp_path, capsys, monkeypatch):
+    command = ["enhance", str(three), str(tmp_path / "out"), "--model", "gamma"]
+    assert main(command) == 0
+    tree = reuse.module_tree
+    for module in ("models.gate", "data.photos", "models.classical"):
+        monkeypatch.setattr(
+            reuse, "module_tree", lambda name, own=f"llie_core.{module}": tree(name)
+            if name != own else "another",
+        )  # fmt: skip
+        for end in ("out\n", "3 of them before\n"):
+            capsys.readouterr()
+            assert main(command) == 0
+            assert capsys.readouterr().out.endswith(end), module
+
+
+@pytest.mark.parametrize("named", [".", "sub/..", "../photos"])
+def test_the_current_folder_goes_beside_itself(named, tmp_path, monkeypatch):
+    save(tmp_path / "photos" / "a.png")
+    (tmp_path / "photos" / "sub").mkdir()
+    monkeypatch.chdir(tmp_path / "photos")
+    assert main(["enhance", named, "--model", "identity"]) == 0
+    assert (tmp_path / "photos-enhanced" / "a.png").is_file()
+
+
+def test_workers_are_counted_where_the_system_names_no_cores(three, tmp_path, monkeypatch):
+    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    assert main(["enhance", str(three), str(tmp_path / "out"), "--model", "identity"]) == 0
+    assert len(shown(tmp_path / "out")) == 3
 
 
 class Stream(io.BytesIO):
