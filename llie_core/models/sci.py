@@ -3,7 +3,7 @@ r"""SCI: an illumination from three convolutions, learned by calibrated stages t
 "Toward Fast, Flexible, and Robust Low-Light Image Enhancement", L. Ma, T. Ma, R. Liu, X. Fan,
 Z. Luo, CVPR 2022, arXiv:2204.10137.
 
-.. math:: x^t = x + H(v^t), \quad z^t = x / x^t, \quad v^{t+1} = x + s^t, \quad s^t = v - K(z^t)
+.. math:: x^t = v^t + H(v^t), \quad z^t = x / x^t, \quad s^t = K(z^t), \quad v^{t+1} = x + s^t
 
 H estimates the illumination; the calibration network K brings every stage's input close to the
 first one's, so that for use one stage suffices: 258 parameters (`stages=1`). Both networks are the
@@ -94,7 +94,7 @@ class SCI(Enhancer):
         inputs, illuminations, images = [x], [], []
         for stage in range(self.stages):
             illuminations.append(self.enhance_net(inputs[-1]))
-            images.append((inputs[-1] / illuminations[-1]).clamp(0, 1))
+            images.append((x / illuminations[-1]).clamp(0, 1))
             if self.calibrate is not None and stage + 1 < self.stages:
                 inputs.append(x + self.calibrate(images[-1]))
         return {

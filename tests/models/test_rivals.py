@@ -454,6 +454,16 @@ def test_only_trained_stages_hold_the_calibration():
     assert outputs["illumination"].min() >= 1e-4 and outputs["illumination"].max() <= 1
 
 
+def test_every_stage_divides_the_low_light_image_by_its_illumination():
+    x, calibrated = seeded(2, 3, 8, 8), []
+    model = create_enhancer("sci", stages=3)
+    model.calibrate.register_forward_hook(lambda _, given, __: calibrated.append(given[0]))
+    illuminations = model.training_outputs(x)["illumination"].chunk(3)
+    for image, illumination in zip(calibrated, illuminations, strict=False):  # the last needs none
+        torch.testing.assert_close(image, (x / illumination).clamp(0, 1))
+    assert len(calibrated) == 2
+
+
 @pytest.mark.parametrize("local", [True, False])
 def test_gamma_starts_at_one_and_learns(local):
     model = create_enhancer("cpga_net_plus", local=local)
