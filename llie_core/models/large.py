@@ -95,10 +95,7 @@ def in_tiles(
     margin = -(-margin // grid) * grid
     part = max(LEAST_SIDE, side - 2 * margin)
     part = -(-part // grid) * grid
-    values = _Values()
-    if pools:
-        with _using(values):
-            run(_downscaled(x, STATISTICS_PIXELS))
+    values = _recorded(run, x) if pools else _Values()
     result = torch.zeros_like(x)
     for top, rows, down in _parts(x.shape[-2], part, margin, feather):
         for left, columns, across in _parts(x.shape[-1], part, margin, feather):
@@ -109,6 +106,22 @@ def in_tiles(
             own = y[..., _within(rows, top), _within(columns, left)]
             result[..., rows, columns] += own * weight
     return result
+
+
+def _recorded(run: Callable[[Tensor], Tensor], x: Tensor) -> _Values:
+    """The values of the whole image that a pass over a small copy asks for; over a smaller one
+    where the memory does not reach."""
+    pixels = STATISTICS_PIXELS
+    while True:
+        values = _Values()
+        try:
+            with _using(values):
+                run(_downscaled(x, pixels))
+            return values
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error) or pixels <= LEAST_SIDE**2:
+                raise
+            pixels //= 4
 
 
 def _within(inner: slice, outer: slice) -> slice:

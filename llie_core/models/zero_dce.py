@@ -32,9 +32,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from llie_core.devices import free_memory
 from llie_core.imaging import in_float32
 from llie_core.models.base import Enhancer, normal_init, pad_to_multiple
-from llie_core.models.large import SMALL_PIXELS, WHOLE_PIXELS, in_tiles, rows_at_size
+from llie_core.models.large import (
+    SMALL_PIXELS,
+    WHOLE_PIXELS,
+    in_tiles,
+    rows_at_size,
+    tile_side,
+)
 from llie_core.names import check_choice
 from llie_core.tensors import read_released
 
@@ -145,6 +152,8 @@ class RGBCurves(DCENet):
             factor = max(factor, math.ceil((height * width / SMALL_PIXELS) ** 0.5))
         if factor == 1:
             side = CUDA_TILE_SIDE if x.is_cuda else TILE_SIDE
+            allowed = tile_side(self.bytes_per_pixel, len(x), free_memory(x.device))
+            side = min(side, allowed + 2 * self.margin)
             return in_tiles(self._tile, x, side, self.margin, pools=False)
         maps, size = self.small_maps(x, factor)
 
@@ -182,7 +191,7 @@ class RGBCurves(DCENet):
         small = (height // factor, width // factor)
         small = F.interpolate(padded, size=small, mode="bilinear")
         maps = torch.tanh(self.estimate(small.contiguous(memory_format=torch.channels_last)))
-        return maps, (height, width)  # (B, 3 or 24, H/12, W/12)
+        return maps, (height, width)  # (B, 3 or 24, H / factor, W / factor)
 
     def training_outputs(self, x: Tensor) -> dict[str, Tensor]:
         """`image` (B, 3, H, W) and `curve_maps`, all maps A side by side as channels.
