@@ -29,7 +29,7 @@ BRIGHT = 0.42  # mean BT.601 luma
 LARGEST_CHANGE = 10 ** (-30 / 20)  # 30 dB
 DARK_END, BRIGHT_END = 0.5 / 255, 250 / 255  # a channel beyond them is clipped
 STEPS = 8  # of the bisection: s to 1/256 of what was asked
-LOOKED_AT = 2**20  # pixels that the gate reads, a regular grid of the image's
+READ_PIXELS = 2**20  # pixels that the gate reads, a regular grid of the image's
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,8 @@ def enhance_gated(
     """
     if not 0 <= strength <= 1:  # before the work
         raise ValueError(f"strength {strength} must lie in [0, 1]")
+    if len(x) != 1:
+        raise ValueError(f"enhance_gated: x holds {len(x)} images; give one at a time")
     return gated(x, model.enhance(x, **condition), strength, gate)
 
 
@@ -69,8 +71,6 @@ def gated(x: Tensor, enhanced: Tensor, strength: float = 1.0, gate: bool = True)
 
     The memory of `enhanced` is used for the result.
     """
-    if len(x) != 1:
-        raise ValueError(f"enhance_gated: x holds {len(x)} images; give one at a time")
     x = x.to(enhanced.dtype)
     lowered, reason = _allowed(x, enhanced, strength) if gate else (strength, "")
     if lowered < 1:
@@ -90,7 +90,7 @@ def _clipped(x: Tensor) -> Tensor:
 
 def _allowed(x: Tensor, enhanced: Tensor, strength: float) -> tuple[float, str]:
     """The largest strength, up to the one asked for, that does no harm, and what would else."""
-    step = max(1, round((x.shape[-2] * x.shape[-1] / LOOKED_AT) ** 0.5))
+    step = max(1, round((x.shape[-2] * x.shape[-1] / READ_PIXELS) ** 0.5))
     x, enhanced = x[..., ::step, ::step], enhanced[..., ::step, ::step]
     change = float((enhanced - x).square().mean().sqrt())
     light = float(luma(x).mean())

@@ -186,7 +186,7 @@ class PretrainedBackbone(nn.Module):
         for module in self.features.modules():
             if isinstance(module, SwitchedNorm):
                 module.light = light
-        mean, std = (x.new_tensor(values)[:, None, None] for values in (MEAN, STD))
+        mean, std = (constant(values, x)[:, None, None] for values in (MEAN, STD))
         return self.features((x - mean) / std)[::-1]
 
 
@@ -321,7 +321,8 @@ class CPN(Recognizer):
     def features(
         self, images: Tensor, light: str | None = None, mean: Tensor | None = None
     ) -> list[Tensor]:
-        """What the backbone gives, arguments as `forward`: strides 32, 16, 8, 4, and the stem's."""
+        """What the backbone gives, arguments as `forward`: strides 32, 16, 8, 4, and the stem's of
+        a ResNet."""
         light = self.light if light is None else light
         check_choice(LIGHTS, light=light)
         return self.backbone(self.prepared(images, light, mean), LIGHTS[light])
@@ -448,7 +449,9 @@ class CPN(Recognizer):
     def prepared(self, images: Tensor, light: str, mean: Tensor | None) -> Tensor:
         """Images as the backbone takes them: weights' type, padded, normalised or scaled."""
         x = _padded(images.to(self.refine_net.predict.weight.dtype))
-        if light == "well" and isinstance(self.backbone, ResNet):
+        if light == "well":
+            if not isinstance(self.backbone, ResNet):
+                return x  # it normalises by itself
             centre, spread = (constant(values, x)[:, None, None] for values in WELL_LIT)
             return (x - centre) / spread
         return scale_to_mean(x, mean) if self.scale_input else x
