@@ -20,7 +20,8 @@ class FrontEnd(nn.Module):
         enhancer: any enhancer.
         recognizer: any module that is called with images (B, 3, H, W) in [0, 1], or with a list
             of (3, H, W), as torchvision's detectors are; what else it needs is passed on.
-        freeze: False leaves the recognizer as it is.
+        freeze: False leaves its parameters trainable; its mode follows the front end's, at first
+            the enhancer's.
 
     Attributes:
         frozen: whether the recognizer is frozen.

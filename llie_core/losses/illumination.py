@@ -6,6 +6,7 @@ Z. Luo, CVPR 2022.
 Differs from the released code: σ is the paper's 0.1; with the released 10, all weights are nearly 1
 whatever the image. Colours are converted pixel by pixel, where the released code reads planes of a
 channel as if they were pixels. Differences are means over the neighbours inside the image.
+The weight of green in Y is BT.601's .504, released .564.
 """
 
 from collections.abc import Mapping
@@ -13,13 +14,13 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from llie_core.imaging import full_precision
+from llie_core.imaging import constant, full_precision
 
 FIDELITY = 1.5
 SIGMA = 0.1
 REACH = 2  # of the 5×5 neighbours
 # Y, Cb, Cr from R, G, B in [0, 1], BT.601 in studio range; offsets fall out of differences.
-_YCBCR = ((0.257, 0.504, 0.098), (-0.148, -0.291, 0.439), (0.439, -0.368, -0.071))
+_YCBCR = (0.257, 0.504, 0.098, -0.148, -0.291, 0.439, 0.439, -0.368, -0.071)
 
 
 def sci_loss(outputs: Mapping[str, Tensor], batch: Mapping) -> dict[str, Tensor]:
@@ -58,7 +59,7 @@ def guided_smoothness(light: Tensor, guide: Tensor, sigma: float = SIGMA) -> Ten
     Returns:
         Scalar: the sum over the 24 neighbours of means over pixels; 0 for one pixel.
     """
-    colours = torch.einsum("ij,bjhw->bihw", guide.new_tensor(_YCBCR), guide)
+    colours = torch.einsum("ij,bjhw->bihw", constant(_YCBCR, guide).view(3, 3), guide)
     offsets = [(dy, dx) for dy in range(REACH + 1) for dx in range(-REACH, REACH + 1)
                if dy or dx > 0]  # fmt: skip
     total = light.new_zeros(())

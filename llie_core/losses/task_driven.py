@@ -71,11 +71,12 @@ class BothLights(TaskLoss):
 def gram_distance(low: list[torch.Tensor], well: list[torch.Tensor]) -> torch.Tensor:
     r"""How far the channels of low-light features correlate otherwise than in normal light.
 
-    .. math:: \frac{1}{20} \sum_l \sum_b \frac{1}{(h_l w_l)^2} \,
+    .. math:: \frac{1}{4 L} \sum_l \sum_b \frac{1}{(h_l w_l)^2} \,
         \mathrm{mean}\,\big(G(W_{l,b}) - G(L_{l,b})\big)^2, \qquad G(F) = F F^T
 
-    over the layers l of five features (B, C, h, w) and the images b of the batch, as the released
-    code of Lee et al. has it (a fifth a layer, then a fourth); gradients go to low light alone.
+    over the L layers l of features (B, C, h, w), five of a ResNet, and the images b of the batch,
+    as the released code of Lee et al. has it (a fifth a layer, then a fourth); gradients go to low
+    light alone.
     """
     total = low[0].new_zeros(())
     for dark, lit in zip(low, well, strict=True):

@@ -18,8 +18,8 @@ come back as orange, and in a dark background some pixels fall to black.
 
 The curve keeps 0 at 0 and 1 at 1, and the matrix keeps grey grey, so that neither clips a grey
 image; what a normal-light image needs is the identity, where both start. `refine` works at half
-and a quarter of the size and sees some 40 pixels around each, so that an image may be enhanced in
-tiles: every tile with the context of the whole image.
+and a quarter of the size and reaches some 20 pixels around each, so that an image may be enhanced
+in tiles: every tile with the context of the whole image.
 """
 
 import torch
@@ -34,7 +34,7 @@ from llie_core.models.zero_dce import ITERATIONS, light_curve
 CONTEXT = 64  # side of the small copy that curves are estimated from
 WIDTHS = (32, 40)  # of the features at half and at a quarter of the size
 CODE = 64
-DROPPED = 0.3  # share of the pooled features, in training: LOL has 399 scenes to learn by heart
+DROPPED = 0.3  # share of the pooled features, in training: LOL has 399 training scenes
 
 
 class Context(nn.Module):

@@ -80,11 +80,13 @@ class ECZeroDCE(DCENet):
     """
 
     pools = True  # the second step's shift is that of the whole image
+    exports = "it takes an exposure beside the image"
 
     def __init__(self, width: int = WIDTH, iterations: int = ITERATIONS):
         super().__init__(2, iterations, width=width)
-        # Measured: N(0, 0.02) hears of E too late; from PyTorch's default weights, with E scaled
-        # to the span of L and a start in the middle of the range, the mean soon follows E.
+        # Measured: with N(0, 0.02), E reaches the output too late; from PyTorch's default weights,
+        # with E scaled to the span of L and a start in the middle of the range, the mean soon
+        # follows E.
         with torch.no_grad():
             self.e_conv1.weight[:, 1] *= 4
         nn.init.constant_(self.e_conv7.bias, -1.0)

@@ -39,7 +39,7 @@ BOUNDS = {
     "gamma": (1 / MAX_GAMMA, MAX_GAMMA),
     "smoothing": (-1.0, 1.0),
 }
-SATURATED = 0.99  # of its bound, beyond which a parameter hardly moves
+SATURATED = 0.95  # of its bound, beyond which a parameter hardly moves
 LEAST = 1e-4  # below it the slope of x^g explodes
 BLUR_SIDE, BLUR_SIGMA = 5, 1.0
 

@@ -4,14 +4,13 @@ r"""IAT: a gain and an offset for every pixel, then one colour matrix and one ga
 Exposure Correction", Z. Cui, K. Li, L. Gu, S. Su, P. Gao, Z. Jiang, Y. Qiao, T. Harada, BMVC 2022,
 arXiv:2205.14871.
 
-.. math:: y = \bigl(\max(W\,(x \odot M + A),\ 10^{-8})\bigr)^{\gamma}
+.. math:: y = \mathrm{clip}\bigl(W\,(x \odot M + A),\ 10^{-8},\ 1\bigr)^{\gamma}
 
 A local branch of convolutions in the form of a transformer's blocks gives M and A at full size. In
 a global branch ten learned queries attend to the image at a quarter of its size; one gives γ, nine
 the colour matrix W.
 
-91,154 parameters, of which the paper says 90 k. Differs from the released network: every size of at
-least 1×1 works in both.
+91,154 parameters, of which the paper says 90 k.
 """
 
 from pathlib import Path

@@ -137,11 +137,8 @@ class NEID(Enhancer):
         ValueError: unknown variant or init.
     """
 
-    margin, grid, bytes_per_pixel = (
-        192,
-        32,
-        300,
-    )  # it pads by itself: the halved image to multiples of 16
+    # It pads by itself: the halved image to multiples of 16.
+    margin, grid, bytes_per_pixel = 192, 32, 300
 
     def __init__(self, variant: str = "", init: str = "paper", bias: float = BIAS):
         super().__init__()
