@@ -84,7 +84,7 @@ def test_large_images_are_read_on_a_grid(monkeypatch):
 
     x = torch.rand(1, 3, 120, 90, generator=torch.Generator().manual_seed(0)) * 0.3 + 0.5
     whole = enhance_gated(Lift(0.3), x)
-    monkeypatch.setattr(gate, "LOOKED_AT", 1000)
+    monkeypatch.setattr(gate, "READ_PIXELS", 1000)
     assert enhance_gated(Lift(0.3), x).strength == pytest.approx(whole.strength, abs=0.02)
 
 
