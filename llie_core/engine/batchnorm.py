@@ -16,9 +16,17 @@ MOST_BATCHES = 16
 
 
 def tracked_norms(model: nn.Module) -> list[BatchNorm]:
-    """The batch norms whose running statistics training changes; a frozen part has none."""
+    """The batch norms whose running statistics training changes; a frozen part has none.
+
+    The model is left in the mode that it is in.
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    model.train()
     norms = (module for module in model.modules() if isinstance(module, BatchNorm))
-    return [norm for norm in norms if norm.training and norm.track_running_stats]
+    found = [norm for norm in norms if norm.training and norm.track_running_stats]
+    for module, mode in modes:
+        module.training = mode
+    return found
 
 
 @torch.no_grad()

@@ -9,34 +9,50 @@ from safetensors.torch import save_file
 
 from llie_core.devices import PRECISIONS, precision_on
 from llie_core.engine.averaging import Average
-from llie_core.engine.batchnorm import recompute_statistics
+from llie_core.engine.batchnorm import recompute_statistics, tracked_norms
 from llie_core.engine.distributed import default_device, first_says, join_process_group
 from llie_core.engine.loop import Experiment, Training
-from llie_core.engine.reuse import content_hash, identity, trees
-from llie_core.engine.runs import Run, environment, existing_hash, file_hash
+from llie_core.engine.reuse import identity, trees
+from llie_core.engine.runs import Run, environment, existing_hash
 from llie_core.engine.sampling import BatchDraws, Drawn
 from llie_core.files import atomic, locked
+from llie_core.hashing import content_hash, file_hash
 from llie_core.tensors import load_weights
 
 
-def train_hash(experiment: Experiment, settings_hash: str = "", precision: str = "") -> str:
+def train_hash(
+    experiment: Experiment, settings_hash: str = "", precision: str = "", world_size: int = 1
+) -> str:
     """What decides the weights: values and code of everything behind an experiment.
 
     settings_hash: the run's, which covers options that decide only how the weights start;
-    precision: what "auto" comes to. The number of processes is left out: a batch is shared out over
-    them, which changes sums in their last digits and what is random within a step.
+    precision: what "auto" comes to; world_size: the number of processes, over which a batch is
+    shared out. It counts for models with batch norms, each of which sees the part of its process
+    (there is no SyncBN). Elsewhere it is left out: it changes sums in their last digits and what is
+    random within a step.
     """
     precision = precision or experiment.settings.precision
     decided = replace(
         experiment, workers=0, settings=replace(experiment.settings, precision=precision)
     )
-    return content_hash(
-        {
-            "experiment": identity(decided),
-            "settings": settings_hash,
-            "code": code_of(experiment),
-        }
-    )
+    content = {
+        "experiment": identity(decided),
+        "settings": settings_hash,
+        "code": code_of(experiment),
+    }
+    if world_size > 1 and tracked_norms(experiment.model):
+        content["processes"] = world_size
+    return content_hash(content)
+
+
+def accepted_hashes(experiment: Experiment, run: Run, world_size: int = 1) -> dict[str, str]:
+    """Precision → train hash of the trainings that count as this run's; with precision "auto", of
+    each."""
+    asked = experiment.settings.precision
+    return {
+        one: train_hash(experiment, run.settings_hash, one, world_size)
+        for one in (PRECISIONS if asked == "auto" else (asked,))
+    }
 
 
 def code_of(experiment: Experiment) -> dict[str, str]:
@@ -60,12 +76,8 @@ def fit(
     """
     rank, world_size = join_process_group()
     device = torch.device(device or default_device(rank))
-    asked = experiment.settings.precision
-    precision = first_says(precision_on(device, asked))
-    counted = {
-        one: train_hash(experiment, run.settings_hash, one)
-        for one in (PRECISIONS if asked == "auto" else (precision,))
-    }
+    precision = first_says(precision_on(device, experiment.settings.precision))
+    counted = accepted_hashes(experiment, run, world_size)
 
     def finished() -> str:
         return next((one for one in counted.values() if run.is_finished(one)), "")

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 from torch.utils.data import Dataset
 
-from llie_core.engine.batchnorm import MOST_BATCHES
-from llie_core.engine.fit import fit
+from llie_core.engine.batchnorm import MOST_BATCHES, tracked_norms
+from llie_core.engine.fit import fit, train_hash
 from llie_core.engine.loop import Experiment, TrainSettings
 from llie_core.engine.runs import Run
 from llie_core.engine.sampling import BatchDraws
@@ -125,6 +125,16 @@ def test_frozen_and_unused_norms_stay_as_they_are():
     for norm in (made.model.frozen[0], made.model.unused):
         assert torch.equal(norm.running_mean, torch.zeros(3))
         assert torch.equal(norm.running_var, torch.ones(3))
+
+
+def test_the_number_of_processes_counts_where_norms_see_a_part_of_the_batch():
+    model = Normed().eval()
+    assert tracked_norms(model) == [model.norm, model.unused] and not model.norm.training
+    made = dataclasses.replace(experiment(), model=model)
+    assert train_hash(made) == train_hash(made, world_size=1) != train_hash(made, world_size=2)
+    for norm in (model.norm, model.unused):
+        norm.track_running_stats = False
+    assert train_hash(made) == train_hash(made, world_size=2)
 
 
 def test_at_most_sixteen_batches_are_read():
