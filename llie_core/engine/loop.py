@@ -3,7 +3,8 @@
     batch ─▶ model.training_outputs(image) ─▶ objective(outputs, batch) ─▶ {"total", terms…}
 
 What a step computes depends only on settings, seed and step number (sampling.py), so a training
-that was interrupted and resumed on a CPU ends in the same weights, bit for bit. Batch-norm
+that was interrupted and resumed on a CPU ends in the same weights, bit for bit; under `max_minutes`
+the learning rate depends on the time too. Batch-norm
 statistics are computed anew for every validation and at the end (batchnorm.py). Reuse, locks and
 stamps are in fit.py, the log in records.py.
 
@@ -108,8 +109,9 @@ class TrainSettings(Section):
     see above), or "auto": mixed where the device multiplies bfloat16 itself (devices.py);
     validate_every: steps between two evaluations of the validation part (0: none, the last weights
     are kept); max_minutes: after which the training ends with fewer steps, 0 for no limit (its
-    schedule follows the time, so that such a run cannot be repeated bit for bit);
-    checkpoint_seconds: between two checkpoints.
+    schedule follows the time, so that a step no longer depends on settings, seed and step number
+    alone, and such a run cannot be repeated bit for bit); checkpoint_seconds: between two
+    checkpoints.
     """
 
     steps: int = 100
@@ -361,10 +363,10 @@ class Training:
         return round(self.earlier_seconds + time.perf_counter() - self.began, 2)
 
     def _agreed(self, stop: bool) -> tuple[float, bool]:
-        """How much of `max_minutes` has passed (0 without such a limit), and whether to stop: the
-        same in all processes."""
+        """How much of `max_minutes` has passed, at most 1 (0 without such a limit), and whether to
+        stop: the same in all processes."""
         limit = 60 * self.settings.max_minutes
-        share = self.seconds() / limit if limit else 0.0
+        share = min(1.0, self.seconds() / limit) if limit else 0.0
         share, stopped = largest([share, float(stop)], self.world_size)
         return share, bool(stopped)
 

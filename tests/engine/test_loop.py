@@ -19,7 +19,7 @@ from llie_core.engine import loop
 from llie_core.engine.distributed import launch
 from llie_core.engine.fit import fit, train_hash
 from llie_core.engine.loop import Experiment, TrainSettings
-from llie_core.engine.records import TrainingStopped, read_checkpoint
+from llie_core.engine.records import TrainingStopped, read_checkpoint, write_checkpoint
 from llie_core.engine.runs import Run
 from llie_core.engine.sampling import BatchDraws, seed_everything
 from llie_core.files import locked
@@ -477,6 +477,16 @@ def test_a_time_limit_ends_a_training_with_its_schedule(monkeypatch):
     assert 10 < len(log) < 60  # of 60 seconds, several a step
     assert log[0]["lr"] == pytest.approx(0.05, rel=0.01) and log[-1]["lr"] < 0.002
     assert trained(made).read_stamp() == stamp
+
+
+def test_a_training_resumed_past_its_time_limit_steps_at_the_final_rate():
+    options = {"lr_final": 0.001, "schedule": "cosine", "max_minutes": 1.0}
+    with pytest.raises(Killed):
+        trained(experiment(100, objective=SquaredError(3), **options))
+    path = run_of().checkpoint_path
+    write_checkpoint(path, read_checkpoint(path, "cpu") | {"seconds": 90.0})
+    run = trained(experiment(100, **options))
+    assert [row["lr"] for row in run.read_log()[3:]] == [pytest.approx(0.001)]
 
 
 # Steps of the learning rate, validation, adversaries -------------------------------------------
