@@ -34,9 +34,10 @@ from llie_core.data.darkened import CachedDark
 from llie_core.data.wrappers import Augmented, NormalLight
 from llie_core.dataset import SizedDataset
 from llie_core.engine.loop import Experiment, Objective, TrainSettings
-from llie_core.engine.reuse import code, content_hash, identity
+from llie_core.engine.reuse import code, identity
 from llie_core.engine.settings import Section, free, override
 from llie_core.files import project_root, results_dir
+from llie_core.hashing import content_hash
 from llie_core.losses.task_driven import JointLoss, TaskLoss, weights_of_ratio
 from llie_core.losses.zero_reference import FORMS, WEIGHTS, darkening_loss, upstream_loss
 from llie_core.names import check_choice, split_label, title_of, unknown
@@ -52,8 +53,8 @@ RETINAFACE = "retinaface"
 RECOGNIZERS = ("mtcnn", TINAFACE, RETINAFACE)
 RATIOS = ("1:0", "1:1", "3:2", "2:1", "3:1", "2:3", "1:3", "0:1")  # rows of Table 4.2
 # Ours: name behind ~ in a ratio → weights of L_up that it changes, and the network.
-MAPS = "24 maps"
-VARIANTS = {"W3=200": ({"smoothness": 200.0}, MODEL), MAPS: ({"smoothness": 200.0}, "zero_dce")}
+SMOOTH, MAPS = "W3=200", "24 maps"
+VARIANTS = {SMOOTH: ({"smoothness": 200.0}, MODEL), MAPS: ({"smoothness": 200.0}, "zero_dce")}
 ALONE, JOINT = "1:0", "2:1"  # Zero-DCE++ by itself; the thesis's choice
 # The four groups of Table 4.1.
 GROUPS = ("identity", f"{MODEL}+{ALONE}", f"{MODEL}+{JOINT}", "original")
@@ -226,7 +227,7 @@ def reference(dataset: str) -> JointSettings:
     readers = detectors()
     return override(JointSettings(dataset, "reference"), {
         "seeds": (0, 1, 2),
-        "ratios": (*RATIOS, f"{JOINT}@mtcnn", f"{ALONE}~W3=200", f"{JOINT}~W3=200",
+        "ratios": (*RATIOS, f"{JOINT}@mtcnn", f"{ALONE}~{SMOOTH}", f"{JOINT}~{SMOOTH}",
                    f"{ALONE}~{MAPS}"),
         "recognizer": readers[0],
         "readers": readers,
@@ -242,7 +243,7 @@ def paper(dataset: str) -> JointSettings:
     mtcnn], tinaface: {weights: FILE}."""
     readers = detectors()
     return override(JointSettings(dataset, "paper"), {
-        "ratios": (*RATIOS, f"{ALONE}~{MAPS}"),
+        "ratios": (*RATIOS, f"{ALONE}~{SMOOTH}", f"{ALONE}~{MAPS}"),
         "recognizer": readers[0],
         "readers": readers,
         "faces": {"size": 512},
