@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 import torch
+from scipy.stats import rankdata
 from torch import Tensor
 
 from llie_core.data import collate
@@ -184,8 +185,8 @@ def quality_not_recognition(study: RecognitionStudy, scores: Sequence[Score]) ->
     ]
     if len(pairs) < 4:
         return None, "no normal-light image of the same scene to take the quality from"
-    ranks = torch.tensor(pairs).argsort(0).argsort(0).float()
-    correlation = round(torch.corrcoef(ranks.T)[0, 1].item(), 6)  # of float32: .49999994 is .5
+    ranks = torch.from_numpy(rankdata(pairs, axis=0))  # the mean rank for ties
+    correlation = round(torch.corrcoef(ranks.T)[0, 1].item(), 6)  # .49999999 is .5
     what = f"rank correlation of PSNR and {study.downstream.title} over {len(pairs)} rows"
     return correlation < 0.5, f"{what}: {correlation:+.2f} (limit 0.5)"
 

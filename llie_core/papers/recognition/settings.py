@@ -25,7 +25,7 @@ OF_THE_PAPER = TRAINED[:-2]  # the rows of its tables
 # The paper prints no number of epochs. Ours: 50 for what the recognizer's loss trains, 200 for
 # Zero-DCE, of NightCity's 2,998 images or, at batch 8, ExLPose's some 11,400 persons.
 STEPS_AN_EPOCH = {"nightcity": 375, "exlpose": 1_425}
-PLANNED_STEPS, ZERO_DCE_STEPS = (n * STEPS_AN_EPOCH["nightcity"] for n in (50, 200))
+EPOCHS = {"train": 50, "zero_dce": 200}
 # Lee et al.'s training of ExLPose's recognizer (their released code): 32 epochs of 32 persons a
 # step, the rate halved after every 6; augmented by the size of the crop alone.
 EXLPOSE_EPOCH = 357
@@ -34,8 +34,8 @@ BY_LEE = TrainSettings(
     milestones=tuple(epoch * EXLPOSE_EPOCH for epoch in range(6, 32, 6)),
 )  # fmt: skip
 
-BY_ITS_LOSS = TrainSettings(steps=60, lr=5e-4, planned_steps=PLANNED_STEPS)
-FOR_VISION = TrainSettings(steps=60, weight_decay=1e-4, grad_clip=0.1, planned_steps=ZERO_DCE_STEPS)
+BY_ITS_LOSS = TrainSettings(steps=60, lr=5e-4)
+FOR_VISION = TrainSettings(steps=60, weight_decay=1e-4, grad_clip=0.1)
 OF_RECOGNIZER = TrainSettings(steps=180, schedule="cosine")
 
 
@@ -190,7 +190,14 @@ def _start(dataset: str, profile: str) -> RecognitionSettings:
     known = ("paper",) if dataset in PAPERS_OWN else ("smoke", "quick", "reference")
     if profile not in known:
         raise unknown(f"profile of {dataset}", profile, known)
-    return override(RecognitionSettings(dataset, profile), BY_DATASET[dataset])
+    start = override(RecognitionSettings(dataset, profile), BY_DATASET[dataset])
+    return override(start, {name: {"planned_steps": n} for name, n in _planned(dataset).items()})
+
+
+def _planned(dataset: str) -> dict[str, int]:
+    """Steps of the published schedules, on the paper's data set of the same task."""
+    steps = STEPS_AN_EPOCH["exlpose" if is_pose(dataset) else "nightcity"]
+    return {name: epochs * steps for name, epochs in EPOCHS.items()}
 
 
 def smoke(dataset: str) -> RecognitionSettings:
@@ -228,12 +235,11 @@ def _pretrained(settings: RecognitionSettings) -> RecognitionSettings:
 
 def paper(dataset: str) -> RecognitionSettings:
     start = _start(dataset, "paper")
-    by_loss, for_vision = (n * STEPS_AN_EPOCH[dataset] for n in (50, 200))
+    planned = _planned(dataset)
     changes: dict[str, Any] = {
         "rows": TRAINED,
-        "train": {"steps": by_loss, "planned_steps": by_loss, "precision": "auto"},
-        "zero_dce": {"steps": for_vision, "planned_steps": for_vision, "lr": 1e-4,
-                     "precision": "auto"},
+        "train": {"steps": planned["train"], "precision": "auto"},
+        "zero_dce": {"steps": planned["zero_dce"], "lr": 1e-4, "precision": "auto"},
         "recognizer": {"train": {"steps": 60_000}},
         "workers": 8,
     }  # fmt: skip

@@ -163,6 +163,19 @@ def test_a_deeper_pam_is_compared(alone, deep, holds):
     assert claims.deeper_pam(tiny(), measured_rows(values))[0] is None
 
 
+def test_rows_of_one_value_share_their_mean_rank():
+    """Ranks 1, 2, 3, 4 and 1, 3, 3, 3: r = 0.775, however the rows are ordered."""
+    for order in (1, -1):
+        rows = list(zip("abcd", (10.0, 11.0, 12.0, 13.0), (0.1, 0.2, 0.2, 0.2), strict=True))
+        found = [
+            dataclasses.replace(MIOU, label=label, metric=metric, value=value)
+            for label, psnr, miou in rows[::order]
+            for metric, value in (("psnr", psnr), ("miou", miou))
+        ]
+        holds, words = claims.quality_not_recognition(tiny(), found)
+        assert holds is False and "+0.77 (limit 0.5)" in words
+
+
 def test_parameters_of_ialm_are_shown_with_their_bounds(monkeypatch):
     study = tiny(rows=["ialm"])
     torch.manual_seed(0)

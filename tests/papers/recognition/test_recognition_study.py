@@ -59,6 +59,11 @@ def test_each_data_set_has_profiles_of_its_own():
     assert own.scales == (0.7, 1.35) and own.scale_input and not pose.scenes.scale_input
     assert cls.open("quick").settings.recognizer.model == "deeplabv3plus"
     assert cls.open("quick", PERSONS).settings.recognizer.model == "cpn"
+    # 50 and 200 epochs of the paper's set of the task, whatever is trained on here.
+    for dataset, steps in (("builtin-streets", (18750, 75_000)), (PERSONS, (71_250, 285_000))):
+        found = cls.open("quick", dataset).settings
+        assert (found.train.planned_steps, found.zero_dce.planned_steps) == steps
+    assert (pose.train.steps, pose.train.planned_steps) == (71_250, 71_250)
     for dataset in cls.datasets:
         own = ("paper",) if dataset in ("nightcity", "exlpose") else ("smoke", "quick", "reference")
         for profile in cls.profiles:
