@@ -1,5 +1,6 @@
 """Benchmarks: how long enhancers and training steps take on a device. For people, not for tests."""
 
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -12,8 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from llie_core.data import collate, face_targets
+from llie_core.devices import device_name, wait_for
 from llie_core.engine.distributed import default_device
-from llie_core.engine.runs import device_name
 from llie_core.losses.task_driven import JointLoss, TaskLoss, weights_of_ratio
 from llie_core.losses.zero_reference import upstream_loss
 from llie_core.metrics.cost import latencies
@@ -95,9 +96,9 @@ def large_table(device: torch.device) -> Table:
     for name in PAPERS:
         model = create_enhancer(name).to(device).eval()
         image = 0.3 * torch.rand(1, 3, *LARGE, device=device)
-        began = time.perf_counter()
+        began = _now(device)
         _, memory = _peak(partial(model.enhance, image))
-        rows.append([name, f"{memory / 2**20:.0f}", f"{time.perf_counter() - began:.0f}"])
+        rows.append([name, f"{memory / 2**20:.0f}", f"{_now(device) - began:.0f}"])
     note = f"{LARGE[0]}×{LARGE[1]}, beyond the model and the image, {device_name(device)}"
     return Table("Large images", ["enhancer", "peak, MiB", "s"], rows, note)
 
@@ -132,17 +133,23 @@ def _peak(run: Callable[[], Tensor]) -> tuple[Tensor, int]:
 def _resident() -> int:
     """Bytes of this process in memory; 0 where the system does not say."""
     file = Path("/proc/self/statm")
-    return int(file.read_text().split()[1]) * 4096 if file.exists() else 0
+    if not file.exists():
+        return 0
+    return int(file.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _now(device: torch.device) -> float:
+    """Seconds, read when the device has done its work."""
+    wait_for(device)
+    return time.perf_counter()
 
 
 def _best_seconds(run: Callable[[], Tensor], device: torch.device, runs: int = 3) -> float:
     times = []
     for _ in range(runs):
-        began = time.perf_counter()
+        began = _now(device)
         run()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        times.append(time.perf_counter() - began)
+        times.append(_now(device) - began)
     return min(times)
 
 
@@ -180,11 +187,9 @@ def _seconds_a_step(model, loss, batch: dict, device: torch.device, steps: int =
     optimizer = torch.optim.Adam(model.parameters())
     times = []
     for _ in range(steps + 1):
-        began = time.perf_counter()
+        began = _now(device)
         optimizer.zero_grad(set_to_none=True)
         loss(model.training_outputs(batch["image"]), batch)["total"].backward()
         optimizer.step()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        times.append(time.perf_counter() - began)
+        times.append(_now(device) - began)
     return median(times[1:])  # the first step warms up

@@ -7,7 +7,7 @@ PRECISIONS = ("float32", "mixed")  # what a training is computed in; see `precis
 
 
 def device_name(device) -> str:
-    """The GPU's name, or the processor's with its thread count."""
+    """The GPU's name, or "CPU" with the number of threads that torch uses."""
     import torch
 
     if torch.device(device).type == "cuda":
@@ -31,14 +31,27 @@ def free_memory(device) -> int:
     return min([available, *_group_memory()])
 
 
-def _group_memory() -> list[int]:
-    """What the control group leaves, in a list; [] where it sets no limit."""
-    group = Path("/sys/fs/cgroup")
+def _group_memory(group: Path = Path("/sys/fs/cgroup")) -> list[int]:
+    """What the control group leaves, in a list; [] where it sets no limit.
+
+    The cache of files that the system gives up where memory is short is counted as left.
+    """
     try:
         limit = int((group / "memory.max").read_text())
-        return [max(0, limit - int((group / "memory.current").read_text()))]
-    except (OSError, ValueError):  # "max", or no such file
+        used = int((group / "memory.current").read_text())
+        entries = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        used -= int(entries["inactive_file"])
+        return [min(limit, max(0, limit - used))]
+    except (OSError, KeyError, ValueError):  # "max", or no such file
         return []
+
+
+def wait_for(device) -> None:
+    """Wait until a GPU has done its work, such as before a clock is read."""
+    import torch
+
+    if torch.device(device).type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 def precision_on(device, wanted: str = "auto") -> str:

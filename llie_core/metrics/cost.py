@@ -18,7 +18,7 @@ from statistics import median, quantiles
 
 import torch
 
-from llie_core.devices import device_name
+from llie_core.devices import device_name, wait_for
 from llie_core.names import check_choice
 
 PRECISIONS = {"float32": None, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -185,14 +185,9 @@ def _ready(model: Callable, images: torch.Tensor, warm_up: int, copied: dict) ->
 
 def _seconds_a_call(model: Callable, images: torch.Tensor, calls: int) -> float:
     """Mean over a block of calls, from an idle device to the end of its work."""
-    _wait_for(images.device)
+    wait_for(images.device)
     began = time.perf_counter()
     for _ in range(calls):
         model(images)
-    _wait_for(images.device)
+    wait_for(images.device)
     return (time.perf_counter() - began) / calls
-
-
-def _wait_for(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
