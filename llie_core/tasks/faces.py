@@ -172,7 +172,7 @@ class FaceMeter:
 
 def _listed(values: Tensor) -> str:
     """Numbers of an image's faces in one cell."""
-    return " ".join(f"{value:.3g}" for value in values.tolist())
+    return " ".join(f"{value:.6g}" for value in values.tolist())
 
 
 def height_name(least: float, most: float) -> str:

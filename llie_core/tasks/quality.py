@@ -45,8 +45,8 @@ def all_protocols() -> tuple[str, ...]:
 class ImageQuality(Task):
     """Metrics of the enhanced images under each of some protocols (ids of protocols.toml).
 
-    With `workers`, methods without parameters run in these processes, and so do the metrics of
-    their images: of a large set, such as ExDark's 7,363 images, both take hours in one.
+    With `workers`, methods without parameters run in these processes on the CPU, and so do the
+    metrics of their images: of a large set, such as ExDark's 7,363 images, both take hours in one.
     """
 
     name = "quality"
@@ -60,11 +60,13 @@ class ImageQuality(Task):
 
     def measure(self, model, data, device, normal_light=False, workers=0):
         alone = next(model.parameters(), None) is None and self.batch_size == 1
-        if not (workers and alone and data is not None):
+        if not (workers and alone and data is not None and device.type == "cpu"):
             return super().measure(model, data, device, normal_light, workers)
         meter = self.meter(device, normal_light)
         each: list[dict] = []
         dataset: Any = _Evaluated(model.cpu(), data, self.protocols, normal_light)
+        if len(data):
+            data[0]  # fills `Cached` sets before the processes copy them
         for found, values in DataLoader(dataset, None, num_workers=workers):
             each.append(found)
             meter.add(values)

@@ -12,7 +12,14 @@ from llie_core.data.wider_results import read_detections
 from llie_core.engine.reuse import content_hash, identity
 from llie_core.models import create_enhancer
 from llie_core.recognizers import create_recognizer
-from llie_core.tasks.faces import HEIGHTS, SUBSETS, FaceDetection, faces_found, height_name
+from llie_core.tasks.faces import (
+    HEIGHTS,
+    SUBSETS,
+    FaceDetection,
+    _listed,
+    faces_found,
+    height_name,
+)
 
 CPU = torch.device("cpu")
 TALL = [(10, 10, 30, 20), (40, 10, 60, 30), (70, 10, 90, 60)]  # faces 10, 20 and 50 pixels high
@@ -136,6 +143,10 @@ def test_where_files_lie_is_no_part_of_the_task(tmp_path):
     assert hashed(official) == hashed(official.beside(tmp_path)) != hashed(task())
     readers = {"toy": Detector(TALL[:2], [0.9, 0.4])}
     assert hashed(FaceDetection(readers, {"toy": 0.6})) != hashed(task())
+
+
+def test_large_faces_and_scores_keep_their_digits():
+    assert _listed(torch.tensor([1024.0, 0.987654])) == "1024 0.987654"
 
 
 def test_ranges_of_height_cover_every_face():

@@ -6,6 +6,7 @@ import torch
 
 from llie_core.data import open_dataset
 from llie_core.models import create_enhancer
+from llie_core.tasks import quality
 from llie_core.tasks.quality import ImageQuality
 
 CPU = torch.device("cpu")
@@ -32,6 +33,34 @@ def test_methods_without_parameters_are_measured_in_processes(pairs, normal_ligh
     assert [(one.protocol, one.n) for one in found[0]] == [(a.protocol, a.n) for a in alone[0]]
     assert [one.value for one in found[0]] == pytest.approx([one.value for one in alone[0]])
     assert found[1] == alone[1]  # the lines of the images, rounded
+
+
+class Watched:
+    """Pairs that count how often one is read in this process."""
+
+    def __init__(self, data):
+        self.data, self.reads = data, 0
+
+    def __len__(self):
+        return len(self.data)
+
+    def __getitem__(self, index):
+        self.reads += 1
+        return self.data[index]
+
+
+def test_an_image_is_read_before_the_processes_start(pairs):
+    data = Watched(pairs)
+    ImageQuality(PROTOCOLS).measure(create_enhancer("gamma"), data, CPU, workers=1)
+    assert data.reads == 1
+
+
+def test_on_another_device_no_processes_start(pairs, monkeypatch):
+    monkeypatch.setattr(quality, "DataLoader", None)
+    with pytest.raises(NotImplementedError, match="meta"):  # the images were moved there
+        ImageQuality(PROTOCOLS).measure(
+            create_enhancer("gamma"), pairs, torch.device("meta"), workers=1
+        )
 
 
 def test_the_processes_do_the_work(pairs):
