@@ -376,7 +376,7 @@ class PairedStudy(Study):
 
     def headline(self, scores: list[Score]) -> str:
         parts = []
-        for label in (*(self.headline_labels or self.trained_labels[:1]), "gamma", "identity"):
+        for label in (*(self.headline_labels or (self.main_row().label,)), "gamma", "identity"):
             own = select(scores, label=label, metric="psnr", dataset=self.test_name)
             if own:
                 parts.append(f"{title_of(label)} {summarise(s.value for s in own):.2f}")
