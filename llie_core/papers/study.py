@@ -416,8 +416,7 @@ class Study(ABC):
         """(Numbers, values of each image or times of each round) of every row."""
         models = [self.load(row, device) for row in rows]
         if isinstance(task, Cost):
-            # One timing at a time, of all processes that share the results.
-            with locked(results_dir() / ".timing.lock", f"{self.paper}: timing"):
+            with one_timing(self.paper):
                 named = {str(run): model for run, model in zip(runs, models, strict=True)}
                 return list(task.measure_together(named, device).values())
         return [
@@ -687,6 +686,12 @@ class Study(ABC):
         """For cost: rows of the first seed whose images are made here."""
         first = row.seed == self.settings.seeds[0] or not row.is_trained
         return first and enhanced(row) and not isinstance(row.weights, External)
+
+
+def one_timing(paper: str) -> contextlib.AbstractContextManager[None]:
+    """Held while something is timed: one timing at a time of all processes that share the
+    results."""
+    return locked(results_dir() / ".timing.lock", f"{paper}: timing")
 
 
 def fit_command(run: Run, settings: StudySettings, changes: Iterable[str] = ()) -> str:

@@ -154,7 +154,7 @@ def teaser(example: Example, row: Row) -> list[Panel]:
         raise ValueError(f"Fig. 1 {_needs(row.label)}")
     output, region = example.outputs[row.label], detailed_region(example)
     sent = Panel("(b) low light", example.dark)
-    if row.model == "neid":
+    if row.model == "neid" and row.options.get("variant") != UNET:
         sent = Panel("(b) low light, half the size", halve(example.dark[None])[0])
     panels = [
         sent,

@@ -6,6 +6,7 @@ import pytest
 import torch
 from dataset_trees import noise_image, save
 
+from llie_core.files import is_locked
 from llie_core.papers.images import examples
 from llie_core.papers.neid import report
 from llie_core.papers.neid.study import SEQUENCE, UNET
@@ -27,12 +28,37 @@ def test_findings_answer_the_question_and_name_what_is_absent(study, done):
     assert "builtin-photos (test split); profile smoke" in table.note
 
 
+def test_findings_stand_without_the_papers_row_and_without_methods(study, done):
+    others = [s for s in done[1] if s.label not in ("neid", "gamma")]
+    answers = [row[1] for row in report.findings(study, others).rows]
+    assert answers[0] == (
+        "NEID needs 0.25 of the multiply-adds of the U-net at full size; "
+        "NEID: not evaluated (setting rows)."
+    )
+    assert answers[1].startswith("NEID: not evaluated (setting rows); ")
+    assert answers[3] == "none was evaluated (setting baselines)."
+
+
 def test_figures_show_what_is_sent_and_the_details(study):
     (one,) = examples(study, study.first_seed(), 1)
-    sent, ours, detail, truth = report.teaser(one)
+    sent, ours, detail, truth = report.teaser(one, study.main_row())
+    assert (sent.label, ours.label) == ("(b) low light, half the size", "(a) NEID")
     assert sent.image.shape == (3, 12, 12) and ours.image.shape == (3, 24, 24)
     assert detail.image.shape == truth.image.shape == (3, 6, 6)
     assert report.unpaired_lines(study) == {}
+
+
+def test_fig_1_is_of_the_row_that_was_trained(study, open_tiny):
+    """Its input is shown halved where the network reads it so."""
+    sent = {f"neid+{UNET}": "(b) low light", "neid+LE": "(b) low light, half the size"}
+    for label, title in sent.items():
+        chosen = open_tiny(rows=[label])
+        row = chosen.main_row()
+        (one,) = examples(chosen, [row], 1)
+        labels = [panel.label for panel in report.teaser(one, row)]
+        assert labels[:2] == [title, f"(a) {row.shown}"] and row.label == label
+    with pytest.raises(ValueError, match=r"Fig\. 1 needs the row neid \(setting rows\)"):
+        report.teaser(one, study.main_row())
 
 
 def test_details_are_of_experts_photographs_where_they_are_at_hand(study, open_tiny, tmp_path):
@@ -119,6 +145,20 @@ def test_costs_are_counted_at_every_size_and_timed_where_asked():
     assert found[1].memory == 4 * (4 + 3 * 64 + 64)
 
 
+def test_costs_are_timed_one_at_a_time(monkeypatch, tmp_path):
+    monkeypatch.setenv("LLIE_RESULTS", str(tmp_path))
+    seen = []
+
+    def timed(networks, size, device, **how):
+        seen.append(is_locked(tmp_path / ".timing.lock"))
+        return latencies(networks, size, device, **how)
+
+    latencies = report.latencies
+    monkeypatch.setattr(report, "latencies", timed)
+    report.costs({"thin": torch.nn.Conv2d(3, 1, 1)}, ((8, 8), (16, 16)), "cpu", timed=((8, 8),))
+    assert seen == [True] and not is_locked(tmp_path / ".timing.lock")
+
+
 def test_ratios_are_to_the_network_named_at_the_same_size():
     cost = report.NetworkCost
     found = [
@@ -156,6 +196,27 @@ def test_claims_say_which_row_they_need(study, open_tiny, done):
     assert set(why) == set(measured) - {"detail_branch_free"}
     assert why["joint_beats_sequence"] == f"needs the row neid+{SEQUENCE} (setting rows)"
     assert "of the memory at 4K" in why["no_extra_memory"]
+
+
+def test_claims_say_that_the_papers_row_is_needed(open_tiny, done):
+    without = open_tiny(rows=["neid+LE", f"neid+{UNET}"])
+    scores = [s for s in done[1] if s.label != "neid"]
+    measured = report.measurements(without, scores)
+    needed = "needs the row neid (setting rows)"
+    assert measured["joint_beats_sequence"] == measured["detail_branch_free"] == (None, needed)
+    assert measured["brightness_even"] == (None, needed)
+    for name in ("half_size_cheaper", "no_extra_memory", "details_at_little_cost"):
+        holds, why = measured[name]
+        assert holds is None and why.startswith(f"{needed}; ")
+
+
+def test_equal_psnr_is_as_good_and_not_better(done):
+    """Claim 5.07 asks for "as good or better", 5.09 and 5.10 for better."""
+    (neid,) = select(done[1], metric="psnr", label="neid")
+    tie = [neid, replace(neid, label=f"neid+{UNET}")]
+    assert report._with_psnr(tie, UNET, as_good=True)[0] is True
+    assert report._with_psnr(tie, UNET)[0] is False
+    assert report._with_psnr(tie, UNET, holds=False, as_good=True)[0] is False
 
 
 @pytest.mark.parametrize("better", [True, False])
