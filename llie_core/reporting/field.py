@@ -1,0 +1,222 @@
+"""The field's numbers on LOL, LOL-v2-real and LOL-v2-syn, as published, beside the measured rows.
+
+field.csv has one line for each row of a source and each use of GT-mean, field_sources.toml what is
+known of each source. Numbers with GT-mean, without, and of sources that do not say are never put
+into one table or chart: GT-mean alone adds 2 to 5 dB.
+"""
+
+import csv
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from statistics import median
+
+import matplotlib.pyplot as plt
+import seaborn as sns
+
+from llie_core.files import project_root
+from llie_core.names import check_choice, title_of
+from llie_core.reporting.figures import WIDTH, show
+from llie_core.reporting.intervals import intervals, read_images
+from llie_core.reporting.scores import Score, read_scores, select, summarise
+from llie_core.reporting.tables import Table
+
+DATASETS = ("lol", "lol-v2-real", "lol-v2-syn")
+GT_MEAN = ("no", "yes", "not stated")
+RERUN, HERE = "rerun", "here"  # sources: measured by this project, the authors' files or its own
+# GT-mean or not → protocols of PSNR and SSIM that measured rows are taken from.
+MEASURED = {
+    "no": ("psnr-rgb-float", "ssim-valid-gaussian"),
+    "yes": ("psnr-rgb-float-gtmean-grey-8bit", "ssim-valid-gaussian-gtmean-grey-8bit"),
+}
+
+PUBLISHED, THEIRS, TRAINED = "published", "measured, authors' weights", "measured, trained here"
+MARKS = {PUBLISHED: "D", THEIRS: "s", TRAINED: "o"}
+COLOURS = dict(zip(MARKS, ("#888888", *sns.color_palette()[:2]), strict=True))
+_WORDS = {"no": "without GT-mean", "yes": "with GT-mean", "not stated": "GT-mean not stated"}
+
+
+@dataclass(frozen=True)
+class FieldRow:
+    """A row of a source's table: parameters in millions and work (units: `sources()`), None where
+    not known; cells: (data set, "psnr" or "ssim") → the printed number."""
+
+    source: str
+    method: str
+    title: str
+    gt_mean: str
+    parameters: float | None
+    work: str
+    cells: Mapping[tuple[str, str], str]
+
+    def value(self, dataset: str, metric: str) -> float | None:
+        """The printed number; None where the source has none."""
+        printed = self.cells.get((dataset, metric))
+        return float(printed) if printed else None
+
+
+@dataclass(frozen=True)
+class MeasuredRow:
+    """A row of the kept runs on LOL: parameters, multiply-accumulates and PSNR, SSIM over seeds;
+    interval: of the mean PSNR over images, or None."""
+
+    title: str
+    parameters: int
+    macs: float | None
+    psnr: str
+    ssim: str
+    mean_psnr: float
+    interval: tuple[float, float] | None
+
+
+@cache
+def load_field() -> tuple[FieldRow, ...]:
+    """Every row of field.csv.
+
+    Raises:
+        ValueError: a source that field_sources.toml does not describe, or an unknown GT-mean.
+    """
+    with Path(__file__).with_name("field.csv").open(newline="", encoding="utf-8") as file:
+        return tuple(_parse(line) for line in csv.DictReader(file))
+
+
+@cache
+def sources() -> dict[str, dict[str, str]]:
+    """Source → where it is (cite, place), its protocol, and what `work` counts."""
+    path = Path(__file__).with_name("field_sources.toml")
+    return tomllib.loads(path.read_text(encoding="utf-8"))
+
+
+def field_table(gt_mean: str = "no") -> Table:
+    """Published rows by PSNR on LOL, then the measured ones.
+
+    Args:
+        gt_mean: which of `GT_MEAN` the rows have in common.
+    """
+    check_choice(GT_MEAN, gt_mean=gt_mean)
+    rows = [row for row in load_field() if row.gt_mean == gt_mean]
+    rows.sort(key=lambda row: [-(row.value(name, "psnr") or 0) for name in DATASETS])
+    measured = measured_rows(gt_mean)
+    lines = [*map(_published_line, rows), *map(_measured_line, measured)]
+    columns = [f"{name}, {metric}" for name in DATASETS for metric in ("PSNR", "SSIM")]
+    header = ["method", "source", "parameters, M", "work, G", *columns]
+    note = "Sources and their protocols: the table of sources. " + few_images(measured)
+    return Table(f"The field, {_WORDS[gt_mean]}", header, lines, note.strip(), filters=["source"])
+
+
+def source_table() -> Table:
+    """Where each source is, its protocol as far as it is stated, and what its work counts."""
+    rows = [[name, *(about.get(key, "not given") for key in ("cite", "place", "protocol", "work"))]
+            for name, about in sources().items()]  # fmt: skip
+    header = ["source", "what", "where", "protocol", "work"]
+    return Table("Sources of the field's numbers", header, rows)
+
+
+def few_images(rows: Iterable[MeasuredRow]) -> str:
+    """One sentence: how wide the intervals of the measured rows are; "" without rows."""
+    halves = [(row.interval[1] - row.interval[0]) / 2 for row in rows if row.interval]
+    if not halves:
+        return ""
+    return (
+        f"15 images decide little: the 95 % interval of a mean PSNR over them is "
+        f"± {median(halves):.1f} dB (median of {len(halves)} measured rows)."
+    )
+
+
+def cost_chart(gt_mean: str = "no", dataset: str = "lol") -> None:
+    """PSNR against the number of parameters: published, measured with the authors' files and
+    measured here as marks of three shapes, the last with its interval over images; the best method
+    without parameters is a line."""
+    check_choice(GT_MEAN, gt_mean=gt_mean)
+    check_choice(DATASETS, dataset=dataset)
+    measured = measured_rows(gt_mean) if dataset == "lol" else []
+    networks = [row for row in measured if row.parameters]
+    points = [point for row in load_field() if (point := _point(row, gt_mean, dataset))]
+    points += [(row.parameters / 1e6, row.mean_psnr, TRAINED, row.title) for row in networks]
+    figure, axis = plt.subplots(figsize=(WIDTH, 5.6), constrained_layout=True)
+    kinds = [kind for _, _, kind, _ in points]
+    sns.scatterplot(x=[p[0] for p in points], y=[p[1] for p in points], hue=kinds, style=kinds,
+                    markers=MARKS, palette=COLOURS, s=60, ax=axis)  # fmt: skip
+    for row in networks:
+        if row.interval:
+            axis.vlines(row.parameters / 1e6, *row.interval, color=COLOURS[TRAINED], alpha=0.4)
+    for x, y, _, title in points:
+        axis.annotate(title, (x, y), xytext=(5, 3), textcoords="offset points", fontsize=6)
+    if best := next((row for row in measured if not row.parameters), None):
+        axis.axhline(best.mean_psnr, color="#888888", linestyle="--", linewidth=1,
+                     label=f"{best.title}, no parameters")  # fmt: skip
+    title = f"{dataset}: quality against size, {_WORDS[gt_mean]}"
+    axis.set(xscale="log", xlabel="parameters, millions", ylabel="PSNR, dB (higher is better)",
+             title=title)  # fmt: skip
+    axis.legend(fontsize=8, loc="lower right")
+    sns.despine(figure)
+    words = [f"{name} {y:.2f} dB at {x:.3g} M ({kind})" for x, y, kind, name in sorted(points)]
+    show(figure, f"{title}: {'; '.join(words)}")
+
+
+@cache
+def measured_rows(gt_mean: str) -> tuple[MeasuredRow, ...]:
+    """The rows of the kept runs on LOL (eval15), the best PSNR first; none for "not stated"."""
+    found = {}
+    for folder in sorted((project_root() / "results" / "reference").glob("*/lol/*")):
+        scores = select(read_scores(folder / "scores.csv"), dataset="lol", subset="all",
+                        recognizer="")  # fmt: skip
+        lines = read_images(folder / "per_image" / "quality-lol.csv")
+        for label in dict.fromkeys(score.label for score in scores):
+            row = _measured(select(scores, label=label), lines, gt_mean)
+            if row and label != "original":
+                found[label] = row
+    return tuple(sorted(found.values(), key=lambda row: -row.mean_psnr))
+
+
+def _measured(
+    scores: list[Score], images: Iterable[Mapping[str, str]], gt_mean: str
+) -> MeasuredRow | None:
+    if gt_mean not in MEASURED:
+        return None
+    psnr, ssim = ([s.value for s in select(scores, protocol=p)] for p in MEASURED[gt_mean])
+    size = [s.value for s in select(scores, metric="parameters")]
+    if not (psnr and size):
+        return None
+    label, macs = scores[0].label, [s.value for s in select(scores, metric="macs")]
+    own = [line for line in images if line["label"] == label]
+    ends = intervals(own, MEASURED[gt_mean][0]).get(label)
+    mean = summarise(psnr)
+    return MeasuredRow(title_of(label), int(size[0]), macs[0] if macs else None, f"{mean:.2f}",
+                       f"{summarise(ssim):.3f}" if ssim else "–", mean.mean, ends)  # fmt: skip
+
+
+def _point(row: FieldRow, gt_mean: str, dataset: str) -> tuple[float, float, str, str] | None:
+    value = row.value(dataset, "psnr")
+    if row.gt_mean != gt_mean or value is None or not row.parameters:
+        return None
+    return row.parameters, value, THEIRS if row.source == RERUN else PUBLISHED, row.title
+
+
+def _published_line(row: FieldRow) -> list[str]:
+    size = f"{row.parameters:g}" if row.parameters else "–"
+    cells = [row.cells.get((d, m), "–") for d in DATASETS for m in ("psnr", "ssim")]
+    return [row.title, row.source, size, row.work or "–", *cells]
+
+
+def _measured_line(row: MeasuredRow) -> list[str]:
+    half = f" [{row.interval[0]:.2f}, {row.interval[1]:.2f}]" if row.interval else ""
+    work = "–" if row.macs is None else f"{row.macs / 1e9:.3g}"
+    return [row.title, HERE, f"{row.parameters / 1e6:g}", work, row.psnr + half,
+            row.ssim, *["–"] * 4]  # fmt: skip
+
+
+def _parse(line: Mapping[str, str]) -> FieldRow:
+    if line["source"] not in sources() or line["gt_mean"] not in GT_MEAN:
+        raise ValueError(f"field.csv: unknown source or GT-mean in {dict(line)}")
+    cells = {
+        (name, metric): line[f"{name} {metric}"]
+        for name in DATASETS
+        for metric in ("psnr", "ssim")
+        if line[f"{name} {metric}"]
+    }
+    size = float(line["parameters"]) if line["parameters"] else None
+    return FieldRow(line["source"], line["method"], line["title"], line["gt_mean"], size,
+                    line["work"], cells)  # fmt: skip
