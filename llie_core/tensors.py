@@ -12,7 +12,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-WRAPPERS = ("state_dict", "model", "params")  # what training scripts keep their weights under
+# What training scripts keep their weights under; where there are averaged ones, those.
+WRAPPERS = ("params_ema", "state_dict", "model_state_dict", "model", "params", "net")
 SHOWN = 3  # differences named in a message
 
 
@@ -68,15 +69,30 @@ def read_released(
         FileNotFoundError: no such file.
         ValueError: not a tensors-only checkpoint, or other names or shapes; one line.
     """
-    path = _existing(path)
-    is_safetensors = looks_like_safetensors(path)
-    if is_safetensors and not safetensors:
+    if not safetensors and looks_like_safetensors(_existing(path)):
         raise ValueError(
             f"{path}: a safetensors file, as runs write them, not the authors' checkpoint; load it "
             "as the weights of a run"
         )
+    state = read_tensors(path)
+    if without:
+        state = {name: value for name, value in state.items() if not name.endswith(without)}
+    check_tensors(state, expected, path)
+    return state
+
+
+def read_tensors(path: str | Path) -> dict[str, Tensor]:
+    """Name → tensor of a checkpoint: a safetensors file, or one written by `torch.save`.
+
+    It is unwrapped as `read_released` says. Nothing but tensors and plain containers is read.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not a tensors-only checkpoint; one line.
+    """
+    path = _existing(path)
     try:
-        if is_safetensors:
+        if looks_like_safetensors(path):
             content = load_file(path)
         else:
             content = torch.load(path, map_location="cpu", weights_only=True)
@@ -88,11 +104,7 @@ def read_released(
     state = _unwrapped(content)
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
         raise ValueError(f"{path}: expected a state dict of tensors, got {type(state).__name__}")
-    state = {str(name).removeprefix("module."): value for name, value in state.items()}
-    if without:
-        state = {name: value for name, value in state.items() if not name.endswith(without)}
-    check_tensors(state, expected, path)
-    return state
+    return {str(name).removeprefix("module."): value for name, value in state.items()}
 
 
 def looks_like_safetensors(path: str | Path) -> bool:

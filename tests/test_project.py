@@ -35,7 +35,13 @@ PACKAGES = {
 }  # fmt: skip
 
 
-OPTIONAL = ("browser", "heic", "raw", "onnx")  # extras that neither the project nor its tests need
+OPTIONAL = (
+    "browser",
+    "heic",
+    "raw",
+    "onnx",
+    "spandrel",
+)  # extras that neither the project nor its tests need
 
 
 def pyproject():

@@ -32,6 +32,10 @@ def add_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--model", help="default: the one that docs/DEFAULT.md chooses; see "
                          "llie models")  # fmt: skip
     command.add_argument(
+        "--checkpoint", type=path, metavar="FILE",
+        help="checkpoint of RetinexFormer, HVI-CIDNet or another network that spandrel recognises",
+    )  # fmt: skip
+    command.add_argument(
         "--weights", type=weights_name, metavar="WEIGHTS",
         help="reference (shipped with the project), released (after llie weights fetch), or the "
         "weights.safetensors of a run or the authors' checkpoint; default: reference",
@@ -152,11 +156,18 @@ class _Enhance:
         from llie_core.models.records import default_enhancer, measured
 
         name, weights = options.model, options.weights
+        if options.checkpoint:
+            if name or weights:
+                raise ValueError(
+                    "--checkpoint says which model it is; leave out --model, --weights"
+                )
+            name, weights = "checkpoint", options.checkpoint
         if name is None:
             name, best = default_enhancer()
             weights = weights or best
         self.model, self.device, self.weights = trained_model(name, weights, options.device)
-        self.name, self.title = name, model_spec(name).title
+        self.name = name
+        self.title = getattr(self.model, "architecture", model_spec(name).title)
         self.strength, self.gate = options.strength, not options.no_gate
         # One image at a time on a GPU: its memory is less, and one fills it.
         self.alone = nullcontext() if self.device == "cpu" else threading.Lock()

@@ -28,12 +28,12 @@ class ModelSpec:
 
     name: what `create_enhancer`, settings and labels call it. title: what tables call it.
     builder: "module:attribute", a class or a function that builds the model.
-    kind: "enhancer"; "darkener", which synthesises low-light images; or "stage", part of another
-    model's training, which no listing offers. released: the entry of weights.toml with the
-    authors' checkpoint (address, sha256, terms), "" where none is known. reference: the weights
-    that the project ships, below results/reference (`records.reference_run` has their record), ""
-    where it ships none. reference_also: the data sets that they were trained on besides the one of
-    that record, whose terms hold for them, too.
+    kind: "enhancer"; "darkener", which synthesises low-light images; or what no listing offers:
+    "stage", part of another model's training, and "checkpoint", whose file says what it is.
+    released: the entry of weights.toml with the authors' checkpoint (address, sha256, terms), ""
+    where none is known. reference: the weights that the project ships, below results/reference
+    (`records.reference_run` has their record), "" where it ships none. reference_also: the data
+    sets that they were trained on besides the one of that record, whose terms hold for them, too.
     """
 
     name: str
@@ -95,6 +95,7 @@ _RECORDS = (
     ),
     ModelSpec("drgn_degradation", "DRGN, first stage", "drgn:drgn_degradation", "stage"),
     ModelSpec("lw_drgn_degradation", "LW-DRGN, first stage", "drgn:lw_drgn_degradation", "stage"),
+    ModelSpec("checkpoint", "checkpoint", "checkpoint:Checkpoint", "checkpoint"),
 )
 MODELS: dict[str, ModelSpec] = {spec.name: spec for spec in _RECORDS}
 
@@ -124,7 +125,8 @@ def create_enhancer(name: str, weights: str | Path | None = None, **options) -> 
     """Build an enhancer or a darkener.
 
     Args:
-        name: one of `list_enhancers()` or `list_darkeners()`.
+        name: one of `list_enhancers()` or `list_darkeners()`, or "checkpoint": the network that a
+            file of weights says it is (models/checkpoint.py).
         weights: None starts with fresh ones; "reference" loads those that the project ships, with
             the record `records.reference_run`; "released" loads the authors' checkpoint that
             `llie weights fetch` has put into the weights folder, checked by its sha256; a path
@@ -158,6 +160,8 @@ def _with_weights(model: Enhancer, spec: ModelSpec, weights: str | Path) -> Enha
         model.load_released_weights(find(spec.released))
     elif weights == "reference":
         load_weights(model, reference_run(spec.reference).path)
+    elif spec.kind == "checkpoint":
+        model.load_released_weights(weights)
     elif not Path(weights).is_file() or looks_like_safetensors(weights):
         load_weights(model, weights)
     elif hasattr(model, "load_released_weights"):

@@ -18,8 +18,8 @@ from torch import nn
 from llie_core.engine.loop import Experiment
 from llie_core.engine.reuse import content_hash, identity
 from llie_core.files import project_root
-from llie_core.models import Enhancer, create_enhancer
-from llie_core.names import title_of
+from llie_core.models import MODELS, Enhancer, create_enhancer, list_enhancers
+from llie_core.names import nearest, title_of
 from llie_core.recognizers import Recognizer, create_recognizer, list_recognizers
 
 
@@ -40,6 +40,17 @@ class Released:
     """The authors' checkpoint: a file, or "" for the one that `llie weights fetch` has kept."""
 
     file: str = ""
+
+
+def released_row(name: str, file: str) -> "Row":
+    """The row of an authors' checkpoint.
+
+    Args:
+        name: a model of the registries, or any label for a network that spandrel recognises.
+        file: see `Released`.
+    """
+    known = name in MODELS or name in list_recognizers()
+    return Row(name, name if known or not file else "checkpoint", weights=Released(file))
 
 
 @dataclass(frozen=True)
@@ -143,7 +154,15 @@ def build_released(row: Row) -> nn.Module:
     file = row.weights.file if isinstance(row.weights, Released) else ""
     if row.model not in list_recognizers():
         weights = project_root() / file if file else "released"
-        return create_enhancer(row.model, weights=weights, **row.options)
+        try:
+            return create_enhancer(row.model, weights=weights, **row.options)
+        except ValueError as error:
+            if row.model != "checkpoint":
+                raise
+            hint = nearest(row.label, list_enhancers())
+            raise ValueError(
+                f"released: {error}, and {row.label!r} names no model{hint}"
+            ) from error
     if not file:
         raise ValueError(f"{row.label}: the file of its authors' checkpoint is needed")
     recognizer: Any = create_recognizer(row.model, frozen=False, **row.options)
@@ -154,4 +173,5 @@ def build_released(row: Row) -> nn.Module:
 @cache
 def _has_parameters(model: str, options: tuple) -> bool:
     with torch.device("meta"):
-        return next(build_model(model, dict(options)).parameters(), None) is not None
+        built = build_model(model, dict(options))
+    return getattr(built, "learned", True)

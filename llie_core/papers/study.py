@@ -37,7 +37,7 @@ from llie_core.engine.runs import Run, commit, device_name, file_hash, read_json
 from llie_core.engine.settings import Section, free, override
 from llie_core.files import locked, project_root, results_dir, write_rows
 from llie_core.names import title_of, unknown
-from llie_core.papers.rows import External, Released, Row, Trained, build_released
+from llie_core.papers.rows import External, Released, Row, Trained, build_released, released_row
 from llie_core.reporting.claims import Context, Verdict, judge
 from llie_core.reporting.index import write_headline
 from llie_core.reporting.intervals import Interval, intervals, kept_images
@@ -64,7 +64,8 @@ class StudySettings(Section):
     dataset: name in the registry; data: its folder ("" for built-in sets); seeds: one training per
     seed; workers: processes that load the data; processes: training processes a run (DDP);
     external: folder of other programs' images, METHOD/DATASET/NAME.png; released: enhancer → the
-    file of its authors' checkpoint ("" for the one that `llie weights fetch` keeps), each a row.
+    file of its authors' checkpoint ("" for the one that `llie weights fetch` keeps), or any label →
+    a checkpoint that spandrel recognises (models/checkpoint.py), each a row.
     """
 
     dataset: str
@@ -274,10 +275,7 @@ class Study(ABC):
             ValueError: another program's folder has the label of a row of the study: `taken`,
                 those released, or "original".
         """
-        released = [
-            Row(model, model, weights=Released(file))
-            for model, file in self.settings.released.items()
-        ]
+        released = [released_row(*given) for given in self.settings.released.items()]
         for label in {*taken, *self.settings.released, "original"} & {*self._external_folders}:
             raise ValueError(f"external: {label} is a row of this study; rename its folder")
         external = [
