@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 
-from llie_core.cli import data, images, measuring, reports, training
+from llie_core.cli import compare, data, images, measuring, reports, training
 from llie_core.signals import handling, interrupt
 
 
@@ -50,6 +50,6 @@ def _parser() -> argparse.ArgumentParser:
         prog="llie", description="Low-light enhancement, and what it does for recognition."
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for group in (images, training, data, measuring, reports):
+    for group in (images, compare, training, data, measuring, reports):
         group.add(commands)
     return parser

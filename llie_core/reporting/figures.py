@@ -32,7 +32,8 @@ LIMB_COLOURS = sns.color_palette("husl", 13)
 class Panel:
     """An image with a label and what was found: image (3, H, W), boxes (N, 4) xyxy, scores (N,),
     and bodies: joints (P, J, 2 or 3), of which `limbs` are the pairs to be joined by a line;
-    regions (N, 4) xyxy, marked because they are shown enlarged elsewhere."""
+    regions (N, 4) xyxy, marked because they are shown enlarged elsewhere. names: what each box
+    holds, written before its score."""
 
     label: str
     image: torch.Tensor
@@ -41,6 +42,7 @@ class Panel:
     joints: torch.Tensor = field(default_factory=lambda: torch.zeros(0, 0, 2))
     limbs: Sequence[tuple[int, int]] = ()
     regions: torch.Tensor = field(default_factory=lambda: torch.zeros(0, 4))
+    names: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -87,23 +89,29 @@ def compare(panels: Sequence[Panel], title: str, main: int | None = None) -> Non
     but one, before the ground truth.
     """
     main = max(0, len(panels) - 2) if main is None else main
+    display(HTML(compared_html(panels, title, main)))
+
+
+def compared_html(panels: Sequence[Panel], title: str, main: int, side: int = 432) -> str:
+    """What `compare` shows. side: pixels of an image's longer side."""
     figures = []
     for place, panel in enumerate(panels):
         found = f": {len(panel.boxes)} detections" if len(panel.boxes) else ""
         alt, mark = html.escape(f"{title}, {panel.label}{found}"), " data-main" * (place == main)
-        source = f"data:image/jpeg;base64,{base64.b64encode(_jpeg(panel)).decode()}"
+        source = f"data:image/jpeg;base64,{base64.b64encode(_jpeg(panel, side)).decode()}"
         label = html.escape(panel.label)
         figures.append(f'<figure><img alt="{alt}"{mark} src="{source}">'
                        f"<figcaption>{label}</figcaption></figure>")  # fmt: skip
     shown = f'<p>{html.escape(title)}</p><div class="grid">{"".join(figures)}</div>'
-    display(HTML(f'<div class="compare">{shown}</div>'))
+    return f'<div class="compare">{shown}</div>'
 
 
-def _jpeg(panel: Panel, side: int = 432) -> bytes:
+def _jpeg(panel: Panel, side: int) -> bytes:
     """A panel without its label, its longer side near `side` pixels."""
     height, width = panel.image.shape[1:]
-    scale = side / max(height, width) / 100
-    figure = plt.figure(figsize=(width * scale, height * scale), dpi=100)
+    dpi = 100 * (side / 432) ** 0.5  # lines and scores grow with the image, but less
+    scale = side / max(height, width) / dpi
+    figure = plt.figure(figsize=(width * scale, height * scale), dpi=dpi)
     axis = figure.add_axes((0, 0, 1, 1))
     axis.axis("off")
     _draw(axis, panel)
@@ -295,9 +303,11 @@ def training_curves(
 def _draw(axis: plt.Axes, panel: Panel) -> None:
     axis.imshow(panel.image.clamp(0, 1).permute(1, 2, 0).numpy(), interpolation="nearest")
     axis.set_title(_wrapped(panel.label), fontsize=9)
-    for (x0, y0, x1, y1), score in zip(panel.boxes.tolist(), panel.scores.tolist(), strict=True):
+    names = panel.names or [""] * len(panel.boxes)
+    found = zip(panel.boxes.tolist(), panel.scores.tolist(), names, strict=True)
+    for (x0, y0, x1, y1), score, name in found:
         axis.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, color=BOX, linewidth=1))
-        axis.text(x0, max(6.0, y0 - 3), f"{score:.2f}", color=BOX, fontsize=6)
+        axis.text(x0, max(6.0, y0 - 3), f"{name} {score:.2f}".strip(), color=BOX, fontsize=6)
     for x0, y0, x1, y1 in panel.regions.tolist():
         corner = (x0 - 0.5, y0 - 0.5)
         axis.add_patch(Rectangle(corner, x1 - x0, y1 - y0, fill=False, color=REGION, linewidth=1.5))

@@ -80,7 +80,7 @@ def _read(path: Path, fields: set[str]) -> dict:
 
 def write_index() -> Path:
     """reports/index.html: a card a report, with its question, finding, state, time and evidence."""
-    from llie_core.reporting.page import scripts, style
+    from llie_core.reporting.page import plain_page
 
     target = reports_dir() / "index.html"
     with locked(states_dir() / ".index.lock", "the index of reports"):
@@ -89,7 +89,7 @@ def write_index() -> Path:
         states.sort(key=lambda state: state.get("paper") != "summary")
         cards = "".join(_card(state) for state in states if state)
         with atomic(target) as temporary:
-            text = _INDEX.format(style=style(), cards=cards, scripts=scripts())
+            text = plain_page(_TITLE, _ABOUT.format(cards=cards))
             temporary.write_text(text, encoding="utf-8")
     return target
 
@@ -131,23 +131,9 @@ def _remedy(name: str, word: str) -> str:
     return f"The cell that failed: results/notebooks/{partial.name}. Run the same command again."
 
 
-_INDEX = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Reports</title>
-<style>{style}</style>
-</head>
-<body class="index">
-<main>
-<h1>Low-light enhancement and recognition: reports</h1>
-<p>Each report re-runs one paper on one data set: its tables as published beside what was measured
-here, its figures, and a verdict on each of its claims.</p>
+_TITLE = "Low-light enhancement and recognition: reports"
+_ABOUT = """<p>Each report re-runs one paper on one data set: its tables as published beside what
+was measured here, its figures, and a verdict on each of its claims.</p>
 <ul class="cards">
 {cards}</ul>
-</main>
-{scripts}
-</body>
-</html>
 """

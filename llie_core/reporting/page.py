@@ -1,6 +1,7 @@
 """A report's HTML page from its executed notebook: one file that reads offline."""
 
 import base64
+import html
 import io
 import re
 from pathlib import Path
@@ -39,6 +40,29 @@ def page_html(notebook: Any, title: str) -> str:
     sections = _HEADING.findall(body)
     links = "".join(f'<li><a href="#{name}">{text}</a></li>' for name, text in sections)
     return body.replace("<!--sections-->", f"<ol>{links}</ol>").replace("<!--scripts-->", scripts())
+
+
+def plain_page(title: str, body: str) -> str:
+    """A page without a notebook: `body`, HTML, below its title, with style and scripts in it."""
+    return _PLAIN.format(title=html.escape(title), style=style(), body=body, scripts=scripts())
+
+
+_PLAIN = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<style>{style}</style>
+</head>
+<body class="index">
+<main>
+<h1>{title}</h1>
+{body}</main>
+{scripts}
+</body>
+</html>
+"""
 
 
 def _compress(output: Any) -> None:

@@ -1,0 +1,225 @@
+"""A photograph before and after enhancement, by several methods, and what recognizers find in each.
+
+`llie compare` and notebooks/start_here.ipynb show it: `compare_photo`, then `page`.
+"""
+
+import html
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from llie_core.imaging import luma
+from llie_core.models import Enhancer
+from llie_core.models.gate import enhance_gated
+from llie_core.names import title_of, unknown
+from llie_core.recognizers import (
+    Recognizer,
+    create_recognizer,
+    list_recognizers,
+    pretrained_recognizers,
+)
+
+SIDE = 1280  # of a photograph's longer side, in pixels
+THRESHOLD = 0.7  # least score of a detection that is shown
+CLASSES = 3  # of a classifier that are named
+MOST_BYTES = 6_000_000  # of a page
+LEAST_SIDE = 256  # of an image on a page
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a recognizer finds in one image, in words and, from a detector, as boxes (N, 4) xyxy in
+    pixels with scores (N,)."""
+
+    words: str
+    boxes: Tensor
+    scores: Tensor
+
+
+@dataclass(frozen=True)
+class Version:
+    """One form of a photograph. image: (3, H, W) in [0, 1]. strength: what the gate left of the
+    one asked for, and the reason; findings: by the recognizer's name."""
+
+    label: str
+    image: Tensor
+    strength: float
+    reason: str
+    findings: Mapping[str, Finding]
+
+    @property
+    def title(self) -> str:
+        """As a page calls it: zero_dce=released is "Zero-DCE, released"."""
+        name, _, weights = self.label.partition("=")
+        return ", ".join(filter(None, (title_of(name), Path(weights).name)))
+
+
+@dataclass(frozen=True)
+class Compared:
+    """The versions of a photograph, the input first. full: (H, W) of the file. threshold: least
+    score of the detections that are in the findings."""
+
+    name: str
+    full: tuple[int, int]
+    threshold: float
+    versions: Sequence[Version]
+
+    def panels(self) -> list:
+        """The versions as `reporting.figures` shows them, detections drawn."""
+        from llie_core.reporting.figures import Panel
+
+        finds, panels = pretrained_recognizers(), []
+        for version in self.versions:
+            boxes = [(finds[name], f) for name, f in version.findings.items() if len(f.boxes)]
+            drawn = {
+                "boxes": torch.cat([f.boxes for _, f in boxes]),
+                "scores": torch.cat([f.scores for _, f in boxes]),
+                "names": [word for word, f in boxes for _ in f.scores],
+            } if boxes else {}  # fmt: skip
+            panels.append(Panel(version.title, version.image.cpu(), **drawn))
+        return panels
+
+    def table(self):
+        """What is found, a line a version."""
+        from llie_core.reporting.tables import Table
+
+        names = list(self.versions[0].findings)
+        rows = []
+        for number, version in enumerate(self.versions):
+            used = f"{version.strength:.2f}" if number else "–"
+            rows.append([
+                version.title, f"{luma(version.image[None]).mean():.2f}",
+                f"{used}: {version.reason}" if version.reason else used,
+                *(version.findings[name].words for name in names),
+            ])  # fmt: skip
+        height, width = self.versions[0].image.shape[1:]
+        of = f" (the file: {self.full[1]}×{self.full[0]})" if self.full != (height, width) else ""
+        note = f"Enhanced, read and shown at {width}×{height} pixels{of}."
+        if any(finds != "class" for n, finds in pretrained_recognizers().items() if n in names):
+            note += f" Detections of score {self.threshold:g} or more."
+        header = ["method", "mean luma", "strength", *(title_of(name) for name in names)]
+        return Table("What is found" if names else "Methods", header, rows, note)
+
+
+def load_recognizer(name: str) -> Recognizer:
+    """A recognizer that reads photographs as it is built.
+
+    Raises:
+        ValueError: unknown, or it has to be trained first.
+        ImportError, WeightsNotAvailable: the package of its weights is not installed.
+    """
+    if name not in list_recognizers():
+        raise unknown("recognizer", name, list_recognizers())
+    if name not in pretrained_recognizers():
+        known = ", ".join(pretrained_recognizers())
+        raise ValueError(
+            f"{name} has no weights until it is trained; with weights of real images: {known}"
+        )
+    return create_recognizer(name)
+
+
+def compare_photo(
+    name: str, image: Tensor, methods: Mapping[str, Enhancer],
+    recognizers: Mapping[str, Recognizer], strength: float = 1.0, gate: bool = True,
+    threshold: float = THRESHOLD, side: int = SIDE,
+) -> Compared:  # fmt: skip
+    """Enhance one photograph by each method and let each recognizer read every version.
+
+    Args:
+        name: of the photograph, as the page calls it.
+        image: (3, H, W) float RGB in [0, 1]; a larger one is first reduced to `side`.
+        methods: label → enhancer.
+        recognizers: name → recognizer, of `pretrained_recognizers`.
+        strength, gate: as of `enhance_gated`.
+        threshold: least score of a detection, in [0, 1].
+        side: pixels of the longer side, at least 16.
+
+    Raises:
+        ValueError: a strength, threshold or side out of range, or no such image.
+    """
+    if not 0 <= threshold <= 1:
+        raise ValueError(f"threshold {threshold} must lie in [0, 1]")
+    if side < 16:
+        raise ValueError(f"side {side} must be 16 pixels or more")
+    x = _reduced(image, side)
+    versions = [Version("identity", x[0], 1.0, "", _findings(recognizers, x, threshold))]
+    for label, model in methods.items():
+        result = enhance_gated(model, x, strength, gate)
+        found = _findings(recognizers, result.image, threshold)
+        versions.append(Version(label, result.image[0], result.strength, result.reason, found))
+    return Compared(name, (image.shape[1], image.shape[2]), threshold, versions)
+
+
+def page(compared: Sequence[Compared], most: int = MOST_BYTES) -> str:
+    """One HTML page that reads offline: a slider and a table for each photograph.
+
+    Raises:
+        ValueError: so many images that they do not fit into `most` bytes.
+    """
+    from llie_core.reporting.page import plain_page
+
+    side = SIDE
+    while side >= LEAST_SIDE:
+        text = plain_page("Before and after", "".join(_section(one, side) for one in compared))
+        if len(text.encode()) <= most:
+            return text
+        side = int(side * 0.8)
+    images = sum(len(one.versions) for one in compared)
+    raise ValueError(
+        f"{images} images do not fit on a page of {most / 1e6:g} MB; "
+        "name fewer photographs or methods"
+    )
+
+
+def _section(one: Compared, side: int) -> str:
+    from llie_core.reporting.figures import compared_html
+
+    height, width = one.versions[0].image.shape[1:]
+    shown = compared_html(one.panels(), one.name, main=1, side=min(side, max(432, height, width)))
+    size = f'style="--ratio: {width / height:.4f}"'
+    return f'<section class="photo" {size}>{shown}{one.table()._repr_html_()}</section>\n'
+
+
+def embedded(compared: Compared) -> str:
+    """The page as an element of another one, a notebook's for instance, apart from its style."""
+    content = html.escape(page([compared]))
+    fit = "this.style.height = this.contentDocument.documentElement.scrollHeight + 20 + 'px'"
+    return (
+        f'<iframe class="before-after" title="Before and after" srcdoc="{content}" '
+        f'onload="{fit}" style="width: 100%; height: 60rem; border: 0"></iframe>'
+    )
+
+
+def _reduced(image: Tensor, side: int) -> Tensor:
+    """(3, H, W) → (1, 3, h, w), the longer side at most `side`."""
+    height, width = image.shape[1:]
+    scale = side / max(height, width)
+    if scale >= 1:
+        return image[None]
+    size = [max(1, round(height * scale)), max(1, round(width * scale))]
+    return F.interpolate(image[None], size, mode="bicubic", antialias=True).clamp(0, 1)
+
+
+def _findings(
+    recognizers: Mapping[str, Recognizer], x: Tensor, threshold: float
+) -> dict[str, Finding]:
+    finds = pretrained_recognizers()
+    return {n: _finding(r, finds[n], x, threshold) for n, r in recognizers.items()}
+
+
+def _finding(recognizer: Recognizer, finds: str, x: Tensor, threshold: float) -> Finding:
+    found = recognizer.predict(x)[0]
+    if finds == "class":  # found: (classes,) probabilities
+        best = found.topk(CLASSES)
+        named = zip(best.indices.tolist(), best.values.tolist(), strict=True)
+        words = ", ".join(f"{recognizer.classes[i]} {p:.0%}" for i, p in named)
+        return Finding(words, torch.zeros(0, 4), torch.zeros(0))
+    kept = found["scores"] >= threshold
+    boxes, scores = found["boxes"][kept].cpu(), found["scores"][kept].cpu()
+    counted = f"{len(scores)} {finds}{'s' * (len(scores) != 1)}"
+    best_score = f", best {scores.max():.2f}" if len(scores) else ""
+    return Finding(f"{counted}{best_score}", boxes, scores)
