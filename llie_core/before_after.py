@@ -7,6 +7,7 @@ import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -74,13 +75,16 @@ class Compared:
 
         finds, panels = pretrained_recognizers(), []
         for version in self.versions:
-            boxes = [(finds[name], f) for name, f in version.findings.items() if len(f.boxes)]
-            drawn = {
-                "boxes": torch.cat([f.boxes for _, f in boxes]),
-                "scores": torch.cat([f.scores for _, f in boxes]),
-                "names": [word for word, f in boxes for _ in f.scores],
-            } if boxes else {}  # fmt: skip
-            panels.append(Panel(version.title, version.image.cpu(), **drawn))
+            drawn = [(finds[name], f) for name, f in version.findings.items() if len(f.boxes)]
+            panels.append(
+                Panel(
+                    version.title,
+                    version.image.cpu(),
+                    boxes=torch.cat([torch.zeros(0, 4), *(f.boxes for _, f in drawn)]),
+                    scores=torch.cat([torch.zeros(0), *(f.scores for _, f in drawn)]),
+                    names=[word for word, f in drawn for _ in f.scores],
+                )
+            )
         return panels
 
     def table(self):
@@ -215,8 +219,9 @@ def _finding(recognizer: Recognizer, finds: str, x: Tensor, threshold: float) ->
     found = recognizer.predict(x)[0]
     if finds == "class":  # found: (classes,) probabilities
         best = found.topk(CLASSES)
+        classes: Any = recognizer.classes
         named = zip(best.indices.tolist(), best.values.tolist(), strict=True)
-        words = ", ".join(f"{recognizer.classes[i]} {p:.0%}" for i, p in named)
+        words = ", ".join(f"{classes[i]} {p:.0%}" for i, p in named)
         return Finding(words, torch.zeros(0, 4), torch.zeros(0))
     kept = found["scores"] >= threshold
     boxes, scores = found["boxes"][kept].cpu(), found["scores"][kept].cpu()
