@@ -8,12 +8,14 @@ from functools import cached_property
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from llie_core.data.darkening import DarkeningRange, darken, quantise
 from llie_core.data.synthesis import generator
 from llie_core.data.transforms import flip, random_crop, random_part, resize
 from llie_core.dataset import SizedDataset
+from llie_core.imaging import luma
 from llie_core.names import check_choice
 
 # Name of an augmentation → the kinds of `flip` it draws from.
@@ -159,6 +161,7 @@ MILD = DarkeningRange(
     read=(0.0003, 0.001),
 )  # fmt: skip
 NORMAL_MEANS = (0.25, 0.75)  # mean of an image that passes for one in normal light
+SATURATION = (0.6, 2.5)  # factors on the difference of normal-light images from their luma
 
 
 class ForPhotographs(Drawn):
@@ -167,6 +170,9 @@ class ForPhotographs(Drawn):
     A sample is a pair of low and normal light as it is; or a normal-light image, darkened as LOL's
     images are or a little; or one as it is, to be left as it is (`SHARES`). Which depends on seed
     and draw alone, on a stream of its own.
+
+    So that no hue is changed by habit (LOL's scenes have few saturated colours), the channels of
+    every sample are permuted at random, and the normal-light images' saturation is changed.
 
     Args:
         source: crops of pairs, such as those of `Augmented`.
@@ -185,7 +191,7 @@ class ForPhotographs(Drawn):
         ranges = {kind: asdict(one) for kind, one in self.ranges.items()}
         super().__init__(
             source, normal=normal.describe(), shares=SHARES, means=NORMAL_MEANS, ranges=ranges,
-            seed=seed,
+            saturation=SATURATION, permuted=True, seed=seed,
         )  # fmt: skip
 
     @cached_property
@@ -205,17 +211,29 @@ class ForPhotographs(Drawn):
         rng = np.random.default_rng([self._stream, self.seed, draw])
         kind = str(rng.choice(list(SHARES), p=list(SHARES.values())))
         if kind == "pair":
-            return self.source.sample(index, draw)
+            item = self.source.sample(index, draw)
+        else:
+            item = self._normal(kind, draw, rng)
+        order = torch.from_numpy(rng.permutation(3))
+        return item | {k: item[k][order] for k in ("image", "target", "context") if k in item}
+
+    def _normal(self, kind: str, draw: int, rng: np.random.Generator) -> dict:
+        """A normal-light image as target, and it or what darkening makes of it as image."""
         item = self.normal.sample(self._chosen[int(rng.integers(len(self._chosen)))], draw)
-        item = {key: item[key] for key in ("name", "image", "context") if key in item}
-        item["target"] = item["image"]
+        factor = float(rng.uniform(*SATURATION))
+        small = {k: _saturated(item[k], factor) for k in ("image", "context") if k in item}
+        item = {"name": item["name"], "target": small["image"], **small}
         if kind in self.ranges:
             noisy = self.ranges[kind].draw(rng)
             # The context is a mean over areas, in which the image's noise is averaged away.
             used = {"image": noisy, "context": replace(noisy, photons=0.0, read=0.0)}
-            item |= {k: torch.from_numpy(darken(item[k].numpy(), used[k])) for k in used
-                     if k in item}  # fmt: skip
+            item |= {k: torch.from_numpy(darken(v.numpy(), used[k])) for k, v in small.items()}
         return item
+
+
+def _saturated(image: Tensor, factor: float) -> Tensor:
+    grey = luma(image)
+    return (grey + factor * (image - grey)).clamp(0, 1)
 
 
 def _sets_in(about: Mapping) -> Iterator[str]:

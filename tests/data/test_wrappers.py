@@ -130,6 +130,27 @@ def test_pairs_for_photographs_are_drawn_by_their_shares():
     assert data.describe() != of_targets.describe()
 
 
+def test_photographs_keep_no_habit_of_hue():
+    class Coloured(Grey):
+        def __getitem__(self, index):
+            item = super().__getitem__(index)
+            colour = torch.tensor([1.2, 1.0, 0.8]).view(3, 1, 1)
+            return {k: v * colour if k in ("image", "target") else v for k, v in item.items()}
+
+    crops = Augmented(Coloured([0.1], paired=True), size=8, context=4)
+    normal = Augmented(Coloured([0.5]), size=8, context=4)
+    data = ForPhotographs(crops, normal, DarkeningRange(exposure=(0.05, 0.1)))
+    orders, saturations = set(), []
+    for draw in range(200):
+        item = data.sample(0, draw)
+        orders.add(tuple(item["target"].mean(dim=(1, 2)).argsort().tolist()))
+        if item["name"] == "p0" and torch.equal(item["image"], item["target"]):
+            saturations.append(float(item["image"].amax() - item["image"].amin()) / 0.2)
+            torch.testing.assert_close(item["context"].mean((1, 2)), item["image"].mean((1, 2)))
+    assert len(orders) == 6
+    assert 0.6 <= min(saturations) < 0.9 < 1.8 < max(saturations) <= 2.5
+
+
 def test_the_context_of_a_darkened_photograph_has_no_noise():
     normal = Augmented(Grey([0.5]), size=8, context=4)
     noisy = DarkeningRange(exposure=(0.05, 0.1), photons=(100.0, 200.0), read=(0.01, 0.02))
