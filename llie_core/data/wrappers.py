@@ -11,11 +11,11 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from llie_core.data.darkening import DarkeningRange, darken, quantise
+from llie_core.data.darkening import Darkening, DarkeningRange, darken, quantise
 from llie_core.data.synthesis import generator
 from llie_core.data.transforms import flip, random_crop, random_part, resize
 from llie_core.dataset import SizedDataset
-from llie_core.imaging import luma
+from llie_core.imaging import linear_to_srgb, luma, srgb_to_linear
 from llie_core.names import check_choice
 
 # Name of an augmentation → the kinds of `flip` it draws from.
@@ -151,6 +151,41 @@ class Darkened(Wrapped):
         dark = torch.from_numpy(darken(target, parameters))
         about = {"target": torch.from_numpy(target), "darkening": parameters.as_dict()}
         return item | {"image": dark} | about
+
+
+class DarkenedTo(Wrapped):
+    """Images that exposure brings to a mean intensity: darker ones stay as they are.
+
+    By the physical model, with noise between the ends of `DarkeningRange`, drawn by seed and name.
+
+    Args:
+        mean: of an image's three channels together, of 255, before the noise.
+    """
+
+    photons, read = 4000.0, 0.0005
+
+    def __init__(self, source: SizedDataset, mean: float, seed: int = 0):
+        super().__init__(source, mean=mean, photons=self.photons, read=self.read, seed=seed)
+        self.mean, self.seed = mean, seed
+
+    def __getitem__(self, index: int) -> dict:
+        item = self.source[index]
+        image = item["image"].numpy()
+        if image.mean() * 255 <= self.mean:
+            return item
+        exposure = self._exposure(image)
+        noise = int(generator(self.seed, item["name"]).integers(2**31))
+        parameters = Darkening(exposure, photons=self.photons, read=self.read, seed=noise)
+        return item | {"image": torch.from_numpy(darken(image, parameters))}
+
+    def _exposure(self, image: np.ndarray) -> float:
+        """By bisection of its logarithm, to a part in 10,000."""
+        low, high = 1e-6, 1.0
+        while high / low > 1.0001:
+            middle = (low * high) ** 0.5
+            mean = linear_to_srgb(srgb_to_linear(image) * np.float32(middle)).mean() * 255
+            low, high = (low, middle) if mean > self.mean else (middle, high)
+        return high
 
 
 # Shares of what `ForPhotographs` draws, and the ranges of what it darkens: as LOL's images are, and

@@ -1,11 +1,27 @@
-"""The number by which a training on pairs chooses its weights."""
+"""The numbers by which trainings choose their weights."""
 
 import torch
 from torch import nn
 
 from llie_core.dataset import SizedDataset
 from llie_core.metrics.quality import psnr
-from llie_core.tasks.base import enhanced, loader
+from llie_core.tasks.base import Task, enhanced, loader
+
+
+class ValidationTask:
+    """validate(model): a task's number of the enhanced validation images; higher is better.
+
+    Args:
+        task: what is measured, its recognizer frozen.
+        metric: which of its numbers, on the whole set.
+    """
+
+    def __init__(self, task: Task, data: SizedDataset, metric: str):
+        self.task, self.data, self.metric = task, data, metric
+
+    def __call__(self, model: nn.Module) -> float:
+        measured, _ = self.task.measure(model, self.data, next(model.parameters()).device)
+        return next(one.value for one in measured if one.metric == self.metric)
 
 
 class ValidationPSNR:

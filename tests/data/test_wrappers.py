@@ -13,6 +13,7 @@ from llie_core.data.wrappers import (
     Bounded,
     Cached,
     Darkened,
+    DarkenedTo,
     ForPhotographs,
     Joined,
     NormalLight,
@@ -187,6 +188,24 @@ def test_darkened_images_keep_their_boxes_and_do_not_change():
     assert 0.1 <= item["darkening"]["exposure"] <= 0.2 and len(item["boxes"]) == 2
     assert item["darkening"] != data[1]["darkening"]  # by name, not by image
     assert item["darkening"] != Darkened(Grey([0.5]), ranges, seed=1)[0]["darkening"]
+
+
+def test_images_are_brought_to_a_mean_intensity():
+    class Two(Grey):  # of two brightnesses
+        def __getitem__(self, index):
+            item = super().__getitem__(index)
+            item["image"][..., :12] /= 3
+            return item
+
+    source = Two([0.5, 0.02], size=(3, 64, 64))
+    for mean in (30.0, 2.0):
+        data = DarkenedTo(source, mean)
+        dark = data[0]["image"]
+        assert float(dark.mean()) * 255 == pytest.approx(mean, abs=0.35)
+        assert torch.equal(dark, data[0]["image"])
+        assert dark[..., :12].mean() < dark[..., 12:].mean() and len(data[0]["boxes"]) == 2
+    assert torch.equal(DarkenedTo(source, 30.0)[1]["image"], source[1]["image"])
+    assert DarkenedTo(source, 30.0).describe() != DarkenedTo(source, 2.0).describe()
 
 
 def test_labels_are_made_coarser_and_the_rest_stays():

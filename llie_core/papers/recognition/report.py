@@ -13,7 +13,14 @@ from llie_core.models import create_enhancer
 from llie_core.models.ialm import BOUNDS, IALM, share_at_bounds
 from llie_core.names import title_of
 from llie_core.papers.images import Example, examples
-from llie_core.papers.recognition.study import DAY, NIGHT, RecognitionStudy, Streets
+from llie_core.papers.recognition.study import (
+    DAY,
+    NIGHT,
+    TUNED,
+    RecognitionStudy,
+    Streets,
+    mean_of,
+)
 from llie_core.recognizers import Recognizer, create_recognizer
 from llie_core.reporting.claims import load_claims
 from llie_core.reporting.figures import Panel
@@ -126,8 +133,34 @@ def recognizer_table(study: RecognitionStudy, scores: Sequence[Score]) -> Table:
     weights = "Its authors' weights"
     if row.is_trained:
         weights = f"Trained here, {study.run(row).read_stamp()['steps_done']} steps"
-    note = f"{weights}; frozen for every row."
-    return Table("The recognizer that every row uses", header, [[row.shown, *cells, lost]], note)
+    rows, note = [[row.shown, *cells, lost]], f"{weights}; frozen for every row."
+    tuned = select(scores, metric=study.downstream.metric, subset=TUNED)
+    if tuned:
+        rows.append([study.tuned_row.shown, "–", f"{summarise(s.value for s in tuned):.3f}", "–"])
+        note += " The last row was trained on in low light, without an enhancer: an upper bound."
+    return Table("The recognizer that every row uses", header, rows, note)
+
+
+def by_darkness(
+    study: RecognitionStudy, scores: Sequence[Score]
+) -> dict[str, list[tuple[float, float]]]:
+    """Title of a row → (mean intensity of the low-light images, of 255; the task's number, mean
+    over seeds), from dark to bright; empty where no darker images were evaluated."""
+    own = study.downstream
+    light = select(scores, label="identity", metric="brightness", subset="all")
+    subsets = {s.subset: mean_of(s.subset) for s in scores if mean_of(s.subset)}
+    if light:
+        subsets |= {own.whole: 255 * light[0].value}
+    series: dict[str, list[tuple[float, float]]] = {}
+    for label in dict.fromkeys(
+        s.label for s in select(scores, metric=own.metric, subset=own.whole)
+    ):
+        for subset, mean in sorted(subsets.items(), key=lambda pair: pair[1]):
+            found = select(scores, label=label, metric=own.metric, subset=subset)
+            if found:
+                point = mean, summarise(s.value for s in found).mean
+                series.setdefault(title_of(label, study.titles), []).append(point)
+    return {title: points for title, points in series.items() if len(points) > 1}
 
 
 def class_table(study: RecognitionStudy, scores: Sequence[Score]) -> Table:

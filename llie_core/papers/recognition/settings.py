@@ -77,7 +77,9 @@ class RecognizerSettings(Section):
     of ImageNet's weights, from which the backbone of a CPN of ResNet-50 starts; scale_input: a CPN
     multiplies each channel of a low-light image by what brings the whole image as it was taken to a
     mean of 0.4 (Lee et al.), after the enhancer, which sees the image as it is; scales: range of
-    the random size of ExLPose's training crops; gram: see `BothLights`.
+    the random size of ExLPose's training crops; gram: see `BothLights`; tuning: steps, from the
+    trained weights and at a fifth of the rate, on the low-light training images without an
+    enhancer: what this recognizer can reach there at most (0: no such row).
     """
 
     model: str = "deeplabv3plus"
@@ -87,6 +89,7 @@ class RecognizerSettings(Section):
     scale_input: bool = False
     scales: tuple[float, float] = (1.0, 1.0)
     gram: float = 0.0
+    tuning: int = 0
     train: TrainSettings = OF_RECOGNIZER
 
     def __post_init__(self):
@@ -102,9 +105,11 @@ class RecognizerSettings(Section):
 @dataclass(frozen=True)
 class EvaluationSettings(Section):
     """test_count: scenes of the built-in test sets; cost_size: (H, W), the paper's, at which
-    parameters and latency are taken."""
+    parameters and latency are taken; means: mean intensities, of 255, to which the test images of
+    a segmentation are darkened in turn (ExLPose's test images have 2.0)."""
 
     test_count: int = 32
+    means: tuple[float, ...] = ()
     cost_size: tuple[int, int] = (512, 1024)
 
     def __post_init__(self):
@@ -141,6 +146,8 @@ class RecognitionSettings(StudySettings):
                 raise unknown("row", label, TRAINED)
         if self.dataset != "exlpose" and self.recognizer.scales != (1.0, 1.0):
             raise ValueError("recognizer.scales: only the crops of ExLPose are drawn so")
+        if is_pose(self.dataset) and self.evaluation.means:
+            raise ValueError("evaluation.means: of a segmentation only")
         if self.scenes.scale_input and self.recognizer.scale_input:
             raise ValueError("scale_input: of the images or of the recognizer, not of both")
 
@@ -175,8 +182,9 @@ REFERENCE: dict[str, dict] = {
         "train": {"steps": 100}, "zero_dce": {"steps": 80}, "recognizer": {"train": {"steps": 500}},
     },
     "camvid": {
-        "scenes": {"size": (176, 240)}, "train": {"steps": 240}, "zero_dce": {"steps": 160},
-        "recognizer": {"train": {"steps": 1000}},
+        "scenes": {"size": (176, 240)}, "train": {"steps": 480, "validate_every": 40},
+        "zero_dce": {"steps": 160}, "recognizer": {"train": {"steps": 2400}, "tuning": 480},
+        "evaluation": {"means": (30.0, 10.0, 5.0, 2.0)},
     },
     "builtin-streets-pose": {
         "scenes": {"train_count": 512}, "evaluation": {"test_count": 128}, "train": {"steps": 160},

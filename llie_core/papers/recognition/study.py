@@ -22,7 +22,7 @@ images of segmentation are mirrored half of the time, those of pose are not.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any, ClassVar
 
@@ -33,7 +33,7 @@ from llie_core.data.camvid import CAMVID_CLASSES
 from llie_core.data.exlpose import ExLPose
 from llie_core.data.pose import ScaledPersons
 from llie_core.data.segmentation import CITYSCAPES_CLASSES
-from llie_core.data.wrappers import Augmented, Cached, MeanScaled, Resized
+from llie_core.data.wrappers import Augmented, Cached, DarkenedTo, MeanScaled, Resized
 from llie_core.dataset import SizedDataset
 from llie_core.engine.loop import Experiment, Objective, TrainSettings
 from llie_core.engine.runs import file_hash
@@ -62,10 +62,12 @@ from llie_core.tasks.base import Task
 from llie_core.tasks.pose import ALL, Pose
 from llie_core.tasks.quality import Cost
 from llie_core.tasks.segmentation import Segmentation
+from llie_core.tasks.validation import ValidationTask
 
 BASELINES = ("identity", "gamma", "clahe")
 NORMAL_LIGHT = Row("original", "identity", normal_light=True, title="normal light")
 DAY, NIGHT = "day", "night"  # the two lights; NIGHT stands for any low light
+TUNED = "tuned in low light"  # subset of scores by the recognizer that was trained there too
 
 
 # The downstream tasks --------------------------------------------------------------------------
@@ -100,8 +102,8 @@ class Downstream(ABC):
         """The images of a split in a light, as they are evaluated."""
 
     @abstractmethod
-    def task(self, recognizer: Recognizer, light: str = NIGHT) -> Task:
-        """What is measured on images of a light; of normal light only the whole set's metric."""
+    def task(self, recognizer: Recognizer, light: str = NIGHT, parts: bool = False) -> Task:
+        """What is measured on images of a light: the whole set's metric, and its parts."""
 
     def augmented(self, data: SizedDataset) -> SizedDataset:
         """Training images as rows and recognizer are given them."""
@@ -155,8 +157,8 @@ class Streets(Downstream):
         official = "val" if split == "test" else split
         return Resized(open_dataset(name, official, root), scenes.size)
 
-    def task(self, recognizer: Recognizer, light: str = NIGHT) -> Task:
-        return Segmentation(recognizer, self.classes, parts=light != DAY)
+    def task(self, recognizer: Recognizer, light: str = NIGHT, parts: bool = False) -> Task:
+        return Segmentation(recognizer, self.classes, parts=parts)
 
 
 class Persons(Downstream):
@@ -192,10 +194,9 @@ class Persons(Downstream):
             data = Cached(Resized(self.drawn(split, light), scenes.size, quantised=True))
         return MeanScaled(data) if scenes.scale_input and light != DAY else data
 
-    def task(self, recognizer: Recognizer, light: str = NIGHT) -> Task:
+    def task(self, recognizer: Recognizer, light: str = NIGHT, parts: bool = False) -> Task:
         assert isinstance(recognizer, CPN)
-        well_lit = light == DAY
-        return Pose(recognizer, "well" if well_lit else "low", parts=not well_lit)
+        return Pose(recognizer, "well" if light == DAY else "low", parts=parts)
 
 
 # The study -------------------------------------------------------------------------------------
@@ -274,6 +275,15 @@ class RecognitionStudy(Study):
         """The trained recognizer, frozen."""
         return self.load_as(Recognizer, self.recognizer_row, device)
 
+    @property
+    def tuned_row(self) -> Row:
+        """The recognizer after a further training in low light, of which it is the upper bound."""
+        own, row = self.settings.recognizer, self.recognizer_row
+        read = {"scenes": self.settings.scenes, "tuning": own.tuning, "train": own.train}
+        trained = Trained(self.tuning_experiment, read)
+        label, title = f"{row.label}+{TUNED}", f"{row.shown}, {TUNED}"
+        return Row(label, row.model, row.options, trained, needs=(row,), title=title)
+
     # Training ----------------------------------------------------------------------------------
 
     def images(self, split: str, light: str) -> SizedDataset:
@@ -299,8 +309,8 @@ class RecognitionStudy(Study):
     def recognition_experiment(self, row: Row, recognizer: Recognizer) -> Experiment:
         """An enhancer trained by the frozen recognizer's loss, and nothing else."""
         loss = TaskLoss(recognizer, self.downstream.targets)
-        data = self.train_images(NIGHT)
-        return self._experiment(row, row.build(), loss, data, self.settings.train)
+        data, validate = self.train_images(NIGHT), self._validation(recognizer)
+        return self._experiment(row, row.build(), loss, data, self.settings.train, validate)
 
     def human_vision_experiment(self, row: Row) -> Experiment:
         """Zero-DCE trained by its own losses."""
@@ -318,23 +328,40 @@ class RecognitionStudy(Study):
         loss = downstream.objective(recognizer)
         return self._experiment(row, recognizer, loss, data, own.train)
 
+    def tuning_experiment(self, row: Row, recognizer: Recognizer) -> Experiment:
+        """The recognizer trained on in low light, without an enhancer."""
+        own, tuned = self.settings.recognizer, row.build()
+        assert isinstance(tuned, Recognizer)
+        tuned.load_state_dict(recognizer.state_dict())
+        train = replace(own.train, steps=own.tuning, lr=own.train.lr / 5)
+        loss = TaskLoss(tuned, self.downstream.targets)
+        return self._experiment(row, tuned, loss, self.train_images(NIGHT), train)
+
+    def _validation(self, recognizer: Recognizer) -> ValidationTask | None:
+        """The task's number on validation images in low light, where the settings ask for it."""
+        if not self.settings.train.validate_every:
+            return None
+        task = self.downstream.task(recognizer)
+        return ValidationTask(task, self.images("val", NIGHT), self.downstream.metric)
+
     def _experiment(
         self, row: Row, model: nn.Module, objective: Objective, data: SizedDataset,
-        train: TrainSettings,
+        train: TrainSettings, validate: ValidationTask | None = None,
     ) -> Experiment:  # fmt: skip
         return Experiment(
-            model, objective, data, collate, train, row.seed, workers=self.settings.workers
+            model, objective, data, collate, train, row.seed, validate, self.settings.workers
         )
 
     # Test sets ---------------------------------------------------------------------------------
 
     def test_sets(self) -> list[TestSet]:
-        return [self.main_set, self.day_set, self.cost_set]
+        tuned = [self.tuned_set] if self.settings.recognizer.tuning else []
+        return [self.main_set, self.day_set, *tuned, *self.darker_sets, self.cost_set]
 
     @cached_property
     def main_set(self) -> TestSet:
         """Low-light images."""
-        return self._set(self.settings.dataset, NIGHT, self.downstream.task)
+        return self._set(self.settings.dataset, NIGHT, partial(self.downstream.task, parts=True))
 
     @cached_property
     def day_set(self) -> TestSet:
@@ -342,6 +369,24 @@ class RecognitionStudy(Study):
         name = "cityscapes" if self.settings.dataset == "nightcity" else self.settings.dataset
         task = partial(self.downstream.task, light=DAY)
         return self._set(name, DAY, task, subset=DAY, rows=is_input)
+
+    @cached_property
+    def tuned_set(self) -> TestSet:
+        """Low-light images as they are, read by the recognizer that was tuned on such."""
+        task, row = self.downstream.task, self.tuned_row
+        found = self._set(self.settings.dataset, NIGHT, task, subset=TUNED, rows=is_input)
+        return replace(found, needs=(row,), recognizer=row.label)
+
+    @cached_property
+    def darker_sets(self) -> list[TestSet]:
+        """The low-light images at the mean intensities of the settings."""
+        return [
+            replace(
+                self._set(self.settings.dataset, NIGHT, self.downstream.task, subset=at_mean(mean)),
+                data=Cached(DarkenedTo(self.images("test", NIGHT), mean)),
+            )
+            for mean in self.settings.evaluation.means
+        ]
 
     @cached_property
     def cost_set(self) -> TestSet:
@@ -367,6 +412,17 @@ class RecognitionStudy(Study):
         if not (low.seeds and ours.seeds):
             return "GEM+PAM was not run"
         return f"{own.title} in low light: {low:.3f} as it is, {ours:.3f} after GEM+PAM"
+
+
+def at_mean(mean: float) -> str:
+    """The subset of scores on test images darkened to a mean intensity, of 255."""
+    return f"mean {mean:g}"
+
+
+def mean_of(subset: str) -> float:
+    """The mean intensity of such a subset; 0 for another one."""
+    word, _, number = subset.partition(" ")
+    return float(number) if word == "mean" else 0.0
 
 
 def is_input(row: Row) -> bool:

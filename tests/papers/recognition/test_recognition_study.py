@@ -10,6 +10,7 @@ from llie_core.engine.fit import train_hash
 from llie_core.losses.task_driven import BothLights
 from llie_core.papers import open_study, study_of
 from llie_core.papers.recognition import report, settings
+from llie_core.papers.recognition.study import TUNED, at_mean
 from llie_core.recognizers import create_recognizer
 from llie_core.reporting.scores import select
 
@@ -320,6 +321,39 @@ def test_a_camvid_copy_runs_end_to_end(shared_data, tmp_path, monkeypatch):
     scores = study.evaluate(study.row("identity"), test_sets=[study.main_set])
     assert study.run(study.recognizer_row).checked_weights()
     assert select(scores, metric="miou", subset="all")[0].n == 62
+
+
+def test_the_upper_bound_and_darker_images_are_scored_apart(tmp_path, monkeypatch):
+    monkeypatch.setenv("LLIE_RESULTS", str(tmp_path))
+    study = tiny(
+        rows=["gem_pam"], train={"steps": 2, "batch_size": 2, "validate_every": 1},
+        recognizer={"tuning": 2, "train": {"steps": 2, "batch_size": 2}},
+        evaluation=TINY["evaluation"] | {"means": [10, 2]},
+    )  # fmt: skip
+    scores = study.evaluate()
+    (tuned,) = select(scores, metric="miou", subset=TUNED)
+    assert (tuned.label, tuned.recognizer) == ("identity", f"deeplabv3plus+{TUNED}")
+    trained = study.experiment(study.tuned_row).settings
+    assert (trained.steps, trained.lr) == (2, study.settings.recognizer.train.lr / 5)
+    first = study.recognizer().state_dict()
+    after = study.load(study.tuned_row, "cpu").state_dict()
+    assert any(not torch.equal(first[name], after[name]) for name in first)
+    for mean in (10, 2):
+        darker = select(scores, metric="miou", subset=at_mean(mean))
+        assert {s.label for s in darker} >= {"identity", "clahe", "gem_pam"}
+    series = report.by_darkness(study, scores)
+    assert [round(x) for x, _ in series["GEM+PAM"]][:2] == [2, 10]
+    table = report.recognizer_table(study, scores)
+    assert table.rows[1][0].endswith(TUNED) and float(table.rows[1][2]) == pytest.approx(
+        tuned.value, abs=5e-4
+    )
+    (chosen,) = (row for row in study.rows() if row.label == "gem_pam")
+    assert study.run(chosen).read_stamp()["selected_step"] in (1, 2)
+
+
+def test_darker_images_are_of_a_segmentation_only():
+    with pytest.raises(ValueError, match="means: of a segmentation only"):
+        tiny(PERSONS, evaluation=TINY["evaluation"] | {"means": [2]})
 
 
 def test_an_absent_set_is_named_with_where_to_get_it(monkeypatch, tmp_path):
