@@ -182,8 +182,9 @@ REFERENCE: dict[str, dict] = {
         "train": {"steps": 100}, "zero_dce": {"steps": 80}, "recognizer": {"train": {"steps": 500}},
     },
     "camvid": {
-        "scenes": {"size": (176, 240)}, "train": {"steps": 480, "validate_every": 40},
-        "zero_dce": {"steps": 160}, "recognizer": {"train": {"steps": 2400}, "tuning": 480},
+        "scenes": {"size": (176, 240)},
+        "train": {"steps": 240, "batch_size": 4, "validate_every": 40},
+        "zero_dce": {"steps": 160}, "recognizer": {"train": {"steps": 1000}, "tuning": 240},
         "evaluation": {"means": (30.0, 10.0, 5.0, 2.0)},
     },
     "builtin-streets-pose": {
