@@ -42,6 +42,8 @@ class WiderFace(FileSet):
         split: "train" or "val" (the test faces are not public).
         annotations: "mat", "txt", or "auto" (the first that is there, in this order).
         missing: "error", or "skip" to keep only the images that are present.
+        half: "a" or "b" for a trial with the validation images alone: those of every other event,
+            by name (a: from the first), are `val`, those of the other events `train`.
 
     An item is a dict with
 
@@ -65,10 +67,14 @@ class WiderFace(FileSet):
         split: str = "val",
         annotations: str = "auto",
         missing: str = "error",
+        half: str = "",
     ):
-        require("wider-face", "split", split, SPLITS)
+        name = f"wider-val-{half}" if half else "wider-face"
+        require(name, "split", split, SPLITS)
+        require(name, "half", half, ("", "a", "b"))
         require("wider-face", "annotations", annotations, ("auto", "mat", "txt"))
         require("wider-face", "missing", missing, ("error", "skip"))
+        of_half, split = split, "val" if half else split
         root, images = Path(root), f"WIDER_{split}/images"
         if not (root / f"WIDER_{split}").is_dir():
             raise absent("wider-face", f"no folder WIDER_{split} in {root}")
@@ -77,11 +83,13 @@ class WiderFace(FileSet):
         self.faces = _present(list(read(source)), source, root / images, missing)
         subsets = _subset_files(root) if split == "val" else {}
         self.keep = {level: read_subset(p, self.faces) for level, p in subsets.items()}
+        if half:
+            self.faces = _of_events(self.faces, (half == "a") == (of_half == "val"))
         entries = [{"name": a.name, "image": f"{images}/{a.name}"} for a in self.faces]
         count = sum(len(a.boxes) for a in self.faces)
         options = {"faces": count, "subsets": sorted(self.keep)}
         texts = [path.relative_to(root).as_posix() for path in (source, *subsets.values())]
-        super().__init__("wider-face", root, split, entries, options, annotations=texts)
+        super().__init__(name, root, of_half, entries, options, annotations=texts)
 
     def extras(self, index: int) -> dict:
         """The item without its image (nothing is decoded)."""
@@ -109,6 +117,13 @@ def _present(found: list[Annotation], source: Path, folder: Path, missing: str) 
             f"that are present; {dataset_spec('wider-face').where()}"
         )
     return present
+
+
+def _of_events(faces: list[Annotation], first: bool) -> list[Annotation]:
+    """Those of every other event by name, from the first event or from the second."""
+    events = sorted({face.name.split("/")[0] for face in faces})
+    chosen = set(events[0 if first else 1 :: 2])
+    return [face for face in faces if face.name.split("/")[0] in chosen]
 
 
 def _annotation_file(root: Path, split: str, kind: str) -> Path:

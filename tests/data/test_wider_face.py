@@ -6,6 +6,7 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
+from llie_core.data import open_dataset
 from llie_core.data.wider_face import LEVELS, WiderFace, read_mat, read_subset
 
 # event → image → faces (x, y, w, h, invalid); the dummy box of zeros marks "no face".
@@ -124,6 +125,21 @@ def test_subsets_that_are_not_there_are_left_out(root):
 def test_works_in_a_loader_with_a_worker(root):
     loader = DataLoader(WiderFace(root), batch_size=3, num_workers=1, collate_fn=list)
     assert [item["name"][-5] for item in next(iter(loader))] == ["a", "b", "c"]
+
+
+def test_halves_of_the_validation_part_share_no_event(root):
+    def events(half, split):
+        data = WiderFace(root, split=split, half=half)
+        assert {item["keep"].keys() == set(LEVELS) for item in data} == {True}
+        return {face.name.split("/")[0] for face in data.faces}
+
+    names = sorted(TREE)
+    assert events("a", "val") == events("b", "train") == set(names[::2])
+    assert events("a", "train") == events("b", "val") == set(names[1::2])
+    assert len(open_dataset("wider-val-a", "val", root)) == len(WiderFace(root, half="a"))
+    assert WiderFace(root, half="a").describe() != WiderFace(root, half="b").describe()
+    with pytest.raises(ValueError, match="half"):
+        WiderFace(root, half="c")
 
 
 def test_missing_images(root):

@@ -31,7 +31,7 @@ from torch import nn
 from llie_core.data import collate, face_targets, open_dataset
 from llie_core.data.dark_faces import DarkFaces, FaceCrops, exposure_darkener
 from llie_core.data.darkened import CachedDark
-from llie_core.data.wrappers import Augmented, NormalLight
+from llie_core.data.wrappers import Augmented, Bounded, NormalLight
 from llie_core.dataset import SizedDataset
 from llie_core.engine.loop import Experiment, Objective, TrainSettings
 from llie_core.engine.reuse import code, identity
@@ -62,6 +62,7 @@ BASELINES = ("identity", "gamma", "clahe")
 # In normal light, on hard faces; a detector below it, or better in low light, decides no claim.
 LEAST_AP = 0.5
 BUILTIN, WIDER = "builtin-faces", "wider-face"
+HALVES = ("wider-val-a", "wider-val-b")  # of WIDER FACE's validation part, by event
 PHOTOS, CROWD = "builtin-photos", "builtin-crowd"
 DARKENER_SIZE = 64  # of its training crops, in pixels; a curve map sees 15×15
 # Of the published schedule: epochs are not stated there; Zero-DCE++'s 100 on 12,880 images.
@@ -77,8 +78,8 @@ class FaceSettings(Section):
     """The images. Sizes in pixels, counts in images; counts and test_size of the built-in set.
 
     size: of the training crops; missing: "skip" runs on a partial copy of WIDER FACE, of which the
-    records then say so; wider_face: folder of a WIDER FACE copy, whole or in part, as a second
-    test set.
+    records then say so; long_side: to which larger images of WIDER FACE are brought first, 0 for
+    their own size; wider_face: folder of a WIDER FACE copy, whole or in part, as a second test set.
     """
 
     size: int = 128
@@ -86,6 +87,7 @@ class FaceSettings(Section):
     test_size: int = 256
     test_count: int = 64
     missing: str = "error"
+    long_side: int = 0
     wider_face: str = free("")
 
 
@@ -223,6 +225,15 @@ def smoke(dataset: str) -> JointSettings:
     })  # fmt: skip
 
 
+# A trial on a part of WIDER FACE that is there, such as its validation part alone.
+OF_HALVES: dict[str, Any] = {
+    "faces": {"size": 128, "missing": "skip", "long_side": 512},
+    "mtcnn": {"face_windows": 4, "image_windows": 16},
+    "train": {"steps": 120, "lr": 1e-3, "grad_clip": 0.1},
+    "darkener": {"steps": 400},
+}
+
+
 def reference(dataset: str) -> JointSettings:
     readers = detectors()
     return override(JointSettings(dataset, "reference"), {
@@ -235,7 +246,7 @@ def reference(dataset: str) -> JointSettings:
         "mtcnn": {"face_windows": 8, "image_windows": 48},
         "train": {"steps": 400},
         "darkener": {"steps": 400},
-    })  # fmt: skip
+    } | (OF_HALVES if dataset in HALVES else {}))  # fmt: skip
 
 
 def paper(dataset: str) -> JointSettings:
@@ -260,7 +271,7 @@ def paper(dataset: str) -> JointSettings:
 class JointStudy(Study):
     title = "Zero-DCE++ trained jointly with a frozen face detector"
     question = "Does a detector find more faces after joint training than after Zero-DCE++ alone?"
-    datasets = (BUILTIN, WIDER)
+    datasets = (BUILTIN, WIDER, *HALVES)
     profiles = {"smoke": smoke, "quick": quick, "reference": reference, "paper": paper}
     settings: JointSettings
 
@@ -323,8 +334,9 @@ class JointStudy(Study):
             "size": settings.faces.size,
         }
         needs = []
-        if settings.dataset == WIDER:
+        if self.on_wider:
             read["missing"] = settings.faces.missing
+            read |= {"side": settings.faces.long_side} if settings.faces.long_side else {}
             needs.append(self.darkener_row)
         else:
             read["count"] = settings.faces.train_count
@@ -346,10 +358,9 @@ class JointStudy(Study):
         """EC-Zero-DCE, trained to darken, shared by all rows."""
         faces = self.settings.faces
         read: dict[str, Any] = {"train": self.settings.darkener}
-        on_wider = self.settings.dataset == WIDER
-        read |= {"missing": faces.missing} if on_wider else {"count": faces.train_count}
+        read |= {"missing": faces.missing} if self.on_wider else {"count": faces.train_count}
         trained = Trained(self.darkener_experiment, read)
-        return Row(DARKENER, DARKENER, weights=trained, dataset="" if on_wider else PHOTOS)
+        return Row(DARKENER, DARKENER, weights=trained, dataset="" if self.on_wider else PHOTOS)
 
     @cached_property
     def tinaface_row(self) -> Row:
@@ -366,9 +377,8 @@ class JointStudy(Study):
     # Training ----------------------------------------------------------------------------------
 
     def check_data(self) -> None:
-        settings = self.settings
-        if settings.dataset == WIDER:
-            open_dataset(WIDER, "train", settings.data, missing=settings.faces.missing)
+        if self.on_wider:
+            self._faces("train")
         needed = [*self._readers, *(one for row in self.rows() for one in row.needs)]
         if any(row.weights == Released("") for row in needed):
             raise ValueError(
@@ -381,7 +391,7 @@ class JointStudy(Study):
         assert isinstance(row.weights, Trained)
         w_up, w_down = row.weights.settings["weights"]
         trainer = row.weights.settings["trainer"]
-        darkener, *rest = needed if self.settings.dataset == WIDER else (None, *needed)
+        darkener, *rest = needed if self.on_wider else (None, *needed)
         detector = rest[0] if rest else None
         if trainer and detector is None:
             detector = create_recognizer(trainer, **(self._windows if trainer == "mtcnn" else {}))
@@ -393,9 +403,9 @@ class JointStudy(Study):
     def darkener_experiment(self, row: Row) -> Experiment:
         """EC-Zero-DCE on crops of normal-light photographs, WIDER FACE's own where it is there."""
         faces = self.settings.faces
-        if self.settings.dataset == WIDER:
-            source = open_dataset(WIDER, "train", self.settings.data, missing=faces.missing)
-            data: SizedDataset = Augmented(source, DARKENER_SIZE, flips="horizontal")
+        if self.on_wider:
+            crops = Augmented(self._faces("train"), DARKENER_SIZE, flips="horizontal")
+            data: SizedDataset = crops
         else:
             data = NormalLight(
                 open_dataset(PHOTOS, "train", size=DARKENER_SIZE, count=faces.train_count)
@@ -425,30 +435,40 @@ class JointStudy(Study):
 
     def train_data(self, darkener: nn.Module | None = None) -> SizedDataset:
         """Low-light images with faces; of WIDER FACE crops of the set that `darkener` made."""
-        settings, faces = self.settings, self.settings.faces
+        faces = self.settings.faces
         if darkener is None:
             return open_dataset(BUILTIN, "train", size=faces.size, count=faces.train_count)
-        source = open_dataset(WIDER, "train", settings.data, missing=faces.missing)
-        return FaceCrops(darkened_set(source, "train", darkener), faces.size)
+        return FaceCrops(darkened_set(self._faces("train"), "train", darkener), faces.size)
+
+    @property
+    def on_wider(self) -> bool:
+        """Whether the study's data set is WIDER FACE, whole or a half of its validation part."""
+        return self.settings.dataset != BUILTIN
+
+    def _faces(self, split: str) -> SizedDataset:
+        """Normal-light images of a split of the study's WIDER FACE."""
+        settings, faces = self.settings, self.settings.faces
+        data = open_dataset(settings.dataset, split, settings.data, missing=faces.missing)
+        return Bounded(data, faces.long_side) if faces.long_side else data
 
     def test_sets(self) -> list[TestSet]:
         return [self.main_set, *([self.wider_set] if self._second else [])]
 
     def absent(self) -> dict[str, str]:
-        if self._second or self.settings.dataset == WIDER:
+        if self._second or self.on_wider:
             return {}
         return {WIDER: "no folder given (setting faces: {wider_face: FOLDER})"}
 
     @property
     def _second(self) -> bool:
-        return bool(self.settings.faces.wider_face) and self.settings.dataset != WIDER
+        return bool(self.settings.faces.wider_face) and not self.on_wider
 
     @cached_property
     def main_set(self) -> TestSet:
         """The test images of the set trained on."""
         faces = self.settings.faces
-        if self.settings.dataset == WIDER:
-            return self._wider(self.settings.data, faces.missing)
+        if self.on_wider:
+            return self._wider(self.settings.dataset, self._faces("val"))
         data = open_dataset(BUILTIN, "test", size=faces.test_size, count=faces.test_count)
         main = self.settings.recognizer
         return TestSet(BUILTIN, data, self.face_task, self._readers, "faces", recognizer=main)
@@ -457,16 +477,15 @@ class JointStudy(Study):
     def wider_set(self) -> TestSet:
         """A copy of WIDER FACE, whole or in part, for the rows of the first seed."""
         root = project_root() / self.settings.faces.wider_face
-        return replace(self._wider(root, "skip"), rows=lambda row: bool(self.first_seed([row])))
+        whole = self._wider(WIDER, open_dataset(WIDER, "val", root, missing="skip"))
+        return replace(whole, rows=lambda row: bool(self.first_seed([row])))
 
-    def _wider(self, root, missing: str) -> TestSet:
-        source = open_dataset(WIDER, "val", root, missing=missing)
-
+    def _wider(self, name: str, source: SizedDataset) -> TestSet:
         def darkened(*models: nn.Module) -> SizedDataset:
             return darkened_set(source, "val", models[-1])
 
         return TestSet(
-            WIDER, darkened, self.official_task, (*self._readers, self.darkener_row), "faces",
+            name, darkened, self.official_task, (*self._readers, self.darkener_row), "faces",
             split="val", recognizer=self.settings.recognizer,
         )  # fmt: skip
 

@@ -545,6 +545,21 @@ def test_wider_face_is_darkened_once_for_all_rows_and_seeds(wider, folder, monke
     assert photos["source"]["split"] == "train" and photos["Augmented"]["size"] == 64
 
 
+def test_the_trial_on_wider_faces_validation_part_tests_on_events_it_has_not_seen(
+    shared_data, folder
+):
+    faces = {"missing": "skip", "long_side": 96}
+    study = tiny(dataset="wider-val-b", data=str(shared_data), faces=faces, **QUICKLY)
+    study.check_data()
+    study.train(study.row("ec_zero_dce"), quiet=True)
+    crops, test = study.train_data(study.load(study.row("ec_zero_dce"))), study.main_set
+    names = [{name.split("/")[0] for name in data.names} for data in (crops, study.data(test))]
+    assert len(names[0]) == len(names[1]) == 2 and not names[0] & names[1]
+    item = study.data(test)[0]
+    assert max(item["image"].shape) == 96 and item["boxes"].max() <= 97
+    assert test.name == "wider-val-b" and not study.is_papers_own() and not study.absent()
+
+
 def test_another_darkener_trains_and_evaluates_anew(wider):
     def hashes(steps):
         study = tiny(
