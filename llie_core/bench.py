@@ -18,7 +18,7 @@ from llie_core.engine.distributed import default_device
 from llie_core.losses.task_driven import JointLoss, TaskLoss, weights_of_ratio
 from llie_core.losses.zero_reference import upstream_loss
 from llie_core.metrics.cost import latencies
-from llie_core.models import create_enhancer, list_enhancers
+from llie_core.models import create_enhancer, list_enhancers, model_spec
 from llie_core.recognizers import create_recognizer
 from llie_core.reporting.tables import Table
 from llie_core.synthetic.faces import BuiltinFaces
@@ -44,7 +44,8 @@ def run_benchmarks(device: str | None = None, large: bool = False) -> None:
 
 def enhancer_table(device: torch.device) -> Table:
     """Median latency of every enhancer, batch 1, float32, in ms ± half the interquartile range."""
-    models = {name: create_enhancer(name) for name in list_enhancers()}
+    own = (name for name in list_enhancers() if not model_spec(name).package)
+    models = {name: create_enhancer(name) for name in own}
     times = [latencies(models, size, device, runs=5, seconds=0.5) for size in SIZES]
     rows = [
         [name, *(f"{of[name].median_ms:.1f} ± {of[name].iqr_ms / 2:.1f}" for of in times)]

@@ -136,7 +136,7 @@ def candidates() -> list[tuple[str, str]]:
     """(name, weights) of every method that can be named without a file: those without parameters,
     with shipped weights, and with released ones that were fetched."""
     found = []
-    for name in list_enhancers():
+    for name in (name for name in list_enhancers() if not model_spec(name).package):
         if not create_enhancer(name).learned:
             found.append((name, ""))
         found += [(name, "reference")] if model_spec(name).reference else []

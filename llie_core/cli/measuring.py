@@ -3,6 +3,7 @@
 import sys
 
 from llie_core.cli.arguments import path, weights_name
+from llie_core.files import problem_of
 
 
 def add(commands) -> None:
@@ -27,7 +28,7 @@ def add(commands) -> None:
 
 
 def _models(_options) -> int:
-    from llie_core.models import create_enhancer, list_darkeners, list_enhancers, model_spec
+    from llie_core.models import list_darkeners, list_enhancers, model_spec
     from llie_core.models.records import default_enhancer
     from llie_core.recognizers import list_recognizers
 
@@ -35,13 +36,12 @@ def _models(_options) -> int:
     for kind, names in (("enhancers", list_enhancers()), ("darkeners", list_darkeners())):
         print(f"{kind:<22} {'parameters':>10} {'GMAC':>7} {'LOL':>6} {'self':>5}  ONNX")
         for name in names:
-            model = create_enhancer(name)
-            mark = "*" if name == default else " "
-            numbers = "" if model.learned else _measured(name, "")
-            onnx = "no" if model.exports else "yes"
-            print(f"{mark} {name:<20} {_cost(model)} {numbers or _NOT_MEASURED}  {onnx}")
-            for line in _weights_of(model_spec(name)):
-                print(f"    {line}")
+            try:
+                print(*_model(model_spec(name), "*" if name == default else " "), sep="\n    ")
+            except Exception as error:
+                if not model_spec(name).package:
+                    raise
+                print(f"llie: {problem_of(name, error)}", file=sys.stderr)
     print("recognizers\n  " + "\n  ".join(list_recognizers()))
     print(
         "* the default of llie enhance. GMAC: at 512×1024. LOL: PSNR on eval15 in dB, with the "
@@ -49,6 +49,18 @@ def _models(_options) -> int:
         "the protocol."
     )
     return 0
+
+
+def _model(spec, mark: str) -> list[str]:
+    """The line of a model, and those of its weights."""
+    from llie_core.models import create_enhancer
+
+    model = create_enhancer(spec.name)
+    numbers = "" if model.learned else _measured(spec.name, "")
+    onnx = "no" if model.exports else "yes"
+    line = f"{mark} {spec.name:<20} {_cost(model)} {numbers or _NOT_MEASURED}  {onnx}"
+    of = [f"plug-in of {spec.package}"] if spec.package else []
+    return [line, *of, *_weights_of(spec)]
 
 
 _NOT_MEASURED = f"{'–':>6} {'–':>5}"

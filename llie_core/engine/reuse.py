@@ -22,6 +22,7 @@ import torch
 from torch import nn
 
 from llie_core.hashing import content_hash
+from llie_core.plugins import roots
 
 PACKAGE = __name__.partition(".")[0]
 # Rooms whose code decides numbers; imports into the others (records, reports, commands) are not
@@ -130,10 +131,11 @@ def _name(value: object) -> str:
 
 
 def code(*objects: object) -> str:
-    """Hash of the syntax trees of every llie_core module behind some objects.
+    """Hash of the syntax trees of every module of llie_core or of a plug-in behind some objects.
 
     Those are the modules of their classes and functions, of all that these hold and wrap, and the
-    modules of deciding rooms that they import. Comments, docstrings and layout are free.
+    modules of deciding rooms, or of the plug-in, that they import. Comments, docstrings and layout
+    are free.
     """
     return content_hash(trees(*objects))
 
@@ -150,20 +152,28 @@ def changed_since(record: Mapping[str, str]) -> list[str]:
 
 
 def modules_behind(*objects: object) -> list[str]:
-    """The llie_core modules that decide what these objects compute, sorted."""
-    pending = [name for name in _modules_of(objects) if name.startswith(f"{PACKAGE}.")]
+    """The modules of llie_core and of plug-ins that decide what these objects compute, sorted."""
+    pending = [name for name in _modules_of(objects) if _is_own(name)]
     seen: set[str] = set()
     while pending:
         name = pending.pop()
         if name not in seen:
             seen.add(name)
             pending += [imported for imported in _imports(name) if _decides(imported)]
-    # A package's own file only passes names on, or finds classes whose objects are walked anyway.
-    return sorted(name for name in seen if not _file(name).endswith("__init__.py"))
+    # A room's own file only passes names on, or finds classes whose objects are walked anyway.
+    return sorted(name for name in seen if _of_plugin(name) or "__init__.py" not in _file(name))
+
+
+def _is_own(name: str) -> bool:
+    return name.startswith(f"{PACKAGE}.") or _of_plugin(name)
+
+
+def _of_plugin(name: str) -> bool:
+    return name.partition(".")[0] in roots()
 
 
 def _decides(name: str) -> bool:
-    return name.split(".")[1] in DECIDING
+    return _of_plugin(name) or name.split(".")[1] in DECIDING
 
 
 def _modules_of(value: object) -> set[str]:
@@ -227,15 +237,17 @@ def _dump(node: object) -> str:
 
 @cache
 def _imports(name: str) -> tuple[str, ...]:
-    """The llie_core modules that a module imports, at its top or within functions."""
+    """The modules of llie_core and of plug-ins that a module imports, wherever in it."""
+    package = name if _file(name).endswith("__init__.py") else name.rpartition(".")[0]
     tree = ast.parse(Path(_file(name)).read_text(encoding="utf-8"))
     found = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             found += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            found += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-    return tuple(x for x in found if x.startswith(f"{PACKAGE}.") and _is_module(x))
+        elif isinstance(node, ast.ImportFrom):
+            base = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
+            found += [base, *(f"{base}.{alias.name}" for alias in node.names)]
+    return tuple(x for x in found if _is_own(x) and _is_module(x))
 
 
 @cache
@@ -248,9 +260,10 @@ def _file(name: str) -> str:
 
 @cache
 def _is_module(name: str) -> bool:
-    """True for `package.module`, False for `module.function`."""
+    """True for `package.module`, False for `module.function` and for what is not Python."""
     try:
-        return importlib.util.find_spec(name) is not None
+        spec = importlib.util.find_spec(name)
+        return spec is not None and str(spec.origin).endswith(".py")
     except ModuleNotFoundError:  # its parent is no package
         return False
 

@@ -1,7 +1,7 @@
 """Enhancers: `create_enhancer(name)` builds any of them; a method's file is imported on demand.
 
 To add a method: one file beside this one and one record in `MODELS`; its released weights, if any,
-are an entry of weights.toml.
+are an entry of weights.toml. A package of one's own adds methods by entry points (plugins.py).
 """
 
 from dataclasses import dataclass
@@ -10,6 +10,7 @@ from pathlib import Path
 
 from llie_core.models.base import Enhancer
 from llie_core.names import unknown
+from llie_core.plugins import plugins
 
 __all__ = [
     "MODELS",
@@ -34,6 +35,7 @@ class ModelSpec:
     where none is known. reference: the weights that the project ships, below results/reference
     (`records.reference_run` has their record), "" where it ships none. reference_also: the data
     sets that they were trained on besides the one of that record, whose terms hold for them, too.
+    package: the one that a plug-in is of, "" for the project's own.
     """
 
     name: str
@@ -43,6 +45,7 @@ class ModelSpec:
     released: str = ""
     reference: str = ""
     reference_also: tuple[str, ...] = ()
+    package: str = ""
 
 
 # The input itself stands first: every comparison includes it.
@@ -98,6 +101,8 @@ _RECORDS = (
     ModelSpec("checkpoint", "checkpoint", "checkpoint:Checkpoint", "checkpoint"),
 )
 MODELS: dict[str, ModelSpec] = {spec.name: spec for spec in _RECORDS}
+for _one in plugins(taken={*MODELS, "original"}):
+    MODELS[_one.name] = ModelSpec(_one.name, _one.name, _one.builder, package=_one.package)
 
 
 def list_enhancers() -> list[str]:
@@ -130,27 +135,47 @@ def create_enhancer(name: str, weights: str | Path | None = None, **options) -> 
         weights: None starts with fresh ones; "reference" loads those that the project ships, with
             the record `records.reference_run`; "released" loads the authors' checkpoint that
             `llie weights fetch` has put into the weights folder, checked by its sha256; a path
-            loads a run's safetensors file or, where the model reads it, an authors' checkpoint.
+            loads a run's safetensors file, the authors' checkpoint where there is one, or else the
+            model's own state dict as torch.save writes it.
         options: the constructor's keyword arguments; an unknown one is a TypeError.
 
     Returns:
         The model; with weights, in evaluation mode.
 
     Raises:
-        ValueError: unknown name, no such weights known, or a file that is not this model's.
+        ValueError: unknown name, no such weights known, a file that is not this model's, or a
+            plug-in that fails; one line.
         FileNotFoundError: no such file; for "released", the message names the command to run.
     """
     spec = model_spec(name)
+    model = _plugin(spec, options) if spec.package else _build(spec, options)
+    return model if weights is None else _with_weights(model, spec, weights)
+
+
+def _build(spec: ModelSpec, options: dict) -> Enhancer:
     module, _, attribute = spec.builder.partition(":")
     # A builder elsewhere is named by its whole path.
-    module = module if "." in module else f"{__name__}.{module}"
-    model = getattr(import_module(module), attribute)(**options)
-    return model if weights is None else _with_weights(model, spec, weights)
+    module = module if "." in module or spec.package else f"{__name__}.{module}"
+    return getattr(import_module(module), attribute)(**options)
+
+
+def _plugin(spec: ModelSpec, options: dict) -> Enhancer:
+    """The enhancer of a plug-in, whose code may fail in any way."""
+    try:
+        model = _build(spec, options)
+        if not isinstance(model, Enhancer):
+            raise TypeError(f"{spec.builder} makes no llie_core.models.Enhancer")
+    except Exception as error:
+        line = next(iter(str(error).splitlines()), "")
+        raise ValueError(
+            f"{spec.name}, plug-in of {spec.package}, fails: {type(error).__name__}: {line}"
+        ) from error
+    return model
 
 
 def _with_weights(model: Enhancer, spec: ModelSpec, weights: str | Path) -> Enhancer:
     from llie_core.models.records import reference_run
-    from llie_core.tensors import load_weights, looks_like_safetensors
+    from llie_core.tensors import load_weights, looks_like_safetensors, read_released
     from llie_core.weights import find
 
     if weights in ("released", "reference") and not getattr(spec, weights):
@@ -166,9 +191,6 @@ def _with_weights(model: Enhancer, spec: ModelSpec, weights: str | Path) -> Enha
         load_weights(model, weights)
     elif hasattr(model, "load_released_weights"):
         model.load_released_weights(weights)
-    else:
-        raise ValueError(
-            f"{weights}: not a safetensors file, the form of a run's weights; {spec.name} reads "
-            "no other"
-        )
+    else:  # this very model's state dict, as torch.save writes it
+        model.load_state_dict(read_released(weights, model.state_dict()))
     return model.eval()

@@ -36,7 +36,7 @@ from llie_core.files import project_root
 from llie_core.losses.illumination import sci_loss
 from llie_core.losses.paired import PlainLoss
 from llie_core.metrics.protocols import load_protocols
-from llie_core.models import create_enhancer
+from llie_core.models import MODELS, create_enhancer
 from llie_core.names import title_of, unknown
 from llie_core.papers.rows import Row, Trained
 from llie_core.papers.study import Study, StudySettings, TestSet, enhanced
@@ -54,6 +54,11 @@ RIVALS: dict[str, dict[str, Any]] = {
 NO_FOLDER = "no folder given (DATA, or setting evaluation.sets)"
 TRAIN = TrainSettings(schedule="cosine", validate_every=50)
 Opened = TypeVar("Opened")
+
+
+def rivals() -> dict[str, dict[str, Any]]:
+    """`RIVALS` and the enhancers of plug-ins, which are trained alike."""
+    return RIVALS | {name: {} for name, spec in MODELS.items() if spec.package}
 
 
 @dataclass(frozen=True)
@@ -168,7 +173,7 @@ class PairedStudy(Study):
 
     def rows(self) -> list[Row]:
         settings = self.settings
-        known = (*self.trained_labels, *RIVALS)
+        known = (*self.trained_labels, *rivals())
         for label in settings.rows:
             if label not in known:
                 raise unknown("row", label, known)
@@ -183,20 +188,20 @@ class PairedStudy(Study):
         return [*fixed, *given, *trained]
 
     def main_row(self) -> Row:
-        known = (*self.trained_labels, *RIVALS)
+        known = (*self.trained_labels, *rivals())
         chosen = [label for label in known if label in self.settings.rows]
         return self.row_of((chosen or known)[0], self.settings.seeds[0])
 
     def possible_rows(self) -> list[Row]:
         seed = self.settings.seeds[0]
-        return [self.row_of(label, seed) for label in (*self.trained_labels, *RIVALS)]
+        return [self.row_of(label, seed) for label in (*self.trained_labels, *rivals())]
 
     def row_of(self, label: str, seed: int) -> Row:
         """A row that can be trained: of the paper, or a rival."""
-        if label not in RIVALS:
+        if label not in rivals():
             return self.trained_row(label, seed)
         trained = replace(self.trained(), experiment=self.rival)
-        return Row(label, label, RIVALS[label], trained, seed)
+        return Row(label, label, rivals()[label], trained, seed)
 
     # Data --------------------------------------------------------------------------------------
 
@@ -256,7 +261,7 @@ class PairedStudy(Study):
 
     def experiment(self, row: Row) -> Experiment:
         found = super().experiment(row)
-        if row.label in RIVALS or "pairs" not in row.given or found.settings.planned_pixels:
+        if row.label in rivals() or "pairs" not in row.given or found.settings.planned_pixels:
             return found
         published = self.profiles["paper"](self.settings.dataset)
         assert isinstance(published, PairedSettings)
@@ -289,7 +294,10 @@ class PairedStudy(Study):
 
     def rival(self, row: Row) -> Experiment:
         """The training of a rival: on the pairs, and on photographs where sets are named."""
-        pairs, context = self.settings.pairs, create_enhancer(row.model).context_size
+        pairs, model = self.settings.pairs, create_enhancer(row.model)
+        if not model.learned:
+            raise ValueError(f"{row.label} has no parameters to train; put it into `methods`")
+        context = model.context_size
         crops = partial(self.crops_of, part=pairs.part, context=context)
         data: SizedDataset = crops(self.train_pairs)
         if pairs.photographs:

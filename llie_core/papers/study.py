@@ -65,7 +65,8 @@ class StudySettings(Section):
     seed; workers: processes that load the data; processes: training processes a run (DDP);
     external: folder of other programs' images, METHOD/DATASET/NAME.png; released: enhancer → the
     file of its authors' checkpoint ("" for the one that `llie weights fetch` keeps), or any label →
-    a checkpoint that spandrel recognises (models/checkpoint.py), each a row.
+    a checkpoint that spandrel recognises (models/checkpoint.py), each a row; methods: further
+    enhancers without parameters, such as a plug-in's, each a row.
     """
 
     dataset: str
@@ -76,6 +77,7 @@ class StudySettings(Section):
     processes: int = free(1)
     external: str = free("")
     released: dict[str, str] = field(default_factory=dict, metadata={"free": True})
+    methods: tuple[str, ...] = free(())
 
     def __post_init__(self):
         super().__post_init__()
@@ -269,20 +271,25 @@ class Study(ABC):
         return [row for row in rows if not row.is_trained or row.seed == self.settings.seeds[0]]
 
     def given_rows(self, taken: Iterable[str] = ()) -> list[Row]:
-        """Rows of the settings `released` and `external`.
+        """Rows of the settings `methods`, `released` and `external`.
+
+        taken: labels of the study's own rows, of which `methods` adds none again.
 
         Raises:
             ValueError: another program's folder has the label of a row of the study: `taken`,
                 those released, or "original".
         """
+        own = {*taken}
+        methods = [Row(name, name) for name in self.settings.methods if name not in own]
         released = [released_row(*given) for given in self.settings.released.items()]
-        for label in {*taken, *self.settings.released, "original"} & {*self._external_folders}:
+        ours = {*own, *self.settings.methods, *self.settings.released, "original"}
+        for label in ours & {*self._external_folders}:
             raise ValueError(f"external: {label} is a row of this study; rename its folder")
         external = [
             Row(method, "identity", weights=External(folder), title=method)
             for method, folder in self._external_folders.items()
         ]
-        return released + external
+        return methods + released + external
 
     @cached_property
     def _external_folders(self) -> dict[str, Path]:

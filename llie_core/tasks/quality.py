@@ -3,6 +3,7 @@
 import math
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -236,9 +237,11 @@ class Cost(Task):
         found = [Measured("parameters", count_parameters(whole), 1, "cost-parameters")]
         if time is not None:
             found.append(Measured("latency", time.median_ms, time.runs, "cost-latency"))
-        macs = count_macs(enhancer, self.size).macs if self.recognizer is None else None
-        if macs is not None:
-            found.append(Measured("macs", macs, 1, "cost-macs"))
+        if self.recognizer is None:
+            # Some networks index by their values, of which there are none where MACs are counted.
+            with suppress(ValueError):
+                macs = count_macs(enhancer, self.size).macs
+                found += [] if macs is None else [Measured("macs", macs, 1, "cost-macs")]
         return found
 
 

@@ -1,0 +1,66 @@
+"""Enhancers of other packages: entry points of the group `llie.enhancers`, NAME = "MODULE:CLASS".
+
+Only the packages' metadata is read here; a method's code is imported when it is asked for.
+"""
+
+import re
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+
+GROUP = "llie.enhancers"
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """One method: its name, "module:class", and the package whose metadata names it."""
+
+    name: str
+    builder: str
+    package: str
+
+
+def plugins(taken: Iterable[str]) -> list[Plugin]:
+    """The methods of all packages, by name. What cannot be one is refused in a line on stderr.
+
+    taken: names that are not free.
+    """
+    found: dict[str, Plugin] = {}
+    entries = _entries()
+    if entries:  # a row's model is of either kind
+        from llie_core.recognizers import list_recognizers
+
+        taken = {*taken, *list_recognizers()}
+    for entry in entries:
+        package = entry.dist.name if entry.dist else "?"
+        why = _problem(entry)
+        if entry.name in taken:
+            why = "the name is taken by the project"
+        elif entry.name in found and found[entry.name].package != package:
+            why = f"{found[entry.name].package} has an enhancer of that name"
+        if why:
+            print(f"llie: {GROUP}: {entry.name} of {package} is left out: {why}", file=sys.stderr)
+        else:
+            found.setdefault(entry.name, Plugin(entry.name, entry.value, package))
+    return list(found.values())
+
+
+def _problem(entry: EntryPoint) -> str:
+    if not re.fullmatch(r"\w[\w.-]*", entry.name):
+        return "a name has letters, digits, _, - and ."
+    if not re.fullmatch(r"\w+(\.\w+)*:\w+", entry.value):
+        return f"{entry.value!r} is not MODULE:CLASS"
+    return ""
+
+
+@cache
+def roots() -> frozenset[str]:
+    """Top-level modules of the plug-ins: their code decides results, as the project's does."""
+    return frozenset(re.split("[.:]", entry.value)[0] for entry in _entries())
+
+
+def _entries() -> list[EntryPoint]:
+    found = entry_points(group=GROUP)
+    return sorted(found, key=lambda entry: (entry.name, entry.dist.name if entry.dist else ""))
