@@ -73,7 +73,8 @@ def doctor_text(
         return f"{name}: {reason}\n", 0 if spec.builtin else 1
     if not root.is_dir():
         raise FileNotFoundError(f"{root} is no folder; name the one that holds the data sets")
-    wanted = [dataset_spec(name)] if name else [s for s in list_datasets() if s.folder]
+    whole = [spec for spec in list_datasets() if spec.folder and not spec.part_of]
+    wanted = [dataset_spec(name)] if name else whole
     seen: dict[Path, Checked] = {}
     found, absent = [], [s for s in list_datasets() if not (name or s.builtin or s.public)]
     for spec in wanted:

@@ -16,7 +16,8 @@ class DatasetSpec:
 
     loader: "module:Class", or empty where the set is not public; arguments: what it is called with
     besides root and split; folder: the set's usual name below the data root, empty for built-in
-    sets; also: other usual names; expected: split → official number of items; note: its traps.
+    sets; also: other usual names; expected: split → official number of items; part_of: another set
+    whose files it reads; note: its traps.
     """
 
     name: str
@@ -31,6 +32,7 @@ class DatasetSpec:
     also: tuple[str, ...] = ()
     arguments: dict = field(default_factory=dict)
     expected: dict[str, int] = field(default_factory=dict)
+    part_of: str = ""
     note: str = ""
 
     @property

@@ -77,7 +77,7 @@ class WiderFace(FileSet):
         of_half, split = split, "val" if half else split
         root, images = Path(root), f"WIDER_{split}/images"
         if not (root / f"WIDER_{split}").is_dir():
-            raise absent("wider-face", f"no folder WIDER_{split} in {root}")
+            raise absent(name, f"no folder WIDER_{split} in {root}")
         source = _annotation_file(root, split, annotations)
         read = read_mat if source.suffix == ".mat" else _read_txt
         self.faces = _present(list(read(source)), source, root / images, missing)
