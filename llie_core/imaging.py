@@ -22,6 +22,10 @@ SSIM_C1, SSIM_C2 = 0.01**2, 0.03**2
 # Checks ----------------------------------------------------------------------------------------
 
 
+class TooSmall(ValueError):
+    """An image has fewer pixels than what it is asked for needs."""
+
+
 def check_shapes(where: str, smallest: int = 1, **images: Tensor) -> None:
     """Refuse what is no batch of images, in one line that names the caller and the argument.
 
@@ -47,7 +51,7 @@ def check_shapes(where: str, smallest: int = 1, **images: Tensor) -> None:
             raise ValueError(f"{where}: {name} is an empty batch; give at least one image")
         if min(x.shape[-2:]) < smallest:
             size = f"{x.shape[-2]}×{x.shape[-1]}"
-            raise ValueError(f"{where}: {name} is {size}; both sides must be at least {smallest}")
+            raise TooSmall(f"{where}: {name} is {size}; both sides must be at least {smallest}")
     (first, a), *others = images.items()
     for name, b in others:
         if a.shape != b.shape:

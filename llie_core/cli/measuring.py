@@ -20,6 +20,7 @@ def add(commands) -> None:
     score = commands.add_parser("score", help="one output under every protocol, side by side")
     score.add_argument("a", type=path, metavar="A", help="image or folder to score")
     score.add_argument("b", type=path, metavar="B", help="its reference: image or folder")
+    score.add_argument("--low", type=path, help="A before enhancement: image or folder (for LOE)")
     score.set_defaults(run=_score)
     weights = commands.add_parser("weights", help="files of weights: none is fetched unasked")
     weights.add_argument("action", choices=("list", "fetch", "verify"))
@@ -157,7 +158,11 @@ def _score(options) -> int:
     from llie_core.metrics.protocols import load_protocols, score_pairs
 
     pairs, alone = find_pairs(options.a, options.b)
-    rows, problems = score_pairs(pairs, read_image)
+    low_light: dict = {}
+    if options.low:
+        found, without = find_pairs(options.a, options.low)
+        low_light, alone = dict(found), alone + without
+    rows, problems = score_pairs(pairs, read_image, low_light=low_light)
     for line in (*alone, *problems):
         print(f"llie: {line}", file=sys.stderr)
     if len(problems) == len(pairs):

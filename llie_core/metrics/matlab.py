@@ -21,18 +21,23 @@ def grey_levels(images: torch.Tensor) -> torch.Tensor:
     return (grey + 0.5).floor()
 
 
-def imresize(images: torch.Tensor, scale: float) -> torch.Tensor:
+def imresize(
+    images: torch.Tensor, scale: float = 1.0, size: tuple[int, int] | None = None
+) -> torch.Tensor:
     """Bicubic resizing as MATLAB's imresize: antialiased when shrinking, mirrored at the borders.
 
     Args:
         images: `(..., H, W)` float.
         scale: > 0; the new sides are ⌈scale·H⌉ and ⌈scale·W⌉.
+        size: the new sides themselves, each with its own scale; overrides `scale`.
 
     Returns:
-        `(..., ⌈scale·H⌉, ⌈scale·W⌉)`, neither rounded nor clipped.
+        `(..., new H, new W)`, neither rounded nor clipped.
     """
     for dim in (-2, -1):
-        indices, weights = _taps(images.shape[dim], scale)
+        length = images.shape[dim]
+        new = size[dim] if size else math.ceil(length * scale)
+        indices, weights = _taps(length, new / length if size else scale, new)
         shape = (-1, 1) if dim == -2 else (-1,)
         total = 0.0
         for index, weight in zip(indices, weights, strict=True):
@@ -43,10 +48,10 @@ def imresize(images: torch.Tensor, scale: float) -> torch.Tensor:
 
 
 @lru_cache(maxsize=64)
-def _taps(length: int, scale: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """Source indices and weights of every output sample, `(taps, ⌈scale·length⌉)` each."""
+def _taps(length: int, scale: float, new: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Source indices and weights of every output sample, `(taps, new)` each."""
     shrink = min(scale, 1.0)  # antialiasing widens the kernel by 1/scale, only when shrinking
-    centre = torch.arange(1, math.ceil(length * scale) + 1, dtype=torch.float64)
+    centre = torch.arange(1, new + 1, dtype=torch.float64)
     centre = centre / scale + 0.5 * (1 - 1 / scale)  # in MATLAB's coordinates, from 1
     first = (centre - 2 / shrink).floor()
     source = first + torch.arange(math.ceil(4 / shrink) + 2, dtype=torch.float64)[:, None]

@@ -23,7 +23,7 @@ from functools import cache, lru_cache
 import torch
 import torch.nn.functional as F
 
-from llie_core.imaging import check_images
+from llie_core.imaging import TooSmall, check_images
 from llie_core.metrics.matlab import grey_levels, imresize, read_mat, to_tensor
 from llie_core.metrics.quality import by_chunks
 from llie_core.metrics.svm import (
@@ -123,7 +123,7 @@ def niqe_features(images: torch.Tensor) -> torch.Tensor:
     rows, columns = (side // _BLOCK for side in images.shape[-2:])
     if rows * columns < 2:
         size = f"{images.shape[-2]}×{images.shape[-1]}"
-        raise ValueError(f"niqe: images are {size}; two whole blocks of 96×96 are needed")
+        raise TooSmall(f"niqe: images are {size}; two whole blocks of 96×96 are needed")
 
     def features(part: torch.Tensor) -> torch.Tensor:
         grey = grey_levels(part)[:, : rows * _BLOCK, : columns * _BLOCK]

@@ -7,7 +7,7 @@ its numbers carry a name; they are computed in the rooms' own files.
 
 import math
 import tomllib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, dataclass, fields
 from functools import cache
 from pathlib import Path
@@ -25,14 +25,17 @@ from llie_core.metrics.appearance import (
     green_excess,
     histogram_overlap,
 )
+from llie_core.metrics.lightness_order import LOE_SAMPLINGS, loe
 from llie_core.metrics.naturalness import brisque, niqe, sseq
 from llie_core.metrics.quality import (
     GT_MEAN_DEFINITIONS,
     LPIPS_BACKBONES,
     SSIM_FAMILIES,
+    dists,
     fsim,
     gt_mean,
     lpips,
+    ms_ssim,
     psnr,
     ssim,
     to_uint8_levels,
@@ -41,15 +44,27 @@ from llie_core.names import unknown
 from llie_core.weights import WeightsNotAvailable, find
 
 _ALLOWED = {
-    "inputs": ("pair", "image", "faces", "masks", "joints", "objects", "maps", "model"),
+    "inputs": (
+        "pair",
+        "low-light",
+        "image",
+        "faces",
+        "masks",
+        "joints",
+        "objects",
+        "maps",
+        "model",
+    ),
     "colour": ("rgb", "y", "grey", "yiq", "none"),
     "window": (*SSIM_FAMILIES, "none"),
     "rounding": ("uint8", "float"),
     "gt_mean": (*GT_MEAN_DEFINITIONS, "none"),
     "backbone": (*LPIPS_BACKBONES, "none"),
+    "sampling": (*LOE_SAMPLINGS, "none"),
     "resize": ("384-bilinear", "none"),
     "direction": ("higher", "lower"),
 }
+_OF_IMAGES = ("pair", "low-light", "image")  # inputs that are images
 _APPEARANCE = {"brightness": brightness, "burnt_share": burnt_share}
 _APPEARANCE_OF_PAIR = {
     "colour_cast": colour_cast,
@@ -77,6 +92,7 @@ class Protocol:
     crop: int = 0
     gt_mean: str = "none"
     backbone: str = "none"
+    sampling: str = "none"
     resize: str = "none"
     weights: tuple = ()
 
@@ -116,7 +132,7 @@ class Protocol:
     def by_default(self) -> bool:
         """True where images at their own size are evaluated under it without being asked for."""
         described = self.metric in _APPEARANCE or self.metric in _APPEARANCE_OF_PAIR
-        return self.inputs in ("pair", "image") and self.resize == "none" and not described
+        return self.inputs in _OF_IMAGES and self.resize == "none" and not described
 
     def missing_weights(self) -> str:
         """Why it cannot be used here ("not available: llie weights fetch niqe"), or ""."""
@@ -188,8 +204,8 @@ def evaluate(
 
     Args:
         protocol: an id of protocols.toml, or a Protocol.
-        prediction, reference: `(B, 3, H, W)` float RGB in [0, 1]; the reference only where the
-            protocol compares a pair.
+        prediction, reference: `(B, 3, H, W)` float RGB in [0, 1]; the reference, or the image
+            before enhancement, only where the protocol compares with it.
 
     Returns:
         `(B,)` float64, one value an image.
@@ -199,13 +215,14 @@ def evaluate(
         WeightsNotAvailable: the metric's weights were not fetched.
     """
     protocol = _protocol(protocol)
-    if protocol.inputs not in ("pair", "image"):
+    if protocol.inputs not in _OF_IMAGES:
         raise ValueError(f"protocol {protocol.id!r} scores {protocol.inputs}, not images")
     if protocol.inputs == "image":
         check_images(protocol.id, prediction=prediction)
         return _NO_REFERENCE[protocol.metric](_prepare(protocol, prediction))
     if reference is None:
-        raise ValueError(f"protocol {protocol.id!r} needs a reference image")
+        needed = "a reference image" if protocol.inputs == "pair" else "the low-light image"
+        raise ValueError(f"protocol {protocol.id!r} needs {needed}")
     check_images(protocol.id, prediction=prediction, reference=reference)
     x, y = _prepare(protocol, prediction), _prepare(protocol, reference)
     if protocol.gt_mean not in ("none", "illumination-ratio"):
@@ -217,6 +234,7 @@ def score_pairs(
     pairs: Iterable[tuple[Path, Path]],
     read: Callable[[Path], torch.Tensor],
     protocols: Iterable[str] | None = None,
+    low_light: Mapping[Path, Path] | None = None,
 ) -> tuple[list[ScoreRow], list[str]]:
     """Score image files against their references under every protocol of images.
 
@@ -224,6 +242,7 @@ def score_pairs(
         pairs: (image, reference) files.
         read: reads a file to `(3, H, W)` float in [0, 1].
         protocols: ids; those `by_default` if not given.
+        low_light: image → the file it was enhanced from, for protocols that compare with it.
 
     Returns:
         One row a protocol, its value the mean over what is defined (`mean_defined`); and a line
@@ -234,7 +253,7 @@ def score_pairs(
     """
     usual = [p.id for p in load_protocols().values() if p.by_default]
     chosen = [_protocol(name) for name in protocols or usual]
-    chosen = [protocol for protocol in chosen if protocol.inputs in ("pair", "image")]
+    chosen = [protocol for protocol in chosen if protocol.inputs in _OF_IMAGES]
     values: dict[str, list[float]] = {protocol.id: [] for protocol in chosen}
     reasons: dict[str, list[str]] = {protocol.id: [] for protocol in chosen}
     problems = []
@@ -244,8 +263,12 @@ def score_pairs(
         except Exception as error:
             problems.append(problem_of(first, error))
             continue
+        before = (low_light or {}).get(first)
         for protocol in chosen:
-            value, reason = _try(protocol, x, y)
+            if protocol.inputs == "low-light":
+                value, reason = _try_before(protocol, x, before, read)
+            else:
+                value, reason = _try(protocol, x, y if protocol.inputs == "pair" else None)
             (reasons if reason else values)[protocol.id].append(reason or value)
     return [_row(p.id, values[p.id], reasons[p.id]) for p in chosen], problems
 
@@ -272,6 +295,10 @@ def _pair_values(protocol: Protocol, x: torch.Tensor, y: torch.Tensor) -> torch.
         return fsim(x, y, chromatic=protocol.metric == "fsimc")
     if protocol.metric == "lpips":
         return lpips(x, y, backbone=protocol.backbone)
+    if protocol.metric == "loe":
+        return loe(x, y, protocol.sampling)
+    if protocol.metric in ("dists", "ms_ssim"):
+        return {"dists": dists, "ms_ssim": ms_ssim}[protocol.metric](x, y)
     x, y = (_one_plane(image, protocol.colour) for image in (x, y))
     if protocol.metric == "ssim":
         return ssim(x, y, family=protocol.window, bounded=bounded)
@@ -288,12 +315,25 @@ def _one_plane(x: torch.Tensor, colour: str) -> torch.Tensor:
     return (plane / 255).expand_as(x)
 
 
-def _try(protocol: Protocol, x: torch.Tensor, y: torch.Tensor) -> tuple[float, str]:
+def _try_before(
+    protocol: Protocol, x: torch.Tensor, before: Path | None, read: Callable[[Path], torch.Tensor]
+) -> tuple[float, str]:
+    """As `_try`, against the file of the image before enhancement."""
+    if before is None:
+        return float("nan"), "not available: the image before enhancement was not given"
+    try:
+        y = read(before)[None]
+    except Exception as error:
+        return float("nan"), problem_of(before, error)
+    return _try(protocol, x, y)
+
+
+def _try(protocol: Protocol, x: torch.Tensor, y: torch.Tensor | None) -> tuple[float, str]:
     """The value and "", or NaN and the reason why there is none."""
     if protocol.gt_mean == "illumination-ratio":
         return float("nan"), "the ratio is an input of the network; images alone cannot give this"
     try:
-        value = evaluate(protocol, x, y if protocol.inputs == "pair" else None).item()
+        value = evaluate(protocol, x, y).item()
     except WeightsNotAvailable as error:
         return float("nan"), f"not available: {error}"
     except (ValueError, RuntimeError, MemoryError) as error:

@@ -1,12 +1,13 @@
-"""Full-reference image quality: PSNR, four families of SSIM, FSIM, LPIPS, and GT-mean.
+"""Full-reference image quality: PSNR, four families of SSIM, MS-SSIM, FSIM, LPIPS, DISTS, GT-mean.
 
 All take `(prediction, reference)`, `(B, 3, H, W)` float RGB in [0, 1], and return `(B,)`, one value
 an image; the mean over a set is the caller's (`protocols.mean_defined`). PSNR and SSIM are computed
 in float64 on the tensor's device (on the CPU where the device has no float64) and held to
-scikit-image, torchmetrics and piq in the tests; FSIM is piq's, LPIPS torchmetrics'.
+scikit-image, torchmetrics and piq in the tests; FSIM is piq's, LPIPS and DISTS are torchmetrics'.
 
 SSIM: Wang, Bovik, Sheikh, Simoncelli, IEEE TIP 13(4), 2004. FSIM: Zhang, Zhang, Mou, Zhang,
-IEEE TIP 20(8), 2011. LPIPS: Zhang, Isola, Efros, Shechtman, Wang, CVPR 2018.
+IEEE TIP 20(8), 2011. LPIPS: Zhang, Isola, Efros, Shechtman, Wang, CVPR 2018. MS-SSIM: Wang,
+Simoncelli, Bovik, Asilomar 2003. DISTS: Ding, Ma, Wang, Simoncelli, IEEE TPAMI 44(5), 2022.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,7 +16,7 @@ from functools import lru_cache
 import torch
 import torch.nn.functional as F
 
-from llie_core.imaging import SSIM_SIDE, check_images, gaussian_window, luma, ssim_map
+from llie_core.imaging import SSIM_C2, SSIM_SIDE, check_images, gaussian_window, luma, ssim_map
 from llie_core.names import check_choice
 
 SSIM_FAMILIES = ("valid", "padded", "downsampled", "3d")
@@ -28,6 +29,8 @@ GT_MEAN_DEFINITIONS = (
 )
 LPIPS_BACKBONES = ("alex", "vgg")
 _RADIUS = SSIM_SIDE // 2
+_MS_SSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
+_MS_SSIM_SIDE = SSIM_SIDE * 16  # a window at the fifth scale
 # Images worked on at once hold about this many pixels: bounds the memory, and on a CPU the maps of
 # one ordinary image just fit its cache.
 CHUNK_PIXELS = {"cpu": 2**18, "cuda": 2**22}
@@ -140,6 +143,42 @@ def _blur_3d(x: torch.Tensor) -> torch.Tensor:
 
 
 @torch.no_grad()
+def ms_ssim(prediction: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
+    """Multi-scale SSIM of each image, as torchmetrics has it: five scales, halved by 2 × 2 means.
+
+    Contrast and structure are means over whole windows of all channels, and luminance joins them at
+    the last scale, where the borders are reflected. A negative mean counts as 0.
+
+    Args:
+        prediction, reference: `(B, 3, H, W)` float RGB in [0, 1], both sides at least 176.
+
+    Returns:
+        `(B,)` float64 in [0, 1].
+    """
+    check_images("ms_ssim", _MS_SSIM_SIDE, prediction=prediction, reference=reference)
+
+    def values(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        x, y = in_float64(x), in_float64(y)
+        found = torch.ones(len(x), dtype=x.dtype, device=x.device)
+        for weight in _MS_SSIM_WEIGHTS[:-1]:
+            found *= _contrast(x, y).mean(dim=(1, 2, 3)).clamp(min=0) ** weight
+            x, y = F.avg_pool2d(x, 2), F.avg_pool2d(y, 2)
+        last = ssim_map(x, y, _blur_padded).mean(dim=(1, 2, 3))
+        return found * last.clamp(min=0) ** _MS_SSIM_WEIGHTS[-1]
+
+    return by_chunks(values, prediction, reference)
+
+
+def _contrast(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """SSIM without its luminance, over whole windows: (B, 3, H − 10, W − 10)."""
+    mean_x, mean_y = _blur_valid(x), _blur_valid(y)
+    var_x = _blur_valid(x * x) - mean_x.square()
+    var_y = _blur_valid(y * y) - mean_y.square()
+    covariance = _blur_valid(x * y) - mean_x * mean_y
+    return (2 * covariance + SSIM_C2) / (var_x + var_y + SSIM_C2)
+
+
+@torch.no_grad()
 def fsim(
     prediction: torch.Tensor, reference: torch.Tensor, chromatic: bool = False
 ) -> torch.Tensor:
@@ -229,6 +268,72 @@ def _stored_lpips_network(backbone: str) -> torch.nn.Module:
 @lru_cache(maxsize=2)
 def _load_lpips_network(backbone: str, path: str) -> torch.nn.Module:
     return lpips_network(backbone, torch.load(path, map_location="cpu", weights_only=True))
+
+
+@torch.no_grad()
+def dists(
+    prediction: torch.Tensor, reference: torch.Tensor, network: torch.nn.Module | None = None
+) -> torch.Tensor:
+    """Deep image structure and texture similarity of each image: a distance on VGG16's features.
+
+    The 2,950 weights of the features come with torchmetrics; the ImageNet backbone is LPIPS', read
+    from the weights folder. Nothing is downloaded. The image is not resized (the authors' code
+    shrinks a short side above 256 to 256 unless told otherwise).
+
+    Args:
+        prediction, reference: `(B, 3, H, W)` float RGB in [0, 1], both sides at least 32.
+        network: from `dists_network`; overrides the weights folder.
+
+    Returns:
+        `(B,)` float64; 0 for identical images, up to rounding.
+
+    Raises:
+        WeightsNotAvailable: the backbone (lpips-vgg) is not in the weights folder.
+    """
+    check_images("dists", 32, prediction=prediction, reference=reference)
+    network = (network or _stored_dists_network()).to(prediction.device)
+
+    def values(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return network(x.float(), y.float()).reshape(len(x)).cpu().double()
+
+    return by_chunks(values, prediction, reference).to(in_float64(prediction[:1]).device)
+
+
+def dists_network(state: Mapping[str, torch.Tensor]) -> torch.nn.Module:
+    """torchmetrics' DISTS network with `state` as backbone, a state dict of torchvision's vgg16.
+
+    Raises:
+        ValueError: a tensor that is missing or of another shape.
+    """
+    from unittest.mock import patch
+
+    from torchmetrics.functional.image import dists as library
+    from torchvision.models import vgg16
+
+    with torch.device("meta"):
+        empty = vgg16()
+    with torch.random.fork_rng(devices=[]), patch.object(library, "vgg16", lambda **_: empty):
+        network = library.DISTSNetwork()  # itself it would download the backbone
+    filled = {}
+    for name, parameter in network.named_parameters():  # "stage2.5.weight" is features.5.weight
+        if name.startswith("stage"):
+            key = "features." + name.split(".", 1)[1]
+            if key not in state or state[key].shape != parameter.shape:
+                raise ValueError(f"dists: the backbone needs {key} {tuple(parameter.shape)}")
+            filled[name] = state[key]
+    network.load_state_dict(filled, strict=False, assign=True)
+    return network.requires_grad_(False).eval()
+
+
+def _stored_dists_network() -> torch.nn.Module:
+    from llie_core.weights import find
+
+    return _load_dists_network(str(find("lpips-vgg")))
+
+
+@lru_cache(maxsize=1)
+def _load_dists_network(path: str) -> torch.nn.Module:
+    return dists_network(torch.load(path, map_location="cpu", weights_only=True))
 
 
 @torch.no_grad()

@@ -38,10 +38,12 @@ def protocol_table(study: PairedStudy, row: Row, index: int = 0) -> Table:
         raise ValueError(f"{row.label}: no images of {study.main_set.name}")
     item = data[index]
     output = study.load_as(Enhancer, row, "cpu").enhance(item["image"][None])
+    low_light = item.get("input", item["image"])
+    others = {"pair": item["target"][None], "low-light": low_light[None]}
     rows = []
     for p in load_protocols().values():
         if p.by_default:
-            value = _under(p, output, item["target"][None] if p.inputs == "pair" else None)
+            value = _under(p, output, others.get(p.inputs))
             rows.append([p.id, p.metric, value, p.unit, p.description])
     caption = f"{row.shown} on {item['name']}: one output under every protocol"
     note = "Numbers under two protocols are not comparable; tables name the one they stand under."

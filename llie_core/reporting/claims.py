@@ -85,7 +85,9 @@ OPTIONAL_KEYS = {
 }
 NUMBERS = ("order", "better", "gap", *FIGURES)  # kinds that tables decide
 TIMES = ("latency", "fps")
-UNREAD = (*UNTRAINED, "psnr", "ssim", "fsim", "niqe", "brisque", "lpips", "sseq")  # no recognizer's
+# Metrics that no recognizer reads.
+UNREAD = (*UNTRAINED, "psnr", "ssim", "fsim", "niqe", "brisque", "lpips", "sseq", "ms_ssim",
+          "dists", "loe")  # fmt: skip
 Measured = tuple[bool | None, str]  # (holds, evidence), or (None, why it was not measured)
 
 

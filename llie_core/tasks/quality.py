@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 
 from llie_core.data import collate
 from llie_core.dataset import SizedDataset
+from llie_core.imaging import TooSmall
 from llie_core.metrics.cost import Latency, count_macs, count_parameters, latencies
 from llie_core.metrics.protocols import Protocol, evaluate, load_protocols
 from llie_core.metrics.quality import psnr
@@ -24,6 +25,9 @@ MAIN = {
     "ssim": "ssim-valid-gaussian",
     "fsim": "fsim-yiq-luma",
     "lpips": "lpips-alex",
+    "dists": "dists-vgg",
+    "ms_ssim": "ms-ssim-torchmetrics",
+    "loe": "loe-imresize",
     "niqe": "niqe-live",
     "brisque": "brisque-live",
     "sseq": "sseq-live",
@@ -97,7 +101,7 @@ class QualityMeter:
 
     An image that a protocol cannot take, such as one too small for NIQE, has no value under it and
     does not count in its mean; `n` says how many do. With the normal-light images only protocols
-    without ground truth apply.
+    of the image alone apply.
     """
 
     def __init__(self, protocols: tuple[Protocol, ...], normal_light: bool = False):
@@ -106,10 +110,13 @@ class QualityMeter:
         }
 
     def update(self, images: Tensor, batch: dict) -> list[dict]:
-        target = batch["target"].to(images.device) if "target" in batch else None
+        others = {"pair": batch.get("target"), "low-light": batch["image"]}
+        if "input" in batch:  # the image is another program's output (data/external.py)
+            others["low-light"] = torch.stack(batch["input"])
         rows = [{"name": name} for name in batch["name"]]
         for protocol, values in self.values.items():
-            found = _values(protocol, images, target)
+            other = others.get(load_protocols()[protocol].inputs)
+            found = _values(protocol, images, None if other is None else other.to(images.device))
             values += found
             for row, value in zip(rows, found, strict=True):
                 row[protocol] = "" if value is None else f"{value:.5f}"
@@ -136,14 +143,13 @@ def metric_of(protocol: str) -> str:
     return known.metric if main else protocol
 
 
-def _values(protocol: str, images: Tensor, target: Tensor | None) -> list[float | None]:
-    if load_protocols()[protocol].inputs == "pair":
-        found = evaluate(protocol, images, target).tolist()
-        return [None if math.isnan(value) else value for value in found]
+def _values(protocol: str, images: Tensor, other: Tensor | None) -> list[float | None]:
     try:
-        return evaluate(protocol, images).tolist()
-    except ValueError:
+        found = evaluate(protocol, images, other).tolist()
+    except TooSmall:
         return [None] * len(images)
+    undefined = load_protocols()[protocol].inputs != "image"
+    return [None if undefined and math.isnan(value) else value for value in found]
 
 
 class Appearance:

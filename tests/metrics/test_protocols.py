@@ -62,7 +62,8 @@ def test_the_table_is_complete():
     expected = {"psnr-rgb-float", "psnr-rgb-uint8", "psnr-y", "ssim-valid-gaussian",
                 "ssim-padded-gaussian", "ssim-2009-downsampled", "ssim-3d", "niqe-live",
                 "brisque-live", "sseq-live", "lpips-alex", "lpips-vgg", "face-ap-wider",
-                "face-ap-height", "face-recall", "face-fp-per-image"}  # fmt: skip
+                "face-ap-height", "face-recall", "face-fp-per-image",
+                "loe-imresize", "loe-local-max", "dists-vgg", "ms-ssim-torchmetrics"}  # fmt: skip
     assert expected <= PROTOCOLS.keys()
     for definition in GT_MEAN_DEFINITIONS:
         for base in ("psnr-rgb-float", "ssim-valid-gaussian"):
@@ -205,6 +206,24 @@ def test_two_files_side_by_side(tmp_path, no_weights):
         assert note in rows[name].note
 
 
+def test_protocols_of_the_image_before_enhancement_need_its_file(tmp_path, no_weights):
+    output, truth = pair(60, 64)
+    low = output * 0.3
+    files = [tmp_path / name for name in ("out.png", "truth.png", "low.png", "small.png")]
+    for path, image in zip(files, (output, truth, low, low[..., :50]), strict=True):
+        write(path, image)
+    out, reference, before, small = files
+
+    def scored(**given):
+        (row,), _ = score_pairs([(out, reference)], read, ["loe-imresize"], **given)
+        return row
+
+    assert scored().n == 0 and "before enhancement was not given" in scored().note
+    expected = evaluate("loe-imresize", read(out)[None], read(before)[None]).item()
+    assert scored(low_light={out: before}).value == expected
+    assert "one shape" in scored(low_light={out: small}).note
+
+
 def test_the_mean_is_over_the_pairs_that_can_be_scored(tmp_path, no_weights):
     a, b = tmp_path / "a", tmp_path / "b"
     values = []
@@ -268,6 +287,7 @@ def test_protocols_name_the_weights_they_need(tmp_path, monkeypatch):
         "sseq-live": ("sseq",),
         "lpips-alex": ("lpips-alex",),
         "lpips-vgg": ("lpips-vgg",),
+        "dists-vgg": ("lpips-vgg",),
         "niqe-live-384-bilinear": ("niqe",),
         "brisque-live-384-bilinear": ("brisque", "brisque-range"),
         "lpips-alex-384-bilinear": ("lpips-alex",),

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from llie_core.metrics import fsim, gt_mean, lpips, psnr, ssim
-from llie_core.metrics.quality import lpips_network
+from llie_core.metrics import dists, fsim, gt_mean, lpips, ms_ssim, psnr, ssim
+from llie_core.metrics.quality import dists_network, lpips_network
 
 
 def to_tensor(image: np.ndarray) -> torch.Tensor:
@@ -218,3 +218,66 @@ def test_unknown_name_of_the_room():
 
     with pytest.raises(AttributeError, match="psnrr"):
         llie_core.metrics.psnrr  # noqa: B018
+
+
+def test_ms_ssim_is_that_of_torchmetrics():
+    from torchmetrics.functional.image import (
+        multiscale_structural_similarity_index_measure as reference,
+    )
+
+    x, y = (t.double() for t in random_pair(177, 190, batch=2))
+    expected = reference(x, y, data_range=1.0, reduction="none")
+    assert torch.allclose(ms_ssim(x, y), expected, rtol=0, atol=1e-7)  # its weights are float32
+    assert ms_ssim(x, x).tolist() == pytest.approx([1.0, 1.0])
+    assert ms_ssim(x, 1 - x).tolist() == [0.0, 0.0]  # negative contrast
+    with pytest.raises(ValueError, match="at least 176"):
+        ms_ssim(x[..., :175, :], y[..., :175, :])
+
+
+def test_ms_ssim_of_coffee(coffee_pair):
+    assert ms_ssim(*coffee_pair).item() == pytest.approx(0.8551922, abs=1e-6)
+
+
+@pytest.fixture(scope="module")
+def random_dists() -> torch.nn.Module:
+    return dists_network(random_backbone("vgg"))
+
+
+def test_dists_of_identical_images_is_zero_and_a_batch_is_its_images(random_dists):
+    x, y = random_pair(40, 48, batch=2)
+    assert dists(x, x, random_dists).tolist() == pytest.approx([0, 0], abs=1e-5)
+    both = dists(x, y, random_dists)
+    assert both.dtype == torch.float64 and (both > 1e-3).all()
+    alone = [dists(x[i : i + 1], y[i : i + 1], random_dists).item() for i in (0, 1)]
+    assert both.tolist() == pytest.approx(alone, abs=1e-6)
+
+
+def test_dists_is_one_less_the_weighted_similarity_of_means_and_covariances(random_dists):
+    x, y = random_pair(40, 48)
+    share, start = 0.0, 0
+    weights = random_dists.alpha.flatten(), random_dists.beta.flatten()
+    assert len(weights[0]) + len(weights[1]) == 2950
+    for a, b in zip(random_dists.forward_once(x), random_dists.forward_once(y), strict=True):
+        a, b = (t[0].flatten(1).double() for t in (a, b))
+        mean = 2 * a.mean(1) * b.mean(1) + 1e-6
+        mean /= a.mean(1) ** 2 + b.mean(1) ** 2 + 1e-6
+        both = ((a - a.mean(1, keepdim=True)) * (b - b.mean(1, keepdim=True))).mean(1)
+        texture = (2 * both + 1e-6) / (a.var(1, correction=0) + b.var(1, correction=0) + 1e-6)
+        own = [w[start : start + len(a)].double() for w in weights]
+        share += (own[0] * mean + own[1] * texture).sum().item()
+        start += len(a)
+    expected = 1 - share / sum(w.sum().item() for w in weights)
+    assert dists(x, y, random_dists).item() == pytest.approx(expected, abs=1e-4)
+
+
+def test_dists_maps_the_backbone_and_needs_it(random_dists, tmp_path, monkeypatch):
+    from llie_core.weights import WeightsNotAvailable
+
+    state = random_backbone("vgg")
+    assert torch.equal(random_dists.stage5[-2].weight, state["features.28.weight"])
+    with pytest.raises(ValueError, match=r"the backbone needs features\.0\.weight"):
+        dists_network({})
+    monkeypatch.setenv("LLIE_WEIGHTS", str(tmp_path))
+    x, y = random_pair(40, 48)
+    with pytest.raises(WeightsNotAvailable, match="llie weights fetch lpips-vgg"):
+        dists(x, y)

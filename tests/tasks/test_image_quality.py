@@ -5,6 +5,8 @@ import pytest
 import torch
 
 from llie_core.data import open_dataset
+from llie_core.data.external import ExternalOutputs
+from llie_core.metrics import evaluate
 from llie_core.models import create_enhancer
 from llie_core.tasks import quality
 from llie_core.tasks.quality import ImageQuality
@@ -73,3 +75,25 @@ def test_the_processes_do_the_work(pairs):
     model.register_parameter("weight", torch.nn.Parameter(torch.zeros(1)))
     task.measure(model, pairs, CPU, workers=1)
     assert len(calls) == 3
+
+
+def test_the_order_of_lightness_is_compared_with_the_image_before_enhancement(tmp_path):
+    """Another program's outputs stand in for the image; the source's own is `input`."""
+    for i, side in enumerate(("low", "high", "other/method/set")):
+        trees.save(tmp_path / side / "0.png", trees.noise_image(i, (60, 64)))
+    pairs = open_dataset("test148", "test", tmp_path)
+    task, identity = (
+        ImageQuality(("loe-imresize", "ms-ssim-torchmetrics")),
+        create_enhancer("identity"),
+    )
+    (own,), lines = task.measure(identity, pairs, CPU)
+    assert (own.metric, own.value, lines[0]["ms-ssim-torchmetrics"]) == (
+        "loe",
+        0.0,
+        "",
+    )  # too small
+    external = ExternalOutputs(tmp_path / "other/method/set", pairs)
+    (found,), _ = task.measure(identity, external, CPU)
+    other, low = external[0]["image"][None], pairs[0]["image"][None]
+    assert found.value == evaluate("loe-imresize", other, low).item() > 100
+    assert task.measure(identity, pairs, CPU, normal_light=True)[0] == []
