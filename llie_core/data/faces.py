@@ -18,10 +18,12 @@ class DarkFace(FileSet):
     Item: image, boxes (N, 4) xyxy in pixels, ignore (N,) (boxes without extent), name.
 
     Args:
-        val: images held out of the public 6,000 as the split "val".
+        val, test: images held out of the public 6,000 as the splits "val" and "test", by the
+            SHA-256 of seed and name (splits.py): the official test server is closed, so the test
+            here is a choice of ours and comparable with no published number.
     """
 
-    def __init__(self, root, split="train", val=500, seed=0, missing="error"):
+    def __init__(self, root, split="train", val=500, test=1000, seed=0, missing="error"):
         root = Path(root)
         folder, labels = find_folder(root, "image"), find_folder(root, "label")
         if folder is None or labels is None:
@@ -32,9 +34,10 @@ class DarkFace(FileSet):
         found = matched_entries("dark-face", root, sides, images, texts, "annotation", missing)
         if not found:
             raise absent("dark-face", f"no image in {folder}")
-        chosen = held_out("dark-face", split_names(found, val=val, seed=seed), split)
+        parts = split_names(found, val=val, test=test, seed=seed)
+        chosen = held_out("dark-face", parts, split)
         entries = [found[key] for key in chosen]
-        options = {"val": val, "seed": seed}
+        options = {"val": val, "test": test, "seed": seed}
         super().__init__("dark-face", root, split, entries, options, found=len(found))
 
     def frame(self, index: int) -> tuple[int, int] | None:

@@ -26,8 +26,9 @@ def read_image(path: str | os.PathLike, frame: tuple[int, int] | None = None) ->
 
     Handled: grey and 1-bit (repeated over the channels), palette, CMYK, YCbCr, PNG, TIFF and PPM
     with up to 16 bits a sample (all are used), EXIF rotation (applied), several frames (the
-    first). Transparent pixels are composited over black: no light comes from them. Embedded
-    colour profiles are not applied.
+    first), .npy arrays of 8 bits (H, W, 3) in the order B, G, R, as LLIE code saves them.
+    Transparent pixels are composited over black: no light comes from them. Embedded colour profiles
+    are not applied.
 
     Args:
         path: the file.
@@ -43,6 +44,9 @@ def read_image(path: str | os.PathLike, frame: tuple[int, int] | None = None) ->
             line that names it.
     """
     path = Path(path)
+    if path.suffix == ".npy":
+        levels = _array(path)[..., ::-1].transpose(2, 0, 1) / np.float32(255)
+        return torch.from_numpy(np.ascontiguousarray(levels))
     with _opened(path) as image:
         orientation = _orientation(image)
         pixels = _pixels(image, path, orientation)
@@ -58,6 +62,9 @@ def image_size(path: str | os.PathLike) -> tuple[tuple[int, int], int]:
     Raises:
         FileNotFoundError, ValueError: as read_image.
     """
+    if Path(path).suffix == ".npy":
+        height, width = _array(Path(path)).shape[:2]
+        return (width, height), 1
     with _opened(Path(path)) as image:
         orientation = _orientation(image)
         if image.format == "TIFF":  # versions of Pillow differ in which size they give
@@ -65,6 +72,17 @@ def image_size(path: str | os.PathLike) -> tuple[tuple[int, int], int]:
         else:
             width, height = image.size
         return (height, width) if orientation > 4 else (width, height), orientation
+
+
+def _array(path: Path) -> np.ndarray:
+    """The array (H, W, 3) uint8 of a .npy file, mapped: only what is used is read."""
+    try:
+        levels = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise ValueError(f"{path} is no array that can be read: {error}") from None
+    if levels.ndim != 3 or levels.shape[2] != 3 or levels.dtype != np.uint8:
+        raise ValueError(f"{path} holds {levels.dtype} {levels.shape}, not 8 bits (H, W, 3)")
+    return levels
 
 
 def frame_holding(path: str | os.PathLike, boxes: Tensor) -> tuple[int, int] | None:

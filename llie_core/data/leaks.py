@@ -13,15 +13,18 @@ from torch import Tensor
 
 from llie_core.data.folders import images_in
 from llie_core.data.images import read_image
-from llie_core.data.registry import find_folder
+from llie_core.data.registry import dataset_spec, find_folder
 
 Digests = dict[str, str]  # content of an image → where it is
 
-LISTED = 5
-# LOL-v2's own test images, below the data root; it is no set of the registry.
-LOL_V2 = tuple(f"{top}/Real_captured/Test" for top in ("LOL-v2", "LOLv2", "LOL_v2"))
-# Sets not to be used together: what is trained on, and what would be tested on.
-OVERLAPS = (("brightening-train", "lol1000"),)
+LISTED = 5  # of what two splits of one set share
+# Sets not to be used together: what is trained on, what would be tested on, and the folder of its
+# test images.
+OVERLAPS = (
+    ("brightening-train", "lol1000", ""),
+    ("lol", "lol-v2-real", "Test"),
+    ("lol-v2-real", "lol", "eval15"),
+)
 
 
 def digest(image: Tensor) -> str:
@@ -43,16 +46,25 @@ def leaks_across(
 ) -> Iterator[tuple[str, str]]:
     """Set → note, for sets that are known to overlap and are both here.
 
-    digests: set → split → its images. LOL-v2 is looked for below `root` and beside it.
+    digests: set → split → its images. Of a second set that was not asked for, the test images are
+    looked for below `root` and beside it. Every image that two sets share is named.
     """
-    for first, second in OVERLAPS:
-        if first in digests and second in digests:
-            shared = _shared(_training(digests[first]), digests[second].get("test", {}))
-            yield first, f"leak: shares with {second} {shared or 'no image pixel by pixel'}"
-    test = find_folder(root, *LOL_V2) or find_folder(root.parent, *LOL_V2)
-    if test and "lol" in digests:
-        shared = _shared(_training(digests["lol"]), _folder(test, workers))
-        yield "lol", f"leak: train and LOL-v2's test share {shared or 'no image pixel by pixel'}"
+    for first, second, folder in OVERLAPS:
+        if first not in digests:
+            continue
+        test = digests.get(second, {}).get("test") or _elsewhere(second, folder, root, workers)
+        if test:
+            shared = _shared(_training(digests[first]), test, listed=None)
+            found = shared or "no image pixel by pixel"
+            yield first, f"leak: train and {second}'s test share {found}"
+
+
+def _elsewhere(name: str, folder: str, root: Path, workers: int | None) -> Digests:
+    """The test images of a set below `root` or beside it; none where there is no such folder."""
+    spec = dataset_spec(name)
+    places = [f"{top}/{folder}" for top in (spec.folder, *spec.also)]
+    test = folder and (find_folder(root, *places) or find_folder(root.parent, *places))
+    return _folder(test, workers) if test else {}
 
 
 def _training(splits: dict[str, Digests]) -> Digests:
@@ -60,12 +72,12 @@ def _training(splits: dict[str, Digests]) -> Digests:
     return splits.get("train", {}) | splits.get("val", {})
 
 
-def _shared(first: Digests, second: Digests) -> str:
-    """The images that both hold, in words; empty where there is none."""
+def _shared(first: Digests, second: Digests, listed: int | None = LISTED) -> str:
+    """The images that both hold, in words, so many of them by name; empty where there is none."""
     common = sorted(set(first) & set(second), key=lambda content: first[content])
     pairs = list(dict.fromkeys(f"{first[c]} = {second[c]}" for c in common))
-    more = ", …" if len(pairs) > LISTED else ""
-    return f"{len(pairs)} images: {', '.join(pairs[:LISTED])}{more}" if pairs else ""
+    more = ", …" if len(pairs) > len(pairs[:listed]) else ""
+    return f"{len(pairs)} images: {', '.join(pairs[:listed])}{more}" if pairs else ""
 
 
 def _folder(folder: Path, workers: int | None) -> Digests:

@@ -90,8 +90,23 @@ def test_lol_v2s_test_images_in_lols_train_are_noted(tmp_path, small_lol):
     trees.save(v2 / "Low/low00690.png", trees.noise_image(4))
     trees.save(v2 / "Normal/normal00691.png", trees.noise_image(5))
     text, code = doctor_text("lol", tmp_path)
-    note = line(text, "note leak: train and LOL-v2's test share")
+    note = line(text, "note leak: train and lol-v2-real's test share")
     assert code == 0 and "3.png = " in note
+
+
+def test_lols_test_images_in_lol_v2s_train_are_all_named(tmp_path, official):
+    official("lol-v2-real", train=8, test=1)
+    v2 = tmp_path / "LOL-v2/Real_captured"
+    for i in range(8):
+        for k, side in enumerate(("low", "normal")):
+            folder = v2 / "Train" / side.capitalize()
+            trees.save(folder / f"{side}{i:05d}.png", trees.noise_image(1000 + 2 * i + k))
+    for side in ("low", "normal"):
+        trees.save(v2 / f"Test/{side.capitalize()}/{side}00690.png", trees.noise_image(5))
+    trees.lol(tmp_path / "LOL", train=2, test=6)  # its eval15: noise 1000 to 1011
+    text, code = doctor_text("lol-v2-real", tmp_path)
+    note = line(text, "note leak: train and lol's test share 12 images")
+    assert code == 0 and "low00000.png = low/101.png" in note and "low00005.png = low/106" in note
 
 
 def test_known_overlaps_between_sets_are_noted(tmp_path, official):
@@ -101,7 +116,7 @@ def test_known_overlaps_between_sets_are_noted(tmp_path, official):
     trees.pairs(tmp_path / "LOL1000", ["c.png"])
     text, code = doctor_text(None, tmp_path)
     assert code == 0
-    assert "a.png = c.png" in line(text, "note leak: shares with lol1000")
+    assert "a.png = c.png" in line(text, "note leak: train and lol1000's test share")
 
 
 def test_nightcitys_stray_image_is_noted(tmp_path, official):

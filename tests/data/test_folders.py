@@ -175,7 +175,7 @@ def phones(root):
 ])  # fmt: skip
 def test_hidden_files_and_folders_are_no_data(tmp_path, layout):
     root, name, split = layout(tmp_path)
-    options = {"val": 1} if name == "dark-face" else {}
+    options = {"val": 1, "test": 0} if name == "dark-face" else {}
     before = open_dataset(name, split, root, **options)
     for folder in (root, *folders_in(root, deep=True)):  # notebook checkpoints, macOS's doubles
         for path in files_in(folder):

@@ -94,7 +94,7 @@ def wider_face(root, annotated):
 )
 def test_boxes_lie_on_what_they_mark(tmp_path, layout, annotated):
     name, split = layout(tmp_path, annotated)
-    options = {"val": 1} if name == "dark-face" else {}
+    options = {"val": 1, "test": 0} if name == "dark-face" else {}
     item = open_dataset(name, split, tmp_path, **options)[0]
     assert item["image"].shape == (3, 24, 40) and item["boxes"].tolist() == [list(BOX)]
     marked = torch.from_numpy(bright_box()) > 0
