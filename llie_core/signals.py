@@ -1,4 +1,5 @@
-"""Signals that end a command: SIGINT (Ctrl-C), SIGTERM (`kill`, batch systems), SIGHUP."""
+"""Signals that end a command: SIGINT (Ctrl-C), SIGTERM (`kill`, batch systems), SIGHUP, and
+SIGUSR1, by which batch systems announce the end of a job."""
 
 import contextlib
 import math
@@ -7,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
-ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 SECOND_AFTER = 1.0
 
 

@@ -26,9 +26,12 @@ def weights_name(text: str) -> str | Path:
     return text if text in ("reference", "released") else path(text)
 
 
-def add_study(command: argparse.ArgumentParser, profile: str = "quick") -> None:
-    """The options that name a study."""
-    command.add_argument("paper", metavar="PAPER", help="recognition, joint, …")
+def add_study(
+    command: argparse.ArgumentParser, profile: str = "quick", papers: str | None = None
+) -> None:
+    """The options that name a study; papers: how many there may be ("*"), if not one."""
+    name = "papers" if papers else "paper"
+    command.add_argument(name, metavar="PAPER", nargs=papers, help="recognition, joint, …")
     command.add_argument("--dataset", default="", help="default: the profile's")
     command.add_argument("--profile", default=profile, help="smoke, quick, reference or "
                          "paper; of neid also photographs, the default's training")  # fmt: skip

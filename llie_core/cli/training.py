@@ -1,5 +1,7 @@
 """`llie fit`, `runs`, `keep`: the trainings of a study."""
 
+import argparse
+import json
 import os
 
 from llie_core.cli.arguments import add_study, study_of
@@ -16,9 +18,15 @@ def add(commands) -> None:
     fit.add_argument("--processes", type=int, default=1, help="training processes (DDP)")
     fit.add_argument("--no-score", action="store_true", help="train only")
     fit.set_defaults(run=_fit)
-    runs = commands.add_parser("runs", help="print every training of a study, a command a line")
-    add_study(runs)
+    runs = commands.add_parser("runs", help="print every training of studies, a command a line, "
+                               "those first that others need")  # fmt: skip
+    add_study(runs, papers="*")
     _add_seeds(runs)
+    form = runs.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="with needs, outputs, resources, log")
+    form.add_argument("--status", action="store_true", help="how far each is, and the time left")
+    form.add_argument("--curve", metavar="TEXT", help="loss and validation of each training with "
+                      "TEXT in its name, drawn in characters")  # fmt: skip
     runs.set_defaults(run=_runs)
     keep = commands.add_parser("keep", help="copy a study's finished runs into results/reference")
     add_study(keep, profile="reference")
@@ -55,12 +63,69 @@ def _fit(options) -> int:
 
 
 def _runs(options) -> int:
-    from llie_core.papers.study import fit_command
+    studies = _studies(options)
+    if options.curve is not None:
+        return _print_curves([run for study in studies for run in study.trained_runs()], options)
+    if options.status:
+        return _print_status(studies)
+    jobs = [job for study in studies for job in study.jobs(options.overrides)]
+    if options.json:
+        print(json.dumps(jobs, indent=1))
+        return 0
+    for job in jobs:
+        print(f"{job['command']}    # {'finished' if job['finished'] else 'not trained'}")
+    return 0
 
-    study = study_of(options)
-    for run in study.trained_runs():
-        command = fit_command(run, study.settings, options.overrides)
-        print(f"{command}    # {'finished' if run.read_stamp() else 'not trained'}")
+
+def _studies(options) -> list:
+    """The studies of the papers named, or of all, on the data sets that `make reproduce` takes."""
+    from llie_core import papers
+
+    opened = []
+    for paper in options.papers or papers.list_papers():
+        study = papers.study_of(paper)
+        default = study.default_dataset(options.profile)
+        known = study.default_datasets(options.profile)
+        datasets = known if default in known else (default,)
+        for dataset in [options.dataset] if options.dataset else datasets:
+            own = argparse.Namespace(**{**vars(options), "paper": paper, "dataset": dataset})
+            opened.append(study_of(own))
+    return opened
+
+
+def _print_status(studies) -> int:
+    from collections import Counter
+
+    from llie_core.engine.progress import progress_of
+
+    count: Counter[str] = Counter()
+    for study in studies:
+        found = {run: progress_of(run) for run in study.trained_runs()}
+        for run, needs in study.trainings().items():
+            missing = [str(one) for one in needs if found[one].state != "finished"]
+            state, words = found[run].state, str(found[run])
+            if state == "waiting" and missing:
+                words = f"for {', '.join(missing)}"
+            print(f"{state:<11}  {run}  {words}".rstrip())
+            count[state] += 1
+    print(", ".join(f"{number} {state}" for state, number in count.items()))
+    return 0
+
+
+def _print_curves(runs, options) -> int:
+    from llie_core.engine.progress import progress_of
+    from llie_core.names import unknown
+    from llie_core.reporting.curves import loss_curve, text_curve, validation_curve
+
+    chosen = [run for run in runs if options.curve in str(run)]
+    if not chosen:
+        raise unknown("training with", options.curve, [str(run) for run in runs])
+    for run in chosen:
+        progress = progress_of(run)
+        print(f"{run}: {progress.state}, {progress}")
+        print(text_curve(loss_curve(run), "loss"))
+        if validation := validation_curve(run):
+            print(text_curve(validation, "validation"))
     return 0
 
 

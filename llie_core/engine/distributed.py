@@ -9,7 +9,7 @@ from typing import TypeVar
 import torch
 import torch.distributed as dist
 
-from llie_core.signals import Interrupted
+from llie_core.signals import ENDING, Interrupted
 
 T = TypeVar("T")
 
@@ -75,6 +75,7 @@ def launch(function: Callable, *args, processes: int = 1):
         start_method="spawn",
         rdzv_backend="c10d",
         rdzv_endpoint="localhost:0",
+        signals_to_handle=",".join(number.name for number in ENDING),
     )
     try:
         return elastic_launch(config, function)(*args)[0]

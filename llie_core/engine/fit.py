@@ -1,6 +1,6 @@
 """Train one run, resume it, or reuse it: hashes, locks and stamps around the loop."""
 
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 
 import torch
@@ -12,6 +12,7 @@ from llie_core.engine.averaging import Average
 from llie_core.engine.batchnorm import recompute_statistics, tracked_norms
 from llie_core.engine.distributed import default_device, first_says, join_process_group
 from llie_core.engine.loop import Experiment, Training
+from llie_core.engine.records import write_progress
 from llie_core.engine.reuse import identity, trees
 from llie_core.engine.runs import Run, environment, existing_hash
 from llie_core.engine.sampling import BatchDraws, Drawn
@@ -103,11 +104,24 @@ def _train(training: Training, run: Run) -> None:
     if training.rank == 0:
         described = {"run": vars(run), "experiment": identity(training.experiment)}
         run.write_json("settings.json", described)
-    training.train()
+    try:
+        training.train()
+    except Exception as error:
+        if training.rank == 0:
+            _record_failure(run, error)
+        raise
     if training.rank == 0:
         _finish(training, run)
     if training.world_size > 1:
         dist.barrier()
+
+
+def _record_failure(run: Run, error: Exception) -> None:
+    """Write why a training failed, for `llie runs --status`; a full disk leaves no record."""
+    known = run.read_progress()
+    line = next(iter(str(error).splitlines()), type(error).__name__)
+    with suppress(OSError):
+        write_progress(run.progress_path, known.get("step", 0), known.get("seconds", 0.0), line)
 
 
 def _pixels(experiment: Experiment, steps: int) -> dict[str, int]:
@@ -121,7 +135,7 @@ def _pixels(experiment: Experiment, steps: int) -> dict[str, int]:
 
 
 def _finish(training: Training, run: Run) -> None:
-    """Write weights and stamp; the checkpoint has served."""
+    """Write weights and stamp; what a training that is not finished leaves has served."""
     settings = training.settings
     tensors = {k: v.contiguous().cpu() for k, v in training.model.state_dict().items()}
     with atomic(run.weights_path) as temporary:
@@ -145,3 +159,4 @@ def _finish(training: Training, run: Run) -> None:
     }
     run.write_json("stamp.json", stamp)
     run.checkpoint_path.unlink(missing_ok=True)
+    run.progress_path.unlink(missing_ok=True)

@@ -10,7 +10,7 @@ from typing import NoReturn
 
 import torch
 
-from llie_core.engine.runs import Run
+from llie_core.engine.runs import Run, write_record
 from llie_core.files import atomic, write_text
 
 GPU_ROWS = 20  # steps after which a GPU is asked for its loss terms
@@ -34,14 +34,18 @@ class TrainingLog:
         self._pending: list[tuple[int, float, dict[str, torch.Tensor]]] = []
 
     def restart(self, step: int) -> None:
-        """Drop what is newer than the checkpoint to go on from, at step 0 all of it."""
+        """Drop what is newer than the checkpoint to go on from, at step 0 all of it; and the error
+        of an earlier call."""
         if step:
             _truncate(self.run.log_path, step)
             _truncate(self.run.validation_path, step + 1)
         elif self.writes:
             left = [self.run.log_path, self.run.validation_path, self.run.checkpoint_path]
-            for path in [*left, self.run.directory / "stamp.json"]:
+            for path in [*left, self.run.progress_path, self.run.directory / "stamp.json"]:
                 path.unlink(missing_ok=True)
+        if self.writes:
+            seconds = self.run.read_progress().get("seconds", 0.0)
+            write_progress(self.run.progress_path, step, seconds)
 
     def add(self, step: int, lr: float, terms: dict[str, torch.Tensor]) -> None:
         """Take the terms of a step."""
@@ -91,11 +95,18 @@ class TrainingLog:
 
 
 def write_checkpoint(path: Path, state: dict) -> None:
-    """Write a checkpoint: the SHA-256 of what follows (32 bytes), then torch's own format."""
+    """Write a checkpoint: the SHA-256 of what follows (32 bytes), then torch's own format; and
+    beside it how far the training is, to be shown."""
     content = io.BytesIO()
     torch.save(state, content)
     with atomic(path) as temporary:
         temporary.write_bytes(hashlib.sha256(content.getbuffer()).digest() + content.getbuffer())
+    write_progress(path.with_name("progress.json"), state["step"], state["seconds"])
+
+
+def write_progress(path: Path, step: int, seconds: float, error: str = "") -> None:
+    """Write how far a training is; error: why it failed."""
+    write_record(path, {"step": step, "seconds": seconds, "error": error})
 
 
 def read_checkpoint(path: Path, device: torch.device) -> dict:

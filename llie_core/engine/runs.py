@@ -1,7 +1,8 @@
 """A run: the folder of one row and seed, with its records.
 
 results/<paper>/<dataset>/<profile>/<row>/<settings hash>/seed<k>/
-    settings.json, log.csv, validation.csv, checkpoint.bin     while it is trained
+    settings.json, log.csv, validation.csv                    from the start of its training
+    checkpoint.bin, progress.json                             until it is finished
     weights.safetensors, stamp.json                           when it is finished
     scores/<test set>.csv, .json, per_image/<test set>.csv    when it is evaluated
 """
@@ -64,6 +65,10 @@ class Run:
         return self.directory / "validation.csv"
 
     @property
+    def progress_path(self) -> Path:
+        return self.directory / "progress.json"
+
+    @property
     def lock_path(self) -> Path:
         return self.directory / ".lock"
 
@@ -102,16 +107,25 @@ class Run:
         """Rows of validation.csv: step, value."""
         return read_numbers(self.validation_path)
 
+    def read_progress(self) -> dict:
+        """Of a training that is not finished: step and seconds of its last checkpoint, and the
+        error where it failed. Only shown: a damaged one is none."""
+        with contextlib.suppress(ValueError):
+            return read_json(self.progress_path)
+        return {}
+
     def write_json(self, name: str, content: dict) -> None:
         write_record(self.directory / name, content)
 
     def tidy(self) -> None:
-        """Remove the checkpoint of a finished run, which a kill after the stamp leaves behind."""
-        if self.checkpoint_path.exists():
+        """Remove what a kill after the stamp leaves behind: the checkpoint, and how far it was."""
+        left = self.checkpoint_path, self.progress_path
+        if any(path.exists() for path in left):
             # A folder that may only be read is read as it is.
             with contextlib.suppress(OSError), locked(self.lock_path, str(self)):
                 if self.read_stamp():
-                    self.checkpoint_path.unlink(missing_ok=True)
+                    for path in left:
+                        path.unlink(missing_ok=True)
 
 
 def file_name(label: str) -> str:

@@ -601,13 +601,55 @@ class Study(ABC):
 
     def trained_runs(self) -> list[Run]:
         """The runs behind the rows and the test sets, those that others need first, each once."""
-        rows = [*self.rows(), *(x for test_set in self.test_sets() for x in test_set.needs)]
-        runs: dict[Run, None] = {}
-        for row in rows:
-            for one in (*row.needs, row):
-                if one.is_trained:
-                    runs[self.run(one)] = None
-        return list(runs)
+        return list(self.trainings())
+
+    def trainings(self) -> dict[Run, tuple[Run, ...]]:
+        """Every training behind the rows and the test sets, with those that it needs, which come
+        before it: to be trained, and to be evaluated on the test sets."""
+        readers = [row for test_set in self.test_sets() for row in test_set.needs]
+        found: dict[Run, tuple[Run, ...]] = {}
+
+        def add(row: Row, needs: Iterable[Row]) -> None:
+            trained = [one for one in needs if one.is_trained]
+            for one in trained:
+                add(one, one.needs)
+            if row.is_trained and self.run(row) not in found:
+                found[self.run(row)] = tuple(dict.fromkeys(map(self.run, trained)))
+
+        for row in readers:
+            add(row, row.needs)
+        for row in self.rows():
+            add(row, (*row.needs, *readers))
+        return found
+
+    def jobs(self, changes: Sequence[str] = ()) -> list[dict[str, Any]]:
+        """Every training as a batch system needs it, those first that others need.
+
+        changes: NAME=VALUE of settings, for the commands. A job: paper, dataset (of the study), run
+        (its name), folder, command, needs (runs), outputs (files), finished, resources (processes,
+        cpus, gpus).
+        """
+        settings = self.settings
+        processes = settings.processes
+        resources = {
+            "processes": processes,
+            "cpus": processes * (1 + settings.workers),
+            "gpus": processes if settings.profile == "paper" else 0,
+        }
+        return [
+            {
+                "paper": self.paper,
+                "dataset": settings.dataset,
+                "run": str(run),
+                "folder": str(run.directory),
+                "command": fit_command(run, settings, changes),
+                "needs": [str(one) for one in needs],
+                "outputs": [str(run.weights_path), str(run.directory / "stamp.json")],
+                "finished": bool(run.read_stamp()),
+                "resources": resources,
+            }
+            for run, needs in self.trainings().items()
+        ]
 
     def provenance(self) -> Provenance:
         """The trainings behind the rows and the test sets, with their records."""

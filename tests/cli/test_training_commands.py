@@ -1,5 +1,6 @@
 """`llie fit`, `runs`, `keep`, `export`: a study from the command line."""
 
+import json
 import os
 import shlex
 import signal
@@ -17,6 +18,7 @@ from llie_core.cli.arguments import overrides
 from llie_core.data.images import read_image
 from llie_core.engine.loop import Training
 from llie_core.engine.records import read_checkpoint
+from llie_core.files import locked
 from llie_core.papers import open_study, reference
 from llie_core.reproduce import planned
 
@@ -147,7 +149,10 @@ def test_a_setting_reaches_the_training():
 # Signals --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGUSR1, 138)],
+)
 def test_a_signal_ends_with_a_checkpoint_and_the_same_weights_later(
     number, code, monkeypatch, capsys, tmp_path
 ):
@@ -244,6 +249,70 @@ def test_runs_name_what_others_need_first_and_quote_what_has_spaces(capsys):
     rows = [line[line.index("--row") + 1] for line in printed]
     assert rows == ["tinaface", "zero_dce_pp+2:1@tinaface"]
     assert all(line[-4:] == ["--data", "a folder", "--set", pair] for line in printed)
+
+
+def test_jobs_name_what_they_need_and_what_they_write(capsys):
+    pair = ["--set", 'ratios=["2:1@tinaface"]']
+    assert main(["runs", *STUDY, *pair, "--seeds", "0", "1", "--json"]) == 0
+    reader, *jobs = json.loads(capsys.readouterr().out)
+    name = "joint/builtin-crowd/smoke/tinaface/seed0"
+    assert (reader["run"], reader["needs"]) == (name, [])
+    assert [job["needs"] for job in jobs] == [[name]] * 2
+    for seed, job in enumerate(jobs):
+        assert job["run"].endswith(f"/zero_dce_pp+2:1@tinaface/seed{seed}")
+        assert job["command"].endswith(shlex.join(pair)) and not job["finished"]
+        assert job["outputs"] == [f"{job['folder']}/{file}" for file in
+                                  ("weights.safetensors", "stamp.json")]  # fmt: skip
+        assert job["resources"] == {"processes": 1, "cpus": 1, "gpus": 0}
+
+
+def test_a_recognizer_that_reads_a_test_set_is_trained_before_what_it_reads(capsys):
+    """So that no two jobs train it, or wait for each other."""
+    assert main(["runs", "recognition", "jcrnet", "--profile", "smoke", "--json"]) == 0
+    jobs = json.loads(capsys.readouterr().out)
+    datasets = {(job["paper"], job["dataset"]) for job in jobs}
+    assert datasets == {  # those that `make reproduce` reports
+        ("recognition", "builtin-streets"), ("recognition", "builtin-streets-pose"),
+        ("jcrnet", "builtin-photos"),
+    }  # fmt: skip
+    seen = set()
+    for job in jobs:
+        assert set(job["needs"]) <= seen
+        seen.add(job["run"])
+    needs = {job["run"].split("/")[3]: job["needs"] for job in jobs}
+    assert needs["jcrnet"] == ["jcrnet/builtin-streets/smoke/saliency_net/seed0"]
+
+
+def test_status_says_what_is_finished_running_failed_and_waits_for_what(capsys, monkeypatch):
+    arguments = ["runs", *STUDY, "--set", 'ratios=["1:0","2:1@tinaface"]', *SETS[2:], "--status"]
+    assert main([*TRAIN, "--seed", "1"]) == 0
+    run = run_of(seed=2)
+    monkeypatch.setattr(Training, "step", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        main([*TRAIN, "--seed", "2"])
+    capsys.readouterr()
+    with locked(run_of(seed=3).lock_path, "another process"):
+        assert main([*arguments, "--seeds", "1", "2", "3"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    states = {tuple(line.split()[1].split("/")[3:]): line for line in lines[:-1]}
+    finished = states["zero_dce_pp+1:0", "seed1"]
+    assert finished.startswith("finished ") and "6 of 6 steps in 0:0" in finished
+    assert states[run.label, "seed2"].startswith("failed ")
+    assert states[run.label, "seed2"].endswith("0 of 6 steps in 0:00, division by zero")
+    assert states["zero_dce_pp+1:0", "seed3"].startswith("running ")
+    assert states["tinaface", "seed0"].startswith("waiting ")
+    needed = "for joint/builtin-crowd/smoke/tinaface/seed0"
+    assert states["zero_dce_pp+2:1@tinaface", "seed1"].endswith(needed)
+    assert set(lines[-1].split(", ")) == {"4 waiting", "1 finished", "1 failed", "1 running"}
+
+
+def test_a_curve_is_drawn_in_characters(capsys, refused):
+    assert main(TRAIN) == 0
+    capsys.readouterr()
+    assert main(["runs", *STUDY, *SETS, "--curve", f"{ROW}/seed0"]) == 0
+    text = capsys.readouterr().out
+    assert text.startswith(f"{run_of()}: finished, 6 of 6 steps") and text.count("•") == 6
+    refused(["runs", *STUDY, *SETS, "--curve", "zero_dce_p+1"], "no training with", "seed0")
 
 
 def test_keep_hands_over_the_study_and_the_rows_whose_weights_are_kept(monkeypatch, capsys):
