@@ -41,6 +41,12 @@ class Finding:
     scores: Tensor
 
 
+def title_of_method(label: str) -> str:
+    """As pages call what a command line names: "zero_dce=released" is "Zero-DCE, released"."""
+    name, _, weights = label.partition("=")
+    return ", ".join(filter(None, (title_of(name), Path(weights).name)))
+
+
 @dataclass(frozen=True)
 class Version:
     """One form of a photograph. image: (3, H, W) in [0, 1]. strength: what the gate left of the
@@ -54,9 +60,8 @@ class Version:
 
     @property
     def title(self) -> str:
-        """As a page calls it: zero_dce=released is "Zero-DCE, released"."""
-        name, _, weights = self.label.partition("=")
-        return ", ".join(filter(None, (title_of(name), Path(weights).name)))
+        """As a page calls it."""
+        return title_of_method(self.label)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from llie_core.data.images import read_image
-from llie_core.data.registry import Absent, checked_spec, dataset_spec
+from llie_core.data.registry import Absent, checked_spec, dataset_spec, list_datasets
 from llie_core.hashing import content_hash, hashes_in
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
@@ -206,7 +206,13 @@ def bare(name: str) -> str:
 
 def absent(name: str, problem: str) -> Absent:
     """The error for a set or split that is not there: what, where, how to get it."""
-    return Absent(f"{name}: {problem}; {dataset_spec(name).where()}")
+    return Absent(f"{name}: {problem}{_where(name)}")
+
+
+def _where(name: str) -> str:
+    """Where to get a set, as the end of a message; "" for a folder under no registered name."""
+    known = any(spec.name == name for spec in list_datasets())
+    return f"; {dataset_spec(name).where()}" if known else ""
 
 
 def require(name: str, option: str, value: str, known: Iterable[str]) -> None:
@@ -230,8 +236,7 @@ def match(
             listed = ", ".join(alone[:5]) + (", …" if len(alone) > 5 else "")
             raise FileNotFoundError(
                 f"{name}: {len(alone)} of {len(these)} files in {here} have no partner in {there}: "
-                f'{listed}; complete the copy, or pass missing="skip" to use the rest; '
-                f"{dataset_spec(name).where()}"
+                f'{listed}; complete the copy, or pass missing="skip" to use the rest{_where(name)}'
             )
     return both
 

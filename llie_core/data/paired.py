@@ -73,6 +73,15 @@ def read_pairs(name: str, root: Path, base: Path, missing: str = "error") -> dic
     return pairs
 
 
+class PairsIn(PairedFolder):
+    """Any folder of pairs, under no registered name: to compare methods on, say."""
+
+    def __init__(self, root):
+        root = Path(root)
+        name = root.resolve().name
+        FileSet.__init__(self, name, root, "", list(read_pairs(name, root, root).values()))
+
+
 class Lol(PairedFolder):
     """LOL (v1): Wei et al., "Deep Retinex decomposition for low-light enhancement", BMVC 2018.
 

@@ -59,6 +59,15 @@ def show(figure: Figure, alt: str) -> None:
     plt.close(figure)
 
 
+def figure_html(figure: Figure, alt: str) -> str:
+    """A figure as an element of a page, with its alternative text; it is closed."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    plt.close(figure)
+    content = base64.b64encode(buffer.getvalue()).decode()
+    return f'<p><img alt="{html.escape(alt)}" src="data:image/png;base64,{content}"></p>\n'
+
+
 def images(rows: Sequence[Sequence[Panel]], title: str = "", alt: str = "") -> None:
     """A grid of images with labels, boxes and scores, shown; the alt text counts the boxes."""
     columns = max(map(len, rows))
@@ -185,8 +194,17 @@ def comparison_chart(
     published: Iterable[PublishedValue] = (), title: str = "",
     titles: Mapping[str, str] | None = None, intervals: Mapping[str, Interval] | None = None,
 ) -> None:  # fmt: skip
+    """Show a `comparison_figure`."""
+    show(*comparison_figure(scores, metric, subset, published, title, titles, intervals))
+
+
+def comparison_figure(
+    scores: Iterable[Score], metric: str, subset: str = "all",
+    published: Iterable[PublishedValue] = (), title: str = "",
+    titles: Mapping[str, str] | None = None, intervals: Mapping[str, Interval] | None = None,
+) -> tuple[Figure, str]:  # fmt: skip
     """One line a row, the best first: a point a seed, a bar at their mean, and a diamond at the
-    published value.
+    published value; and the alternative text.
 
     Args:
         scores: of one data set and profile; the rows of these on `metric` and `subset` are shown.
@@ -225,7 +243,7 @@ def comparison_chart(
     measured = "; ".join(f"{title_of(x, titles)} {means[x]:.3f}" for x in labels)
     words = "; ".join(dict.fromkeys(f"{names[place]} {value:.3f}" for place, value in printed))
     words = f". {where_printed}: {words}" if words else ""
-    show(figure, f"{title}. {metric}{where}: {measured}{words}. {conditions(scores)}")
+    return figure, f"{title}. {metric}{where}: {measured}{words}. {conditions(scores)}"
 
 
 def _measured(

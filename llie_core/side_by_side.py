@@ -1,0 +1,361 @@
+"""Methods side by side on one test set by the same protocols: `llie compare METHOD… --data SET`.
+
+    name, data = open_set("lol=/data/LOL")
+    protocols, absent = protocols_for(data)
+    found = [measure(method, data, protocols) for method in methods]
+    ranking(name, "test", data, protocols, absent, found, "cpu").table()
+
+The images are measured as the studies measure them (tasks/quality.py): the method at full strength,
+without the gate of `llie enhance`, its output not rounded.
+"""
+
+import html
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from statistics import fmean, median
+
+import torch
+from torch import Tensor
+
+from llie_core.data import dataset_spec, list_datasets, open_dataset
+from llie_core.data.external import ExternalOutputs
+from llie_core.data.paired import HIGH, LOW, PairsIn
+from llie_core.data.registry import Absent, find_folder, locate
+from llie_core.data.unpaired import ImageFolder
+from llie_core.data.wrappers import spread
+from llie_core.dataset import SizedDataset
+from llie_core.devices import device_name
+from llie_core.engine.runs import commit
+from llie_core.metrics.cost import count_parameters
+from llie_core.metrics.protocols import load_protocols
+from llie_core.models import Enhancer
+from llie_core.reporting.intervals import Interval, bootstrap
+from llie_core.reporting.scores import Score
+from llie_core.reporting.tables import Table
+from llie_core.tasks.quality import MAIN, ImageQuality, available, metric_of
+
+WITH_TRUTH = (MAIN["psnr"], MAIN["ssim"], "psnr-rgb-float-gtmean-grey-8bit", MAIN["lpips"])
+WITHOUT_TRUTH = (MAIN["niqe"], MAIN["brisque"])
+FEW = 100  # images; with fewer, the table says what they decide
+SHOWN = 4  # images on a page
+MOST_BYTES = 6_000_000  # of a page
+
+
+@dataclass(frozen=True)
+class Method:
+    """What is compared. model: on the device, in eval mode; folder: another program's images,
+    which stand in for the input of `identity`; weights: where they come from, "" for none."""
+
+    label: str
+    title: str
+    model: Enhancer
+    folder: Path | None = None
+    weights: str = ""
+    sha256: str = ""
+
+    @property
+    def parameters(self) -> str:
+        """Their number; "–" of another program."""
+        return "–" if self.folder else f"{count_parameters(self.model):,}"
+
+    def images(self, data: SizedDataset) -> SizedDataset:
+        """A test set as the method is given it."""
+        return data if self.folder is None else ExternalOutputs(self.folder, data, missing="skip")
+
+
+@dataclass(frozen=True)
+class Found:
+    """A method's values: protocol → name of an image → value; shown: (name, image, output, ground
+    truth or None) of some images."""
+
+    method: Method
+    values: Mapping[str, Mapping[str, float]]
+    shown: Sequence[tuple[str, Tensor, Tensor, Tensor | None]]
+
+    def mean(self, protocol: str) -> float | None:
+        """None where no image has a value."""
+        values = self.values[protocol].values()
+        return fmean(values) if values else None
+
+    def interval(self, protocol: str) -> Interval:
+        """95 % interval of the mean over images."""
+        return bootstrap([*self.values[protocol].values()])
+
+    def less(self, other: "Found", protocol: str) -> list[float]:
+        """Differences to another method's values, of the images that both have."""
+        theirs = other.values[protocol]
+        return [v - theirs[name] for name, v in self.values[protocol].items() if name in theirs]
+
+
+def open_set(given: str, split: str = "test") -> tuple[str, SizedDataset]:
+    """A test set by what a command line says, and its name.
+
+    Args:
+        given: a built-in set, NAME=FOLDER of a known one, or a folder: of a known set by its usual
+            name, of pairs (low/ and high/, as data/paired.py has them), or of images.
+
+    Raises:
+        ValueError, FileNotFoundError: no such set, or not there; one line.
+    """
+    name, _, folder = given.partition("=")
+    if folder or not Path(given).is_dir():
+        spec = dataset_spec(name)
+        if spec.public and not spec.builtin and not folder:
+            raise ValueError(f"say where it is: --data {name}=FOLDER; {spec.where()}")
+        return name, open_dataset(name, split, folder or None)
+    root = Path(given)
+    for spec in list_datasets():
+        if spec.folder and locate(spec, root) == root and split in spec.splits:
+            try:
+                return spec.name, open_dataset(spec.name, split, root)
+            except Absent:  # another set in a folder of that name
+                continue
+    if find_folder(root, *LOW) and find_folder(root, *HIGH):
+        return root.resolve().name, PairsIn(root)
+    return root.resolve().name, ImageFolder(root)
+
+
+def protocols_for(data: SizedDataset, also: Iterable[str] = ()) -> tuple[list[str], list[str]]:
+    """Protocols that a test set and the weights at hand allow, and why others are left out.
+
+    Raises:
+        ValueError: an unknown one among `also`, one that the set does not allow, or none at all.
+    """
+    paired = "target" in data[0]
+    wanted = dict.fromkeys([*(WITH_TRUTH if paired else ()), *WITHOUT_TRUTH, *also])
+    for name in also:
+        known = load_protocols().get(name)
+        if known is None or known.inputs not in ("pair", "image"):
+            raise ValueError(f"--protocol {name}: no protocol of images; see protocols.toml")
+        if known.inputs == "pair" and not paired:
+            raise ValueError(f"--protocol {name} needs ground truths, which the set does not have")
+    kept = available(tuple(wanted))
+    absent = [f"{n}: {load_protocols()[n].missing_weights()}" for n in wanted if n not in kept]
+    if not kept:
+        raise ValueError(f"nothing can be measured on images without ground truth: {absent[0]}")
+    return list(kept), absent
+
+
+def measure(
+    method: Method, data: SizedDataset, protocols: Sequence[str], device: str = "cpu",
+    shown: int = SHOWN,
+) -> Found:  # fmt: skip
+    """A method's values on a test set, and some of its images.
+
+    Raises:
+        ValueError, FileNotFoundError: what an image or a folder of images is refused for.
+    """
+    given = method.images(data)
+    _, lines = ImageQuality(tuple(protocols)).measure(method.model, given, torch.device(device))
+    values = {
+        p: {line["name"]: float(line[p]) for line in lines if line.get(p) not in (None, "", "inf")}
+        for p in protocols
+    }
+    # The same scenes for all: those of the whole set, as far as the method has them.
+    places = {line["name"]: place for place, line in enumerate(lines)}
+    chosen = [data[index]["name"] for index in spread(len(data), shown)]
+    images = [_shown(method, given[places[n]], device) for n in chosen if n in places]
+    return Found(method, values, images)
+
+
+def _shown(method: Method, item: dict, device: str) -> tuple:
+    output = method.model.enhance(item["image"][None].to(device))[0].cpu()
+    return item["name"], item.get("input", item["image"]), output, item.get("target")
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Methods on a test set, the best by the first protocol first."""
+
+    dataset: str
+    split: str
+    size: int
+    protocols: Sequence[str]
+    absent: Sequence[str]
+    found: Sequence[Found]
+    device: str
+
+    @cached_property
+    def ranked(self) -> list[Found]:
+        first = load_protocols()[self.protocols[0]]
+        sign = -1 if first.direction == "higher" else 1
+        worst = float("inf")
+        return sorted(
+            self.found,
+            key=lambda f: worst if (m := f.mean(first.id)) is None else sign * m,
+        )
+
+    def table(self) -> Table:
+        """A line a method: the mean with its 95 % interval over images by protocol, and the
+        difference to the first by the same images."""
+        first = load_protocols()[self.protocols[0]]
+        rows = []
+        for one in self.ranked:
+            behind = "–"
+            if one is not self.ranked[0] and (less := one.less(self.ranked[0], first.id)):
+                behind = _with_interval(fmean(less), bootstrap(less), first.decimals, "+")
+            count = max(len(values) for values in one.values.values())
+            rows.append([
+                one.method.title, one.method.weights or "–", one.method.parameters, str(count),
+                *(self._cell(one, protocol) for protocol in self.protocols), behind,
+            ])  # fmt: skip
+        columns = [self._title(p) for p in self.protocols]
+        header = ["method", "weights", "parameters", "images", *columns, "to the first"]
+        caption = f"{self.dataset}, {self.split} split: {self.size} images"
+        return Table(caption, header, rows, f"{self.decided()} {self._note()}", self._marks())
+
+    def decided(self) -> str:
+        """What the images decide by the first protocol, in a sentence or two."""
+        first, best = load_protocols()[self.protocols[0]], self.ranked[0]
+        halves = [(high - low) / 2 for low, high in
+                  (f.interval(first.id) for f in self.found if f.values[first.id])]  # fmt: skip
+        within = f"± {median(halves):.{first.decimals}f} {first.unit}".removesuffix(" index")
+        little = " decide little" if self.size < FEW else ""
+        said = f"{self.size} images{little}: the 95 % interval of {metric_of(first.id)} is {within}"
+        close = []
+        for one in self.ranked[1:]:
+            low, high = bootstrap(one.less(best, first.id) or [0.0])
+            close += [one.method.title] if low <= 0 <= high else []
+        also = f" They do not tell {', '.join(close)} from {best.method.title}." if close else ""
+        return f"{said} (median of the methods).{also}"
+
+    def _cell(self, one: Found, protocol: str) -> str:
+        mean = one.mean(protocol)
+        if mean is None:
+            return "–"
+        return _with_interval(mean, one.interval(protocol), load_protocols()[protocol].decimals)
+
+    @staticmethod
+    def _title(protocol: str) -> str:
+        known = load_protocols()[protocol]
+        unit = f", {known.unit}" if known.unit == "dB" else ""
+        better = "↑" if known.direction == "higher" else "↓"
+        name = known.metric.upper() + (" with GT-mean" if known.gt_mean != "none" else "")
+        return f"{name}{unit} {better}"
+
+    def _marks(self) -> dict[tuple[int, int], str]:
+        """The best of each column."""
+        marks = {}
+        for place, protocol in enumerate(self.protocols, start=4):
+            means = {n: m for n, f in enumerate(self.ranked) if (m := f.mean(protocol)) is not None}
+            choose = max if load_protocols()[protocol].direction == "higher" else min
+            if len(means) > 1:
+                marks[choose(means, key=lambda n: means[n]), place] = "best"
+        return marks
+
+    def _note(self) -> str:
+        parts = [
+            "In brackets: 95 % bootstrap intervals of means over images. To the first: "
+            f"{metric_of(self.protocols[0])} less that of the first line, over the same images."
+        ]
+        partial = [f.method.title for f in self.found
+                   if max(map(len, f.values.values())) < self.size]  # fmt: skip
+        parts += [f"Fewer images than the set: {', '.join(partial)}."] if partial else []
+        parts += [f"Not measured: {'; '.join(self.absent)}."] if self.absent else []
+        parts.append(
+            f"Protocols {', '.join(self.protocols)}; without the gate of llie enhance; "
+            f"{self.device}; commit {commit()}."
+        )
+        return " ".join(parts)
+
+    def scores(self) -> list[Score]:
+        """The means, as charts take them."""
+        return [
+            Score(
+                run="", label=f.method.label, recognizer="", dataset=self.dataset,
+                split=self.split, subset="all", metric=metric_of(p), value=mean,
+                n=len(f.values[p]), seed=0, protocol=p, profile="compare", device=self.device,
+                precision="float32", steps_done=0, steps_planned=0, weights=f.method.weights,
+                commit=commit(),
+            )
+            for f in self.ranked for p in self.protocols if (mean := f.mean(p)) is not None
+        ]  # fmt: skip
+
+    def lines(self) -> list[dict]:
+        """Every mean with its interval, for a CSV file."""
+        known = {f.method.label: f for f in self.found}
+        lines = []
+        for score in self.scores():
+            one = known[score.label]
+            low, high = one.interval(score.protocol)
+            lines.append({
+                "method": one.method.title, "weights": one.method.weights,
+                "sha256": one.method.sha256, "parameters": one.method.parameters,
+                "dataset": self.dataset, "split": self.split, "protocol": score.protocol,
+                "unit": score.unit, "mean": f"{score.value:.5f}", "low": f"{low:.5f}",
+                "high": f"{high:.5f}", "n": score.n, "device": self.device,
+                "commit": score.commit,
+            })  # fmt: skip
+        return lines
+
+    def image_lines(self) -> list[dict]:
+        """Every value of every image, for a CSV file."""
+        lines = []
+        for one in self.ranked:
+            names = dict.fromkeys(n for values in one.values.values() for n in values)
+            for name in names:
+                values = {p: one.values[p].get(name, "") for p in self.protocols}
+                lines.append({"method": one.method.title, "name": name, **values})
+        return lines
+
+    def page(self) -> str:
+        """One HTML page that reads offline: the table, a chart a metric, some images."""
+        from llie_core.reporting.figures import comparison_figure, figure_html
+        from llie_core.reporting.page import plain_page
+
+        titles = {f.method.label: f.method.title for f in self.found}
+        scores, charts = self.scores(), []
+        for protocol in self.protocols:
+            own = [score for score in scores if score.protocol == protocol]
+            within = {
+                f.method.label: f.interval(protocol) for f in self.found if f.values[protocol]
+            }
+            if own:
+                drawn = comparison_figure(
+                    own, own[0].metric, "all", (), self.dataset, titles, within
+                )
+                charts.append(figure_html(*drawn))
+        title = f"{len(self.found)} methods on {self.dataset}"
+        said, table = html.escape(self.decided()), self.table()._repr_html_()
+        head = f"<p>{said}</p>{table}{''.join(charts)}<h2>Images</h2>"
+        side = 800
+        while True:
+            text = plain_page(title, head + self._images(side))
+            if len(text.encode()) <= MOST_BYTES or side <= 200:
+                return text
+            side = int(side * 0.8)
+
+    def _images(self, side: int) -> str:
+        from llie_core.reporting.figures import Panel, compared_html
+
+        sections = []
+        scenes = [shown[0] for shown in max(self.found, key=lambda one: len(one.shown)).shown]
+        for name in scenes:
+            found = {f.method.title: s for f in self.ranked for s in f.shown if s[0] == name}
+            _, low, _, truth = next(iter(found.values()))
+            panels = [Panel("input", low)]
+            panels += [Panel(title, shown[2]) for title, shown in found.items() if title != "input"]
+            panels += [] if truth is None else [Panel("ground truth", truth)]
+            height, width = low.shape[1:]
+            drawn = compared_html(panels, str(name), 1, min(side, max(height, width)))
+            size = f'style="--ratio: {width / height:.4f}"'
+            sections.append(f'<section class="photo" {size}>{drawn}</section>\n')
+        return "".join(sections)
+
+
+def _with_interval(value: float, within: Interval, decimals: int, sign: str = "") -> str:
+    decimals = min(decimals, 3)
+    low, high = (f"{end:{sign}.{decimals}f}" for end in within)
+    return f"{value:{sign}.{decimals}f} [{low}, {high}]".replace("-", "−")
+
+
+def ranking(
+    name: str, split: str, data: SizedDataset, protocols: Sequence[str], absent: Sequence[str],
+    found: Sequence[Found], device: str,
+) -> Ranking:  # fmt: skip
+    """What was found on a test set; `split` is left out of sets that have none."""
+    known = {spec.name for spec in list_datasets()}
+    split = split if name in known and split in dataset_spec(name).splits else "only"
+    return Ranking(name, split, len(data), protocols, absent, found, device_name(device))
