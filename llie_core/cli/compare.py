@@ -229,7 +229,7 @@ def _models(methods: dict, device: str | None) -> tuple[dict, str]:
         name, weights = default_enhancer()
         methods = {name: (name, weights)}
     models = {}
-    for word, given in methods.items():
-        models[word], device, _ = trained_model(*given, device)
+    for word, (name, weights) in methods.items():
+        models[word], device, _ = trained_model(name, weights, device)
     assert device is not None
     return models, device
