@@ -12,9 +12,8 @@ residual network behind it.
 The weights that the project ships (`weights="reference"`) were trained by
 `llie fit neid --profile photographs --data FOLDER` on LOL's our485 (research; its page states no
 licence) and, as normal-light images, 181 of Zero-DCE's training images and CamVid's train part
-(both CC BY-NC 4.0): 6,000 steps. LOL eval15: 19.57 dB, SSIM .781, without GT-mean; its ground
-truths come back at 30.31 dB. Photographs that are half dark stay nearly as they are, strong reds
-come back as orange, and in a dark background some pixels fall to black.
+(both CC BY-NC 4.0): 6,000 steps. LOL eval15: 19.68 dB, SSIM .779, without GT-mean; its ground
+truths come back at 31.52 dB. Photographs that are half dark stay nearly as they are.
 
 The curve keeps 0 at 0 and 1 at 1, and the matrix keeps grey grey, so that neither clips a grey
 image; what a normal-light image needs is the identity, where both start. `refine` works at half
