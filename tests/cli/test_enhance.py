@@ -308,11 +308,15 @@ def weights_of(name, path):
     return path
 
 
-def test_the_weights_of_a_run_enhance(enhanced, tmp_path):
-    path = weights_of("zero_dce_pp", tmp_path / "weights.safetensors")
-    assert enhanced("zero_dce_pp", path) == 0
+@pytest.mark.parametrize(
+    ("model", "file"), [("zero_dce_pp", "weights.safetensors"), ("neid", "enhancer.pt")]
+)
+def test_the_weights_of_a_training_enhance(model, file, enhanced, tmp_path):
+    path = weights_of(model, tmp_path / file)
+    assert enhanced(model, path) == 0
     dark = read_image(tmp_path / "dark.png")[None]
-    expected = create_enhancer("zero_dce_pp", weights=path).enhance(dark)[0]
+    torch.manual_seed(0)
+    expected = create_enhancer(model).eval().enhance(dark)[0]
     written = read_image(tmp_path / "out" / "dark.png")
     assert (written - expected).abs().max() <= 0.5 / 255 + 1e-6
 
@@ -323,8 +327,6 @@ def test_the_weights_of_a_run_enhance(enhanced, tmp_path):
         ("zero_dce", "w.safetensors", "zero_dce_pp", "; it fits --model zero_dce_pp\n"),
         ("clahe", "w.safetensors", "zero_dce", "clahe has no weights; it fits --model zero_dce\n"),
         ("drgn", "w.safetensors", "lw_drgn", "; it fits --model lw_drgn\n"),
-        ("neid", "w.pth", "neid", "w.pth: not a safetensors file, the form of a run's weights; "
-         "neid reads no other\n"),
         ("zero_dce", "w.pth", "zero_dce_pp", "another model's weights: tensor 'e_conv1.weight'"),
     ],
 )  # fmt: skip
