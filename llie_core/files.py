@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import errno
+import fcntl
 import hashlib
 import io
 import os
@@ -16,7 +17,7 @@ from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, FileLock, SoftFileLease, Timeout
 
 # In the names of temporaries: processes of two hosts may have one number.
 HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:6]
@@ -24,6 +25,10 @@ DAY_SECONDS = 86_400
 # Of one file alone; other errors of the system, such as a full disk, meet every file.
 OF_ONE_FILE = (None, errno.ENOENT, errno.ENAMETOOLONG, errno.EISDIR)
 REPEAT_SECONDS = 600.0
+LEASE_SECONDS = 120.0
+MOUNTS = Path("/proc/self/mountinfo")  # of Linux; other systems are asked for a lock alone
+# Options of NFS and Lustre mounts.
+LOCKS_OF_ONE_HOST = {"nolock", "local_lock=all", "local_lock=flock", "localflock"}
 STILL_WAITING = "still waiting; if the other process is stopped, continue or end it"
 
 
@@ -148,11 +153,12 @@ def locked(path: Path, what: str) -> Iterator[None]:
     """Hold the lock file `path`; while another process holds it, say so after a second and wait.
 
     Writers alone lock. The lock of a process that ends is free, however it ends; a holder that is
-    stopped is waited for, and the message repeated every ten minutes.
+    stopped is waited for, and the message repeated every ten minutes. It holds over the hosts that
+    share a folder (`_lock_of`).
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path)
+    lock = _lock_of(path)
     message, wait = "another process is at work on it; waiting for it to end", 1.0
     while not lock.is_locked:
         try:
@@ -168,10 +174,42 @@ def locked(path: Path, what: str) -> Iterator[None]:
 
 def is_locked(path: Path) -> bool:
     """Whether a process holds the lock file `path`."""
-    lock = FileLock(path)
+    lock = _lock_of(Path(path))
     try:
         lock.acquire(timeout=0)
     except Timeout:
         return True
     lock.release()
     return False
+
+
+def _lock_of(path: Path) -> BaseFileLock:
+    """flock, which Linux passes on to the server of an NFS, so that it holds for all its hosts and
+    the lock of one that died is freed by the server. Where the file system has no locks, or is
+    mounted with locks for each host alone, a file that is created exclusively (O_EXCL) and renewed
+    every 40 seconds; one that is not renewed for LEASE_SECONDS is taken over.
+    """
+    if _has_shared_locks(path.parent):
+        return FileLock(path)
+    return SoftFileLease(path, lease_duration=LEASE_SECONDS)
+
+
+def _has_shared_locks(folder: Path) -> bool:
+    with contextlib.suppress(OSError):
+        device = folder.stat().st_dev
+        for line in MOUNTS.read_text().splitlines():
+            _, _, number, *_, own = line.split()  # own: options of the file system
+            here = number == f"{os.major(device)}:{os.minor(device)}"
+            if here and LOCKS_OF_ONE_HOST & {*own.split(",")}:
+                return False
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError:  # it is not there, or not readable: the lock itself says so
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno not in (errno.ENOSYS, errno.EOPNOTSUPP)
+    finally:
+        os.close(descriptor)
+    return True

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+from filelock import FileLock, SoftFileLease
 
 from llie_core import files
 from llie_core.files import atomic, is_locked, locked, sweep, write_text
@@ -218,15 +219,67 @@ def test_reading_goes_on_while_another_process_writes(tmp_path):
         assert is_locked(tmp_path / ".lock")
 
 
-@pytest.mark.filterwarnings("ignore:flock not supported:UserWarning")
-def test_a_lock_file_of_a_dead_process_is_broken_where_the_system_has_no_locks(
-    tmp_path, monkeypatch, capsys
-):
-    def missing(_descriptor):
-        raise OSError(errno.ENOSYS, "flock")
+def no_locks(monkeypatch, error):
+    """A file system that answers every flock with an error."""
 
-    monkeypatch.setattr("filelock._unix.lock_fd_nonblocking", missing)
+    def missing(*_):
+        raise OSError(error, "flock")
+
+    monkeypatch.setattr(files.fcntl, "flock", missing)
+
+
+@pytest.mark.parametrize("error", [errno.ENOSYS, errno.EOPNOTSUPP])
+def test_a_lock_file_of_a_dead_process_is_broken_where_the_system_has_no_locks(
+    error, tmp_path, monkeypatch
+):
+    no_locks(monkeypatch, error)
     (tmp_path / ".lock").write_text(f"{dead_process()}\n{os.uname().nodename}\n")
     os.utime(tmp_path / ".lock", (time.time() - 100,) * 2)
     with locked(tmp_path / ".lock", "the run"):
         assert str(os.getpid()) in (tmp_path / ".lock").read_text()
+        assert is_locked(tmp_path / ".lock")
+    assert not is_locked(tmp_path / ".lock")
+
+
+def test_the_lock_of_a_dead_host_is_taken_over_and_that_of_a_living_one_is_not(
+    tmp_path, monkeypatch
+):
+    no_locks(monkeypatch, errno.ENOSYS)
+    monkeypatch.setattr(files, "LEASE_SECONDS", 3.0)
+    path = tmp_path / ".lock"
+    with locked(path, "the run"):
+        record = path.read_text().replace(os.uname().nodename, "another-host")
+    path.write_text(record)  # what the other host left
+
+    def renew():
+        for _ in range(8):
+            time.sleep(0.5)
+            path.touch()
+
+    living = threading.Thread(target=renew)
+    living.start()
+    began = time.monotonic()
+    with locked(path, "the run"):
+        assert time.monotonic() - began > 6.5  # four seconds of life, three without a sign
+        assert "another-host" not in path.read_text()
+    living.join()
+
+
+@pytest.mark.parametrize(
+    ("options", "shared"),
+    [
+        ("rw,vers=4.2,hard,local_lock=none,addr=10.0.0.1", True),
+        ("rw,vers=3,nolock,local_lock=all", False),
+        ("rw,vers=3,local_lock=flock", False),
+        ("rw,lazystatfs,localflock", False),
+        ("rw,lazystatfs,flock", True),
+    ],
+)
+def test_a_mount_says_whether_its_locks_hold_for_all_hosts(options, shared, tmp_path, monkeypatch):
+    device = tmp_path.stat().st_dev
+    own = f"36 35 {os.major(device)}:{os.minor(device)} / /shared rw,relatime shared:1 - nfs4 s:/ "
+    table = tmp_path / "mountinfo"
+    table.write_text(f"22 27 0:21 / /proc rw,relatime - proc proc rw,nolock\n{own}{options}\n")
+    monkeypatch.setattr(files, "MOUNTS", table)
+    kind = FileLock if shared else SoftFileLease
+    assert isinstance(files._lock_of(tmp_path / ".lock"), kind)
