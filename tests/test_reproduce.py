@@ -14,7 +14,16 @@ import yaml
 from llie_core import papers, reproduce
 from llie_core.names import unknown
 from llie_core.papers import list_papers
-from llie_core.reproduce import Report, jobs_of, main, planned, read_settings, run, shared_cores
+from llie_core.reproduce import (
+    Report,
+    jobs_of,
+    known_plan,
+    main,
+    planned,
+    read_settings,
+    run,
+    shared_cores,
+)
 
 ROOT = Path(__file__).parents[1]
 
@@ -59,6 +68,41 @@ def test_the_defaults_are_every_paper_on_its_built_in_data(toy):
         rest = {k: v for k, v in report.parameters.items() if k != "dataset"}
         assert rest == {"profile": "quick", "seeds": [0], "data": "", "settings": {}}
     assert reports[0].name == "one-builtin-a-quick"
+
+
+def test_what_was_asked_before_needs_no_study(toy, monkeypatch):
+    asked = {"PAPER": "one", "SEEDS": "0 1", "SETTINGS": "{lr: 2.0e-4}"}
+    plan = known_plan(asked)
+    assert plan == planned(asked)
+    with monkeypatch.context() as patch:
+        patch.setattr(papers, "study_of", None)
+        assert known_plan(asked) == plan
+        for path in reproduce.results_dir().rglob("plan-*.json"):
+            path.write_text("{")  # damaged: asked anew
+        with pytest.raises(TypeError):
+            known_plan(asked)
+        monkeypatch.setattr(reproduce, "code_contents", lambda: {"file.py": "another hash"})
+        with pytest.raises(TypeError):
+            known_plan(asked)
+    assert known_plan({**asked, "SEEDS": "2"})[0].parameters["seeds"] == [2]
+
+
+def test_what_is_refused_is_refused_again(toy):
+    for _ in range(2):
+        with pytest.raises(ValueError, match="no data set 'c'"):
+            known_plan({"DATASET": "c"})
+
+
+def test_a_second_call_imports_no_torch():
+    program = (
+        "import sys\nfrom llie_core.reproduce import known_plan\n"
+        "known_plan({'PAPER': 'neid'})\nprint('torch' in sys.modules)"
+    )
+    said = [
+        subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True,
+                       check=True).stdout for _ in range(2)
+    ]  # fmt: skip
+    assert said == ["True\n", "False\n"]
 
 
 def test_an_empty_variable_is_a_default(toy):

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from llie_core.files import locked, project_root, write_text
+from llie_core.hashing import file_hash
 from llie_core.names import unknown
 from llie_core.reporting import index
 from llie_core.signals import handling, interrupt
@@ -183,9 +184,7 @@ def _export(executed: Path, target: Path, title: str) -> str:
 
 def _inputs(paper: str, parameters: dict) -> str:
     """Hash of parameters, notebook and code, and of name, size and time of the files they name."""
-    package = Path(__file__).parents[1]
-    code = sorted(path for path in package.rglob("*") if path.suffix in _CODE)
-    contents = [hashlib.sha256(path.read_bytes()).hexdigest() for path in [_notebook(paper), *code]]
+    contents = [file_hash(_notebook(paper)), code_contents()]
     root = project_root()
     used = [root / text for text in _texts([parameters.get(key) for key in DEFAULTS]) if text]
     used.append(root / "results" / "reference" / ("" if paper == SUMMARY else paper))
@@ -193,6 +192,13 @@ def _inputs(paper: str, parameters: dict) -> str:
         own = report_name(paper, parameters)
         used += [path for path in index.states_dir().glob("*.json") if path.stem != own]
     return _hash([parameters, contents, [_listing(path) for path in used]])
+
+
+def code_contents() -> dict[str, str]:
+    """File → hash of its contents, of all files of the package that decide what it does."""
+    package = Path(__file__).parents[1]
+    code = sorted(path for path in package.rglob("*") if path.suffix in _CODE)
+    return {str(path.relative_to(package)): file_hash(path) for path in code}
 
 
 def _hash(content: object) -> str:
