@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from llie_core.bench_training import ratio_table, unchanged_table
 from llie_core.data import collate, face_targets
 from llie_core.devices import device_name, wait_for
 from llie_core.engine.distributed import default_device
@@ -34,10 +35,12 @@ PAPERS = ("gem_pam", "zero_dce_pp", "jcrnet", "drgn", "lw_drgn", "neid")
 
 
 def run_benchmarks(device: str | None = None, large: bool = False) -> None:
-    """Print the tables of enhancer latencies, of training steps and, if asked, of 24 megapixels."""
+    """Print the tables of enhancer latencies, of training steps, of calls that find nothing to do
+    and, if asked, of 24 megapixels."""
     device = torch.device(device or default_device())
     print(enhancer_table(device))
-    for table in (curve_table, task_table, step_table, *([large_table] if large else [])):
+    tables = [curve_table, task_table, step_table, ratio_table, unchanged_table]
+    for table in [*tables, large_table] if large else tables:
         print()
         print(table(device))
 
