@@ -131,7 +131,8 @@ def step_times(study: Study, row: Row, device: torch.device, rounds: int = ROUND
             for precision in PRECISIONS
             if precision in ("float32", precision_on(device))
         }
-        loops = {"plain": PlainLoop(untrained(study, row), device), **own}
+        plain = PlainLoop(untrained(study, row), device)
+        loops: dict[str, PlainLoop | OwnLoop] = {"plain": plain, **own}
         times: dict[str, list[float]] = {name: [] for name in loops}
         for number in range(rounds + 1):
             for name, loop in loops.items():
@@ -150,7 +151,7 @@ def untrained(study: Study, row: Row) -> Experiment:
 
 
 def _frozen(row: Row) -> torch.nn.Module:
-    model = row.build()
+    model: torch.nn.Module = row.build()
     if row.compose is not None:
         model = row.compose(model, *(_frozen(needed) for needed in row.needs))
     freeze = getattr(model, "freeze", None)
