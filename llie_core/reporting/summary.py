@@ -3,6 +3,7 @@
 import csv
 import datetime
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from llie_core.engine.runs import commit, read_json
@@ -10,6 +11,7 @@ from llie_core.files import project_root, results_dir, write_rows
 from llie_core.names import title_of
 from llie_core.reporting.claims import Verdict
 from llie_core.reporting.comparisons import UNTRAINED
+from llie_core.reporting.field import few_images, measured_rows
 from llie_core.reporting.published import list_papers
 from llie_core.reporting.scores import (
     Score,
@@ -129,7 +131,8 @@ def lol_table() -> Table:
     once = {(s.label, s.seed, s.protocol): s for s in scores}.values()
     protocols = dict.fromkeys(s.protocol for s in once)
     titles = {label: title_of(label) for label in dict.fromkeys(s.label for s in once)}
-    return set_table(once, ["lol"], list(protocols), titles, {}, "Every enhancer on LOL")
+    table = set_table(once, ["lol"], list(protocols), titles, {}, "Every enhancer on LOL")
+    return replace(table, note=f"{few_images(measured_rows('no'))} {table.note}")
 
 
 def reference_table() -> Table:

@@ -1,8 +1,11 @@
 """docs/RESULTS.md: written from the reference runs, and current."""
 
+from statistics import median
+
 from llie_core.files import project_root
 from llie_core.papers import list_papers, study_of
 from llie_core.reporting import results_page
+from llie_core.reporting.intervals import intervals, kept_images
 from llie_core.reporting.results_page import results_markdown
 from llie_core.reporting.scores import read_scores, select, summarise
 
@@ -38,6 +41,20 @@ def test_numbers_are_means_with_their_protocol_count_and_seeds():
     (day,) = select(read_scores(path), metric="miou", subset="day")
     assert f"| input | {day.value:.3f} |" in table
     assert f"n = {day.n} to {found[0].n}; seeds 0, 1, 2; protocols seg-miou" in table
+
+
+def test_every_table_says_how_much_other_images_could_move_its_means():
+    """Half the 95 % interval over images, the median of the rows, of quality and of recognizers."""
+    page = results_markdown(TITLES)
+    own = page.split("## Paper 5: ")[1].split("Test set lol:")[1].split("Trainings:")[0]
+    lines = kept_images("neid", "lol", "lol")
+    ends = intervals(lines, "psnr-rgb-float").values()
+    half = median((high - low) / 2 for low, high in ends)
+    assert len(ends) > 5 and 1 < half < 3
+    assert f"95 % intervals over images, median of the rows: PSNR ± {half:.2g}, SSIM ± " in own
+    assert "PSNR after GT-mean ± " in own
+    camvid = page.split("Test set camvid, read by deeplabv3plus:")[1].split("Trainings:")[0]
+    assert "median of the rows: mIoU an image ± 0.0" in camvid
 
 
 def test_runs_that_decide_no_claim_say_so(monkeypatch):
