@@ -13,12 +13,8 @@ from functools import cache
 from pathlib import Path
 from statistics import median
 
-import matplotlib.pyplot as plt
-import seaborn as sns
-
 from llie_core.files import project_root
 from llie_core.names import check_choice, title_of
-from llie_core.reporting.figures import WIDTH, show
 from llie_core.reporting.intervals import intervals, read_images
 from llie_core.reporting.scores import Score, read_scores, select, summarise
 from llie_core.reporting.tables import Table
@@ -31,11 +27,7 @@ MEASURED = {
     "no": ("psnr-rgb-float", "ssim-valid-gaussian"),
     "yes": ("psnr-rgb-float-gtmean-grey-8bit", "ssim-valid-gaussian-gtmean-grey-8bit"),
 }
-
-PUBLISHED, THEIRS, TRAINED = "published", "measured, authors' weights", "measured, trained here"
-MARKS = {PUBLISHED: "D", THEIRS: "s", TRAINED: "o"}
-COLOURS = dict(zip(MARKS, ("#888888", *sns.color_palette()[:2]), strict=True))
-_WORDS = {"no": "without GT-mean", "yes": "with GT-mean", "not stated": "GT-mean not stated"}
+WORDS = {"no": "without GT-mean", "yes": "with GT-mean", "not stated": "GT-mean not stated"}
 
 
 @dataclass(frozen=True)
@@ -103,7 +95,7 @@ def field_table(gt_mean: str = "no") -> Table:
     columns = [f"{name}, {metric}" for name in DATASETS for metric in ("PSNR", "SSIM")]
     header = ["method", "source", "parameters, M", "work, G", *columns]
     note = "Sources and their protocols: the table of sources. " + few_images(measured)
-    return Table(f"The field, {_WORDS[gt_mean]}", header, lines, note.strip(), filters=["source"])
+    return Table(f"The field, {WORDS[gt_mean]}", header, lines, note.strip(), filters=["source"])
 
 
 def source_table() -> Table:
@@ -123,37 +115,6 @@ def few_images(rows: Iterable[MeasuredRow]) -> str:
         f"15 images decide little: the 95 % interval of a mean PSNR over them is "
         f"± {median(halves):.1f} dB (median of {len(halves)} measured rows)."
     )
-
-
-def cost_chart(gt_mean: str = "no", dataset: str = "lol") -> None:
-    """PSNR against the number of parameters: published, measured with the authors' files and
-    measured here as marks of three shapes, the last with its interval over images; the best method
-    without parameters is a line."""
-    check_choice(GT_MEAN, gt_mean=gt_mean)
-    check_choice(DATASETS, dataset=dataset)
-    measured = measured_rows(gt_mean) if dataset == "lol" else []
-    networks = [row for row in measured if row.parameters]
-    points = [point for row in load_field() if (point := _point(row, gt_mean, dataset))]
-    points += [(row.parameters / 1e6, row.mean_psnr, TRAINED, row.title) for row in networks]
-    figure, axis = plt.subplots(figsize=(WIDTH, 5.6), constrained_layout=True)
-    kinds = [kind for _, _, kind, _ in points]
-    sns.scatterplot(x=[p[0] for p in points], y=[p[1] for p in points], hue=kinds, style=kinds,
-                    markers=MARKS, palette=COLOURS, s=60, ax=axis)  # fmt: skip
-    for row in networks:
-        if row.interval:
-            axis.vlines(row.parameters / 1e6, *row.interval, color=COLOURS[TRAINED], alpha=0.4)
-    for x, y, _, title in points:
-        axis.annotate(title, (x, y), xytext=(5, 3), textcoords="offset points", fontsize=6)
-    if best := next((row for row in measured if not row.parameters), None):
-        axis.axhline(best.mean_psnr, color="#888888", linestyle="--", linewidth=1,
-                     label=f"{best.title}, no parameters")  # fmt: skip
-    title = f"{dataset}: quality against size, {_WORDS[gt_mean]}"
-    axis.set(xscale="log", xlabel="parameters, millions", ylabel="PSNR, dB (higher is better)",
-             title=title)  # fmt: skip
-    axis.legend(fontsize=8, loc="lower right")
-    sns.despine(figure)
-    words = [f"{name} {y:.2f} dB at {x:.3g} M ({kind})" for x, y, kind, name in sorted(points)]
-    show(figure, f"{title}: {'; '.join(words)}")
 
 
 @cache
@@ -186,13 +147,6 @@ def _measured(
     mean = summarise(psnr)
     return MeasuredRow(title_of(label), int(size[0]), macs[0] if macs else None, f"{mean:.2f}",
                        f"{summarise(ssim):.3f}" if ssim else "–", mean.mean, ends)  # fmt: skip
-
-
-def _point(row: FieldRow, gt_mean: str, dataset: str) -> tuple[float, float, str, str] | None:
-    value = row.value(dataset, "psnr")
-    if row.gt_mean != gt_mean or value is None or not row.parameters:
-        return None
-    return row.parameters, value, THEIRS if row.source == RERUN else PUBLISHED, row.title
 
 
 def _published_line(row: FieldRow) -> list[str]:

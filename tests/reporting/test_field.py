@@ -5,11 +5,10 @@ import pytest
 
 matplotlib.use("Agg")
 
-from llie_core.reporting import field
+from llie_core.reporting import field, field_chart
 from llie_core.reporting.field import (
     DATASETS,
     GT_MEAN,
-    cost_chart,
     field_table,
     load_field,
     sources,
@@ -85,14 +84,18 @@ def test_measured_rows_carry_size_work_and_interval():
 @pytest.mark.parametrize("dataset", DATASETS)
 def test_the_chart_has_a_mark_for_each_kind(dataset, monkeypatch):
     drawn = []
-    monkeypatch.setattr(field, "show", lambda figure, alt: drawn.append((figure, alt)))
-    cost_chart("no", dataset)
+    monkeypatch.setattr(field_chart, "show", lambda figure, alt: drawn.append((figure, alt)))
+    field_chart.cost_chart("no", dataset)
     ((figure, alt),) = drawn
     (axis,) = figure.axes
     handles, labels = axis.get_legend_handles_labels()
-    marks = {n: h.get_marker() for h, n in zip(handles, labels, strict=True) if n in field.MARKS}
+    marks = {
+        name: handle.get_marker()
+        for handle, name in zip(handles, labels, strict=True)
+        if name in field_chart.MARKS
+    }
     assert len(set(marks.values())) == len(marks)
-    assert field.PUBLISHED in marks and (field.TRAINED in marks) == (dataset == "lol")
+    assert field_chart.PUBLISHED in marks and (field_chart.TRAINED in marks) == (dataset == "lol")
     assert axis.get_xscale() == "log"
     assert "Retinexformer" in alt and "LYT-Net" not in alt  # GT-mean only
     matplotlib.pyplot.close(figure)
