@@ -9,6 +9,10 @@ from llie_core.files import problem_of
 def add(commands) -> None:
     """Add this group's subcommands."""
     models = commands.add_parser("models", help="list enhancers, darkeners and recognizers")
+    models.add_argument(
+        "--rivals", action="store_true",
+        help="learned methods of the papers' tables: where their code and weights are",
+    )  # fmt: skip
     models.set_defaults(run=_models)
     export = commands.add_parser(
         "export-model", help="write a network as an ONNX file, checked against PyTorch"
@@ -28,7 +32,10 @@ def add(commands) -> None:
     weights.set_defaults(run=_weights)
 
 
-def _models(_options) -> int:
+def _models(options) -> int:
+    if options.rivals:
+        print("\n".join(_rivals()))
+        return 0
     from llie_core.models import list_darkeners, list_enhancers, model_spec
     from llie_core.models.records import default_enhancer
     from llie_core.recognizers import list_recognizers
@@ -62,6 +69,36 @@ def _model(spec, mark: str) -> list[str]:
     line = f"{mark} {spec.name:<20} {_cost(model)} {numbers or _NOT_MEASURED}  {onnx}"
     of = [f"plug-in of {spec.package}"] if spec.package else []
     return [line, *of, *_weights_of(spec)]
+
+
+def _rivals() -> list[str]:
+    """Rivals that are built here, with their authors' weights, and those that are not."""
+    from llie_core.models import MODELS
+    from llie_core.models.records import rivals
+    from llie_core.weights import weights_table
+
+    lines = []
+    for spec in (spec for spec in MODELS.values() if spec.released):
+        weight = weights_table()[spec.released]
+        lines += [
+            f"{spec.title}: built here, --model {spec.name} --weights released",
+            f"    code     {weight.repository} @ {weight.commit[:7]}",
+            f"    weights  llie weights fetch {spec.released}",
+            f"    terms    {weight.licence}",
+        ]
+    here = {
+        "checkpoint": "--checkpoint FILE, or setting released: {NAME: FILE} (needs spandrel)",
+        "images": "by a folder of its images: llie compare … FOLDER --data SET, setting external",
+    }
+    for rival in rivals():
+        lines += [
+            f"{rival.title}: {here[rival.by]}",
+            f"    code     {rival.code}",
+            f"    weights  {rival.weights}",
+            f"    terms    {rival.terms}",
+            *([f"    images   {rival.images}"] if rival.images else []),
+        ]
+    return lines
 
 
 _NOT_MEASURED = f"{'–':>6} {'–':>5}"

@@ -5,6 +5,7 @@ ships lie with the run they come from, in results/reference.
 """
 
 import csv
+import tomllib
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -75,6 +76,26 @@ def default_enhancer() -> tuple[str, str | None]:
                if m.part == "choose" and not m.spoils and m.weights != "released"]  # fmt: skip
     best = max(offered, key=lambda m: m.psnr)
     return best.model, best.weights or None
+
+
+@dataclass(frozen=True)
+class Rival:
+    """A learned method that is not built here; rivals.toml says what the fields are."""
+
+    name: str
+    title: str
+    code: str
+    weights: str
+    terms: str
+    by: str
+    images: str = ""
+
+
+@cache
+def rivals() -> tuple[Rival, ...]:
+    """All that `rivals.toml` lists."""
+    content = tomllib.loads(TABLE.with_name("rivals.toml").read_text(encoding="utf-8"))
+    return tuple(Rival(**entry) for entry in content["rival"])
 
 
 @dataclass(frozen=True)
