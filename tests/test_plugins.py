@@ -117,6 +117,7 @@ tiny, found = json.loads(sys.argv[1]), {}
 for paper in list_papers():
     study = open_study(paper, "smoke", methods=["brighter", "lime"], **tiny.get(paper, {}))
     assert [row.label for row in study.rows()].count("lime") == 1
+    assert study.is_given(study.row("brighter")) and not study.is_given(study.main_row())
     scores = study.evaluate(study.row("brighter"), test_sets=study.test_sets()[:1])
     found[paper] = [sorted({s.weights for s in scores}), len(scores)]
 print(json.dumps(found))

@@ -54,8 +54,9 @@ def test_the_table_is_that_of_the_fact_sheet():
     table = weights_table()
     assert list(table) == [
         "niqe", "brisque", "brisque-range", "sseq", "lpips-alex", "lpips-vgg", "zero-dce",
-        "zero-dce-pp", "sci-medium", "ruas-lol", "iat-lol", "cpga-net-plus-lol",
-        "cpga-net-plus-lol-v2-syn", "retinaface", "ssdlite", "efficientnet-lite0",
+        "zero-dce-pp", "sci-medium", "sci-easy", "sci-difficult", "ruas-lol", "iat-lol",
+        "cpga-net-plus-lol", "cpga-net-plus-lol-v2-syn", "retinaface", "ssdlite",
+        "efficientnet-lite0",
     ]  # fmt: skip
     assert [table[n].bytes for n in ("niqe", "brisque", "sseq")] == [8347, 353497, 101441]
     assert table["niqe"].url.endswith(

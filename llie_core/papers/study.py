@@ -305,6 +305,10 @@ class Study(ABC):
             )
         return {name: folder.parent for name, folder in folders.items()}
 
+    def is_given(self, row: Row) -> bool:
+        """Whether a row is one of `given_rows`, which figures show beside the paper's own."""
+        return row.source in ("external", "released") or row.label in self.settings.methods
+
     def run(self, row: Row) -> Run:
         """The folder of a row."""
         settings = self.settings

@@ -331,7 +331,7 @@ class JcrnetStudy(PairedStudy):
         paired = name in (STREETS, ECSSD)
 
         def evaluated(row: Row) -> bool:
-            ours = row.label in SALIENCY_ROWS or row.source in ("external", "released")
+            ours = row.label in SALIENCY_ROWS or self.is_given(row)
             return paired if row.normal_light else ours
 
         reader = self.saliency_row(STREETS if name == STREETS else ECSSD)

@@ -170,7 +170,7 @@ def detail_lines(study: NeidStudy, count: int) -> tuple[list[list[Panel]], str]:
     """Fig. 9: the part with most detail of some images of `detail_set`, enlarged, by row; and what
     they are, as the figure's title."""
     labels = (*DETAIL_ROWS, study.main_row().label)
-    rows = [r for r in study.first_seed() if r.label in labels or r.source == "external"]
+    rows = [r for r in study.first_seed() if r.label in labels or study.is_given(r)]
     test_set, why = study.detail_set
     lines = [details(one, 0.125) for one in examples(study, rows, count, test_set)]
     what = f"{test_set.name}, ground truth of expert C"

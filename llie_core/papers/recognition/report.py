@@ -331,9 +331,7 @@ def test_items(study: RecognitionStudy, count: int) -> list[dict]:
 
 def predictions(study: RecognitionStudy, count: int) -> list[list[Panel]]:
     """Figs. 2 and 3: `count` test images as the rows give them, with what is recognized."""
-    rows = [
-        r for r in study.first_seed() if r.label in SHOWN or r.source in ("external", "released")
-    ]
+    rows = [r for r in study.first_seed() if r.label in SHOWN or study.is_given(r)]
     recognizer, lines = study.recognizer(), []
     segmented = isinstance(study.downstream, Streets)
     for example, item in zip(examples(study, rows, count), test_items(study, count), strict=True):
