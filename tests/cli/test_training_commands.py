@@ -222,6 +222,31 @@ def test_under_torchrun_one_process_evaluates():
     assert done.stdout.count("weights: ") == 1 and done.stdout.count("psnr-rgb-float") == 1
 
 
+def test_under_torchrun_the_joint_loss_follows_that_of_one_process(monkeypatch, capsys, tmp_path):
+    pytest.importorskip("facenet_pytorch", reason="facenet-pytorch is not installed")
+    size = sets(faces={"size": 64, "train_count": 8}, train={"steps": 3, "batch_size": 4})
+    row = ["--row", "zero_dce_pp+2:1", "--set", 'ratios=["2:1"]']
+    command = [*FIT[: FIT.index("--set")], *SETS[2:], *size, "--device", "cpu", *row]
+    logs = {}
+    for processes in (1, 2):
+        monkeypatch.setenv("LLIE_RESULTS", str(tmp_path / str(processes)))
+        launcher = ["-m", "torch.distributed.run", "--nproc-per-node", str(processes)]
+        done = subprocess.run([sys.executable, *launcher, "-m", "llie_core.cli", *command],
+                              cwd=ROOT, capture_output=True, text=True, timeout=600)  # fmt: skip
+        assert done.returncode == 0 and done.stdout.count("psnr-rgb-float") == 1, done.stderr
+        study = tiny(ratios=["2:1"], faces={**TINY["faces"], "size": 64, "train_count": 8},
+                     train={"steps": 3, "batch_size": 4})  # fmt: skip
+        run = study.run(study.row("zero_dce_pp+2:1", 0))
+        assert run.read_stamp()["world_size"] == processes
+        logs[processes] = run.read_log()
+    for one, two in zip(*logs.values(), strict=True):
+        # The enhancer's own terms are means over images: those of the whole batch.
+        assert two["up"] == pytest.approx(one["up"], rel=1e-3)
+        # MTCNN draws windows and keeps the hardest of them in each process for itself.
+        assert two["down"] == pytest.approx(one["down"], rel=0.3)
+    assert logs[2][0]["up"] == pytest.approx(logs[1][0]["up"], rel=1e-6)
+
+
 # runs, keep -----------------------------------------------------------------------------------
 
 
