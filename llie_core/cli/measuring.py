@@ -1,6 +1,8 @@
 """`llie models`, `score`, `weights`, `export-model`: what there is, and numbers of given images."""
 
 import sys
+import tempfile
+from pathlib import Path
 
 from llie_core.cli.arguments import path, weights_name
 from llie_core.files import problem_of
@@ -20,6 +22,11 @@ def add(commands) -> None:
     export.add_argument("model", metavar="NAME", help="see llie models")
     export.add_argument("file", type=path, metavar="FILE.onnx")
     export.add_argument("--weights", type=weights_name, help="as of llie enhance")
+    export.add_argument(
+        "--int8", action="store_true",
+        help="convolutions in 8 bits; needs --data: 15 images held out of our485 give the ranges",
+    )  # fmt: skip
+    export.add_argument("--data", type=path, help="folder of LOL: scores the file on eval15")
     export.set_defaults(run=_export)
     score = commands.add_parser("score", help="one output under every protocol, side by side")
     score.add_argument("a", type=path, metavar="A", help="image or folder to score")
@@ -65,7 +72,7 @@ def _model(spec, mark: str) -> list[str]:
 
     model = create_enhancer(spec.name)
     numbers = "" if model.learned else _measured(spec.name, "")
-    onnx = "no" if model.exports else "yes"
+    onnx = f"no: {model.exports}" if model.exports else "yes"
     line = f"{mark} {spec.name:<20} {_cost(model)} {numbers or _NOT_MEASURED}  {onnx}"
     of = [f"plug-in of {spec.package}"] if spec.package else []
     return [line, *of, *_weights_of(spec)]
@@ -160,12 +167,17 @@ def _terms(spec, dataset: str) -> str:
 
 def _export(options) -> int:
     from llie_core.cli.image_files import trained_model, weights_path
+    from llie_core.data import open_dataset
     from llie_core.engine.runs import file_hash
-    from llie_core.export import export_onnx
+    from llie_core.export import export_onnx, quantize, score_files
     from llie_core.models import model_spec
     from llie_core.models.records import reference_run
     from llie_core.weights import weights_table
 
+    if options.int8 and not options.data:
+        raise ValueError("--int8 needs --data, the folder of LOL: its images give the ranges")
+    if options.data:
+        open_dataset("lol", "test", options.data)  # before the work
     model, _, weights = trained_model(options.model, options.weights, "cpu")
     spec = model_spec(options.model)
     metadata = {
@@ -180,13 +192,35 @@ def _export(options) -> int:
         metadata |= {"run": run.run, "terms": _terms(spec, run.dataset)}
     elif weights == "released":
         metadata["terms"] = weights_table()[spec.released].licence
-    done = export_onnx(model, options.file, metadata)
-    sizes = ", ".join(f"{height}×{width}" for height, width in done.sizes)
-    print(
-        f"{done.path}: H and W multiples of {done.multiple}; differs from PyTorch by "
-        f"{done.difference:.1g} at most ({sizes})"
-    )
+    with tempfile.TemporaryDirectory() as folder:
+        whole = Path(folder, "float32.onnx") if options.int8 else options.file
+        done = export_onnx(model, whole, metadata)
+        sizes = ", ".join(f"{height}×{width}" for height, width in done.sizes)
+        print(
+            f"{options.file}: H and W multiples of {done.multiple}; differs from PyTorch by "
+            f"{done.difference:.1g} at most ({sizes}){', before int8' if options.int8 else ''}"
+        )
+        if options.int8:
+            quantize(whole, options.file, (low for low, _ in _pairs("val", options.data)))
+        if options.data:
+            paths = list(dict.fromkeys((whole, options.file)))
+            scores = score_files(paths, _pairs("test", options.data))
+            for file, score in zip(paths, scores, strict=True):
+                precision = "int8" if options.int8 and file == options.file else "float32"
+                print(
+                    f"{precision}: {score.psnr:.2f} dB on eval15, {score.seconds:.3f} s an image, "
+                    f"{file.stat().st_size / 1000:.0f} kB"
+                )
     return 0
+
+
+def _pairs(split: str, data: Path):
+    """(low, high), (1, 3, H, W) each, of a part of LOL: "val" is 15 pairs of our485."""
+    from llie_core.data import open_dataset
+
+    part = open_dataset("lol", split, data)
+    for index in range(len(part)):
+        yield part[index]["image"][None], part[index]["target"][None]
 
 
 def _score(options) -> int:

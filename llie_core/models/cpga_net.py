@@ -106,7 +106,7 @@ class ChannelPrior(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         t, light = self.t_module(x), self.a_module(x)
-        return ((self.prep_module(x) - light) * t + light).clamp(LEAST, 1)
+        return ((self.prep_module(x) - light) * t + light).clamp(LEAST, 1.0)
 
 
 class Fusion(nn.Module):
@@ -122,7 +122,7 @@ class Fusion(nn.Module):
         powered = x**gamma
         common = self.conv1_post_g(torch.cat([powered, x], dim=1))
         common = in_float32(self.conv3_post_g, self.conv2_post_g(common))
-        return (powered + x - common).clamp(LEAST, 1)
+        return (powered + x - common).clamp(LEAST, 1.0)
 
 
 class ChannelAttention(nn.Module):

@@ -132,4 +132,14 @@ class CurveRefine(Enhancer):
 
 def shrink(x: Tensor) -> Tensor:
     """(B, 3, H, W) of any size → (B, 3, 64, 64), means over areas."""
+    if torch.compiler.is_exporting():  # ONNX has no such pooling of images of any size
+        return area_means(x.shape[-2]) @ x @ area_means(x.shape[-1]).T
     return F.adaptive_avg_pool2d(x, CONTEXT)
+
+
+def area_means(side: int) -> Tensor:
+    """(64, side): each row averages what a cell of adaptive pooling does."""
+    cell, pixel = torch.arange(CONTEXT)[:, None], torch.arange(side)
+    starts, ends = cell * side // CONTEXT, ((cell + 1) * side + CONTEXT - 1) // CONTEXT
+    within = ((pixel >= starts) & (pixel < ends)).float()
+    return within / within.sum(1, keepdim=True)

@@ -211,7 +211,7 @@ class IAT(Enhancer):
         gamma, colour = self.global_net(x)
         with without_autocast(x):
             y = torch.einsum("bij,bjhw->bihw", colour, x * gain + offset)
-        return y.clamp(1e-8, 1) ** gamma
+        return y.clamp(1e-8, 1.0) ** gamma
 
     def load_released_weights(self, path: str | Path) -> None:
         """Load the authors' checkpoint, a plain state dict.

@@ -70,7 +70,7 @@ class LightStep(nn.Module):
 
     def forward(self, y: Tensor, u: Tensor | None) -> Tensor:
         estimate = window_maximum(y) if u is None else window_maximum(u) - 0.5 * (u - y)
-        light = torch.sigmoid(self.cell(estimate)).clamp(0.001, 1)
+        light = torch.sigmoid(self.cell(estimate)).clamp(0.001, 1.0)
         return (y / light).clamp(0, 1)
 
 

@@ -43,7 +43,7 @@ class Illumination(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         features = self.in_conv(x)
         features = features + self.conv(features)
-        return (in_float32(self.out_conv, features) + x).clamp(LEAST, 1)
+        return (in_float32(self.out_conv, features) + x).clamp(LEAST, 1.0)
 
 
 class Calibration(nn.Module):
