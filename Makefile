@@ -34,8 +34,9 @@ env:
 	@command -v "$$PYTHON" >/dev/null || { echo "make: $$PYTHON not found; set PYTHON=" >&2; exit 1; }; \
 	"$$PYTHON" llie_core/environment.py "$$FOLDER"
 
+# Uploads of up to 100 MB reach a notebook, which by default may have 10.
 lab: env
-	$(RUN) jupyterlab notebooks
+	$(RUN) jupyterlab notebooks --ServerApp.tornado_settings='{"websocket_max_message_size": 140000000}'
 
 bench: env
 	$(RUN) llie_core.cli bench

@@ -4,8 +4,10 @@
 """
 
 import html
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from llie_core.data.photos import read_photo
+from llie_core.files import project_root
 from llie_core.imaging import luma
-from llie_core.models import Enhancer
+from llie_core.models import Enhancer, create_enhancer, list_enhancers, model_spec
 from llie_core.models.gate import enhance_gated
 from llie_core.names import title_of, unknown
 from llie_core.recognizers import (
@@ -23,6 +27,7 @@ from llie_core.recognizers import (
     list_recognizers,
     pretrained_recognizers,
 )
+from llie_core.weights import WeightsNotAvailable, available
 
 SIDE = 1280  # of a photograph's longer side, in pixels
 THRESHOLD = 0.7  # least score of a detection that is shown
@@ -64,7 +69,7 @@ class Version:
         return title_of_method(self.label)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Compared:
     """The versions of a photograph, the input first. full: (H, W) of the file. threshold: least
     score of the detections that are in the findings."""
@@ -73,6 +78,12 @@ class Compared:
     full: tuple[int, int]
     threshold: float
     versions: Sequence[Version]
+
+    def _repr_html_(self) -> str:
+        return embedded(self)
+
+    def __repr__(self) -> str:
+        return repr(self.table())
 
     def panels(self) -> list:
         """The versions as `reporting.figures` shows them, detections drawn."""
@@ -121,6 +132,27 @@ def load_recognizer(name: str) -> Recognizer:
         ValueError: unknown, or it has to be trained first.
         ImportError, WeightsNotAvailable: the package of its weights is not installed.
     """
+    _check_recognizer(name)
+    return create_recognizer(name)
+
+
+def recognizers_at_hand(names: Iterable[str]) -> tuple[dict[str, Recognizer], list[str]]:
+    """Those of some recognizers whose packages are installed, and a line for each of the others
+    that says what to install.
+
+    Raises:
+        ValueError: as of `load_recognizer`.
+    """
+    found, lines = {}, []
+    for name in names:
+        try:
+            found[name] = load_recognizer(name)
+        except (ImportError, WeightsNotAvailable) as error:
+            lines.append(f"{title_of(name)} is left out: {error}")
+    return found, lines
+
+
+def _check_recognizer(name: str) -> None:
     if name not in list_recognizers():
         raise unknown("recognizer", name, list_recognizers())
     if name not in pretrained_recognizers():
@@ -128,7 +160,6 @@ def load_recognizer(name: str) -> Recognizer:
         raise ValueError(
             f"{name} has no weights until it is trained; with weights of real images: {known}"
         )
-    return create_recognizer(name)
 
 
 def compare_photo(
@@ -233,3 +264,81 @@ def _finding(recognizer: Recognizer, finds: str, x: Tensor, threshold: float) ->
     counted = f"{len(scores)} {finds}{'s' * (len(scores) != 1)}"
     best_score = f", best {scores.max():.2f}" if len(scores) else ""
     return Finding(f"{counted}{best_score}", boxes, scores)
+
+
+# In a notebook ---------------------------------------------------------------------------------
+
+
+def chooser(
+    photos: Mapping[str, Tensor], methods: Sequence[str] = ("mf",),
+    recognizers: Sequence[str] = ("mtcnn", "classifier"), strength: float = 1.0,
+    photograph: str = "",
+) -> Any:  # fmt: skip
+    """Controls for a notebook: upload or pick a photograph, choose methods, recognizers, strength.
+
+    Args:
+        photos: title → (3, H, W) in [0, 1], to pick from.
+        methods, recognizers: chosen at the start. Methods that need weights which are not there
+            are not offered; of a recognizer, it is said what to install.
+        photograph: a file to begin with.
+
+    Raises:
+        ValueError, FileNotFoundError: no such method or recognizer, no weights of it, an
+            unreadable photograph.
+    """
+    from llie_core.reporting.chooser import Choice, Chooser
+
+    known = [n for n in list_enhancers()[1:] if _weights_at_hand(n) or not _is_learned(n)]
+    for name in methods:
+        if name not in known:
+            fetch = f"; run: llie weights fetch {model_spec(name).released}"
+            raise ValueError(
+                f"no weights of {name} are at hand{fetch if model_spec(name).released else ''}"
+            )
+    for name in recognizers:
+        _check_recognizer(name)
+    photos = dict(photos)
+    if photograph:
+        photos = {Path(photograph).name: _read(Path(photograph))} | photos
+    model_of = cache(lambda name: create_enhancer(name, _weights_at_hand(name)))
+    read_by = cache(recognizers_at_hand)
+
+    def show(image: Tensor, choice: Choice) -> tuple[str, list[str]]:
+        readers, lines = read_by(tuple(choice.recognizers))
+        models = {name: model_of(name) for name in choice.methods}
+        compared = compare_photo(choice.name, image, models, readers, choice.strength, choice.gate)
+        return embedded(compared), lines
+
+    offered = dict.fromkeys((*methods, *known))  # those that are chosen stand first
+    return Chooser(
+        photos, _read, show, {title_of(n): n for n in offered},
+        {f"{title_of(n)}: {finds}": n for n, finds in pretrained_recognizers().items()},
+        Choice(next(iter(photos)), methods, recognizers, strength, True),
+    )  # fmt: skip
+
+
+def _is_learned(name: str) -> bool:
+    with torch.device("meta"):
+        return create_enhancer(name).learned
+
+
+def _weights_at_hand(name: str) -> str | None:
+    """ "reference" or "released", where these weights of a method are on this machine."""
+    spec = model_spec(name)
+    if spec.reference and (project_root() / "results" / "reference" / spec.reference).is_file():
+        return "reference"
+    return "released" if spec.released and available(spec.released) else None
+
+
+def _read(file: Path | tuple[bytes, str]) -> Tensor:
+    """The image of a file, or of an upload's content and name."""
+    if isinstance(file, Path):
+        return read_photo(file).image
+    content, name = file
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, f"photo{Path(name).suffix}")
+        path.write_bytes(content)
+        try:
+            return read_photo(path).image
+        except ValueError as error:
+            raise ValueError(str(error).replace(str(path), name)) from error
