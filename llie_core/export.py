@@ -8,6 +8,7 @@ extra `onnx`: `pip install 'llie-core[onnx]'`.
 """
 
 import importlib.util
+import tempfile
 import time
 import warnings
 from collections.abc import Iterable
@@ -144,6 +145,7 @@ def quantize(source: Path, target: Path, images: Iterable[Tensor]) -> None:
     _require_packages()
     import onnx
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
 
     multiple = _multiple(_session(source))
     inputs = [{"image": pad_to_multiple(image, multiple).numpy()} for image in images]
@@ -156,9 +158,11 @@ def quantize(source: Path, target: Path, images: Iterable[Tensor]) -> None:
         def get_next(self) -> dict | None:
             return next(self.rest, None)
 
-    with atomic(target) as temporary:
+    with atomic(target) as temporary, tempfile.TemporaryDirectory() as folder:
+        prepared = Path(folder, "prepared.onnx")  # shapes inferred, batch norms in convolutions
+        quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
         quantize_static(
-            str(source), str(temporary), Reader(), quant_format=QuantFormat.QDQ,
+            str(prepared), str(temporary), Reader(), quant_format=QuantFormat.QDQ,
             op_types_to_quantize=["Conv", "ConvTranspose"], per_channel=True,
         )  # fmt: skip
         model, kept = onnx.load(temporary), onnx.load(source).metadata_props
