@@ -102,13 +102,9 @@ def test_upload_compare_move_the_slider_and_read(lab, tmp_path):
     assert "4200×3000" in frame.locator(".note").inner_text()
 
     slider = frame.locator("img-comparison-slider")
-    before = slider.evaluate("one => one.value")
-    box = slider.bounding_box()
-    middle = box["y"] + box["height"] / 2
-    lab.mouse.move(box["x"] + box["width"] / 2, middle)
-    lab.mouse.down()
-    lab.mouse.move(box["x"] + box["width"] * 0.8, middle, steps=5)
-    lab.mouse.up()
+    before, box = slider.evaluate("one => one.value"), slider.bounding_box()
+    places = [{"x": box["width"] * share, "y": box["height"] / 2} for share in (0.5, 0.8)]
+    slider.drag_to(slider, source_position=places[0], target_position=places[1])
     assert slider.evaluate("one => one.value") > before + 20
     frame.get_by_label("right").select_option(label="CurveRefine")
     assert "CurveRefine" in slider.locator("[slot=second]").get_attribute("alt")
