@@ -21,7 +21,11 @@ def add(commands) -> None:
     choose.set_defaults(run=_choose)
     bench = commands.add_parser("bench", help="time enhancers and training steps on this device")
     bench.add_argument("--device", default=None)
-    bench.add_argument("--large", action="store_true", help="24 megapixels, too: hours on a CPU")
+    bench.add_argument(
+        "--large",
+        action="store_true",
+        help="images of 24 megapixels to their end: an hour on a CPU",
+    )
     bench.set_defaults(run=_bench)
 
 
