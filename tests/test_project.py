@@ -35,13 +35,8 @@ PACKAGES = {
 }  # fmt: skip
 
 
-OPTIONAL = (
-    "browser",
-    "heic",
-    "raw",
-    "onnx",
-    "spandrel",
-)  # extras that neither the project nor its tests need
+# Extras without which the project works; tests that need one are skipped.
+OPTIONAL = ("browser", "heic", "raw", "video", "onnx", "spandrel")
 
 
 def pyproject():

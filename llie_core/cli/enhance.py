@@ -1,4 +1,5 @@
-"""`llie enhance`: photographs of any kind and size, with a strength and a gate (models/gate.py).
+"""`llie enhance`: photographs of any kind and size, and videos, with a strength and a gate
+(models/gate.py).
 
 A folder's results keep its tree; `.enhanced.jsonl` there has a line an image, written after the
 image, so that the same command goes on where it was stopped.
@@ -23,11 +24,12 @@ WORKER_MEMORY = 2 * 2**30  # bytes that one image at a time may take
 
 def add_options(command: argparse.ArgumentParser) -> None:
     """The arguments of `llie enhance`."""
-    command.add_argument("source", type=path, help="an image, a folder with its subfolders, or -")
+    command.add_argument("source", type=path, help="an image, a video, a folder with its "
+                         "subfolders, or -")  # fmt: skip
     command.add_argument(
         "target", type=path, nargs="?",
-        help="an image file (PNG, JPEG, WebP, TIFF by its suffix), a folder, or -; default: beside "
-        "the source, NAME-enhanced",
+        help="an image file (PNG, JPEG, WebP, TIFF by its suffix), a video (MP4, MOV, MKV, "
+        "WebM), a folder, or -; default: beside the source, NAME-enhanced",
     )  # fmt: skip
     command.add_argument("--model", help="default: the one that docs/DEFAULT.md chooses; see "
                          "llie models")  # fmt: skip
@@ -79,10 +81,13 @@ def run(options) -> int:
 def _beside(source: Path, kind: str | None) -> Path:
     """Where the result goes when no target is named."""
     from llie_core.data.photos import KINDS
+    from llie_core.data.videos import is_video, written_name
 
     if source.is_dir():
         named = source if source.name not in ("", "..") else source.resolve()
         return named.with_name(f"{named.name}-enhanced")
+    if is_video(source):
+        return source.with_name(written_name(f"{source.stem}-enhanced{source.suffix}"))
     suffix = source.suffix if source.suffix.lower() in KINDS else ".png"
     return source.with_name(f"{source.stem}-enhanced{f'.{kind}' if kind else suffix}")
 
@@ -107,13 +112,14 @@ def _pipe(options) -> int:
 
 
 def _file(options, source: Path, target: Path, stream=None) -> int:
-    """One image into one file."""
-    from llie_core.data.photos import KINDS
+    """One image or video into one file."""
+    from llie_core.data import photos, videos
 
     if not source.is_file():
         raise FileNotFoundError(f"{source}: no such image or folder")
-    if target.suffix.lower() not in KINDS:
-        raise ValueError(f"{target}: written are {', '.join(KINDS)}; give it one of these suffixes")
+    kinds = videos.KINDS if videos.is_video(source) else photos.KINDS
+    if target.suffix.lower() not in kinds:
+        raise ValueError(f"{target}: written are {', '.join(kinds)}; give it one of these suffixes")
     if target.exists() and target.samefile(source):
         raise ValueError(f"{target}: the result would replace an image; name another file")
     enhance = _Enhance(options)
@@ -123,12 +129,14 @@ def _file(options, source: Path, target: Path, stream=None) -> int:
 
 
 def _folder(options) -> int:
-    """An image or those of a folder into a folder."""
-    from llie_core.cli.image_files import each_image, find_images
+    """An image or video, or those of a folder, into a folder."""
+    from llie_core.cli.image_files import each_image, each_in_turn, find_images
     from llie_core.data.photos import readable
+    from llie_core.data.videos import READ, can_read_videos, is_video
 
     suffix = f".{options.format or 'png'}"
-    images = find_images(options.source, options.target, readable(), suffix)
+    suffixes = (*readable(), *(READ if can_read_videos() or options.source.is_file() else ()))
+    images = find_images(options.source, options.target, suffixes, suffix)
     enhance = _Enhance(options)
     with _record(options, enhance) as (left, note):
 
@@ -138,17 +146,21 @@ def _folder(options) -> int:
             return said and f"{image.name}: {said}"
 
         todo = [image for image in images if left(image)]
-        workers = min(options.workers or _workers(), max(len(todo), 1))
+        photos = [image for image in todo if not is_video(image.path)]
+        workers = min(options.workers or _workers(), max(len(photos), 1))
         with _threads(workers):
-            failed = each_image(todo, write, lambda image: image.path, workers)
+            failed = each_image(photos, write, lambda image: image.path, workers)
+        videos = (image for image in todo if is_video(image.path))
+        failed += each_in_turn(videos, write, lambda image: image.path)
     done = f", {len(images) - len(todo)} of them before" if len(todo) < len(images) else ""
-    print(f"{len(images) - failed} of {len(images)} images written to {options.target}{done}")
+    kind = "images and videos" if any(is_video(image.path) for image in images) else "images"
+    print(f"{len(images) - failed} of {len(images)} {kind} written to {options.target}{done}")
     return 1 if failed else 0
 
 
 class _Enhance:
-    """The model of a command line: called with an image's file and its target, it says what it did
-    where that was not all that was asked."""
+    """The model of a command line: called with a file and its target, it says of a video what it
+    did, and of an image where that was not all that was asked."""
 
     def __init__(self, options):
         from llie_core.cli.image_files import trained_model
@@ -181,8 +193,14 @@ class _Enhance:
 
     def __call__(self, source: Path, target: Path) -> str:
         from llie_core.data.photos import read_photo, write_photo
+        from llie_core.data.videos import is_video
         from llie_core.models.gate import enhance_gated
 
+        if is_video(source):
+            from llie_core.cli.video import enhance_video
+
+            how = (self.strength, self.gate, self.title)
+            return enhance_video(self.model, self.device, source, target, *how)
         photo = read_photo(source)
         with self.alone:
             x = photo.image[None].to(self.device)  # (1, 3, H, W)
@@ -195,14 +213,17 @@ class _Enhance:
         """Hash of what the results depend on besides the images: options, weights and code."""
         from llie_core.cli.image_files import weights_path
         from llie_core.data.photos import read_photo
+        from llie_core.data.videos import rewrite_video
         from llie_core.engine.reuse import code
         from llie_core.engine.runs import file_hash
         from llie_core.hashing import content_hash
         from llie_core.models.gate import enhance_gated
+        from llie_core.models.video import Steady
 
         weights = file_hash(weights_path(self.name, self.weights)) if self.weights else ""
         asked = [self.name, weights, self.strength, self.gate, options.format]
-        return content_hash([*asked, code(self.model, enhance_gated, read_photo)])
+        used = (enhance_gated, read_photo, Steady, rewrite_video)
+        return content_hash([*asked, code(self.model, *used)])
 
 
 @contextmanager

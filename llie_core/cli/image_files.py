@@ -11,6 +11,7 @@ from typing import TypeVar
 import torch
 
 from llie_core.data.folders import SUFFIXES, bare, files_in, not_read
+from llie_core.data.videos import is_video, written_name
 from llie_core.engine.distributed import default_device
 from llie_core.files import problem_of
 from llie_core.models import (
@@ -106,8 +107,8 @@ def find_images(
     same stem. Hidden files are left out, and so is `folder` where it lies in the source.
 
     Args:
-        readable: suffixes of images.
-        suffix: of the results.
+        readable: suffixes of images, and of videos where these are read.
+        suffix: of the results; a video's keeps its name.
 
     Raises:
         FileNotFoundError: no such image or folder, or none in it.
@@ -117,7 +118,7 @@ def find_images(
     own = {path.resolve() for path in found.values()}
     images = []
     for name, (key, path) in zip(found, _keyed(found).items(), strict=True):
-        target = folder / f"{key}{suffix}"
+        target = folder / (written_name(name) if is_video(path) else f"{key}{suffix}")
         if target.resolve() in own:
             raise ValueError(f"{target}: the result would replace an image; name another folder")
         images.append(InputImage(name, path, target))
@@ -243,4 +244,19 @@ def each_image(
         except BaseException:  # an interruption, too, ends it with the images that are at work
             pool.shutdown(cancel_futures=True)
             raise
+    return failed
+
+
+def each_in_turn(
+    files: Iterable[Item], write: Callable[[Item], str | None], file_of: Callable[[Item], object]
+) -> int:
+    """`each_image` for what takes long, such as videos: one at a time, in this thread, so that an
+    interruption ends it at once."""
+    failed = 0
+    for file in files:
+        try:
+            print(write(file))
+        except Exception as error:
+            print(f"llie: {problem_of(file_of(file), error)}", file=sys.stderr)
+            failed += 1
     return failed

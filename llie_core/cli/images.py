@@ -6,7 +6,7 @@ from llie_core.cli.arguments import path
 
 def add(commands) -> None:
     """Add this group's subcommands."""
-    one = commands.add_parser("enhance", help="enhance a photograph, a folder of them, or a pipe")
+    one = commands.add_parser("enhance", help="enhance a photograph, a video, a folder, or a pipe")
     enhance.add_options(one)
     one.set_defaults(run=enhance.run)
     dark = commands.add_parser(

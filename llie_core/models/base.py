@@ -15,10 +15,14 @@ from llie_core.devices import free_memory
 from llie_core.imaging import check_images
 from llie_core.models.large import (
     LEAST_SIDE,
+    STATISTICS_PIXELS,
     WHOLE_PIXELS,
+    downscaled,
+    given,
     in_tiles,
     is_out_of_memory,
     tile_side,
+    whole_values,
 )
 
 # ExLPose's low-light crops are scaled to a mean of 0.4 before they are enhanced and reach 2
@@ -74,6 +78,7 @@ class Enhancer(nn.Module):
             asks for what it takes from the whole image by `of_whole_image`; `pools`: whether any.
         grid: tiles start at its multiples; `multiple` unless a network pads by itself.
         bytes_per_pixel: of memory that `forward` needs at its peak.
+        estimate_pixels: of the copy that `estimate_from` works on, at most.
 
     exports: why it cannot be an ONNX file, "" where it can (llie_core/export.py).
     """
@@ -83,6 +88,7 @@ class Enhancer(nn.Module):
     grid: int = 0
     pools: bool = True
     bytes_per_pixel: int = 4096
+    estimate_pixels: int = STATISTICS_PIXELS
     exports: str = ""
     # Side of the small copy of the whole image that `training_outputs` takes as `context` beside a
     # crop; 0 where the method takes none.
@@ -119,6 +125,25 @@ class Enhancer(nn.Module):
         )
         with evaluating(self):
             return self.any_size(x.to(dtype), **condition).clamp(0, 1)
+
+    def estimate_from(self, x: Tensor, **condition) -> list:
+        """What the method takes from a whole image, apart from its pixels: a gain, a curve, maps,
+        pooled features.
+
+        Args:
+            x, condition: as of `enhance`.
+
+        Returns:
+            Tensors or tuples of tensors (B, …), for `enhance_with`; [] where it takes nothing.
+        """
+        small = downscaled(x, self.estimate_pixels)
+        return whole_values(lambda: self.enhance(small, **condition))
+
+    def enhance_with(self, x: Tensor, estimate: list, **condition) -> Tensor:
+        """`enhance` with what `estimate_from` gave, smoothed over a video's frames, say; maps may
+        have another size than the image."""
+        with given(estimate):
+            return self.enhance(x, **condition)
 
     def any_size(self, x: Tensor, **condition) -> Tensor:
         """`forward` on images of any size: at once or, where memory or `WHOLE_PIXELS` do not reach

@@ -17,7 +17,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from llie_core.models.base import Enhancer
-from llie_core.models.large import WHOLE_PIXELS, rows_at_size, small_copy
+from llie_core.models.large import (
+    WHOLE_PIXELS,
+    in_tile,
+    of_whole_image,
+    resized,
+    rows_at_size,
+    small_copy,
+)
 
 ROWS = 256  # of a large image, at a time
 LINE_RADIUS, LINE_EPSILON = 2, 1e-4  # pixels of the small copy; squares of values in [0, 1]
@@ -147,6 +154,8 @@ class GainEnhancer(ArrayEnhancer):
     that the gain follows the edges of the image and not those of the copy.
     """
 
+    estimate_pixels = 2**16
+
     def gain(self, image: np.ndarray) -> np.ndarray:
         raise TypeError(f"{type(self).__name__} defines no gain")
 
@@ -154,15 +163,21 @@ class GainEnhancer(ArrayEnhancer):
         return image * self.gain(image)[..., None]
 
     def any_size(self, x: Tensor) -> Tensor:
-        if x.shape[-2] * x.shape[-1] <= WHOLE_PIXELS:
+        if x.shape[-2] * x.shape[-1] <= WHOLE_PIXELS and not in_tile():
             return super().any_size(x)
         return torch.cat([self._by_a_small_gain(image[None]) for image in x])
 
     def _by_a_small_gain(self, x: Tensor) -> Tensor:
         """(1, 3, H, W) → the same shape."""
-        small = small_copy(x).clamp(0, 1)
-        image = small[0].permute(1, 2, 0).cpu().double().numpy()
-        gain = torch.from_numpy(self.gain(image))[None, None].to(x)  # (1, 1, h, w)
+
+        def estimated() -> Tensor:
+            image = small_copy(x)[0].clamp(0, 1).permute(1, 2, 0).cpu().double().numpy()
+            return torch.from_numpy(self.gain(image))[None, None].to(x)
+
+        gain = of_whole_image(estimated)  # (1, 1, h, w)
+        if gain.shape[-2:] == x.shape[-2:]:
+            return x * gain
+        small = resized(x, gain.shape[-2:]).clamp(0, 1)
         line = local_line(small.amax(dim=1, keepdim=True), gain)  # (1, 2, h, w)
         low, high = gain.aminmax()
         result, height = torch.empty_like(x), x.shape[-2]

@@ -28,6 +28,7 @@ from torch import Tensor, nn
 
 from llie_core.imaging import in_float32
 from llie_core.models.base import Enhancer
+from llie_core.models.large import of_whole_image
 from llie_core.tensors import read_released
 
 WIDTH = 8  # channels of the local branch
@@ -214,7 +215,7 @@ class CPGANetPlus(Enhancer):
         nn.init.ones_(self.ga_est.conv4_g.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        gamma = self.ga_est(x)
+        gamma = of_whole_image(lambda: self.ga_est(x))
         return self.iaaf(self.restored(x, gamma) if self.local else x, gamma)
 
     def restored(self, x: Tensor, gamma: Tensor) -> Tensor:

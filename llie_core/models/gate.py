@@ -72,7 +72,7 @@ def gated(x: Tensor, enhanced: Tensor, strength: float = 1.0, gate: bool = True)
     The memory of `enhanced` is used for the result.
     """
     x = x.to(enhanced.dtype)
-    lowered, reason = _allowed(x, enhanced, strength) if gate else (strength, "")
+    lowered, reason = allowed_strength(x, enhanced, strength) if gate else (strength, "")
     if lowered < 1:
         torch.lerp(x, enhanced, lowered, out=enhanced)
     return Gated(enhanced, lowered, reason)
@@ -88,7 +88,7 @@ def _clipped(x: Tensor) -> Tensor:
     return ((x <= DARK_END) | (x >= BRIGHT_END)).any(dim=1)
 
 
-def _allowed(x: Tensor, enhanced: Tensor, strength: float) -> tuple[float, str]:
+def allowed_strength(x: Tensor, enhanced: Tensor, strength: float) -> tuple[float, str]:
     """The largest strength, up to the one asked for, that does no harm, and what would else."""
     step = max(1, round((x.shape[-2] * x.shape[-1] / READ_PIXELS) ** 0.5))
     x, enhanced = x[..., ::step, ::step], enhanced[..., ::step, ::step]

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from llie_core.imaging import in_float32, without_autocast
 from llie_core.models.base import Enhancer
+from llie_core.models.large import of_whole_image
 from llie_core.tensors import read_released
 
 WIDTH = 16  # of the local branch
@@ -208,7 +209,7 @@ class IAT(Enhancer):
 
     def forward(self, x: Tensor) -> Tensor:
         gain, offset = self.local_net(x)
-        gamma, colour = self.global_net(x)
+        gamma, colour = of_whole_image(lambda: self.global_net(x))
         with without_autocast(x):
             y = torch.einsum("bij,bjhw->bihw", colour, x * gain + offset)
         return y.clamp(1e-8, 1.0) ** gamma

@@ -3,13 +3,14 @@
 An image that is too large for a network as a whole goes through in overlapping tiles. What a
 network takes from the whole image (gains, pooled features, statistics of a normalisation) would
 differ from tile to tile. A network asks for it by `of_whole_image`; a pass over a small copy of the
-image records the values, and every tile gets those.
+image records the values, and every tile gets those. In a video, every frame gets those of its
+own copy, smoothed over time (video.py).
 
 Curve and gain models need no tiles: their maps are estimated on a small copy, brought to full size
 row by row and applied there.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, TypeVar
@@ -54,6 +55,23 @@ def of_whole_image(compute: Callable[[], Value]) -> Value:
     return compute() if values is None else values.take(compute)
 
 
+def whole_values(run: Callable[[], object]) -> list[Any]:
+    """What `run` asks for by `of_whole_image`, tensors or tuples of them, in its order."""
+    values = _Values()
+    with _using(values):
+        run()
+    return values.values
+
+
+@contextmanager
+def given(values: list[Any]) -> Iterator[None]:
+    """In the block, one pass or one `in_tiles` gets these values in place of its own."""
+    known = _Values()
+    known.values, known.position = values, 0
+    with _using(known):
+        yield
+
+
 def in_tile() -> bool:
     """Whether values of the whole image are recorded or replayed now."""
     return _values.get() is not None
@@ -95,12 +113,12 @@ def in_tiles(
     margin = -(-margin // grid) * grid
     part = max(LEAST_SIDE, side - 2 * margin)
     part = -(-part // grid) * grid
-    values = _recorded(run, x) if pools else _Values()
+    known = _values.get()
+    values = known.values if known else _recorded(run, x) if pools else []
     result = torch.zeros_like(x)
     for top, rows, down in _parts(x.shape[-2], part, margin, feather):
         for left, columns, across in _parts(x.shape[-1], part, margin, feather):
-            values.position = 0
-            with _using(values):
+            with given(values):
                 y = run(x[..., top, left])
             weight = (down[:, None] * across).to(x)  # (h, w)
             own = y[..., _within(rows, top), _within(columns, left)]
@@ -108,16 +126,14 @@ def in_tiles(
     return result
 
 
-def _recorded(run: Callable[[Tensor], Tensor], x: Tensor) -> _Values:
+def _recorded(run: Callable[[Tensor], Tensor], x: Tensor) -> list[Any]:
     """The values of the whole image that a pass over a small copy asks for; over a smaller one
     where the memory does not reach."""
     pixels = STATISTICS_PIXELS
     while True:
-        values = _Values()
+        small = downscaled(x, pixels)
         try:
-            with _using(values):
-                run(_downscaled(x, pixels))
-            return values
+            return whole_values(lambda small=small: run(small))
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error) or pixels <= LEAST_SIDE**2:
                 raise
@@ -146,18 +162,22 @@ def _parts(
         yield window, used, weight
 
 
-def _downscaled(x: Tensor, pixels: int) -> Tensor:
+def downscaled(x: Tensor, pixels: int) -> Tensor:
     """A copy of at most about so many pixels, antialiased; x itself where it has no more."""
     scale = (pixels / (x.shape[-2] * x.shape[-1])) ** 0.5
     if scale >= 1:
         return x
-    size = [max(1, round(side * scale)) for side in x.shape[-2:]]
-    return F.interpolate(x, size, mode="bilinear", antialias=True)
+    return resized(x, [max(1, round(side * scale)) for side in x.shape[-2:]])
+
+
+def resized(x: Tensor, size: Sequence[int]) -> Tensor:
+    """(B, C, H, W) at another size (h, w), antialiased."""
+    return F.interpolate(x, tuple(size), mode="bilinear", antialias=True)
 
 
 def small_copy(x: Tensor) -> Tensor:
     """The copy of (B, 3, H, W) that maps are estimated on."""
-    return _downscaled(x, SMALL_PIXELS)
+    return downscaled(x, SMALL_PIXELS)
 
 
 def tile_side(bytes_per_pixel: float, batch: int, free: int) -> int:

@@ -38,7 +38,9 @@ from llie_core.models.base import Enhancer, normal_init, pad_to_multiple
 from llie_core.models.large import (
     SMALL_PIXELS,
     WHOLE_PIXELS,
+    in_tile,
     in_tiles,
+    of_whole_image,
     rows_at_size,
     tile_side,
 )
@@ -130,6 +132,8 @@ class DCENet(Enhancer):
 class RGBCurves(DCENet):
     """What Zero-DCE and Zero-DCE++ share: RGB curve maps and the authors' checkpoints."""
 
+    estimate_pixels = 2**17
+
     def __init__(self, outputs: int, conv, curve: str):
         super().__init__(3, outputs, conv=conv)
         check_choice(FORMS, curve=curve)
@@ -144,9 +148,13 @@ class RGBCurves(DCENet):
         """`forward` without gradients, faster and in less memory.
 
         The network runs in tiles and the curve in strips of rows, which changes nothing but the
-        last digits. Maps of more than `WHOLE_PIXELS` are estimated on a smaller copy.
+        last digits. Maps of more than `WHOLE_PIXELS` are estimated on a smaller copy; the maps of a
+        video's frame, by `estimate_from`, on a copy of `estimate_pixels` and nothing smaller.
         """
         height, width = x.shape[-2:]
+        if in_tile():
+            maps = of_whole_image(lambda: self.small_maps(x, 1)[0])
+            return self._in_strips(x, lambda part: rows_at_size(maps, part, (height, width), True))
         factor = self.scale_factor
         if height * width > WHOLE_PIXELS:
             factor = max(factor, math.ceil((height * width / SMALL_PIXELS) ** 0.5))

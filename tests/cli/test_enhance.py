@@ -193,6 +193,18 @@ def test_formats_that_are_not_read_are_named_and_counted(tmp_path, capsys):
     assert "1 .dng, 1 .gif, 1 .heic not read (b.heic, d.gif, event/c.dng); convert" in said.err
 
 
+def test_a_missing_package_for_videos_is_one_line_that_names_the_extra(
+    tmp_path, monkeypatch, refused, capsys
+):
+    monkeypatch.setattr("llie_core.data.videos.can_read_videos", lambda: False)
+    (tmp_path / "night.mp4").write_bytes(b"")
+    command = ["enhance", str(tmp_path / "night.mp4"), str(tmp_path / "day.mp4")]
+    refused(command, "night.mp4: .mp4 needs the package av", "pip install 'llie-core[video]'")
+    save(tmp_path / "a.png")
+    assert main(["enhance", str(tmp_path), str(tmp_path / "out")]) == 0
+    assert "1 .mp4 not read (night.mp4)" in capsys.readouterr().err
+
+
 # Images that fail -----------------------------------------------------------------------------
 
 FAILURES = {
