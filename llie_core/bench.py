@@ -1,7 +1,12 @@
 """Benchmarks: how long enhancers and training steps take on a device. For people, not for tests."""
 
 import multiprocessing
+import os
+import shutil
 import signal
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -11,8 +16,10 @@ from pathlib import Path
 from statistics import median
 from typing import TypeVar
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
 
 from llie_core.bench_training import ratio_table, unchanged_table
@@ -33,7 +40,8 @@ Result = TypeVar("Result")
 SIZES = ((256, 256), (400, 600), (512, 1024))
 # Model, scale factor, (H, W) of the comparison with the authors' graph.
 CURVES = (
-    ("zero_dce_pp", 12, (2160, 3840)), ("zero_dce_pp", 1, (400, 600)), ("zero_dce", 1, (400, 600)),
+    ("zero_dce_pp", 12, (2160, 3840)), ("zero_dce", 12, (2160, 3840)),
+    ("zero_dce_pp", 1, (1080, 1920)), ("zero_dce", 1, (1080, 1920)),
 )  # fmt: skip
 LARGE = ((2000, 3000), (3000, 4000), (4000, 6000))
 LARGE_SECONDS = 120  # after which one image is given up
@@ -45,8 +53,8 @@ def run_benchmarks(device: str | None = None, large: bool = False) -> None:
     device = torch.device(device or default_device())
     limit = None if large else LARGE_SECONDS
     large_images = partial(large_table, limit=limit)
-    tables = (enhancer_table, curve_table, large_images, task_table, step_table, ratio_table)
-    for table in (*tables, unchanged_table):
+    serving = (enhancer_table, curve_table, large_images, command_table)
+    for table in (*serving, task_table, step_table, ratio_table, unchanged_table):
         print(table(device), flush=True)
         print()
 
@@ -78,26 +86,72 @@ def plain_curve(model, image: Tensor, scale: int) -> Tensor:
     return image
 
 
-def curve_table(device: torch.device) -> Table:
-    """`enhance` of Zero-DCE and Zero-DCE++ against the authors' graph with the same weights."""
+def curve_runs(name: str, scale: int, size: tuple[int, int], device: str) -> tuple[Callable, ...]:
+    """The authors' graph and `enhance`'s, with the same weights, on the same image."""
+    torch.manual_seed(0)
+    model = create_enhancer(name)
+    for module in model.modules():  # away from the start, where all maps are nearly zero
+        if hasattr(module, "reset_parameters"):
+            module.reset_parameters()
+    model = model.to(device).eval()
+    model.scale_factor = scale
+    image = 0.3 * torch.rand(1, 3, *size, device=device)
+    return partial(plain_curve, model, image, scale), partial(model.any_size, image)
+
+
+def curve_memory(which: int, *case) -> int:
+    """Bytes that one of `curve_runs` takes at most."""
+    with torch.no_grad():
+        return _peak(curve_runs(*case)[which])[1]
+
+
+def curve_table(device: torch.device, rounds: int = 5) -> Table:
+    """Zero-DCE and Zero-DCE++ against the authors' graph: medians of rounds in turn; memory in
+    processes of their own."""
     rows = []
     for name, scale, size in CURVES:
-        model = create_enhancer(name).to(device).eval()
-        model.scale_factor = scale
-        image = 0.3 * torch.rand(1, 3, *size, device=device)
-        plain, fused = partial(plain_curve, model, image, scale), partial(model.any_size, image)
+        case = (name, scale, size, str(device))
+        memory = [_apart(curve_memory, which, *case) / 2**20 for which in (0, 1)]
+        runs = curve_runs(*case)
         with torch.no_grad():
-            theirs, memory = _peak(plain)
-            ours, own_memory = _peak(fused)
-            times = [_best_seconds(one, device) for one in (plain, fused)]
+            theirs, ours = (run() for run in runs)
+            times = [[_seconds(run, device) for run in runs] for _ in range(rounds)]
+        plain, fused = (median(column) for column in zip(*times, strict=True))
         rows.append([
-            f"{name}, maps at 1/{scale}", f"{size[0]}×{size[1]}", f"{times[0]:.3f}",
-            f"{times[1]:.3f}", f"{times[0] / times[1]:.2f}", f"{memory / 2**20:.0f}",
-            f"{own_memory / 2**20:.0f}", f"{(ours - theirs).abs().max():.1g}",
+            f"{name}, maps at 1/{scale}", f"{size[0]}×{size[1]}", f"{plain:.3f}", f"{fused:.3f}",
+            f"{median(one / other for one, other in times):.2f}", f"{memory[0]:.0f}",
+            f"{memory[1]:.0f}", f"{(ours - theirs).abs().max():.1g}",
         ])  # fmt: skip
     header = ["method", "size", "plain graph, s", "enhance, s", "ratio", "plain graph, MiB",
               "enhance, MiB", "largest difference"]  # fmt: skip
-    return Table("Curves: enhance against the authors' graph", header, rows, device_name(device))
+    note = f"{device_name(device)}, load average {os.getloadavg()[0]:.1f}"
+    return Table("Curves: enhance against the authors' graph", header, rows, note)
+
+
+def command_table(_device: torch.device, count: int = 100) -> Table:
+    """`llie enhance` as a command: one photograph, and a folder of them on one core and on two."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "photos").mkdir()
+        noise = np.random.default_rng(0).integers(0, 60, (1000, 1000, 3), dtype=np.uint8)
+        for i in range(count):
+            Image.fromarray(np.roll(noise, i, 0)).save(folder / "photos" / f"{i}.jpg")
+        times = [_command_seconds(1, folder / "photos" / "0.jpg", folder / "one.png")]
+        times += [_command_seconds(n, folder / "photos", folder / f"out{n}") for n in (1, 2)]
+    rows = [[*(f"{seconds:.1f}" for seconds in times), f"{times[1] / times[2]:.2f}"]]
+    header = ["one photograph, s", f"{count} on one core, s", f"{count} on two, s", "ratio"]
+    note = f"photographs of 1 megapixel, the CPU, load average {os.getloadavg()[0]:.1f}"
+    return Table("The command `llie enhance`, from start to end", header, rows, note)
+
+
+def _command_seconds(cores: int, *arguments: Path) -> float:
+    command = [sys.executable, "-m", "llie_core.cli", "enhance", *arguments, "--device", "cpu"]
+    if shutil.which("taskset"):
+        own = sorted(os.sched_getaffinity(0))[:cores]
+        command = ["taskset", "-c", ",".join(map(str, own)), *command]
+    began = time.perf_counter()
+    subprocess.run([*command, "--workers", str(cores)], check=True, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - began
 
 
 def large_table(
@@ -191,13 +245,10 @@ def _now(device: torch.device) -> float:
     return time.perf_counter()
 
 
-def _best_seconds(run: Callable[[], Tensor], device: torch.device, runs: int = 3) -> float:
-    times = []
-    for _ in range(runs):
-        began = _now(device)
-        run()
-        times.append(_now(device) - began)
-    return min(times)
+def _seconds(run: Callable[[], object], device: torch.device) -> float:
+    began = _now(device)
+    run()
+    return _now(device) - began
 
 
 def task_table(device: torch.device, batch_size: int = 8) -> Table:
