@@ -31,7 +31,7 @@ def luma_changes(path):
 
 def test_a_video_is_enhanced_with_its_sound_and_its_flicker_is_printed(tmp_path, capsys):
     source, target = make(tmp_path / "night.mp4", blinking(), sound=True), tmp_path / "day.mp4"
-    assert main(["enhance", str(source), str(target)]) == 0
+    assert main(["enhance", str(source), str(target), "--model", "mf"]) == 0
     said = capsys.readouterr()
     assert said.out.startswith(f"{target}: MF, 30 frames; change of mean luma a frame")
     assert said.err == "" and said.out.count("\n") == 1
