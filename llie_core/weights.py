@@ -114,6 +114,11 @@ def find(name: str) -> Path:
     )
 
 
+def file_of(weights: str | Path) -> Path:
+    """`find` for a name of `weights.toml`; any other path as it is."""
+    return find(str(weights)) if str(weights) in weights_table() else Path(weights)
+
+
 def available(name: str) -> bool:
     """Whether `find` gives the file."""
     return verify([name])[name] == "verified"

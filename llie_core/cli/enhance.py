@@ -39,8 +39,9 @@ def add_options(command: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     command.add_argument(
         "--weights", type=weights_name, metavar="WEIGHTS",
-        help="reference (shipped with the project), released (after llie weights fetch), or the "
-        "weights.safetensors of a run or the authors' checkpoint; default: reference",
+        help="reference (shipped with the project), released (after llie weights fetch), another "
+        "name of llie weights list, the weights.safetensors of a run, or the authors' checkpoint; "
+        "default: reference",
     )  # fmt: skip
     command.add_argument(
         "--strength", type=float, default=1.0, help="0 the image as it is … 1 (default)"

@@ -78,11 +78,11 @@ def _shipped(name: str) -> str:
 def weights_path(name: str, weights: str | Path) -> Path:
     """The file of weights that `trained_model` loads for a name or a path."""
     from llie_core.models.records import reference_run
-    from llie_core.weights import find
+    from llie_core.weights import file_of, find
 
     if weights == "reference":
         return reference_run(model_spec(name).reference).path
-    return find(model_spec(name).released) if weights == "released" else Path(weights)
+    return find(model_spec(name).released) if weights == "released" else file_of(weights)
 
 
 def _models_of(weights: Path) -> list[str]:

@@ -134,9 +134,10 @@ def create_enhancer(name: str, weights: str | Path | None = None, **options) -> 
             file of weights says it is (models/checkpoint.py).
         weights: None starts with fresh ones; "reference" loads those that the project ships, with
             the record `records.reference_run`; "released" loads the authors' checkpoint that
-            `llie weights fetch` has put into the weights folder, checked by its sha256; a path
-            loads a run's safetensors file, the authors' checkpoint where there is one, or else the
-            model's own state dict as torch.save writes it.
+            `llie weights fetch` has put into the weights folder, checked by its sha256, and a name
+            of weights.toml another one of theirs; a path loads a run's safetensors file, the
+            authors' checkpoint where there is one, or else the model's own state dict as torch.save
+            writes it.
         options: the constructor's keyword arguments; an unknown one is a TypeError.
 
     Returns:
@@ -176,7 +177,7 @@ def _plugin(spec: ModelSpec, options: dict) -> Enhancer:
 def _with_weights(model: Enhancer, spec: ModelSpec, weights: str | Path) -> Enhancer:
     from llie_core.models.records import reference_run
     from llie_core.tensors import load_weights, looks_like_safetensors, read_released
-    from llie_core.weights import find
+    from llie_core.weights import file_of, find
 
     if weights in ("released", "reference") and not getattr(spec, weights):
         known = ", ".join(n for n, other in MODELS.items() if getattr(other, weights))
@@ -185,12 +186,14 @@ def _with_weights(model: Enhancer, spec: ModelSpec, weights: str | Path) -> Enha
         model.load_released_weights(find(spec.released))
     elif weights == "reference":
         load_weights(model, reference_run(spec.reference).path)
-    elif spec.kind == "checkpoint":
-        model.load_released_weights(weights)
-    elif not Path(weights).is_file() or looks_like_safetensors(weights):
-        load_weights(model, weights)
-    elif hasattr(model, "load_released_weights"):
-        model.load_released_weights(weights)
-    else:  # this very model's state dict, as torch.save writes it
-        model.load_state_dict(read_released(weights, model.state_dict()))
+    else:
+        file = file_of(weights)
+        if spec.kind == "checkpoint":
+            model.load_released_weights(file)
+        elif not file.is_file() or looks_like_safetensors(file):
+            load_weights(model, file)
+        elif hasattr(model, "load_released_weights"):
+            model.load_released_weights(file)
+        else:  # this very model's state dict, as torch.save writes it
+            model.load_state_dict(read_released(file, model.state_dict()))
     return model.eval()

@@ -21,6 +21,7 @@ from llie_core.files import project_root
 from llie_core.models import MODELS, Enhancer, create_enhancer, list_enhancers
 from llie_core.names import nearest, title_of
 from llie_core.recognizers import Recognizer, create_recognizer, list_recognizers
+from llie_core.weights import weights_table
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,8 @@ class Trained:
 
 @dataclass(frozen=True)
 class Released:
-    """The authors' checkpoint: a file, or "" for the one that `llie weights fetch` has kept."""
+    """The authors' checkpoint: a file, a name of weights.toml, or "" for the one that
+    `llie weights fetch` has kept."""
 
     file: str = ""
 
@@ -153,9 +155,9 @@ def build_released(row: Row) -> nn.Module:
     """
     file = row.weights.file if isinstance(row.weights, Released) else ""
     if row.model not in list_recognizers():
-        weights = project_root() / file if file else "released"
+        weights = file if file in ("", *weights_table()) else project_root() / file
         try:
-            return create_enhancer(row.model, weights=weights, **row.options)
+            return create_enhancer(row.model, weights=weights or "released", **row.options)
         except ValueError as error:
             if row.model != "checkpoint":
                 raise

@@ -4,12 +4,14 @@ import hashlib
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
 from seeded import changed, seeded
 
+from llie_core.cli.image_files import weights_path
 from llie_core.models import (
     MODELS,
     ModelSpec,
@@ -19,6 +21,7 @@ from llie_core.models import (
     model_spec,
 )
 from llie_core.models.base import Enhancer, pad_to_multiple
+from llie_core.papers.rows import build_released, released_row
 from llie_core.weights import WeightsNotAvailable, weights_table
 
 
@@ -95,6 +98,18 @@ class TestWeights:
     def test_released_is_the_fetched_file(self, fetched):
         released = create_enhancer("zero_dce", weights="released")
         assert not changed(released, create_enhancer("zero_dce", weights=fetched).state_dict())
+
+    def test_another_checkpoint_of_the_authors_goes_by_its_name(self, fetched, monkeypatch):
+        other = replace(weights_table()["zero-dce"], name="zero-dce-other")
+        monkeypatch.setitem(weights_table(), "zero-dce-other", other)
+        named = create_enhancer("zero_dce", weights="zero-dce-other")
+        assert not changed(named, create_enhancer("zero_dce", weights=fetched).state_dict())
+        assert weights_path("zero_dce", Path("zero-dce-other")) == fetched
+        row = released_row("zero_dce", "zero-dce-other")
+        assert not changed(build_released(row), named.state_dict())
+        fetched.unlink()
+        with pytest.raises(WeightsNotAvailable, match="llie weights fetch zero-dce-other"):
+            build_released(row)
 
     def test_released_is_checked_by_its_hash(self, fetched):
         fetched.write_bytes(fetched.read_bytes()[:-1] + b"!")
