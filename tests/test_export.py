@@ -37,10 +37,26 @@ def test_int8_needs_images_and_a_folder_that_holds_them(tmp_path, capsys):
         (["--int8"], "--int8 needs --data, the folder of LOL"),
         (["--int8", "--data", str(tmp_path)], "lol"),
         (["--data", str(tmp_path / "none")], "is no folder"),
+        (["--weights", str(tmp_path / "none")], "none"),
     ):
         assert main(["export-model", "gem_pam", target, *options]) == 2
         said = capsys.readouterr()
         assert said.out == "" and said.err.count("\n") == 1 and words in said.err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [(["gem_pam", "a.png"], "a.png: name a file that ends in .onnx"),
+     (["gempam", "a.onnx"], "did you mean 'gem_pam'?"),
+     (["jcrnet", "a.onnx"], "jcrnet needs --weights"),
+     (["clahe", "a.onnx"], "CLAHE does not export: it is computed by NumPy")],
+)  # fmt: skip
+def test_what_cannot_be_exported_is_one_line(tmp_path, monkeypatch, capsys, arguments, words):
+    monkeypatch.chdir(tmp_path)
+    assert main(["export-model", *arguments]) == 2
+    said = capsys.readouterr()
+    assert said.out == "" and said.err.count("\n") == 1 and words in said.err
     assert not list(tmp_path.iterdir())
 
 

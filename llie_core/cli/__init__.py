@@ -16,7 +16,12 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
         The exit code: 0 done, 1 failed, 2 wrong usage or input, 128 + n ended by signal n.
     """
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options, rest = parser.parse_known_args(arguments)
+    # argparse takes positionals that stand together: of compare, those behind an option as well.
+    if rest and (not hasattr(options, "words") or any(word.startswith("-") for word in rest)):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    options.words = [*getattr(options, "words", ()), *rest]
     arrived: list[int] = []
 
     def end(number: int) -> None:

@@ -180,6 +180,8 @@ def _check_page(target: Path | None) -> None:
     """Refuse what cannot be written before anything is computed."""
     if target and (target.suffix.lower() not in (".html", ".htm") or target.is_dir()):
         raise ValueError(f"--html {target}: name a file that ends in .html")
+    if blocking := [str(part) for part in (target.parents if target else ()) if part.is_file()]:
+        raise ValueError(f"--html {target}: {blocking[0]} is a file, no folder")
     if absent := [name for name in DRAWING if not importlib.util.find_spec(name)]:
         need = "install with: pip install 'llie-core[notebooks]'"
         raise ImportError(f"llie compare needs {', '.join(absent)}; {need}")

@@ -174,6 +174,8 @@ def _export(options) -> int:
     from llie_core.models.records import reference_run
     from llie_core.weights import weights_table
 
+    if options.file.suffix.lower() != ".onnx" or options.file.is_dir():
+        raise ValueError(f"{options.file}: name a file that ends in .onnx")
     if options.int8 and not options.data:
         raise ValueError("--int8 needs --data, the folder of LOL: its images give the ranges")
     if options.data:

@@ -28,6 +28,17 @@ def test_a_page_beside_the_photograph(photo, capsys):
     assert "EfficientNet-Lite0" in text and page.stat().st_size < 6e6
 
 
+def test_words_on_both_sides_of_an_option(photo, capsys):
+    arguments = ["compare", "gamma", "--strength", "0.5", "he", "--side", "64", str(photo)]
+    assert main(arguments) == 0
+    text = photo.with_name("night-compared.html").read_text(encoding="utf-8")
+    assert re.findall("<figcaption>(.*?)</figcaption>", text) == ["input", "gamma 1/2.2", "HE"]
+    for wrong in (["compare", "gamma", str(photo), "--recogniser", "mtcnn"], ["models", "gamma"]):
+        with pytest.raises(SystemExit):
+            main(wrong)
+        assert "unrecognized arguments: " in capsys.readouterr().err
+
+
 def test_the_method_of_llie_enhance_by_default_and_weights_by_name(photo, tmp_path):
     target = tmp_path / "pages" / "a.html"
     assert main(["compare", "--data", str(photo), "curve_refine=reference", "--html", str(target)
@@ -77,11 +88,13 @@ def test_nothing_readable_leaves_no_page(tmp_path):
         (["PHOTO", "--strength", "2"], ["--strength 2.0 must lie in [0, 1]"]),
         (["PHOTO", "--threshold", "7"], ["threshold 7.0 must lie in [0, 1]"]),
         (["PHOTO", "--side", "0"], ["side 0 must be 16 pixels or more"]),
+        (["gamma", "--data", "nowhere.jpg"], ["nowhere.jpg"]),
+        (["PHOTO", "--html", "PHOTO/a.html"], ["night.png is a file, no folder"]),
         (["PHOTO", "--html", "a.png"], ["--html a.png: name a file that ends in .html"]),
     ],
 )
 def test_wrong_use_is_one_line(photo, refused, arguments, expected):
-    words = [str(photo) if word == "PHOTO" else word for word in arguments]
+    words = [word.replace("PHOTO", str(photo)) for word in arguments]
     refused(["compare", *words], *expected)
     assert not list(photo.parent.glob("*.html"))
 

@@ -9,6 +9,7 @@ import nbformat
 import pytest
 import torch
 
+from llie_core.before_after import Compared, Finding, Version, page
 from llie_core.reporting.page import page_html
 from llie_core.reporting.provenance import Provenance, Training
 from llie_core.reporting.tables import Table
@@ -94,10 +95,11 @@ def browser():
 
 @pytest.fixture
 def opened(browser, page_path):
-    """open(size, scheme): the page, offline; any word on its console fails the test."""
+    """open(size, scheme): the page, or that of `path`, offline; any word on its console fails the
+    test."""
     contexts, said = [], []
 
-    def use(size="desktop", scheme="light", script=True):
+    def use(size="desktop", scheme="light", script=True, path=page_path):
         width, height = SIZES[size]
         context = browser.new_context(
             viewport={"width": width, "height": height}, color_scheme=scheme, offline=True,
@@ -107,7 +109,7 @@ def opened(browser, page_path):
         page = context.new_page()
         page.on("console", lambda message: said.append(message.text))
         page.on("pageerror", lambda error: said.append(str(error)))
-        page.goto(page_path.as_uri())
+        page.goto(path.as_uri())
         return page
 
     yield use
@@ -203,11 +205,34 @@ def test_without_scripts_everything_is_there(opened):
     assert page.locator("tr:visible", has_text="not run (needs").count() == 7
 
 
+@pytest.mark.parametrize("size", list(SIZES))
+def test_the_page_of_a_photograph(opened, size, tmp_path):
+    tall = torch.full((3, 64, 40), 0.1)
+    found = Finding("1 face, best 0.90", torch.tensor([[4.0, 4, 20, 30]]), torch.tensor([0.9]))
+    versions = [Version(name, tall, 1.0, "", {"mtcnn": found}) for name in ("identity", "gamma")]
+    path = tmp_path / "photo.html"
+    path.write_text(page([Compared("night.jpg", (64, 40), 0.7, versions)]), encoding="utf-8")
+    shown = opened(size, path=path)
+    assert shown.evaluate("document.documentElement.scrollWidth") <= SIZES[size][0]
+    slider = shown.locator("img-comparison-slider")
+    assert slider.bounding_box()["height"] <= 641  # a tall one as well
+    box = slider.bounding_box()
+    ends = [{"x": box["width"] * share, "y": box["height"] / 2} for share in (0.5, 0.8)]
+    slider.drag_to(slider, source_position=ends[0], target_position=ends[1])
+    assert slider.evaluate("one => one.value") == pytest.approx(80, abs=2)
+    assert shown.get_by_text("1 face, best 0.90").count() == 2
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright")
+    assert serious_faults(axe, shown) == []
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", list(SIZES))
 def test_no_serious_fault_of_access(opened, size, scheme):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright")
-    found = axe.Axe().run(opened(size, scheme)).response["violations"]
-    serious = [(one["id"], one["nodes"][0]["html"][:200]) for one in found
-               if one["impact"] in ("serious", "critical")]  # fmt: skip
-    assert serious == []
+    assert serious_faults(axe, opened(size, scheme)) == []
+
+
+def serious_faults(axe, shown):
+    found = axe.Axe().run(shown).response["violations"]
+    return [(one["id"], one["nodes"][0]["html"][:200]) for one in found
+            if one["impact"] in ("serious", "critical")]  # fmt: skip
