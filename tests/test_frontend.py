@@ -11,7 +11,8 @@ from torchvision.models.detection import ssdlite320_mobilenet_v3_large
 from llie_core.frontend import FrontEnd
 from llie_core.models import create_enhancer
 
-README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[1]
+PAGES = "".join((ROOT / page).read_text(encoding="utf-8") for page in ("README.md", "docs/USE.md"))
 
 
 class Classifier(nn.Module):
@@ -87,8 +88,8 @@ def test_bad_images_are_one_line(dark):
 
 
 def blocks():
-    """The Python of the README."""
-    return re.findall(r"```python\n(.*?)```", README, re.S)
+    """The Python of README and docs/USE.md."""
+    return re.findall(r"```python\n(.*?)```", PAGES, re.S)
 
 
 def example(words):

@@ -14,7 +14,7 @@ from llie_core.models import list_enhancers
 from llie_core.recognizers import list_recognizers
 
 ROOT = Path(__file__).parents[1]
-# As README has it.
+# As docs/USE.md has it.
 METHOD = """
 from llie_core.models import Enhancer
 
@@ -199,6 +199,6 @@ def test_what_is_no_method_is_refused_in_a_line_and_stops_nothing(python, tmp_pa
     )
 
 
-def test_the_readme_shows_this_method():
-    readme = (ROOT / "README.md").read_text()
-    assert METHOD.strip() in readme and 'brighter = "my_method:Brighter"' in readme
+def test_the_documentation_shows_this_method():
+    page = (ROOT / "docs" / "USE.md").read_text()
+    assert METHOD.strip() in page and 'brighter = "my_method:Brighter"' in page
