@@ -47,6 +47,10 @@ from llie_core.tasks.validation import ValidationPSNR
 QUICK_PROTOCOLS = (*(MAIN[m] for m in ("psnr", "ssim")), "psnr-rgb-float-gtmean-grey-8bit")
 BASELINES = ("identity", "gamma", "clahe")
 BUILTIN = "builtin-photos"
+# Sets of pairs that newer papers report.
+NEWER_PAIRS = (
+    "lol-v2-real", "lol-v2-syn", "lsrw", "uhd-ll", "sice", "sid-srgb", "smid-srgb",
+)  # fmt: skip
 # Rival → options of its training; trained by `PlainLoss` but for SCI, which has its own.
 RIVALS: dict[str, dict[str, Any]] = {
     "curve_refine": {}, "cpga_net_plus": {}, "iat": {}, "sci": {"stages": 3},
@@ -155,7 +159,7 @@ class PairedStudy(Study):
     trained_labels: ClassVar[tuple[str, ...]]
     headline_labels: ClassVar[tuple[str, ...]] = ()
 
-    datasets: ClassVar[tuple[str, ...]] = (BUILTIN, "lol", "mit-adobe-fivek")
+    datasets: ClassVar[tuple[str, ...]] = (BUILTIN, "lol", "mit-adobe-fivek", *NEWER_PAIRS)
     stands_for: ClassVar[str] = "lol"
     unpaired_sets: ClassVar[tuple[str, ...]] = ()
     unpaired_metrics: ClassVar[tuple[str, ...]] = ("niqe", "brisque")

@@ -335,3 +335,21 @@ def test_the_default_trains_on_pairs_and_photographs_with_the_whole_images_conte
     with pytest.raises(Absent, match="camvid"):
         other = open_study("neid", "photographs", data=str(tmp_path), pairs={"val_count": 1})
         other.experiment(other.row("curve_refine"))
+
+
+def test_a_set_of_newer_papers_is_trained_on_and_scored_like_any(tmp_path):
+    for part, count in (("Train", 4), ("Test", 2)):
+        for i in range(count):
+            for k, side in enumerate(("Low", "Normal")):
+                path = tmp_path / f"LOL-v2/Real_captured/{part}/{side}/{side.lower()}{i:05d}.png"
+                save(path, noise_image(10 * i + k, (64, 56)))
+    study = open_tiny(
+        "lol-v2-real", rows=["neid"], pairs={"val_count": 1}, data=str(tmp_path),
+        protocols=("psnr-rgb-float", "loe-imresize"), train={"steps": 1},
+    )  # fmt: skip
+    parts = [len(data) for data in (study.train_pairs, study.val_pairs, study.test_pairs)]
+    assert parts == [3, 1, 2] and not study.is_papers_own()
+    scores = study.evaluate()
+    assert {s.n for s in select(scores, label="neid", dataset="lol-v2-real", metric="loe")} == {2}
+    (loe,) = select(scores, label="identity", metric="loe")
+    assert (loe.value, loe.protocol, loe.direction) == (0, "loe-imresize", "lower")
