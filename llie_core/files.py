@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
+from typing import TextIO
 
 from filelock import BaseFileLock, FileLock, SoftFileLease, Timeout
 
@@ -60,27 +61,48 @@ def atomic(path: Path) -> Iterator[Path]:
         OSError: it cannot be written; the message names `path`, and the disk where that is full.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _sweep_once(path.parent.absolute())
     temporary = path.with_name(f".{HOST}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
+    with naming_a_full_disk(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _sweep_once(path.parent.absolute())
+        try:
+            temporary.touch()
+            mode = temporary.stat().st_mode
+            yield temporary
+            temporary.chmod(mode)  # some writers, such as safetensors, replace the file
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except OSError as error:
+            if error.filename == str(temporary):
+                error.filename, error.filename2 = str(path), None
+            raise
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def appended(path: Path) -> Iterator[TextIO]:
+    """A text file (UTF-8), open for lines at its end.
+
+    Raises:
+        OSError: as `atomic`.
+    """
+    with naming_a_full_disk(path), path.open("a", encoding="utf-8", newline="") as file:
+        yield file
+
+
+@contextlib.contextmanager
+def naming_a_full_disk(path: Path) -> Iterator[None]:
+    """Where the block fails for want of space, raise an OSError that names the disk and `path`."""
     try:
-        temporary.touch()
-        mode = temporary.stat().st_mode
-        yield temporary
-        temporary.chmod(mode)  # some writers, such as safetensors, replace the file
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        yield
     except Exception as error:
-        if _disk_is_full(error, path.parent):
-            disk = next(folder for folder in path.absolute().parents if folder.is_mount())
-            text = f"no space left on the disk at {disk}; free some, then run the command again"
-            raise OSError(getattr(error, "errno", errno.ENOSPC), text, str(path)) from error
-        if isinstance(error, OSError) and error.filename == str(temporary):
-            error.filename, error.filename2 = str(path), None
-        raise
-    finally:
-        temporary.unlink(missing_ok=True)
+        if not _disk_is_full(error, path.parent):
+            raise
+        disk = next(folder for folder in path.absolute().parents if folder.is_mount())
+        text = f"no space left on the disk at {disk}; free some, then run the command again"
+        raise OSError(getattr(error, "errno", errno.ENOSPC), text, str(path)) from error
 
 
 def _disk_is_full(error: Exception, folder: Path) -> bool:
@@ -157,15 +179,16 @@ def locked(path: Path, what: str) -> Iterator[None]:
     share a folder (`_lock_of`).
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = _lock_of(path)
     message, wait = "another process is at work on it; waiting for it to end", 1.0
-    while not lock.is_locked:
-        try:
-            lock.acquire(timeout=wait)
-        except Timeout:
-            print(f"{what}: {message}", file=sys.stderr)
-            message, wait = STILL_WAITING, REPEAT_SECONDS
+    with naming_a_full_disk(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = _lock_of(path)
+        while not lock.is_locked:
+            try:
+                lock.acquire(timeout=wait)
+            except Timeout:
+                print(f"{what}: {message}", file=sys.stderr)
+                message, wait = STILL_WAITING, REPEAT_SECONDS
     try:
         yield
     finally:

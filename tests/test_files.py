@@ -15,7 +15,7 @@ import pytest
 from filelock import FileLock, SoftFileLease
 
 from llie_core import files
-from llie_core.files import atomic, is_locked, locked, sweep, write_text
+from llie_core.files import appended, atomic, is_locked, locked, sweep, write_text
 
 ROOT = Path(__file__).parents[1]
 
@@ -104,6 +104,29 @@ def test_a_full_disk_is_named_with_the_path(code, tmp_path):
     message = str(caught.value)
     assert f"no space left on the disk at {disk}" in message and "\n" not in message
     assert f"'{tmp_path / 'a'}'" in message
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_full_disk_is_named_where_a_line_is_appended(tmp_path):
+    with appended(tmp_path / "log.csv") as file:
+        file.write("0,1\n")
+    with appended(tmp_path / "log.csv") as file:
+        file.write("1,2\n")
+    assert (tmp_path / "log.csv").read_bytes() == b"0,1\n1,2\n"
+    (tmp_path / "full.csv").symlink_to("/dev/full")  # an error without a file's name
+    named = pytest.raises(OSError, match=r"no space left on the disk at .*full\.csv")
+    with named, appended(tmp_path / "full.csv") as file:
+        file.write("0,1\n")
+
+
+def test_a_full_disk_is_named_where_a_lock_is_taken(tmp_path, monkeypatch):
+    def acquire(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(files.FileLock, "acquire", acquire)
+    named = pytest.raises(OSError, match=r"no space left on the disk at .*\.lock")
+    with named, locked(tmp_path / "run" / ".lock", "the run"):
+        pass
 
 
 def test_a_full_disk_is_seen_behind_the_errors_of_torch_and_safetensors(tmp_path, monkeypatch):

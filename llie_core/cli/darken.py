@@ -157,7 +157,7 @@ def _darken(options, darkener: Callable, asked: dict) -> tuple[str, int]:
     from llie_core.data.images import read_image, write_image
     from llie_core.data.synthesis import generator
     from llie_core.engine.reuse import content_hash
-    from llie_core.files import locked
+    from llie_core.files import appended, locked
 
     images = find_images(options.source, options.target)
     request = content_hash({**asked, "seed": options.seed})
@@ -172,7 +172,7 @@ def _darken(options, darkener: Callable, asked: dict) -> tuple[str, int]:
             dark, about = darkener(pixels, generator(options.seed, name))
             write_image(image.target, torch.from_numpy(dark))
             line = {"name": name, "darkening": about, "bytes": size, "request": request}
-            with record.open("a", encoding="utf-8") as lines:
+            with appended(record) as lines:
                 lines.write(json.dumps(line) + "\n")
 
         failed = each_image(left, write, lambda image: image.path)

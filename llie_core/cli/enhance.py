@@ -230,7 +230,7 @@ class _Enhance:
 @contextmanager
 def _record(options, enhance: _Enhance):
     """Whether an image is left to do, and what notes that it is done; a single image always is."""
-    from llie_core.files import locked
+    from llie_core.files import appended, locked
 
     if not options.source.is_dir():
         yield lambda image: True, lambda image: None
@@ -243,7 +243,7 @@ def _record(options, enhance: _Enhance):
         return [request, status.st_size, status.st_mtime_ns]
 
     def note(image) -> None:
-        with writing, record.open("a", encoding="utf-8") as lines:
+        with writing, appended(record) as lines:
             lines.write(json.dumps({"name": image.name, "state": state(image)}) + "\n")
 
     with locked(options.target / ".lock", str(options.target)):
@@ -259,12 +259,14 @@ def _record(options, enhance: _Enhance):
 
 def _done(record: Path) -> dict[str, list]:
     """Name → state of the images that are done; a line that a kill cut short says nothing."""
+    from llie_core.files import appended
+
     done: dict[str, list] = {}
     if not record.is_file():
         return done
     text = record.read_text(encoding="utf-8")
     if not text.endswith("\n"):
-        with record.open("a", encoding="utf-8") as lines:
+        with appended(record) as lines:
             lines.write("\n")
     for line in text.splitlines():
         with suppress(ValueError, KeyError, TypeError):

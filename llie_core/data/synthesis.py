@@ -33,7 +33,7 @@ from llie_core.data.splits import shuffled
 from llie_core.data.transforms import crop, resize
 from llie_core.data.unpaired import ImageFolder
 from llie_core.dataset import SizedDataset
-from llie_core.files import locked, problem_of, write_text
+from llie_core.files import appended, locked, problem_of, write_text
 from llie_core.hashing import content_hash
 from llie_core.names import unknown
 
@@ -175,7 +175,7 @@ class _Job:
 
     def _record(self, record: dict) -> dict:
         if record != self.records.get(record["name"]):  # an image may be unreadable once more
-            with self.lock, (self.target / RECORDS).open("a", encoding="utf-8") as lines:
+            with self.lock, appended(self.target / RECORDS) as lines:
                 lines.write(json.dumps(record) + "\n")
         return record
 

@@ -11,7 +11,7 @@ from typing import NoReturn
 import torch
 
 from llie_core.engine.runs import Run, write_record
-from llie_core.files import atomic, write_text
+from llie_core.files import appended, atomic, write_text
 
 GPU_ROWS = 20  # steps after which a GPU is asked for its loss terms
 
@@ -136,7 +136,7 @@ def read_checkpoint(path: Path, device: torch.device) -> dict:
 def _append(path: Path, header: list[str], rows: list[list[float]]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     new = not path.exists() or not path.stat().st_size
-    with path.open("a", newline="") as file:
+    with appended(path) as file:
         writer = csv.writer(file, lineterminator="\n")
         if new:
             writer.writerow(header)
