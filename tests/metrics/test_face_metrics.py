@@ -210,6 +210,7 @@ def test_an_overlap_of_exactly_half_counts(bottom, found_again):
     found = [{"boxes": detection, "scores": torch.ones(1)}]
     keep = [torch.ones(1, dtype=torch.bool)]
     assert detection_rates(found, [face], keep, score=0.5)["recall"] == found_again
+    assert face_scores(found[0], face).tolist() == [found_again]
 
 
 def test_each_face_has_the_best_score_of_its_detections():
