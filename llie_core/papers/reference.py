@@ -41,17 +41,22 @@ def keep(study: Study, weights: Sequence[str] = ()) -> Path:
     stamps = [_checked_stamp(run) for run in runs]
     scores, images = _evaluations([study.run(row) for row in rows])
     _one_clean_commit({stamp["commit"] for stamp in stamps} | {score.commit for score in scores})
-    # Written beside and moved at the end, so that what was kept before is lost in no case.
-    fresh = target.with_name(f".{target.name}.new")
-    shutil.rmtree(fresh, ignore_errors=True)
+    # Written beside and exchanged at the end, so that what was kept before is lost in no case.
+    fresh, earlier = (target.with_name(f".{target.name}.{end}") for end in ("new", "earlier"))
+    if earlier.exists() and not target.exists():  # a kill came between the two moves
+        earlier.rename(target)
+    for left in (fresh, earlier):
+        shutil.rmtree(left, ignore_errors=True)
     write_reference(fresh, scores, images, stamps)
     _write_logs(fresh, runs)
     for label in weights:
         row = study.row(label)
         name = f"{file_name(label)}-seed{row.seed}.safetensors"
         save_half(study.run(row).checked_weights(), fresh / "weights" / name)
-    shutil.rmtree(target, ignore_errors=True)
+    if target.exists():
+        target.rename(earlier)
     fresh.rename(target)
+    shutil.rmtree(earlier, ignore_errors=True)
     return target
 
 

@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import subprocess
+from pathlib import Path
 
 import pytest
 from safetensors import safe_open
@@ -98,6 +99,31 @@ def test_kept_runs_hold_scores_images_runs_and_logs(study):
     before = {path: path.read_bytes() for path in folder.rglob("*.csv")}
     assert reference.keep(study) == folder  # once more, in place of the first
     assert {path: path.read_bytes() for path in folder.rglob("*.csv")} == before
+
+
+@pytest.mark.parametrize("at", ["write_scores", "_write_logs", "first move", "second move"])
+def test_what_was_kept_is_not_lost_where_keeping_fails(study, monkeypatch, at):
+    study.train()
+    study.evaluate()
+    folder = reference.keep(study)
+    before = (folder / "scores.csv").read_bytes()
+    moves, rename = [], Path.rename
+
+    def fail(*_arguments):
+        raise OSError("no space left")
+
+    def counted(path, to):
+        moves.append(path)
+        return fail() if len(moves) == 1 + (at == "second move") else rename(path, to)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(*((Path, "rename", counted) if "move" in at else (reference, at, fail)))
+        with pytest.raises(OSError, match="no space left"):
+            reference.keep(study)
+    if at != "second move":
+        assert (folder / "scores.csv").read_bytes() == before
+    assert reference.keep(study) == folder and (folder / "scores.csv").read_bytes() == before
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
 
 
 def test_unfinished_runs_are_not_kept(study):
