@@ -58,6 +58,17 @@ def pytest_report_header(config):
     return f"moments of kills: LLIE_SEED={SEED}"
 
 
+def described():
+    """A hash of the checkout's commit and of what differs from it."""
+    git = ["git", "-C", str(ROOT)]
+    outputs = [subprocess.run([*git, *of], capture_output=True).stdout
+               for of in (("describe", "--always", "--dirty=+"), ("diff", "HEAD"))]  # fmt: skip
+    return hashlib.sha256(b"".join(outputs)).hexdigest()
+
+
+COMMIT = described()
+
+
 # Commands and what they leave -----------------------------------------------------------------
 
 
@@ -174,6 +185,13 @@ def undisturbed(tmp_path_factory):
         return known[paper, row]
 
     return run
+
+
+@pytest.fixture(autouse=True)
+def unchanged():
+    """Records name the commit, and hashes follow the code: neither may change during the trial."""
+    yield
+    assert described() == COMMIT, "the checkout was changed during the trial; run it again"
 
 
 @pytest.fixture
