@@ -148,6 +148,8 @@ class RecognitionSettings(StudySettings):
             raise ValueError("recognizer.scales: only the crops of ExLPose are drawn so")
         if is_pose(self.dataset) and self.evaluation.means:
             raise ValueError("evaluation.means: of a segmentation only")
+        if self.dataset in PAPERS_OWN and self.train.validate_every:  # their val is tested on
+            raise ValueError(f"train.validate_every: {self.dataset} has no images for it here")
         if self.scenes.scale_input and self.recognizer.scale_input:
             raise ValueError("scale_input: of the images or of the recognizer, not of both")
 

@@ -351,6 +351,23 @@ def test_the_upper_bound_and_darker_images_are_scored_apart(tmp_path, monkeypatc
     assert study.run(chosen).read_stamp()["selected_step"] in (1, 2)
 
 
+@pytest.mark.parametrize("dataset", list(SETS))
+def test_weights_are_chosen_by_images_that_are_not_tested(dataset):
+    study = tiny(dataset, train={"validate_every": 1, "steps": 1})
+    reader = study.recognizer_row.build()
+    validate = study.recognition_experiment(study.row("gem_pam"), reader).validate
+    tested = [study.main_set.data[i]["image"] for i in range(len(study.main_set.data))]
+    assert len(validate.data) and not any(
+        torch.equal(validate.data[i]["image"], x) for i in range(len(validate.data)) for x in tested
+    )
+
+
+@pytest.mark.parametrize("dataset", ["nightcity", "exlpose"])
+def test_the_papers_sets_have_no_images_to_choose_weights_by(dataset):
+    with pytest.raises(ValueError, match=f"train.validate_every: {dataset} has no images for it"):
+        open_study("recognition", "paper", dataset, train={"validate_every": 5})
+
+
 def test_darker_images_are_of_a_segmentation_only():
     with pytest.raises(ValueError, match="means: of a segmentation only"):
         tiny(PERSONS, evaluation=TINY["evaluation"] | {"means": [2]})
