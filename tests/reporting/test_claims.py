@@ -72,8 +72,8 @@ PRINTED = {
 # What is decided by other means, or by none.
 OTHERWISE = {
     "recognition": {
-        "measured": "02 09 40 44 47", "hypothesis": "08 33",
-        "eye": "17 18 19 20 21 22 23 29 30 31 42 45 46",
+        "measured": "02 09 40 44 45 46 47", "hypothesis": "08 33",
+        "eye": "17 18 19 20 21 22 23 29 30 31 42",
     },
     "joint": {"measured": "02 03 05 06 07 08 09 11 12 16 17 18 20 21 22 44"},
     "jcrnet": {

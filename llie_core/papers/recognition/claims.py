@@ -22,6 +22,7 @@ from llie_core.reporting.scores import Score, select, summarise
 from llie_core.reporting.tables import NOT_RUN, Table
 
 AS_GOOD = 0.01  # of mIoU or AP, up to which two rows are called alike
+CAST = 0.05  # of a channel's share, from which casts differ
 BUILTIN = {"segmentation": "builtin-streets", "pose": "builtin-streets-pose"}
 
 
@@ -105,20 +106,21 @@ def cast_table(studies: Mapping[str, RecognitionStudy]) -> Table:
         [title, *(f"{c:.3f}" for c in cast[:3].tolist()), f"{cast[3]:.3f}"]
         for title, cast in casts(studies).items()
     ]
-    note = "Over the night images of the segmentation test set, first seed."
+    note = "Over the night images of the segmentation test set, mean over seeds."
     return Table("Colour casts (§5)", header, rows, note)
 
 
 def casts(studies: Mapping[str, RecognitionStudy]) -> dict[str, Tensor]:
-    """Title → mean R, G, B over their mean, and the mean, of the same night images."""
+    """Title → mean R, G, B over their mean, and the mean, of the same night images; mean over
+    seeds."""
     data = studies["segmentation"].images("test", NIGHT)
     images = torch.stack([data[i]["image"] for i in range(min(16, len(data)))])
-    models = {"input": create_enhancer("identity")}
+    models = {"input": [create_enhancer("identity")]}
     for kind, study in studies.items():
-        models[f"GEM+PAM for {kind}"] = study.load_as(Enhancer, _ours(study)[0], "cpu")
+        models[f"GEM+PAM for {kind}"] = [study.load_as(Enhancer, r, "cpu") for r in _ours(study)]
     found = {}
-    for title, model in models.items():
-        channels = model.enhance(images).mean((0, 2, 3))
+    for title, of_seeds in models.items():
+        channels = torch.stack([one.enhance(images).mean((0, 2, 3)) for one in of_seeds]).mean(0)
         mean = channels.mean()
         found[title] = torch.cat([channels / mean.clamp(min=1e-6), mean[None]])
     return found
@@ -137,6 +139,7 @@ def measurements(
         "deeper_pam": deeper_pam(study, scores),
         "quality_not_recognition": quality_not_recognition(study, scores),
         "casts_differ": casts_differ(studies),
+        **tints(studies),
     }
 
 
@@ -198,8 +201,27 @@ def casts_differ(studies: Mapping[str, RecognitionStudy]) -> Measured:
     colours = list(casts(studies).values())
     apart = (colours[1][:3] - colours[2][:3]).abs().max().item()
     helped, gains = helps_its_own(_cross_scores(*studies.values()))
-    words = f"largest difference of a channel's share {apart:.3f} (limit 0.05)"
-    return apart > 0.05 and helped, f"{words}; {gains}"
+    words = f"largest difference of a channel's share {apart:.3f} (limit {CAST})"
+    return apart > CAST and helped, f"{words}; {gains}"
+
+
+def tints(studies: Mapping[str, RecognitionStudy]) -> dict[str, Measured]:
+    """Claims 1.45 and 1.46, by the cast of whole images: trained for pose they have less of green
+    than of red and of blue (purple), trained for segmentation more, each against the input."""
+    names = ("purple_of_pose", "green_of_segmentation")
+    if reason := missing_for_crossing(studies):
+        return dict.fromkeys(names, (None, reason))
+    before, *after = (cast[:3] for cast in casts(studies).values())
+    red_blue = torch.tensor([True, False, True])
+    by_task = dict(zip(studies, ((cast / before) for cast in after), strict=True))
+    pose, segmentation = by_task["pose"], by_task["segmentation"]
+    less = (pose[red_blue].min() - pose[1]).item()
+    more = (segmentation[1] - segmentation[red_blue].max()).item()
+    words = f"of red and blue, against the input (limit {CAST}; whole images)"
+    return {
+        names[0]: (less > CAST, f"share of green {less:+.3f} below the lower {words}"),
+        names[1]: (more > CAST, f"share of green {more:+.3f} above the higher {words}"),
+    }
 
 
 def helps_its_own(found: Mapping[tuple[str, str], Sequence[float]]) -> tuple[bool, str]:

@@ -7,6 +7,7 @@ import pytest
 import torch
 from test_recognition_study import PERSONS, SETS, tiny
 
+from llie_core.data import dataset_spec
 from llie_core.engine.runs import file_hash
 from llie_core.models import create_enhancer
 from llie_core.papers.recognition import claims, report
@@ -36,6 +37,9 @@ def test_report_parts_hold_what_was_measured(results, dataset):
         assert all(len(row) == len(table.header) for row in table.rows)
         assert "<table" in table._repr_html_()
     assert "not run" not in str(report.findings(study, scores).rows[0])
+    if dataset == "builtin-streets":
+        assert report.class_table(study, scores).note == "Measured: profile smoke."
+    assert report.subset_table(study).note == dataset_spec(dataset).note
     lines = report.predictions(study, 2)
     assert all(panel.image.shape[0] == 3 for line in lines for panel in line)
     assert [panel.label for panel in lines[0]] == ["input", "Zero-DCE", "GEM+PAM", "annotated"]
@@ -112,6 +116,25 @@ def test_crossing_says_what_it_needs_and_trains_nothing(tmp_path, monkeypatch):
     holds, why = claims.casts_differ(studies)
     assert holds is None and "builtin-streets" in why
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("pose", "segmentation", "answers"),
+    [
+        ([1.1, 0.8, 1.1], [0.9, 1.2, 0.9], (True, True)),
+        ([1.2, 1.1, 0.7], [1.2, 1.1, 0.7], (False, False)),  # reddish
+        ([0.9, 1.2, 0.9], [1.1, 0.8, 1.1], (False, False)),
+        ([1.01, 0.98, 1.01], [0.99, 1.02, 0.99], (False, False)),  # within the limit
+    ],
+)
+def test_tints_are_against_the_input(pose, segmentation, answers, monkeypatch):
+    before = torch.tensor([1.2, 1.0, 0.8, 0.1])
+    found = {"input": before, "segmentation": before * torch.tensor([*segmentation, 2.0]),
+             "pose": before * torch.tensor([*pose, 2.0])}  # fmt: skip
+    monkeypatch.setattr(claims, "missing_for_crossing", lambda _studies: "")
+    monkeypatch.setattr(claims, "casts", lambda _studies: found)
+    measured = claims.tints(dict.fromkeys(("segmentation", "pose")))
+    assert (measured["purple_of_pose"][0], measured["green_of_segmentation"][0]) == answers
 
 
 @pytest.mark.parametrize(
