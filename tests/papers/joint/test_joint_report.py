@@ -3,6 +3,7 @@ on a tiny run."""
 
 import dataclasses
 import json
+import weakref
 
 import pytest
 import torch
@@ -198,6 +199,28 @@ def test_tables_about_data_losses_and_networks(results):
     assert counted["MTCNN", "–"][:2] == ["not published", "495,850"]
 
 
+def test_the_data_summary_holds_one_image_at_a_time(results, monkeypatch):
+    study, alive = results(), []
+
+    class Watched:
+        def __len__(self):
+            return 5
+
+        def __getitem__(self, index):
+            if index == 5:
+                raise IndexError
+            assert sum(one() is not None for one in alive) < 2, "images are kept"
+            image = torch.full((3, 8, 8), 0.1 * index)
+            alive.append(weakref.ref(image))
+            keep = dict.fromkeys(SUBSETS, torch.ones(1, dtype=torch.bool))
+            return {"image": image, "target": torch.ones(3, 8, 8), "boxes": torch.zeros(1, 4),
+                    "keep": keep, "darkening": {}}  # fmt: skip
+
+    monkeypatch.setattr(study, "data", lambda _test_set: Watched())
+    (row,) = report.data_summary(study).rows
+    assert row[1:] == ["5", "0", "5", "5", "5", "0.20", "1.00"]
+
+
 def test_every_claim_has_a_verdict_and_the_measured_ones_are_measured(results, scores):
     study = results()
     answers = claims.measurements(study, scores)
@@ -227,6 +250,30 @@ def test_one_map_is_compared_with_eight():
     for ap, holds in ((0.501, True), (0.6, False)):
         eight = score("zero_dce_pp+1:0~24 maps", "mtcnn", "hard", ap)
         assert claims.one_map_is_enough(STUDY, [*made, eight])[0] is holds
+
+
+@pytest.mark.parametrize(
+    ("joint", "holds"), [([9, 3, 4, 3, 4, 3], True), ([9, 1, 1, 1, 1, 1], False),
+                         ([9, 3, 3, 1, 3, 3], None)],
+)  # fmt: skip
+def test_steps_are_timed_in_turn(results, monkeypatch, joint, holds):
+    study, calls = results(), []
+    times = {True: iter(joint), False: iter([9, 2, 2, 2, 2, 2])}  # the first warms up
+
+    def timed_step(experiment):
+        detector = bool(experiment.objective.modules)
+        return lambda: calls.append(detector) or next(times[detector])
+
+    monkeypatch.setattr(claims, "timed_step", timed_step)
+    found, words = claims.joint_step_is_slower(study)
+    assert found is holds and calls == [False, True] * 6
+    assert "1:0: 2.000 s" in words and "median of 5 rounds, load average" in words
+
+
+def test_a_timed_step_is_one_of_the_training(results):
+    experiment = results().experiment(results().row(GROUPS[2]))
+    assert claims.timed_step(experiment)() > 0
+    assert all(p.grad is not None for p in experiment.model.parameters())
 
 
 def of_faces(dark, alone, joint, normal, height):
