@@ -1,5 +1,6 @@
 """What a hash covers: values and code of everything that the objects hold, wrap and call."""
 
+import ast
 import functools
 import sys
 
@@ -155,3 +156,12 @@ def test_layout_comments_and_docstrings_are_free(package, text, same):
     before = code(f)
     package("losses.l1", text)
     assert (code(f) == before) is same
+
+
+def test_a_syntax_tree_reads_alike_in_every_version_of_python():
+    """`ast.dump` of Python 3.12 has empty fields (type_params) that 3.11 has not."""
+    tree = ast.parse("def f(x):\n    return x + 1\n")
+    assert reuse._dump(tree) == (
+        "Module(body=[FunctionDef(name='f',args=arguments(args=[arg(arg='x')]),body=[Return("
+        "value=BinOp(left=Name(id='x',ctx=Load()),op=Add(),right=Constant(value=1)))])])"
+    )

@@ -160,6 +160,23 @@ def test_thresholds():
     assert (exact["precision"], exact["matched_iou"]) == (0.5, 1)
 
 
+@pytest.mark.parametrize(
+    ("bottom", "confidence", "hits"), [(5, 0.25, 1), (4.9, 0.25, 0), (5, 0.24, 0)]
+)
+def test_exactly_the_threshold_counts(bottom, confidence, hits):
+    """Of a score of .25, and of an overlap of a half."""
+    object_, half = truth([[0, 0, 10, 10]], [0]), found([[0, 0, 10, bottom]], [confidence], [0])
+    assert objects_found(half, object_) == hits
+
+
+@pytest.mark.parametrize(("bottom", "precision"), [(10, 1.0), (10.1, 0.5)])
+def test_half_within_an_ignored_region_is_no_false_positive(bottom, precision):
+    flags, other = torch.tensor([True, False]), [50, 50, 60, 60]
+    targets = [truth([[0, 0, 10, 5], other], [0, 0], ignore=flags)]
+    predictions = [found([[0, 0, 10, bottom], other], [0.9, 0.9], [0, 0])]
+    assert score(predictions, targets)["precision"] == precision
+
+
 def test_batch_equals_singles_in_any_order():
     predictions, targets = scene(6)
     meter = DetectionScores()
