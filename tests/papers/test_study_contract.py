@@ -2,16 +2,19 @@
 
 import dataclasses
 import inspect
+import shutil
 import sys
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from tiny import TINY
 
 from llie_core.engine import fit as fitting
 from llie_core.engine import loop, reuse, sampling
 from llie_core.engine.fit import train_hash
 from llie_core.engine.reuse import content_hash, identity, modules_behind
+from llie_core.engine.runs import file_hash
 from llie_core.engine.sampling import Drawn
 from llie_core.papers import list_papers, open_study, study_of
 from llie_core.papers import study as studies
@@ -203,6 +206,24 @@ def test_scores_that_were_edited_are_named(folder, results):
             study.evaluate(study.row("gamma"))
     finally:
         path.write_text(text)
+
+
+@papers
+def test_other_weights_are_evaluated_anew(paper, finished, tmp_path, monkeypatch):
+    """As a change of the training's code leaves them, in the folder of the earlier ones."""
+    monkeypatch.setenv("LLIE_RESULTS", str(tmp_path / "results"))
+    shutil.copytree(finished(paper)[0], tmp_path / "results")
+    study = tiny(paper)
+    row = study.main_row()
+    run, test_set = study.run(row), study.test_sets()[0]
+    before = [score.value for score in study.evaluate(row, test_sets=[test_set])]
+    changed = {k: v * 0.9 if v.is_floating_point() else v
+               for k, v in load_file(run.weights_path).items()}  # fmt: skip
+    save_file(changed, run.weights_path)
+    stamp = run.read_stamp() | {"weights_sha256": file_hash(run.weights_path)}
+    run.write_json("stamp.json", stamp)
+    after = [score.value for score in tiny(paper).evaluate(row, test_sets=[test_set])]
+    assert len(after) == len(before) and after != before
 
 
 def test_a_training_by_others_between_fit_and_evaluation_is_noticed(results, monkeypatch):

@@ -137,6 +137,14 @@ def test_anchors_by_hand():
     np.testing.assert_allclose(centres, expected, rtol=0, atol=1e-12)
 
 
+def test_a_forward_pass_gives_the_anchors_in_that_order():
+    model = small()
+    *_, anchors = model(torch.zeros(1, 3, 64, 96))
+    strides = model.design.strides
+    sizes = [(64 // stride, 96 // stride) for stride in strides]
+    assert torch.equal(anchors, head.make_anchors(sizes, strides, anchors))
+
+
 def test_the_coarsest_anchor_is_512_pixels():
     anchors = head.make_anchors([(1, 1)] * 6, (4, 8, 16, 32, 64, 128), torch.empty(0))
     area = (anchors[:, 2:] - anchors[:, :2]).prod(1)
