@@ -68,7 +68,7 @@ def _runs(options) -> int:
         return _print_curves([run for study in studies for run in study.trained_runs()], options)
     if options.status:
         return _print_status(studies)
-    jobs = [job for study in studies for job in study.jobs(options.overrides)]
+    jobs = [job for study in studies for job in study.jobs()]
     if options.json:
         print(json.dumps(jobs, indent=1))
         return 0

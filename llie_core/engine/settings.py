@@ -49,6 +49,18 @@ def override(section: SectionT, changes: Mapping[str, object]) -> SectionT:
     return _override(section, changes, "", section)
 
 
+def changes(section: Section, start: Section, path: str = "") -> dict[str, object]:
+    """Path → value of the settings that differ from those of `start`: {"train.lr": 2e-4}."""
+    found: dict[str, object] = {}
+    for own in fields(section):
+        value, before = getattr(section, own.name), getattr(start, own.name)
+        if isinstance(value, Section):
+            found |= changes(value, before, f"{path}{own.name}.")
+        elif value != before:
+            found[f"{path}{own.name}"] = value
+    return found
+
+
 def _override(section: SectionT, changes: Mapping, path: str, root: Section) -> SectionT:
     known = {own.name: getattr(section, own.name) for own in fields(section)}
     new = {}

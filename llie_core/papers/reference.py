@@ -18,8 +18,8 @@ from safetensors.torch import load_file, save_file
 
 from llie_core.engine.runs import Run, file_name
 from llie_core.files import atomic, project_root, write_rows
-from llie_core.papers.study import Study
-from llie_core.reporting.scores import Score, read_scores, write_scores
+from llie_core.papers.study import Study, recorded_scores
+from llie_core.reporting.scores import Score, write_scores
 
 LOG_ROWS = 200
 
@@ -99,15 +99,17 @@ def _checked_stamp(run: Run) -> dict:
 
 
 def _evaluations(runs: Iterable[Run]) -> tuple[list[Score], dict[str, list[dict]]]:
-    """The scores of some runs, and the values of each image by test set."""
+    """The scores of some runs, and the values of each image by test set, of those that were
+    written whole."""
     scores: list[Score] = []
     images: dict[str, list[dict]] = {}
     for run in runs:
-        found = sorted((run.directory / "scores").glob("*.csv"))
+        paths = sorted((run.directory / "scores").glob("*.csv"))
+        found = {path: own for path in paths if (own := recorded_scores(path)) is not None}
         if not found:
             raise FileNotFoundError(f"{run}: not evaluated yet")
-        for path in found:
-            scores += read_scores(path)
+        for path, own in found.items():
+            scores += own
             with (run.directory / "per_image" / path.name).open(newline="") as file:
                 lines = [{"label": run.label, "seed": run.seed} | x for x in csv.DictReader(file)]
             if lines:

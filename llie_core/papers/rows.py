@@ -16,8 +16,9 @@ import torch
 from torch import nn
 
 from llie_core.engine.loop import Experiment
-from llie_core.engine.reuse import content_hash, identity
+from llie_core.engine.reuse import identity
 from llie_core.files import project_root
+from llie_core.hashing import content_hash
 from llie_core.models import MODELS, Enhancer, create_enhancer, list_enhancers
 from llie_core.names import nearest, title_of
 from llie_core.recognizers import Recognizer, create_recognizer, list_recognizers

@@ -12,13 +12,14 @@ recorded is here, once for all papers. To describe or to hash a row never trains
 
 import contextlib
 import csv
+import json
 import os
 import shlex
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar
 
@@ -29,13 +30,15 @@ from tqdm import tqdm
 from llie_core.data import dataset_spec
 from llie_core.data.external import ExternalOutputs, external_methods
 from llie_core.dataset import SizedDataset
+from llie_core.devices import device_name
 from llie_core.engine.distributed import default_device, launch
-from llie_core.engine.fit import fit
+from llie_core.engine.fit import accepted_hashes, fit
 from llie_core.engine.loop import Experiment
-from llie_core.engine.reuse import code, content_hash, identity
-from llie_core.engine.runs import Run, commit, device_name, file_hash, read_json, write_record
-from llie_core.engine.settings import Section, free, override
+from llie_core.engine.reuse import code, identity
+from llie_core.engine.runs import Run, commit, read_json, write_record
+from llie_core.engine.settings import Section, changes, free, override
 from llie_core.files import locked, project_root, results_dir, write_rows
+from llie_core.hashing import content_hash, file_hash
 from llie_core.names import title_of, unknown
 from llie_core.papers.rows import External, Released, Row, Trained, build_released, released_row
 from llie_core.reporting.claims import Context, Verdict, judge
@@ -342,6 +345,15 @@ class Study(ABC):
         self._trained[key] = run
         return run
 
+    def is_finished(self, row: Row) -> bool:
+        """Whether a row's training is finished, under these settings, data and code; the rows that
+        it builds on have to be."""
+        run = self.run(row)
+        if not run.read_stamp():
+            return False
+        hashes = accepted_hashes(self.experiment(row), run, self.settings.processes)
+        return any(run.is_finished(one) for one in hashes.values())
+
     def experiment(self, row: Row) -> Experiment:
         """What one training needs; the rows that it builds on have to be trained.
 
@@ -405,13 +417,15 @@ class Study(ABC):
         # Times beside other rows are other times; one row by itself takes those that are there.
         together = content_hash(hashes) if len(rows) > 1 else ""
         paths = [run.directory / "scores" / f"{test_set.key}.csv" for run in runs]
-        found = [_read_back(path, own, together) for path, own in zip(paths, hashes, strict=True)]
-        if None not in found:
-            return [score for own in found for score in own or ()]
-        scores: list[Score] = []
+        known = partial(_all_read_back, paths, hashes, together)
+        if (scores := known()) is not None:
+            return scores
         with contextlib.ExitStack() as locks:
             for run in sorted(runs, key=str):  # in one order, so that no two wait for each other
                 locks.enter_context(locked(run.lock_path, str(run)))
+            if (scores := known()) is not None:  # by the process that was waited for
+                return scores
+            scores = []
             measured = self._measure(rows, runs, test_set, task, data, device)
             for row, run, path, own, (numbers, images) in zip(
                 rows, runs, paths, hashes, measured, strict=True
@@ -626,12 +640,11 @@ class Study(ABC):
             add(row, (*row.needs, *readers))
         return found
 
-    def jobs(self, changes: Sequence[str] = ()) -> list[dict[str, Any]]:
+    def jobs(self) -> list[dict[str, Any]]:
         """Every training as a batch system needs it, those first that others need.
 
-        changes: NAME=VALUE of settings, for the commands. A job: paper, dataset (of the study), run
-        (its name), folder, command, needs (runs), outputs (files), finished, resources (processes,
-        cpus, gpus).
+        A job: paper, dataset (of the study), run (its name), folder, command, needs (runs), outputs
+        (files), finished, resources (processes, cpus, gpus).
         """
         settings = self.settings
         processes = settings.processes
@@ -646,7 +659,7 @@ class Study(ABC):
                 "dataset": settings.dataset,
                 "run": str(run),
                 "folder": str(run.directory),
-                "command": fit_command(run, settings, changes),
+                "command": self.fit_command(run),
                 "needs": [str(one) for one in needs],
                 "outputs": [str(run.weights_path), str(run.directory / "stamp.json")],
                 "finished": bool(run.read_stamp()),
@@ -662,8 +675,22 @@ class Study(ABC):
             losses = [row["total"] for row in run.read_log() if "total" in row]
             title = title_of(run.label, self.titles)
             records = run.read_stamp(), read_json(run.directory / "settings.json")
-            found.append(Training(title, *records, losses, fit_command(run, self.settings)))
+            found.append(Training(title, *records, losses, self.fit_command(run)))
         return Provenance(found)
+
+    def fit_command(self, run: Run) -> str:
+        """The command that makes a training again, with every setting that is not the profile's."""
+        settings = self.settings
+        command = ["llie", "fit", self.paper, "--dataset", settings.dataset, "--profile",
+                   settings.profile, "--row", run.label, "--seed", str(run.seed)]  # fmt: skip
+        command += ["--data", settings.data] if settings.data else []
+        if settings.processes > 1:
+            command += ["--processes", str(settings.processes)]
+        changed = changes(settings, self.profiles[settings.profile](settings.dataset))
+        for name, value in changed.items():
+            if name not in ("data", "seeds", "processes"):  # these are options
+                command += ["--set", f"{name}={json.dumps(value, ensure_ascii=False)}"]
+        return shlex.join(command)
 
     @property
     def titles(self) -> dict[str, str]:
@@ -698,14 +725,17 @@ class Study(ABC):
 
     def intervals(self, scores: Sequence[Score], metric: str) -> dict[str, Interval]:
         """Label → 95 % interval of a metric's mean over the images behind some scores of one test
-        set, of the reference runs or of this one."""
+        set, of the reference runs or of this one; rows without images of it are left out."""
         found = select(scores, metric=metric, subset="all")
+        if not found:
+            return {}
         name, protocol = found[0].dataset, found[0].protocol
         kept = kept_scores(self.paper, self.reference_dataset)
         if any(score in kept for score in found):
             return intervals(kept_images(self.paper, self.reference_dataset, name), protocol)
         test_set = next(x for x in self.test_sets() if (x.kind, x.name) == ("quality", name))
         rows = [row for row in self.rows() if test_set.rows(row)]
+        rows = [row for row in rows if self.row_data(row, test_set) is not None]
         lines = [{"label": r.label, **one} for r in rows for one in self.per_image(r, test_set)]
         return intervals(lines, protocol)
 
@@ -745,12 +775,12 @@ def one_timing(paper: str) -> contextlib.AbstractContextManager[None]:
     return locked(results_dir() / ".timing.lock", f"{paper}: timing")
 
 
-def fit_command(run: Run, settings: StudySettings, changes: Iterable[str] = ()) -> str:
-    """The command that makes a training; changes: NAME=VALUE of settings."""
-    command = ["llie", "fit", run.paper, "--dataset", settings.dataset, "--profile",
-               settings.profile, "--row", run.label, "--seed", str(run.seed)]  # fmt: skip
-    command += ["--data", settings.data] if settings.data else []
-    return shlex.join([*command, *(part for change in changes for part in ("--set", change))])
+def _all_read_back(
+    paths: Iterable[Path], hashes: Iterable[str], together: str
+) -> list[Score] | None:
+    """The scores of several rows by `_read_back`; None where one has none."""
+    found = [_read_back(path, own, together) for path, own in zip(paths, hashes, strict=True)]
+    return None if None in found else [score for own in found for score in own or ()]
 
 
 def _groups(test_set: TestSet, rows: Iterable[Row]) -> list[list[Row]]:
@@ -787,10 +817,21 @@ def _read_back(path: Path, eval_hash: str, together: str) -> list[Score] | None:
     Raises:
         ValueError: a file is not what was written.
     """
-    record, images = read_json(path.with_suffix(".json")), _per_image(path)
-    if record.get("eval_hash") != eval_hash or not (path.exists() and images.exists()):
+    record = read_json(path.with_suffix(".json"))
+    if record.get("eval_hash") != eval_hash or (together and record.get("together") != together):
         return None
-    if together and record.get("together") != together:
+    return recorded_scores(path)
+
+
+def recorded_scores(path: Path) -> list[Score] | None:
+    """Scores and values of images that were written whole; None where a file or the record is not
+    there.
+
+    Raises:
+        ValueError: a file is not what was written.
+    """
+    record, images = read_json(path.with_suffix(".json")), _per_image(path)
+    if not (record and path.exists() and images.exists()):
         return None
     for file, key in ((path, "sha256"), (images, "per_image_sha256")):
         found = file_hash(file)

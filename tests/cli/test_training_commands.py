@@ -13,8 +13,8 @@ import pytest
 import torch
 from PIL import Image
 
-from llie_core.cli import main
-from llie_core.cli.arguments import overrides
+from llie_core.cli import _parser, main
+from llie_core.cli.arguments import overrides, study_of
 from llie_core.data.images import read_image
 from llie_core.engine.loop import Training
 from llie_core.engine.records import read_checkpoint
@@ -266,6 +266,24 @@ def test_every_line_of_runs_is_a_command_that_trains(capsys):
     assert run_of(seed=3).read_stamp()
     capsys.readouterr()
     assert commands(capsys, *STUDY, *SETS, "--seeds", "0", "3")[1] == ["not trained", "finished"]
+
+
+def test_the_command_of_a_report_makes_the_same_run(tmp_path):
+    """Copied into a shell, with every kind of value: list, text, number, nested."""
+    external = tmp_path / "it's mine"
+    (external / "kind" / "builtin-faces").mkdir(parents=True)
+    changes = {"train": {"steps": 7, "lr": 2e-4}, "workers": 2, "processes": 2, "seeds": [3, 4],
+               "external": str(external), "data": "my data"}  # fmt: skip
+    study = tiny(**changes)
+    run = study.run(study.row(ROW, 4))
+    program, *arguments = shlex.split(study.fit_command(run))
+    options = _parser().parse_args(arguments)
+    again = study_of(options, seeds=[options.seed], processes=options.processes)
+    assert (program, options.row) == ("llie", ROW)
+    assert again.settings == tiny(**{**changes, "seeds": [4]}).settings
+    assert again.run(again.row(options.row, options.seed)) == run
+    unchanged = open_study("joint", "smoke")
+    assert "--set" not in unchanged.fit_command(unchanged.run(unchanged.main_row()))
 
 
 def test_runs_name_what_others_need_first_and_quote_what_has_spaces(capsys):

@@ -7,7 +7,8 @@ import torch
 from llie_core.data.dark_faces import DarkFaces, FaceCrops, crop_faces, exposure_darkener
 from llie_core.data.darkening import Darkening, DarkeningRange, darken, physical_darkener
 from llie_core.data.wrappers import NormalLight
-from llie_core.engine.reuse import content_hash, identity
+from llie_core.engine.reuse import identity
+from llie_core.hashing import content_hash
 
 
 class Ramp(torch.utils.data.Dataset):

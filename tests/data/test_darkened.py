@@ -6,7 +6,8 @@ import torch
 from llie_core.data.dark_faces import DarkFaces
 from llie_core.data.darkened import CachedDark
 from llie_core.data.darkening import physical_darkener, quantise
-from llie_core.engine.reuse import content_hash, identity
+from llie_core.engine.reuse import identity
+from llie_core.hashing import content_hash
 
 
 class Faces(torch.utils.data.Dataset):

@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from llie_core.engine import reuse
-from llie_core.engine.reuse import code, content_hash, identity, modules_behind
+from llie_core.engine.reuse import code, identity, modules_behind
+from llie_core.hashing import content_hash
 
 
 class Held:

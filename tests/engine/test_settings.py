@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from llie_core.engine.reuse import identity
-from llie_core.engine.settings import Section, free, override
+from llie_core.engine.settings import Section, changes, free, override
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,13 @@ class Example(Section):
 
 def make(**changes):
     return override(Example(), changes)
+
+
+def test_changes_are_those_that_override_makes():
+    assert changes(Example(), Example()) == {}
+    changed = make(train={"lr": 2e-4}, ratios=["1:1"], files={"a": "b"}, data="d")
+    found = changes(changed, Example())
+    assert found == {"train.lr": 2e-4, "ratios": ("1:1",), "files": {"a": "b"}, "data": "d"}
 
 
 def test_nested_changes_leave_the_rest():

@@ -1,6 +1,7 @@
 """What papers 3, 4 and 5 share: unpaired sets, protocols, other programs' images, copies on disk,
 and the tables about them. NEID stands for the three."""
 
+import contextlib
 import json
 import shutil
 
@@ -13,11 +14,12 @@ from llie_core.data.transforms import resize
 from llie_core.data.wrappers import Augmented, ForPhotographs
 from llie_core.engine.reuse import identity
 from llie_core.papers import open_study
+from llie_core.papers import study as studies
 from llie_core.papers.images import examples
 from llie_core.papers.paired import NO_FOLDER, RIVALS
 from llie_core.papers.paired_tables import data_table, protocol_table, unpaired_table
 from llie_core.reporting.scores import select
-from llie_core.tasks.quality import Cost, QualityMeter
+from llie_core.tasks.quality import Cost, ImageQuality, QualityMeter
 
 FIXED = ["identity", "gamma"]  # rows without training
 
@@ -197,6 +199,11 @@ def test_other_programs_images_become_rows(unpaired, tmp_path, shared_data, monk
     (one,) = examples(study, rows, 1, lime)
     assert list(one.outputs) == ["gamma"] and one.target is None
     assert study.evaluate(kind, test_sets=[lime], device="cpu") == []
+    scores = study.evaluate(study.row("gamma"), test_sets=[lime], device="cpu")
+    study.evaluate(study.row("identity"), test_sets=[lime], device="cpu")
+    # Nor an interval; none at all without scores of the metric.
+    assert set(study.intervals(scores, "niqe")) == {"identity", "gamma"}
+    assert study.intervals(scores, "psnr") == {}
     save(tmp_path / "external/kind/lime/0.png", noise_image(0, (192, 98)))
     (one,) = examples(study, rows, 1, lime)
     assert list(one.outputs) == ["gamma", "kind"] and one.outputs["kind"].mean() > 0.4
@@ -242,6 +249,25 @@ def test_rows_are_timed_together_and_a_refused_latency_is_taken_again(monkeypatc
     timed(study.row("gamma"), study.row("neid"))  # beside other rows: other times
     assert sessions[2:] == [["gamma", "neid"]]
     assert study.timing().startswith("Latency: median of ")
+
+
+def test_what_another_process_has_evaluated_meanwhile_is_read_back(monkeypatch):
+    study, other = open_tiny(), open_tiny()
+    row, evaluated = study.row("gamma"), []
+    plain = studies.locked
+
+    @contextlib.contextmanager
+    def waiting(path, what):
+        if not evaluated:  # the other process held the lock, and has ended
+            evaluated.append(None)
+            evaluated[0] = other.evaluate(row, test_sets=[other.main_set], device="cpu")
+            monkeypatch.setattr(ImageQuality, "measure", lambda *_: 1 / 0)
+        with plain(path, what):
+            yield
+
+    monkeypatch.setattr(studies, "locked", waiting)
+    found = study.evaluate(row, test_sets=[study.main_set], device="cpu")
+    assert found == evaluated[0] and found
 
 
 @pytest.mark.parametrize("dataset", ["lol", "mit-adobe-fivek"])

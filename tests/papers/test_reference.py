@@ -134,6 +134,26 @@ def test_unfinished_runs_are_not_kept(study):
         reference.keep(study)
 
 
+def test_scores_are_kept_only_where_they_were_written_whole(study):
+    """A kill between scores and record leaves a file that counts for nothing."""
+    study.train()
+    study.evaluate()
+    folder = study.run(study.row("neid")).directory / "scores"
+    (folder / "cost-builtin-photos.json").unlink()
+    kept = read_scores(reference.keep(study) / "scores.csv")
+    assert {s.metric for s in select(kept, label="neid")} & {"parameters", "macs"} == set()
+    assert select(kept, label="neid", metric="psnr") and select(kept, label="gamma")
+    quality = folder / "quality-builtin-photos.csv"
+    whole = quality.read_text()
+    quality.write_text(whole.replace("psnr", "ssim", 1))
+    with pytest.raises(ValueError, match="changed since it was written; delete it and run again"):
+        reference.keep(study)
+    quality.write_text(whole)
+    quality.with_suffix(".json").unlink()
+    with pytest.raises(FileNotFoundError, match="not evaluated yet"):
+        reference.keep(study)
+
+
 @pytest.mark.parametrize(
     ("commits", "message"),
     [(["c0ffee+"], r"changed files \(c0ffee\+\)"), (["c0ffee", "decade"], "several commits")],
@@ -141,9 +161,9 @@ def test_unfinished_runs_are_not_kept(study):
 def test_dirty_or_mixed_commits_are_not_kept(study, monkeypatch, commits, message):
     study.train()
     study.evaluate()
-    found = reference.read_scores
+    found = reference.recorded_scores
     monkeypatch.setattr(
-        reference, "read_scores",
+        reference, "recorded_scores",
         lambda path: [dataclasses.replace(s, commit=c) for s in found(path) for c in commits],
     )  # fmt: skip
     with pytest.raises(ValueError, match=message):

@@ -13,9 +13,9 @@ from tiny import TINY
 from llie_core.engine import fit as fitting
 from llie_core.engine import loop, reuse, sampling
 from llie_core.engine.fit import train_hash
-from llie_core.engine.reuse import content_hash, identity, modules_behind
-from llie_core.engine.runs import file_hash
+from llie_core.engine.reuse import identity, modules_behind
 from llie_core.engine.sampling import Drawn
+from llie_core.hashing import content_hash, file_hash
 from llie_core.papers import list_papers, open_study, study_of
 from llie_core.papers import study as studies
 from llie_core.papers.rows import Released, Row

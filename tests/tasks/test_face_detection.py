@@ -9,7 +9,8 @@ from torch import nn
 
 from llie_core.data import collate, open_dataset
 from llie_core.data.wider_results import read_detections
-from llie_core.engine.reuse import content_hash, identity
+from llie_core.engine.reuse import identity
+from llie_core.hashing import content_hash
 from llie_core.models import create_enhancer
 from llie_core.recognizers import create_recognizer
 from llie_core.tasks.faces import (

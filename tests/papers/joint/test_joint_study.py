@@ -9,8 +9,8 @@ import torch
 
 from llie_core.data import dark_faces, face_targets, open_dataset
 from llie_core.engine.fit import fit, train_hash
-from llie_core.engine.reuse import content_hash, identity, modules_behind
-from llie_core.engine.runs import file_hash
+from llie_core.engine.reuse import identity, modules_behind
+from llie_core.hashing import content_hash, file_hash
 from llie_core.losses.zero_reference import zero_reference_total
 from llie_core.models import create_enhancer
 from llie_core.papers import open_study
