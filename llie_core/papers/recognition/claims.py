@@ -47,9 +47,11 @@ def missing_for_crossing(studies: Mapping[str, RecognitionStudy]) -> str:
         return "the other task has no data set of drawn streets"
     for study in studies.values():
         for row in (study.recognizer_row, *_ours(study)):
-            run = study.run(row)
-            if not run.read_stamp():
-                return f"needs {run}: run both reports (make reproduce PAPER=recognition)"
+            if not study.is_finished(row):
+                return (
+                    f"needs {study.run(row)} by these settings and this code: run both reports "
+                    "(make reproduce PAPER=recognition)"
+                )
     return ""
 
 

@@ -36,8 +36,8 @@ from llie_core.data.segmentation import CITYSCAPES_CLASSES
 from llie_core.data.wrappers import Augmented, Cached, DarkenedTo, MeanScaled, Resized
 from llie_core.dataset import SizedDataset
 from llie_core.engine.loop import Experiment, Objective, TrainSettings
-from llie_core.engine.runs import file_hash
 from llie_core.files import project_root
+from llie_core.hashing import file_hash
 from llie_core.losses.task_driven import BothLights, TaskLoss
 from llie_core.losses.zero_reference import zero_dce_loss
 from llie_core.names import split_label, title_of

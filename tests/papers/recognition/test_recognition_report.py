@@ -1,6 +1,7 @@
 """Paper 1's report: tables and figures of a tiny run, enhancers across recognizers, claims."""
 
 import dataclasses
+import shutil
 import weakref
 
 import pytest
@@ -8,7 +9,7 @@ import torch
 from test_recognition_study import PERSONS, SETS, tiny
 
 from llie_core.data import dataset_spec
-from llie_core.engine.runs import file_hash
+from llie_core.hashing import file_hash
 from llie_core.models import create_enhancer
 from llie_core.papers.recognition import claims, report
 from llie_core.reporting.scores import Score, select
@@ -103,6 +104,19 @@ def test_enhancers_are_crossed_over_recognizers(results):
     for cast in casts.values():
         assert cast[:3].mean().item() == pytest.approx(1, abs=1e-5)
     assert len(claims.cast_table(studies).rows) == 3
+
+
+def test_a_training_by_other_settings_or_code_is_not_crossed(results, finished, tmp_path,
+                                                            monkeypatch):  # fmt: skip
+    folder = shutil.copytree(finished[0], tmp_path / "results")
+    monkeypatch.setenv("LLIE_RESULTS", str(folder))
+    studies = both()
+    assert claims.missing_for_crossing(studies) == ""
+    run = studies["pose"].run(studies["pose"].row("gem_pam"))
+    run.write_json("stamp.json", run.read_stamp() | {"train_hash": "another"})
+    why = claims.missing_for_crossing(studies)
+    assert why.startswith(f"needs {run} by these settings and this code: run both reports")
+    assert claims.cross_table(studies).rows == [["–", "not run", "not run"]]
 
 
 def test_crossing_says_what_it_needs_and_trains_nothing(tmp_path, monkeypatch):
