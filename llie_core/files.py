@@ -25,6 +25,7 @@ HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:6]
 DAY_SECONDS = 86_400
 # Of one file alone; other errors of the system, such as a full disk, meet every file.
 OF_ONE_FILE = (None, errno.ENOENT, errno.ENAMETOOLONG, errno.EISDIR)
+DENIED = (errno.EACCES, errno.EPERM)  # of one file where that file may not be read
 REPEAT_SECONDS = 600.0
 LEASE_SECONDS = 120.0
 MOUNTS = Path("/proc/self/mountinfo")  # of Linux; other systems are asked for a lock alone
@@ -119,7 +120,7 @@ def problem_of(file: object, error: Exception) -> str:
     Raises:
         OSError: the error itself, where the other files would meet it too.
     """
-    if isinstance(error, OSError) and error.errno not in OF_ONE_FILE:
+    if isinstance(error, OSError) and not _is_of_one_file(error):
         raise error
     line = next(iter(str(error).splitlines()), "")
     if isinstance(error, MemoryError) or "allocate memory" in line or "out of memory" in line:
@@ -127,6 +128,14 @@ def problem_of(file: object, error: Exception) -> str:
     if not line or not isinstance(error, ValueError | OSError | RuntimeError):
         line = f"{type(error).__name__}: {line}".removesuffix(": ")
     return line if str(file) in line else f"{file}: {line}"
+
+
+def _is_of_one_file(error: OSError) -> bool:
+    """Whether the other files are not met by it; a folder that may not be written meets all."""
+    if error.errno in DENIED:
+        name = error.filename or ""
+        return os.path.isfile(name) and not os.access(name, os.R_OK)
+    return error.errno in OF_ONE_FILE
 
 
 def sweep(folder: Path) -> None:

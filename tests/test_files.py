@@ -15,7 +15,15 @@ import pytest
 from filelock import FileLock, SoftFileLease
 
 from llie_core import files
-from llie_core.files import appended, atomic, is_locked, locked, sweep, write_text
+from llie_core.files import (
+    appended,
+    atomic,
+    is_locked,
+    locked,
+    problem_of,
+    sweep,
+    write_text,
+)
 
 ROOT = Path(__file__).parents[1]
 
@@ -306,3 +314,28 @@ def test_a_mount_says_whether_its_locks_hold_for_all_hosts(options, shared, tmp_
     monkeypatch.setattr(files, "MOUNTS", table)
     kind = FileLock if shared else SoftFileLease
     assert isinstance(files._lock_of(tmp_path / ".lock"), kind)
+
+
+# Errors of one file, and of all -------------------------------------------------------------------
+
+
+def denied(path):
+    return PermissionError(errno.EACCES, "Permission denied", str(path))
+
+
+def test_a_file_that_may_not_be_read_is_named_and_the_others_go_on(tmp_path, monkeypatch):
+    closed = tmp_path / "closed.png"
+    closed.touch()
+    readable = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: str(path) != str(closed)
+                        and readable(path, mode))  # fmt: skip
+    for number in (errno.EACCES, errno.EPERM):
+        error = OSError(number, "no", str(closed))
+        assert problem_of(closed, error) == f"[Errno {number}] no: '{closed}'"
+
+
+def test_a_folder_that_may_not_be_written_meets_every_file(tmp_path):
+    (tmp_path / "in.png").touch()
+    for path in (tmp_path / "out" / "in.png", tmp_path / "in.png", ""):
+        with pytest.raises(PermissionError):
+            problem_of(tmp_path / "in.png", denied(path))
