@@ -192,14 +192,14 @@ def stage_examples(study: JcrnetStudy, count: int = 2) -> dict[str, list[Example
 
 def stage_lines(found: Mapping[str, Sequence[Example]]) -> list[list[Panel]]:
     """Those images, for `figures.images`, each with its NIQE and BRISQUE as in Fig. 13."""
-    return side_by_side([line(one, naturalness=True) for of in found.values() for one in of])
+    return side_by_side([with_naturalness(one) for of in found.values() for one in of])
 
 
-def line(example: Example, naturalness: bool = False) -> list[Panel]:
-    """The images of all rows and the ground truth, for `figures.images`."""
+def with_naturalness(example: Example) -> list[Panel]:
+    """`Example.panels` with NIQE and BRISQUE in the labels."""
     return [
-        Panel(f"{title} {scores_of(image)}".strip() if naturalness else title, image)
-        for title, image in example.all().items()
+        replace(panel, label=f"{panel.label} {scores_of(panel.image)}".strip())
+        for panel in example.panels()
     ]
 
 
@@ -291,7 +291,7 @@ def failures(study: JcrnetStudy, count: int = 2) -> tuple[list[list[Panel]], Tab
     header = ["image", "PSNR, dB", *(f"noise in black, {title}" for title in found[0].all())]
     note = "Noise: mean |difference of neighbours in a row| where the ground truth is below 0.1."
     table = Table("Fig. 17: where JCRNet does worst", header, cells, note)
-    return side_by_side([line(one) for one in found]), table
+    return side_by_side([one.panels() for one in found]), table
 
 
 def noise_in_black(image: Tensor, target: Tensor) -> float | None:

@@ -47,12 +47,13 @@ from llie_core.tasks.saliency import MEASURES
 COLUMNS = [(m, "all") for m in ("psnr", "ssim", "lpips", "niqe", "brisque", QUICK_PROTOCOLS[-1])]
 TABLES = ("I", "II", "III", "IV", "V", "VI", "VIII")
 RGB = SALIENCY[2]
-# Set of the paper → what its columns hold where it cannot be had.
+# Set of the paper → what its columns hold where it cannot be had; "{set}" is the one at hand.
 STAND_INS = {
-    "lol": "built-in photographs, darkened",
-    "toys": "the test pairs under a green cast",
-    RGB: "drawn streets at night, read by a small network trained on normal-light ones",
+    "lol": "built-in photographs, darkened ({set})",
+    "toys": "the test pairs under a green cast ({set})",
+    RGB: "drawn streets at night ({set}), read by {reader}",
 }
+READ_BY = {"saliency_net": "a small network trained on normal-light ones", "vst": "VST"}
 READ_AS = {"identity": "on the input", "jcrnet": "after JCRNet", "original": "in normal light"}
 ASK = 'ask for ablations by the setting rows: [jcrnet, "jcrnet+w/o JRS", …]'
 
@@ -103,14 +104,18 @@ def best_evidence(study: JcrnetStudy) -> list[Score]:
 
 
 def findings(study: JcrnetStudy, scores: list[Score]) -> Table:
-    """A sentence a question, from `best_evidence`."""
+    """A sentence a question, from `best_evidence`; "not evaluated" where rows are absent."""
     pairs, saliency = (
         select([s for s in scores if bool(s.recognizer) == read], metric=metric)
         for read, metric in ((False, "psnr"), (True, "mae"))
     )
     untrained = {s.label: s.value for s in pairs if s.weights == "none" and s.label != "identity"}
-    best = max(untrained, key=lambda label: untrained[label])
-    ours = summarise(s.value for s in select(pairs, label="jcrnet"))
+    found = summarise(s.value for s in select(pairs, label="jcrnet"))
+    ours = f"{found:.2f} dB" if found.seeds else "JCRNet was not evaluated (setting rows)"
+    others = "no method without training was evaluated (setting baselines)"
+    if untrained:
+        best = max(untrained, key=lambda label: untrained[label])
+        others = f"{untrained[best]:.2f} dB of {title_of(best)}, the best of {len(untrained)}"
     parts = [
         f"{title_of(label)} {summarise(s.value for s in select(pairs, label=label)):.2f} dB"
         for label in dict.fromkeys(s.label for s in pairs if s.label.startswith("jcrnet+"))
@@ -122,9 +127,9 @@ def findings(study: JcrnetStudy, scores: list[Score]) -> Table:
     ]
     rows = [
         ["Is it ahead of methods without training?",
-         f"{ours:.2f} dB against {untrained[best]:.2f} dB of {title_of(best)}, the best of "
-         f"{len(untrained)}."],
-        ["Do its parts each matter?", f"JCRNet {ours:.2f} dB; {'; '.join(parts)}." if parts else
+         f"{ours}{' against ' if found.seeds and untrained else '; '}{others}."],
+        ["Do its parts each matter?", f"JCRNet {found:.2f} dB; {'; '.join(parts)}."
+         if parts and found.seeds else
          "Ablations were not evaluated (setting rows)."],
         ["Does a saliency network find more in its images?",
          f"Its error on streets at night: {', '.join(read)}." if read else "Not evaluated."],
@@ -198,7 +203,9 @@ def _note(cells: list[PublishedValue], pool: list[Score], dataset: str) -> str:
             remarks.setdefault(cell.note, []).append(f"{cell.title}, {cell.header}")
     words = [f"Here: {conditions(used)}" if used else "Not run here."]
     if used and used[0].dataset not in (dataset, LOL_384):
-        words.append(f"These stand in for {dataset}: {STAND_INS[dataset]}.")
+        reader = READ_BY.get(used[0].recognizer, "")
+        what = STAND_INS[dataset].format(set=used[0].dataset, reader=reader)
+        words.append(f"These stand in for {dataset}: {what}.")
     elif used and dataset == "lol":
         words.append("Published on 100 of LOL's 500 pairs, which the paper does not list.")
     return " ".join([*words, *(f"* {'; '.join(of)}: {note}" for note, of in remarks.items())])

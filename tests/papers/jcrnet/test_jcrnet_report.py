@@ -12,7 +12,7 @@ from dataset_trees import exdark, noise_image, pairs, save
 from test_jcrnet_study import tiny, tree
 
 from llie_core.data.unpaired import PHONES
-from llie_core.engine.runs import file_hash
+from llie_core.hashing import file_hash
 from llie_core.metrics.protocols import Protocol, evaluate
 from llie_core.models.jcrnet import ABLATIONS
 from llie_core.papers import open_study
@@ -240,6 +240,20 @@ def test_findings_are_sentences_made_of_scores(study, scores):
     ]  # fmt: skip
 
 
+def test_findings_say_which_rows_were_not_evaluated(study, scores):
+    pairs = report.of_pairs(study, scores)
+    ours = f"{value(pairs, label='jcrnet', metric='psnr'):.2f} dB"
+    trained = [score for score in pairs if score.label not in ("gamma", "identity")]
+    trained = [score for score in trained if score.weights == "trained here"]
+    answer = report.findings(study, trained).rows[0][1]
+    assert answer == f"{ours}; no method without training was evaluated (setting baselines)."
+    gamma = f"{value(pairs, label='gamma', metric='psnr'):.2f} dB of gamma 1/2.2, the best of 1."
+    without = [score for score in pairs if score.label != "jcrnet"]
+    ahead, parts, _ = (row[1] for row in report.findings(study, without).rows)
+    assert ahead == f"JCRNet was not evaluated (setting rows); {gamma}"
+    assert parts == "Ablations were not evaluated (setting rows)."
+
+
 def test_the_best_evidence_is_the_reference_run_else_this_one(study, scores, monkeypatch):
     kept = [a_score("psnr", "lol", label=label, steps_planned=0) for label in ("mf", "identity")]
     monkeypatch.setattr(report, "reference_scores", lambda *_names: kept)
@@ -270,7 +284,7 @@ def test_stand_ins_fill_their_own_tables_and_say_so(study, scores):
     ours = value(report.of_pairs(study, scores), label="jcrnet", metric="psnr")
     row = cells_of(lol, "Deep Learning / OursPT")
     assert (row["PSNR↑, published"], row["PSNR↑, here"]) == ("24.901", f"{ours:.3f}")
-    assert "These stand in for lol: built-in photographs" in lol.note
+    assert "stand in for lol: built-in photographs, darkened (builtin-photos)." in lol.note
     there = value(scores, label="jcrnet", dataset="coco-low-light", metric="psnr")
     assert cells_of(coco, "Deep Learning / OursPT")["PSNR↑, here"] == f"{there:.3f}"
     assert "stand in" not in coco.note
@@ -279,12 +293,23 @@ def test_stand_ins_fill_their_own_tables_and_say_so(study, scores):
     assert cells_of(lol, "Deep Learning / OursMS")["PSNR↑, here"] == "not run"
 
 
+@pytest.mark.parametrize(
+    ("reader", "words"),
+    [("saliency_net", "a small network trained on normal-light ones"), ("vst", "VST")],
+)
+def test_streets_that_stand_in_name_their_reader(study, scores, reader, words):
+    streets = select(report.of_saliency(scores), dataset="builtin-streets")
+    read = [replace(score, recognizer=reader) for score in streets]
+    note = report.paper_table(study, "IX", read)[0].note
+    assert f"drawn streets at night (builtin-streets), read by {words}." in note
+
+
 def test_toys_are_stood_in_for_by_the_cast(study, scores):
     toys, other = report.paper_table(study, "V", scores)
     assert [row[0] for row in toys.rows] == ["Toys / w/o JRS", "Toys / Full"]
     cast = value(scores, dataset="builtin-photos-cast", label="jcrnet+w/o JRS", metric="psnr")
     assert cells_of(toys, "Toys / w/o JRS")["PSNR↑, here"] == f"{cast:.3f}"
-    assert "the test pairs under a green cast" in toys.note
+    assert "for toys: the test pairs under a green cast (builtin-photos-cast)." in toys.note
     assert cells_of(other, "LOL / w/o E-D")["PSNR↑, here"] == "not run"
 
 
@@ -471,7 +496,7 @@ def test_images_of_ablations_are_those_that_were_run(study):
     assert list(plain[0].all()) == ["input", "JCRNet", "JCRNet without JRS", TRUTH]
     assert torch.equal(plain[0].target, cast[0].target)
     assert not torch.equal(plain[0].dark, cast[0].dark)
-    assert [panel.label for panel in figures.line(plain[0])] == list(plain[0].all())
+    assert [panel.label for panel in plain[0].panels()] == list(plain[0].all())
     table = figures.colour_table({"test pairs": plain, "green cast": cast})
     assert [row[0] for row in table.rows] == ["test pairs"] * 4 + ["green cast"] * 4
     means = [float(cell) for cell in table.rows[3][2:5]]
@@ -498,7 +523,7 @@ def test_images_bear_their_niqe_and_brisque(shared_data, monkeypatch, tmp_path):
     assert figures.scores_of(image) == "N {:.2f}, B {:.2f}".format(*expected)
     assert "N " not in figures.scores_of(image[:, :50])  # too small for NIQE
     one = Example("one", image, {"jcrnet": image}, None, {"jcrnet": "JCRNet"})
-    (panel,) = figures.line(one, naturalness=True)
+    (panel,) = figures.with_naturalness(one)
     assert panel.label.startswith("JCRNet N ")
 
 
