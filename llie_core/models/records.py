@@ -100,7 +100,11 @@ def rivals() -> tuple[Rival, ...]:
 
 @dataclass(frozen=True)
 class ReferenceRun:
-    """The run that shipped weights come from. planned: steps of the published schedule."""
+    """The run that shipped weights come from.
+
+    steps: trained; planned: of the published schedule, or as many as were trained where nothing is
+    published of it.
+    """
 
     path: Path
     run: str
@@ -119,6 +123,7 @@ def reference_run(path: str) -> ReferenceRun:
 
     Raises:
         FileNotFoundError: results/reference is not there: the package was installed without it.
+        ValueError: runs.csv has no line of them.
     """
     weights = project_root() / "results" / "reference" / path
     table = weights.parents[1] / "runs.csv"
@@ -129,7 +134,10 @@ def reference_run(path: str) -> ReferenceRun:
         )
     label, _, seed = weights.stem.rpartition("-seed")
     with table.open(encoding="utf-8", newline="") as file:
-        row = next(r for r in csv.DictReader(file) if (r["label"], r["seed"]) == (label, seed))
+        runs = [r for r in csv.DictReader(file) if (r["label"], r["seed"]) == (label, seed)]
+    if not runs:
+        raise ValueError(f"{table}: no line of {label}, seed {seed}; restore it from the checkout")
+    row = runs[0]
     run = f"{weights.parents[1].relative_to(project_root())}: {label}, seed {seed}"
     steps, planned = int(row["steps_done"]), int(row["steps_planned"])
     return ReferenceRun(weights, run, row["dataset"], steps, planned, row["commit"])

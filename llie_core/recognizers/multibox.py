@@ -17,6 +17,12 @@ DELTA_SCALE = (0.1, 0.1, 0.2, 0.2)
 LARGEST = math.log(1000 / 16)  # change of a side that is decoded, as a logarithm
 
 
+def by_anchor(x: Tensor, values: int) -> Tensor:
+    """What a level's head gives of n anchors in each place, (B, n · values, h, w), as
+    (B, h · w · n, values): place by place, row by row."""
+    return x.permute(0, 2, 3, 1).reshape(len(x), -1, values)
+
+
 def encode(anchors: Tensor, boxes: Tensor) -> Tensor:
     """Deltas (N, 4) that lead from anchors (N, 4) to boxes (N, 4); `decode` undoes it.
 

@@ -25,9 +25,8 @@ from torch import Tensor, nn
 from llie_core.imaging import check_images, check_shapes, in_float32
 from llie_core.recognizers.base import Recognizer
 from llie_core.recognizers.graphs import onnx_convolutions
-from llie_core.recognizers.multibox import decode, multibox_loss
-from llie_core.recognizers.targets import best_detections
-from llie_core.recognizers.tinaface_head import visible_faces
+from llie_core.recognizers.multibox import by_anchor, decode, multibox_loss
+from llie_core.recognizers.targets import best_detections, visible_faces
 from llie_core.tensors import load_in_order
 from llie_core.weights import find
 
@@ -96,7 +95,9 @@ class RetinaFace(Recognizer):
             levels[fine] = merge(levels[fine] + above)
         levels = [context(level) for context, level in zip(self.context, levels, strict=True)]
         logits, deltas = (
-            torch.cat([_rows(in_float32(h, v), n) for h, v in zip(heads, levels, strict=True)], 1)
+            torch.cat(
+                [by_anchor(in_float32(h, v), n) for h, v in zip(heads, levels, strict=True)], 1
+            )
             for heads, n in ((self.classes, 2), (self.deltas, 4))
         )
         return logits, deltas, make_anchors([v.shape[2:] for v in levels], deltas)
@@ -184,11 +185,6 @@ def make_anchors(sizes: list[tuple[int, int]], like: Tensor) -> Tensor:
         half = torch.tensor(sides).view(-1, 1) / 2  # (2, 1)
         levels.append(torch.cat([centre - half, centre + half], 2).reshape(-1, 4))
     return torch.cat(levels).to(like)
-
-
-def _rows(x: Tensor, values: int) -> Tensor:
-    """(B, 2 · values, h, w) → (B, h · w · 2, values)."""
-    return x.permute(0, 2, 3, 1).reshape(len(x), -1, values)
 
 
 def _conv(

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from llie_core.imaging import check_images, check_shapes, in_float32
 from llie_core.recognizers.base import Recognizer
 from llie_core.recognizers.graphs import tensorflow_constants
-from llie_core.recognizers.multibox import decode, multibox_loss
+from llie_core.recognizers.multibox import by_anchor, decode, multibox_loss
 from llie_core.recognizers.targets import Objects, best_detections, checked_objects
 from llie_core.tensors import load_in_order
 from llie_core.weights import find
@@ -189,8 +189,8 @@ class Head(nn.Module):
         self.classes = nn.Conv2d(channels, 2 * anchors, 1)  # background, person
 
     def forward(self, level: Tensor) -> tuple[Tensor, Tensor]:
-        logits = _rows(in_float32(self.classes, self.class_depthwise(level)), 2)[..., 1]
-        deltas = _rows(in_float32(self.box, self.box_depthwise(level)), 4)
+        logits = by_anchor(in_float32(self.classes, self.class_depthwise(level)), 2)[..., 1]
+        deltas = by_anchor(in_float32(self.box, self.box_depthwise(level)), 4)
         return logits, deltas[..., [1, 0, 3, 2]]  # the graph has y before x
 
 
@@ -238,11 +238,6 @@ def make_anchors() -> Tensor:
         levels.append(torch.cat([centre - sides / 2, centre + sides / 2], 2).reshape(-1, 4))
         side = math.ceil(side / 2)
     return torch.cat(levels)
-
-
-def _rows(x: Tensor, values: int) -> Tensor:
-    """(B, n · values, h, w) → (B, h · w · n, values)."""
-    return x.permute(0, 2, 3, 1).reshape(len(x), -1, values)
 
 
 def _shipped_tensors() -> list[Tensor]:

@@ -73,6 +73,31 @@ def _checked(target: dict[str, Tensor], device: torch.device, classes: int) -> O
     return Objects(boxes[wanted], labels[wanted], boxes[present & ignore])
 
 
+def visible_faces(targets: list[dict[str, Tensor]], images: Tensor) -> list[Objects]:
+    """One `Objects` per image: faces cut to the image; ignored where less than half is in it.
+
+    Args:
+        targets: one dict per image: boxes (N, 4) xyxy in pixels and, optionally, ignore (N,)
+            bool. images: (B, 3, H, W).
+
+    Raises:
+        ValueError: not one target an image, or boxes or ignore of another shape.
+    """
+    one_class = [{**t, "labels": torch.zeros(len(t["boxes"]))} for t in targets]
+    height, width = images.shape[2:]
+    limit = torch.tensor([width, height, width, height], device=images.device)
+    faces = []
+    for objects in checked_objects(one_class, images, classes=1):
+        inside = torch.minimum(objects.boxes.clamp(min=0), limit)
+        area, visible = (
+            (b[:, 2:] - b[:, :2]).clamp(min=0).prod(1) for b in (objects.boxes, inside)
+        )
+        wanted = visible >= 0.5 * area
+        ignored = torch.cat([objects.ignored, objects.boxes[~wanted]])
+        faces.append(Objects(inside[wanted], objects.labels[wanted], ignored))
+    return faces
+
+
 def best_detections(
     boxes: Tensor,
     scores: Tensor,

@@ -34,6 +34,8 @@ from torchvision.ops import DeformConv2d
 from llie_core.imaging import IMAGENET_MEAN, check_images, check_shapes, in_float32
 from llie_core.names import check_choice
 from llie_core.recognizers.base import Recognizer
+from llie_core.recognizers.multibox import by_anchor
+from llie_core.recognizers.targets import visible_faces
 from llie_core.recognizers.tinaface_head import (
     ANCHORS,
     decode,
@@ -41,7 +43,6 @@ from llie_core.recognizers.tinaface_head import (
     detections,
     make_anchors,
     scaled_size,
-    visible_faces,
 )
 from llie_core.tensors import read_released
 
@@ -395,9 +396,7 @@ class Head(nn.Module):
             in_float32(self.deltas, box),
             in_float32(self.overlaps, box),
         )
-        classes, deltas, overlaps = (
-            y.permute(0, 2, 3, 1).reshape(len(x), -1, y.shape[1] // ANCHORS) for y in maps
-        )
+        classes, deltas, overlaps = (by_anchor(y, y.shape[1] // ANCHORS) for y in maps)
         return classes, deltas, overlaps
 
 

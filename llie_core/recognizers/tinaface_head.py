@@ -11,7 +11,7 @@ from torch import Tensor
 from torchvision.ops import distance_box_iou_loss, nms, sigmoid_focal_loss
 
 from llie_core.recognizers.multibox import assigned, decode
-from llie_core.recognizers.targets import Objects, checked_objects
+from llie_core.recognizers.targets import Objects
 
 ANCHORS = 3  # in a place: sides 2^(4/3), 2^(5/3) and 4 strides
 HEIGHT_TO_WIDTH = 1.3
@@ -20,30 +20,6 @@ BOX_WEIGHT = 2.0
 CLASS_POWER, IOU_POWER = 0.8, 1.2  # of the two probabilities in a score
 LEAST_HEIGHT = 9.0  # pixels of the image as it was given
 NMS_IOU = 0.45
-
-
-def visible_faces(targets: list[dict[str, Tensor]], images: Tensor) -> list[Objects]:
-    """One `Objects` per image: faces cut to the image; ignored where less than half is in it.
-
-    Args:
-        targets: as `TinaFace.loss` takes them. images: (B, 3, H, W).
-
-    Raises:
-        ValueError: not one target an image, or boxes or ignore of another shape.
-    """
-    one_class = [{**t, "labels": torch.zeros(len(t["boxes"]))} for t in targets]
-    height, width = images.shape[2:]
-    limit = torch.tensor([width, height, width, height], device=images.device)
-    faces = []
-    for objects in checked_objects(one_class, images, classes=1):
-        inside = torch.minimum(objects.boxes.clamp(min=0), limit)
-        area, visible = (
-            (b[:, 2:] - b[:, :2]).clamp(min=0).prod(1) for b in (objects.boxes, inside)
-        )
-        wanted = visible >= 0.5 * area
-        ignored = torch.cat([objects.ignored, objects.boxes[~wanted]])
-        faces.append(Objects(inside[wanted], objects.labels[wanted], ignored))
-    return faces
 
 
 def scaled_size(size: tuple[int, int], test_size: tuple[int, int] | None) -> tuple[int, int]:

@@ -84,3 +84,13 @@ def test_weights_that_are_not_there_are_named(monkeypatch, tmp_path):
     monkeypatch.setattr(records, "project_root", lambda: tmp_path)
     with pytest.raises(FileNotFoundError, match="they come with a checkout of the project"):
         create_enhancer(SHIPPED[0].name, weights="reference")
+
+
+def test_weights_without_a_line_in_their_record_are_named(monkeypatch, tmp_path):
+    folder = tmp_path / "results" / "reference" / "neid" / "lol" / "reference"
+    (folder / "weights").mkdir(parents=True)
+    (folder / "weights" / "neid-seed0.safetensors").touch()
+    (folder / "runs.csv").write_text("label,seed\nneid,1\n")
+    monkeypatch.setattr(records, "project_root", lambda: tmp_path)
+    with pytest.raises(ValueError, match=r"runs\.csv: no line of neid, seed 0"):
+        reference_run("neid/lol/reference/weights/neid-seed0.safetensors")

@@ -6,7 +6,7 @@ import pytest
 import torch
 from seeded import seeded
 
-from llie_core.recognizers.multibox import assign, decode, encode, multibox_loss
+from llie_core.recognizers.multibox import assign, by_anchor, decode, encode, multibox_loss
 from llie_core.recognizers.targets import Objects
 
 # Coding
@@ -96,3 +96,9 @@ def test_loss_gradcheck():
         return multibox_loss(logits, deltas, ANCHORS.double(), found, 0.5, 0.1, 1, 2.0)["total"]
 
     assert torch.autograd.gradcheck(total, (logits, deltas))
+
+
+def test_what_a_head_gives_is_ordered_by_place_then_anchor():
+    """Two anchors of three values in 1 × 2 places: channel c of place p holds 10 p + c."""
+    x = torch.arange(6.0).view(1, 6, 1, 1) + torch.tensor([0.0, 10.0]).view(1, 1, 1, 2)
+    assert by_anchor(x, 3)[0].tolist() == [[0, 1, 2], [3, 4, 5], [10, 11, 12], [13, 14, 15]]

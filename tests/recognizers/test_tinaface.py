@@ -23,7 +23,7 @@ from llie_core.recognizers import create_recognizer
 from llie_core.recognizers import tinaface as module
 from llie_core.recognizers import tinaface_head as head
 from llie_core.recognizers.multibox import assign
-from llie_core.recognizers.targets import Objects
+from llie_core.recognizers.targets import Objects, visible_faces
 
 FACE = torch.tensor([[83.0, 51.0, 173.0, 164.0]])  # in the image below
 NO_FACE = {"boxes": torch.zeros(0, 4)}
@@ -271,7 +271,7 @@ def test_faces_are_cut_or_ignored_at_the_edge():
     images = torch.zeros(1, 3, 50, 80)
     boxes = torch.tensor([[-4.0, 10, 20, 30], [70, 10, 100, 40], [60, 30, 90, 60], [5, 5, 9, 9]])
     ignore = torch.tensor([False, False, False, True])
-    (faces,) = head.visible_faces([{"boxes": boxes, "ignore": ignore}], images)
+    (faces,) = visible_faces([{"boxes": boxes, "ignore": ignore}], images)
     assert faces.boxes.tolist() == [[0, 10, 20, 30]]
     assert faces.ignored.tolist() == [[5, 5, 9, 9], [70, 10, 100, 40], [60, 30, 90, 60]]
 
