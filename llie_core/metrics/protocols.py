@@ -62,9 +62,10 @@ _ALLOWED = {
     "backbone": (*LPIPS_BACKBONES, "none"),
     "sampling": (*LOE_SAMPLINGS, "none"),
     "resize": ("384-bilinear", "none"),
-    "direction": ("higher", "lower"),
+    "direction": ("higher", "lower", "none"),
 }
 _OF_IMAGES = ("pair", "low-light", "image")  # inputs that are images
+NAMED = 3  # images without a value that a note names
 _APPEARANCE = {"brightness": brightness, "burnt_share": burnt_share}
 _APPEARANCE_OF_PAIR = {
     "colour_cast": colour_cast,
@@ -255,7 +256,7 @@ def score_pairs(
     chosen = [_protocol(name) for name in protocols or usual]
     chosen = [protocol for protocol in chosen if protocol.inputs in _OF_IMAGES]
     values: dict[str, list[float]] = {protocol.id: [] for protocol in chosen}
-    reasons: dict[str, list[str]] = {protocol.id: [] for protocol in chosen}
+    reasons: dict[str, list[tuple[str, str]]] = {protocol.id: [] for protocol in chosen}
     problems = []
     for first, second in pairs:
         try:
@@ -266,11 +267,15 @@ def score_pairs(
         before = (low_light or {}).get(first)
         for protocol in chosen:
             if protocol.inputs == "low-light":
-                value, reason = _try_before(protocol, x, before, read)
+                value, reason, of_image = _try_before(protocol, x, before, read)
             else:
-                value, reason = _try(protocol, x, y if protocol.inputs == "pair" else None)
-            (reasons if reason else values)[protocol.id].append(reason or value)
-    return [_row(p.id, values[p.id], reasons[p.id]) for p in chosen], problems
+                other = y if protocol.inputs == "pair" else None
+                value, reason, of_image = _try(protocol, x, other)
+            if reason:
+                reasons[protocol.id].append((reason, first.name if of_image else ""))
+            else:
+                values[protocol.id].append(value)
+    return [_row(p, values[p.id], reasons[p.id]) for p in chosen], problems
 
 
 def _protocol(protocol: str | Protocol) -> Protocol:
@@ -317,36 +322,44 @@ def _one_plane(x: torch.Tensor, colour: str) -> torch.Tensor:
 
 def _try_before(
     protocol: Protocol, x: torch.Tensor, before: Path | None, read: Callable[[Path], torch.Tensor]
-) -> tuple[float, str]:
+) -> tuple[float, str, bool]:
     """As `_try`, against the file of the image before enhancement."""
     if before is None:
-        return float("nan"), "not available: the image before enhancement was not given"
+        return math.nan, "not available: the image before enhancement was not given", False
     try:
         y = read(before)[None]
     except Exception as error:
-        return float("nan"), problem_of(before, error)
+        return math.nan, problem_of(before, error), False
     return _try(protocol, x, y)
 
 
-def _try(protocol: Protocol, x: torch.Tensor, y: torch.Tensor | None) -> tuple[float, str]:
-    """The value and "", or NaN and the reason why there is none."""
+def _try(protocol: Protocol, x: torch.Tensor, y: torch.Tensor | None) -> tuple[float, str, bool]:
+    """The value and "", or NaN and the reason why there is none; and whether it is the image's."""
     if protocol.gt_mean == "illumination-ratio":
-        return float("nan"), "the ratio is an input of the network; images alone cannot give this"
+        why = "the ratio is an input of the network; images alone cannot give this"
+        return math.nan, why, False
     try:
         value = evaluate(protocol, x, y).item()
     except WeightsNotAvailable as error:
-        return float("nan"), f"not available: {error}"
+        return math.nan, f"not available: {error}", False
     except (ValueError, RuntimeError, MemoryError) as error:
-        return float("nan"), str(error) or "out of memory"
-    return value, why_undefined(value)
+        return math.nan, str(error) or "out of memory", True
+    return value, why_undefined(value), True
 
 
-def _row(name: str, values: list[float], reasons: list[str]) -> ScoreRow:
-    note = "; ".join(dict.fromkeys(reasons))
+def _row(protocol: Protocol, values: list[float], reasons: list[tuple[str, str]]) -> ScoreRow:
+    """reasons: (why an image has no value, its name, "" where no image has one)."""
+    said = []
+    for reason in dict.fromkeys(reason for reason, _ in reasons):
+        names = [name for of, name in reasons if of == reason]
+        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+        where = f"{protocol.metric} of {', '.join(filter(None, names[:NAMED]))}{more}: "
+        said.append(f"{where if names[0] else ''}{reason}")
+    note = "; ".join(said)
     if values and reasons:
         note = f"{len(reasons)} of {len(values) + len(reasons)}: {note}"
     mean, n, _ = mean_defined(values)
-    return ScoreRow(name, mean, n, note)
+    return ScoreRow(protocol.id, mean, n, note)
 
 
 def _read_pair(

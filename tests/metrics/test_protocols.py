@@ -263,7 +263,21 @@ def test_some_images_of_a_folder_cannot_be_scored(tmp_path, shared_data, monkeyp
     assert "no structure" in niqe_row.note
     assert "at least 96" in niqe_row.note
     assert psnr_row.n == 2 and 0 < psnr_row.value < 100
-    assert psnr_row.note == "1 of 3: undefined: the two images are identical"
+    assert "; niqe of flat.png: undefined: the image has no structure" in niqe_row.note
+    assert psnr_row.note == "1 of 3: psnr of flat.png: undefined: the two images are identical"
+
+
+def test_of_many_images_without_a_value_three_are_named(tmp_path):
+    for name in "abcde":
+        write(tmp_path / f"{name}.png", torch.full((1, 3, 8, 8), 0.5))
+    write(tmp_path / "other.png", torch.full((1, 3, 8, 8), 0.25))
+    pairs = [(tmp_path / f"{name}.png", tmp_path / f"{name}.png") for name in "abcde"]
+    pairs.append((tmp_path / "other.png", tmp_path / "a.png"))
+    (row,), _ = score_pairs(pairs, read, ["psnr-rgb-float"])
+    why = "undefined: the two images are identical"
+    assert row.note == f"5 of 6: psnr of a.png, b.png, c.png and 2 more: {why}"
+    (row,), _ = score_pairs(pairs[:1], read, ["psnr-rgb-float"])
+    assert row.note == f"psnr of a.png: {why}"
 
 
 def test_a_mean_is_that_of_the_defined_values():
