@@ -36,6 +36,11 @@ def split_label(label: str) -> tuple[str, str]:
     return model, variant
 
 
+def subset_title(subset: str) -> str:
+    """A part of a test set as tables show it; "" for the whole."""
+    return {"all": "", "day": "normal light"}.get(subset, subset)
+
+
 def title_of(label: str, titles: Mapping[str, str] | None = None) -> str:
     """A label as tables show it: "gem_pam+w/o PAM" → "GEM+PAM without PAM".
 

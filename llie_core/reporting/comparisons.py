@@ -10,6 +10,7 @@ from functools import reduce
 from itertools import product
 from operator import sub
 
+from llie_core.names import subset_title
 from llie_core.reporting.published import PublishedValue
 from llie_core.reporting.scores import Score, summarise
 
@@ -218,7 +219,7 @@ def _words(margins: list[Margin], named: bool) -> str:
     metrics, datasets = ({getattr(m.part, k) for m in margins} for k in ("metric", "dataset"))
     groups: dict[tuple, list[Margin]] = {}
     for m in margins:
-        subset = "" if m.subsets == ("all",) else " − ".join(m.subsets)
+        subset = " − ".join(filter(None, map(subset_title, m.subsets)))
         dataset = m.part.dataset if len(datasets) > 1 else ""
         metric = m.part.metric if len(metrics) > 1 or not subset else ""
         place = " ".join(filter(None, (dataset, metric, subset)))

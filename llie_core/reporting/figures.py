@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
-from llie_core.names import title_of
+from llie_core.names import subset_title, title_of
 from llie_core.reporting.intervals import Interval
 from llie_core.reporting.published import PublishedValue
 from llie_core.reporting.scores import Score, select, summarise
@@ -218,9 +218,9 @@ def comparison_figure(
     scores = select(scores, metric=metric, subset=subset)
     if not scores:
         raise ValueError(f"no score of {metric} on {subset} to chart")
-    unit, higher = scores[0].unit, scores[0].direction == "higher"
+    unit, direction = scores[0].unit, scores[0].direction
     means = {s.label: summarise(x.value for x in select(scores, label=s.label)) for s in scores}
-    labels = sorted(means, key=lambda label: means[label].mean, reverse=higher)
+    labels = sorted(means, key=lambda label: means[label].mean, reverse=direction == "higher")
     names = [title_of(label, titles) for label in labels]
     cells = [c for c in published if (c.metric, c.subset) == (metric, subset)]
     printed, where_printed = _printed(cells, labels, unit)
@@ -232,9 +232,10 @@ def comparison_figure(
         y, x = zip(*printed, strict=True)
         axis.plot(x, y, "D", color="#444444", fillstyle="none", markersize=8, label=where_printed)
     counted = "" if unit in ("index", "fraction", "count") else f", {unit}"
-    where = "" if subset == "all" else f" on {subset}"
-    better = f"({'higher' if higher else 'lower'} is better)"
-    axis.set(title=title, xlabel=f"{metric}{where}{counted} {better}", ylabel="",
+    part = subset_title(subset)
+    where = f" on {part}" if part else ""
+    better = "" if direction == "none" else f" ({direction} is better)"
+    axis.set(title=title, xlabel=f"{metric}{where}{counted}{better}", ylabel="",
              yticks=range(len(labels)), yticklabels=names,
              ylim=(len(labels) - 0.5, -0.5))  # fmt: skip
     axis.grid(axis="y", alpha=0.3)

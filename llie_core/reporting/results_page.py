@@ -7,7 +7,7 @@ from statistics import median
 
 from llie_core.files import project_root
 from llie_core.metrics.protocols import load_protocols
-from llie_core.names import title_of
+from llie_core.names import subset_title, title_of
 from llie_core.reporting.cross import Reading, read_folder
 from llie_core.reporting.intervals import bootstrap, intervals, read_images
 from llie_core.reporting.published import list_papers
@@ -109,8 +109,7 @@ def _of_test_set(
 
 def _column(scores: list[Score], metric: str, subset: str) -> str:
     unit = select(scores, metric=metric, subset=subset)[0].unit
-    where = {"all": "", "day": ", normal light"}.get(subset, f" {subset}")
-    named = TITLES.get(metric, metric) + where
+    named = ", ".join(filter(None, (TITLES.get(metric, metric), subset_title(subset))))
     return f"{named}, {unit}" if unit in ("dB", "percent") else named
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from llie_core.engine.runs import commit, read_json
 from llie_core.files import project_root, results_dir, write_rows
-from llie_core.names import title_of
+from llie_core.names import subset_title, title_of
 from llie_core.reporting.claims import Verdict
 from llie_core.reporting.comparisons import UNTRAINED
 from llie_core.reporting.field import few_images, measured_rows
@@ -122,17 +122,38 @@ def changes_table(profile: str) -> Table:
 
 
 def lol_table() -> Table:
-    """Every enhancer that was evaluated on LOL, by every protocol, from the reference runs."""
-    root = project_root() / "results" / "reference"
-    kept = [s for path in sorted(root.glob("*/lol/*/scores.csv")) for s in read_scores(path)]
-    scores = [s for s in select(kept, dataset="lol", subset="all", recognizer="")
-              if s.metric not in UNTRAINED]  # fmt: skip
-    # A method without training stands in the runs of several papers; its numbers are the same.
-    once = {(s.label, s.seed, s.protocol): s for s in scores}.values()
-    protocols = dict.fromkeys(s.protocol for s in once)
-    titles = {label: title_of(label) for label in dict.fromkeys(s.label for s in once)}
-    table = set_table(once, ["lol"], list(protocols), titles, {}, "Every enhancer on LOL")
-    return replace(table, note=f"{few_images(measured_rows('no'))} {table.note}")
+    """Every enhancer that was evaluated on LOL, by every protocol, from the reference runs.
+
+    A training is a row of its paper and profile. A method without training stands in the runs of
+    several papers; its numbers are the same, and it is one row.
+    """
+    found: dict[tuple, Score] = {}
+    titles, notes = {}, []
+    for path in sorted((project_root() / "results" / "reference").glob("*/lol/*/scores.csv")):
+        paper, dataset, profile = path.parts[-4:-1]
+        for score in select(read_scores(path), dataset=dataset, subset="all", recognizer=""):
+            if score.metric in UNTRAINED:
+                continue
+            run = "" if score.weights == "none" else f"{paper}, {profile}"
+            label = f"{score.label} ({run})" if run else score.label
+            titles[label] = title_of(score.label) + (f" ({run})" if run else "")
+            found[label, score.seed, score.protocol] = replace(score, label=label)
+        if doubt := _doubt(path.parent):
+            notes.append(f"{paper}, {profile}: {doubt}.")
+    protocols = dict.fromkeys(s.protocol for s in found.values())
+    caption = "Every enhancer on LOL"
+    table = set_table(found.values(), ["lol"], list(protocols), titles, {}, caption)
+    words = few_images(measured_rows("no")), table.note, *notes
+    return replace(table, note=" ".join(words))
+
+
+def _doubt(folder: Path) -> str:
+    """Why the trainings of a folder of reference runs decide no claim; "" where they may."""
+    paper, dataset = folder.parts[-3:-1]
+    if folder != reference_folder(paper, dataset):
+        return "no claim is about these rows"
+    doubt = reference_doubt(paper, dataset).partition(":")[0]
+    return f"decides no claim: {doubt}" if doubt else ""
 
 
 def reference_table() -> Table:
@@ -146,10 +167,8 @@ def reference_table() -> Table:
             own = select(scores, label=label)
             names = [*_names(path.parent), path.parts[-2]]
             rows.append([*names, title_of(label), _main_numbers(own)])
-        judged = path.parent == reference_folder(path.parts[-4], dataset)
-        doubt = reference_doubt(path.parts[-4], dataset).partition(":")[0]
-        if judged and doubt:
-            doubts.append(f"{path.parts[-4]} on {dataset} decides no claim: {doubt}.")
+        if doubt := _doubt(path.parent):
+            doubts.append(f"{path.parts[-4]} on {dataset}, {path.parts[-2]}: {doubt}.")
     header = ["paper", "data set", "profile", "row", "mean over seeds"]
     note = " ".join(["Protocols: see each run's scores.csv.", *doubts])
     return Table("Reference runs", header, rows, note)
@@ -165,7 +184,8 @@ def _main_numbers(scores: list[Score]) -> str:
         found = select(scores, metric=metric, subset=subset)
         readers = list(dict.fromkeys(s.recognizer for s in found))
         for reader in readers:
-            where = "" if subset == "all" else f" {subset}"
+            part = subset_title(subset)
+            where = f" {part}" if part else ""
             who = f" ({reader})" if len(readers) > 1 else ""
             own = select(found, recognizer=reader)
             parts.append(f"{metric}{where}{who} {summarise(s.value for s in own):.3f}")

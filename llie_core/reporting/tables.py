@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from llie_core.metrics.protocols import load_protocols
-from llie_core.names import title_of
+from llie_core.names import subset_title, title_of
 from llie_core.reporting.comparisons import UNTRAINED
 from llie_core.reporting.markup import NOT_RUN, table_html
 from llie_core.reporting.published import PublishedValue, load, table
@@ -103,7 +103,7 @@ def score_table(
     ]
     units = {score.metric: score.unit for score in wanted if score.unit in ("dB", "ms")}
     header = [
-        ", ".join(filter(None, (metric, units.get(metric), subset if subset != "all" else "")))
+        ", ".join(filter(None, (metric, units.get(metric), subset_title(subset))))
         for metric, subset in metrics
     ]
     marks = _marks(labels, [select(wanted, metric=m, subset=s) for m, s in metrics])
@@ -143,13 +143,16 @@ def set_table(
 
 def _marks(labels: Sequence[str], columns: Sequence[Sequence[Score]]) -> dict[tuple[int, int], str]:
     """The best and the second row of each column of scores, where they differ by more than the
-    spread of their seeds; normal-light images and costs are not marked."""
+    spread of their seeds; normal-light images, costs and what has no better end are not marked."""
     found = {}
     for place, scores in enumerate(columns, start=1):
         scores = [s for s in scores if s.label != "original" and s.metric not in UNTRAINED]
         means = {s.label: summarise(x.value for x in select(scores, label=s.label)) for s in scores}
         ranked = sorted(means, key=lambda label: means[label].mean)
-        if scores and scores[0].direction == "higher":
+        direction = scores[0].direction if scores else "none"
+        if direction == "none":
+            continue
+        if direction == "higher":
             ranked.reverse()
         for mark, label, behind in zip(("best", "second"), ranked, ranked[1:], strict=False):
             spread = max(0.0, *(x.sd for x in (means[label], means[behind]) if x.seeds > 1), 0.0)
@@ -217,7 +220,8 @@ def conditions(scores: Iterable[Score]) -> str:
 
     counts: dict[str, set[int]] = {}
     for s in scores:
-        counts.setdefault(f"{s.metric} {s.subset}", set()).add(s.n)
+        what = f"{s.metric} {subset_title(s.subset)}".strip()
+        counts.setdefault(what, set()).add(s.n)
     seeds = ", ".join(map(str, sorted({s.seed for s in scores})))
     trained = [s for s in scores if s.steps_planned]
     steps = dict.fromkeys(f"{s.steps_done} of {s.steps_planned} steps" for s in trained)

@@ -192,6 +192,13 @@ def test_the_best_row_is_first_whatever_the_direction(shown):
     assert axis.get_xlabel() == "niqe (lower is better)"
 
 
+def test_what_has_no_better_end_is_charted_without_one(shown):
+    scores = [replace(SCORE, metric="brightness", protocol="brightness", value=0.3, label=label)
+              for label in ("identity", "neid")]  # fmt: skip
+    figures.comparison_chart(scores, "brightness")
+    assert shown[0][0].axes[0].get_xlabel() == "brightness"
+
+
 def test_published_percents_stand_at_the_fractions_of_scores(shown):
     cell = published_table("recognition", "3")[0]
     score = replace(SCORE, label=cell.label, metric=cell.metric, subset=cell.subset, value=0.4,

@@ -1,15 +1,16 @@
 """The page over all papers, from files that reports write."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
-from llie_core.files import project_root
+from llie_core.files import project_root, write_rows
 from llie_core.names import title_of
-from llie_core.reporting import summary
+from llie_core.reporting import scores, summary
 from llie_core.reporting.claims import Claim, Verdict
 from llie_core.reporting.published import list_papers
-from llie_core.reporting.scores import reference_scores, select, summarise
+from llie_core.reporting.scores import reference_scores, select, summarise, write_scores
 
 WORDS = [
     "holds on builtin-faces (reference, 3 seeds); this run: inconclusive (1 seed; …)",
@@ -57,8 +58,11 @@ def test_reference_runs_that_decide_no_claim_are_named(monkeypatch):
     doubts = {("neid", "lol"): "the kept runs come from earlier code: llie_core.models.neid"}
     monkeypatch.setattr(summary, "reference_doubt", lambda *of: doubts.get(of, ""))
     note = summary.reference_table().note
-    assert note.endswith("neid on lol decides no claim: the kept runs come from earlier code.")
-    assert note.count("no claim") == 1
+    assert note.endswith(
+        "neid on lol, photographs: no claim is about these rows. neid on lol, reference: decides "
+        "no claim: the kept runs come from earlier code."
+    )
+    assert note.count("earlier code") == 1
 
 
 def test_reference_runs_are_those_of_the_checkout():
@@ -101,6 +105,31 @@ def test_claims_of_all_papers_stand_in_one_table(folder):
 def test_every_enhancer_on_lol_stands_once():
     table = summary.lol_table()
     names = [row[0] for row in table.rows]
-    assert len(set(names)) == len(names) and {"NEID", "CurveRefine"} < set(names)
+    assert len(set(names)) == len(names)
+    assert {"NEID (neid, reference)", "CurveRefine (neid, photographs)", "CLAHE"} < set(names)
     assert "lol, psnr" in table.header
     assert table.note.startswith("15 images decide little: the 95 % interval of a mean PSNR")
+    assert "neid, photographs: no claim is about these rows." in table.note
+
+
+def test_two_trainings_of_one_row_are_two_rows(monkeypatch, tmp_path):
+    """Each with its doubt; a method without training is the same in both."""
+    for paper, commit in (("jcrnet", "abc"), ("neid", "abc+")):
+        one = replace(
+            select(reference_scores("neid", "lol"), label="neid", metric="psnr")[0],
+            label="sci", seed=0, commit=commit, value={"jcrnet": 10.0, "neid": 11.0}[paper],
+        )  # fmt: skip
+        untrained = replace(one, label="gamma", weights="none", steps_planned=0, value=9.0)
+        folder = tmp_path / "results" / "reference" / paper / "lol" / "reference"
+        write_scores(folder / "scores.csv", [one, untrained])
+        write_rows(folder / "runs.csv", [{"label": "sci", "seed": "0", "code": '{"a.b": "c"}'}])
+    for module in (summary, scores):
+        monkeypatch.setattr(module, "project_root", lambda: tmp_path)
+    monkeypatch.setattr(summary, "measured_rows", lambda _: [])
+    monkeypatch.setattr(summary, "few_images", lambda _: "Few.")
+    table = summary.lol_table()
+    assert [row[:2] for row in table.rows] == [
+        ["SCI (jcrnet, reference)", "10.00"], ["gamma 1/2.2", "9.00"],
+        ["SCI (neid, reference)", "11.00"],
+    ]  # fmt: skip
+    assert "neid, reference: decides no claim: the kept runs come from changed files." in table.note
