@@ -134,7 +134,7 @@ def _is_of_one_file(error: OSError) -> bool:
     """Whether the other files are not met by it; a folder that may not be written meets all."""
     if error.errno in DENIED:
         name = error.filename or ""
-        return os.path.isfile(name) and not os.access(name, os.R_OK)
+        return os.access(name, os.F_OK) and not os.access(name, os.R_OK)
     return error.errno in OF_ONE_FILE
 
 
