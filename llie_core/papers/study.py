@@ -556,7 +556,8 @@ class Study(ABC):
         reference = self.open(kept[0].profile, self.reference_dataset)
         seeds = len({score.seed for score in kept if score.steps_planned})
         blind = reference.blind_readers(kept)
-        of_kept = Context(self.reference_dataset, kept[0].profile, seeds, False, blind)
+        place = self.reference_dataset, kept[0].profile, seeds
+        of_kept = Context(*place, False, blind, reference.titles)
         judged_kept = judged(reference, kept, of_kept, {})
         return reference_first(judged_kept, here, of_kept, self.reference_doubt)
 
@@ -578,7 +579,8 @@ class Study(ABC):
         which recognizers are blind by these scores."""
         settings, own = self.settings, not self.reservations()
         blind = self.blind_readers(scores)
-        return Context(settings.dataset, settings.profile, len(settings.seeds), own, blind)
+        place = settings.dataset, settings.profile, len(settings.seeds)
+        return Context(*place, own, blind, self.titles)
 
     def reservations(self) -> list[str]:
         """Why these are not the paper's own runs; only where there is none, a claim can be
@@ -749,9 +751,11 @@ class Study(ABC):
                 rounds = max(rounds, len(lines))
         if not loads:
             return ""
+        cores = os.cpu_count() or 1
+        busy = " The machine was loaded: these times are too long." if max(loads) > cores else ""
         return (
             f"Latency: median of {rounds} rounds, rows in turn; load average {min(loads):.1f} to "
-            f"{max(loads):.1f} on {os.cpu_count()} cores, other work than the timing included."
+            f"{max(loads):.1f} on {cores} cores, other work than the timing included.{busy}"
         )
 
     def external_table(self) -> Table:

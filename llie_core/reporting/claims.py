@@ -152,6 +152,7 @@ class Context:
     """What was run: data set, profile, number of seeds, and whether it is the paper's own.
 
     blind: recognizer → why it decides nothing, such as one near chance on normal-light images.
+    titles: row's label → what evidence calls it, where not names.title_of.
     """
 
     dataset: str
@@ -159,6 +160,7 @@ class Context:
     seeds: int
     papers_own: bool
     blind: Mapping[str, str] = field(default_factory=dict)
+    titles: Mapping[str, str] = field(default_factory=dict)
 
     def holds(self, yes: bool, seeds: int | None = None, whole: bool = True) -> str:
         """The verdict's words.
@@ -263,15 +265,16 @@ def _judge_measured(claim: Claim, report: "_Report", measurements: Mapping) -> t
 
 def _judge_numbers(claim: Claim, tables: Tables, report: "_Report") -> tuple[str, str]:
     parts = parts_of(claim.kind, claim.checks, tables.directions)
-    printed = compare(parts, tables.lookup)
+    titles = report.context.titles
+    printed = compare(parts, tables.lookup, titles)
     covered, elsewhere = report.covered(parts)
-    here = compare(covered, lambda part: report.lookup)
+    here = compare(covered, lambda part: report.lookup, titles)
     context = report.context_for(parts)
     evidence = f"printed: {printed.words}; measured: {here.words if covered else 'nothing'}"
     if elsewhere:
         evidence += f"; the rest is {elsewhere}"
     if printed.holds is False:
-        remarks = tables.remarks(printed.against)
+        remarks = tables.remarks(printed.against, titles)
         return "contradicted by the paper's own table", "; ".join([evidence, *remarks])
     if why := claim.check.get("why"):
         return f"cannot be re-run ({why})", evidence

@@ -10,7 +10,7 @@ from functools import reduce
 from itertools import product
 from operator import sub
 
-from llie_core.names import subset_title
+from llie_core.names import subset_title, title_of
 from llie_core.reporting.published import PublishedValue
 from llie_core.reporting.scores import Score, summarise
 
@@ -92,8 +92,14 @@ def parts_of(kind: str, checks: Iterable[Mapping], directions: Mapping[str, str]
     return found
 
 
-def compare(parts: Iterable[Part], lookup_of: Callable[[Part], Lookup]) -> Outcome:
-    """Whether the numbers that `lookup_of` finds for each part bear the claim out."""
+def compare(
+    parts: Iterable[Part], lookup_of: Callable[[Part], Lookup],
+    titles: Mapping[str, str] | None = None,
+) -> Outcome:  # fmt: skip
+    """Whether the numbers that `lookup_of` finds for each part bear the claim out.
+
+    titles: label → what the words call a row, where not names.title_of.
+    """
     margins = margins_of(parts, lookup_of)
     signs = [_sign(margin) if margin.values else 0 for margin in margins]
     known = [margin for margin in margins if margin.values]
@@ -102,8 +108,8 @@ def compare(parts: Iterable[Part], lookup_of: Callable[[Part], Lookup]) -> Outco
         counted = _by_place(margins, signs) if most == "places" else signs
         holds, words = _decide(counted, most=True), _count(counted, most)
     else:
-        holds, words = _decide(signs), _words(known, named=len({m.pair for m in margins}) > 1)
-    missing = _missing(margins, lookup_of)
+        holds, words = _decide(signs), _words(known, len({m.pair for m in margins}) > 1, titles)
+    missing = _missing(margins, lookup_of, titles)
     words = "; ".join(filter(None, (words, missing)))
     seeds = min((len(m.values) for m in known if None not in m.values), default=None)
     against = tuple(margin for margin, sign in zip(margins, signs, strict=True) if sign < 0)
@@ -199,7 +205,7 @@ def _count(signs: list[int], most: bool | str) -> str:
     return f"{signs.count(1)} of {len(signs)} {what} pass, {signs.count(-1)} fail"
 
 
-def _missing(margins: list[Margin], lookup_of: Callable[[Part], Lookup]) -> str:
+def _missing(margins: list[Margin], lookup_of: Callable[[Part], Lookup], titles) -> str:
     empty = [margin for margin in margins if not margin.values]
     absent = [c for m in empty for c in m.cells if not lookup_of(m.part)(c)]
     if not absent:
@@ -209,12 +215,13 @@ def _missing(margins: list[Margin], lookup_of: Callable[[Part], Lookup]) -> str:
     for row in dict.fromkeys(cell[0] for cell in absent):
         metrics = dict.fromkeys(metric for of, metric, _ in absent if of == row)
         whole = {metric for of, metric in asked if of == row} == set(metrics)
-        names.append(row if whole else f"{row} ({', '.join(metrics)})")
+        name = row_title(row, titles)
+        names.append(name if whole else f"{name} ({', '.join(metrics)})")
     more = f" and {len(names) - NAMED} more rows" if len(names) > NAMED else ""
     return f"no numbers for {', '.join(names[:NAMED])}{more}"
 
 
-def _words(margins: list[Margin], named: bool) -> str:
+def _words(margins: list[Margin], named: bool, titles) -> str:
     """The smallest margin of every place and, where `named`, whose it is."""
     metrics, datasets = ({getattr(m.part, k) for m in margins} for k in ("metric", "dataset"))
     groups: dict[tuple, list[Margin]] = {}
@@ -227,12 +234,18 @@ def _words(margins: list[Margin], named: bool) -> str:
     words = []
     for (place, _), group in groups.items():
         smallest = min(group, key=lambda m: summarise(m.values.values()).mean)
-        a, b = smallest.pair
+        a, b = (row_title(of, titles) for of in smallest.pair)
         between = "to" if smallest.part.kind == "ratio" else "over"
         whose = f" ({a} {between} {b})" if named else ""
         form = ".4f" if smallest.part.kind == "ratio" else "+.4f"
         words.append(f"{place} {summarise(smallest.values.values()):{form}}{whose}")
     return ", ".join(words)
+
+
+def row_title(of: str | float, titles: Mapping[str, str] | None) -> str:
+    """A row, or a number in its place, as evidence names it; in quotes where commas part it."""
+    title = title_of(of, titles) if isinstance(of, str) else str(of)
+    return f"“{title}”" if ", " in title else title
 
 
 class Tables:
@@ -251,12 +264,16 @@ class Tables:
             self._lookups[key] = _published_lookup(self._of(part))
         return self._lookups[key]
 
-    def remarks(self, margins: Iterable[Margin]) -> list[str]:
+    def remarks(
+        self, margins: Iterable[Margin], titles: Mapping[str, str] | None = None
+    ) -> list[str]:
         """The notes on the cells behind some margins, each once."""
         remarks = []
         for margin in margins:
             notes = {_cell(cell): cell.note for cell in self._of(margin.part) if cell.note}
-            remarks += [f"{c[0]}, {c[2]}: {notes[c]}" for c in margin.cells if c in notes]
+            for cell in (cell for cell in margin.cells if cell in notes):
+                where = filter(None, (row_title(cell[0], titles), subset_title(cell[2])))
+                remarks.append(f"{', '.join(where)}: {notes[cell]}")
         return list(dict.fromkeys(remarks))
 
     def _of(self, part: Part) -> list[PublishedValue]:

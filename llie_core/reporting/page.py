@@ -4,6 +4,8 @@ import base64
 import html
 import io
 import re
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,8 @@ TEMPLATES = Path(__file__).parent / "templates"
 FEATURED = "featured"  # cells with this tag stand behind the findings
 FINDINGS = "## What was found"
 LARGE = 200_000  # characters of an encoded PNG that becomes a JPEG
+MOST = 6_000_000  # characters of a page
+QUALITIES = (88, 75, 60, 45)  # of JPEGs: the first by which a page stays below MOST
 VENDORED = ("sortable.auto.min.js", "img-comparison-slider.js")
 _HEADING = re.compile(r'<h2 id="([^"]*)">(.*?)<a class="anchor-link"', re.S)
 _IMAGE = re.compile(r'<img[^>]*src="data:image/(?:jpeg|png);base64,([^"]+)"')
@@ -34,12 +38,16 @@ def page_html(notebook: Any, title: str) -> str:
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             cell.source = with_equations(cell.source)
-        for output in cell.get("outputs", []):
-            _compress(output)
+    _compress([output for cell in notebook.cells for output in cell.get("outputs", [])])
     body, _ = exporter.from_notebook_node(notebook, resources={"metadata": {"name": title}})
     sections = _HEADING.findall(body)
     links = "".join(f'<li><a href="#{name}">{text}</a></li>' for name, text in sections)
-    return body.replace("<!--sections-->", f"<ol>{links}</ol>").replace("<!--scripts-->", scripts())
+    page = body.replace("<!--sections-->", f"<ol>{links}</ol>")
+    page = page.replace("<!--scripts-->", scripts())
+    if len(page) > MOST:
+        print(f"{title}: the page is {len(page) / 1e6:.1f} MB, more than {MOST / 1e6:.0f}; its "
+              "notebook should show fewer or smaller images", file=sys.stderr)  # fmt: skip
+    return page
 
 
 def plain_page(title: str, body: str) -> str:
@@ -65,18 +73,31 @@ _PLAIN = """<!DOCTYPE html>
 """
 
 
-def _compress(output: Any) -> None:
-    """Make a large PNG of an output, photographs in a grid, a JPEG of a fifth of its size."""
-    data = output.get("data", {})
-    if len(data.get("image/png", "")) < LARGE:
-        return
+def _compress(outputs: Sequence[Any]) -> None:
+    """Make large PNGs, photographs in a grid, JPEGs of a fifth of their size, or of less where the
+    page would be too large."""
+    data = [output.get("data", {}) for output in outputs]
+    large = [place for place, of in enumerate(data) if len(of.get("image/png", "")) >= LARGE]
+    originals = [data[place].pop("image/png") for place in large]
+    rest = sum(len(str(value)) for of in data for value in of.values()) + len(scripts() + style())
+    for quality in QUALITIES:
+        images = [_jpeg(original, quality) for original in originals]
+        if rest + sum(map(len, images)) < 0.98 * MOST:
+            break
+    for place, image in zip(large, images, strict=True):
+        data[place]["image/jpeg"] = image
+        words = outputs[place].metadata
+        words["image/jpeg"] = words.pop("image/png", {})
+
+
+def _jpeg(png: str, quality: int) -> str:
+    """An encoded PNG as an encoded JPEG."""
     from PIL import Image
 
-    image = Image.open(io.BytesIO(base64.b64decode(data.pop("image/png")))).convert("RGB")
+    image = Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB")
     small = io.BytesIO()
-    image.save(small, "JPEG", quality=88)
-    data["image/jpeg"] = base64.b64encode(small.getvalue()).decode()
-    output.metadata["image/jpeg"] = output.metadata.pop("image/png", {})
+    image.save(small, "JPEG", quality=quality)
+    return base64.b64encode(small.getvalue()).decode()
 
 
 def scripts() -> str:

@@ -218,8 +218,8 @@ def test_the_thesis_reproduces_what_its_tables_say():
 def test_contradiction_shows_the_numbers_and_the_probable_misprint(monkeypatch):
     found = own_report("joint", "wider-face-dark")
     evidence = found["2.33"].evidence
-    assert "medium +0.0012 (zero_dce_pp+2:1 over zero_dce_pp+3:1)" in evidence  # this part holds
-    assert "hard -0.0382 (zero_dce_pp+2:1 over zero_dce_pp+3:2)" in evidence
+    assert "medium +0.0012 (Zero-DCE++ 2:1 over Zero-DCE++ 3:1)" in evidence  # this part holds
+    assert "hard -0.0382 (Zero-DCE++ 2:1 over Zero-DCE++ 3:2)" in evidence
     assert "probably 0.8980 is meant" in evidence
     evidence = found["2.24"].evidence
     assert "easy +0.9404, medium +0.9259" in evidence and "misprints it as 95.59 %" in evidence
@@ -251,7 +251,7 @@ def test_reports_of_two_tasks_share_the_claims_of_paper_1():
     assert pose["1.29"].verdict == pose["1.40"].verdict == in_streets  # by eye, measured
     assert streets["1.10"].verdict == streets["1.17"].verdict == in_pose
     assert streets["1.27"].verdict == streets["1.28"].verdict == "reproduced"
-    lost = "not run (no numbers for gem_pam, ialm, zero_dce, llflow)"  # the rows of Table 2
+    lost = "not run (no numbers for GEM+PAM, IALM, Zero-DCE, llflow)"  # the rows of Table 2
     assert pose["1.14"].verdict == lost
     # On both tasks: each report can only say its own part.
     assert pose["1.01"].verdict == "holds on exlpose (paper, 3 seeds)"
@@ -274,7 +274,7 @@ def test_reports_of_several_data_sets_share_the_claims_of_paper_3():
     assert lol["3.48"].verdict == "cannot be re-run (a study with 20 persons)"
     # The misprinted cell counts for the table that a claim is about.
     lime = own_report("jcrnet", "lime")
-    assert "printed: brisque -0.6560 (jcrnet over jed)" in lime["3.44"].evidence
+    assert "printed: brisque -0.6560 (JCRNet over JED)" in lime["3.44"].evidence
 
 
 def test_a_user_study_is_tried_on_the_printed_table_only():

@@ -29,7 +29,7 @@ from llie_core.papers.images import (
     gradient,
     part,
 )
-from llie_core.papers.neid.study import OWN_LOSS, SEQUENCE, UNET, NeidStudy
+from llie_core.papers.neid.study import OWN_LOSS, SEQUENCE, TITLES, UNET, NeidStudy
 from llie_core.papers.rows import Row
 from llie_core.papers.study import one_timing
 from llie_core.reporting.claims import Measured
@@ -411,7 +411,7 @@ def _with_psnr(
     for label, one in zip(labels, found, strict=True):
         if not one.seeds:
             return None, "; ".join(filter(None, (_needs(label), words)))
-    quality = f"PSNR {ours:.2f} dB against {other:.2f} dB of {variant}"
+    quality = f"PSNR {ours:.2f} dB against {other:.2f} dB of {TITLES.get(variant, variant)}"
     better = ours.mean >= other.mean if as_good else ours.mean > other.mean
     return holds and better, "; ".join(filter(None, (quality, words)))
 
