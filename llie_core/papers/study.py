@@ -557,7 +557,7 @@ class Study(ABC):
         seeds = len({score.seed for score in kept if score.steps_planned})
         blind = reference.blind_readers(kept)
         place = self.reference_dataset, kept[0].profile, seeds
-        of_kept = Context(*place, False, blind, reference.titles)
+        of_kept = Context(*place, False, blind, reference.row_titles)
         judged_kept = judged(reference, kept, of_kept, {})
         return reference_first(judged_kept, here, of_kept, self.reference_doubt)
 
@@ -580,7 +580,7 @@ class Study(ABC):
         settings, own = self.settings, not self.reservations()
         blind = self.blind_readers(scores)
         place = settings.dataset, settings.profile, len(settings.seeds)
-        return Context(*place, own, blind, self.titles)
+        return Context(*place, own, blind, self.row_titles)
 
     def reservations(self) -> list[str]:
         """Why these are not the paper's own runs; only where there is none, a claim can be
@@ -693,6 +693,11 @@ class Study(ABC):
             if name not in ("data", "seeds", "processes"):  # these are options
                 command += ["--set", f"{name}={json.dumps(value, ensure_ascii=False)}"]
         return shlex.join(command)
+
+    @property
+    def row_titles(self) -> dict[str, str]:
+        """Label → title of the rows that are or may be compared; it opens no data."""
+        return {row.label: row.shown for row in (*self.rows(), *self.possible_rows())}
 
     @property
     def titles(self) -> dict[str, str]:

@@ -217,7 +217,8 @@ def _missing(margins: list[Margin], lookup_of: Callable[[Part], Lookup], titles)
         whole = {metric for of, metric in asked if of == row} == set(metrics)
         name = row_title(row, titles)
         names.append(name if whole else f"{name} ({', '.join(metrics)})")
-    more = f" and {len(names) - NAMED} more rows" if len(names) > NAMED else ""
+    left = len(names) - NAMED
+    more = f" and {left} more row{'s' * (left > 1)}" if left > 0 else ""
     return f"no numbers for {', '.join(names[:NAMED])}{more}"
 
 

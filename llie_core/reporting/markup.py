@@ -119,6 +119,8 @@ def _cells(
         key = "" if not column.number else f' data-sort="{"" if sort is None else sort}"'
         title = f' data-title="{html.escape(column.title)}"' if place else ""
         kind = "number" if column.number else "text"
+        if place and column.published is None and value in ("–", ""):
+            kind += " none"  # which a phone leaves out
         cells.append(f'<td class="{kind}"{key}{title}>{text}</td>')
     return "".join(cells)
 

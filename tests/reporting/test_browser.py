@@ -12,6 +12,7 @@ import torch
 from llie_core.before_after import Compared, Finding, Version, page
 from llie_core.reporting.page import page_html
 from llie_core.reporting.provenance import Provenance, Training
+from llie_core.reporting.summary import COLUMNS
 from llie_core.reporting.tables import Table
 
 CHROMIUM = next(
@@ -57,6 +58,8 @@ def page_path(tmp_path_factory):
     tables = [
         Table("Claims", ["claim", "place", "says", "verdict", "evidence"], claims,
               filters=["place", "verdict"]),
+        Table("Verdicts", ["paper", "data set", "claims", *COLUMNS],
+              [["recognition", "builtin-streets-pose", "51", *["–"] * len(COLUMNS)]]),
         Table("Wide", header, [wide, ["gamma", *wide[1:]], ["CLAHE", *wide[1:]]], "A note. " * 40),
         Table("Table I", ["", "PSNR, published", "PSNR, here"],
               [["NEID", "22.83", "17.3"], ["A", "1.0", "9.5"], ["B", "2.0", "100.2"],
@@ -188,6 +191,16 @@ def test_nothing_is_wider_than_the_page(opened, size):
     assert page.evaluate("document.documentElement.scrollWidth") <= SIZES[size][0]
     tables = page.locator(".table").all()
     assert not any(t.evaluate("one => one.scrollWidth > one.clientWidth + 1") for t in tables)
+
+
+def test_the_verdict_table_breaks_no_word(opened):
+    region = ".table:has(caption:has-text('Verdicts'))"
+    classes = opened().locator(region).get_attribute("class").split()
+    assert "broken" not in classes and "wide" not in classes
+    phone = opened("phone").locator(f"{region} tbody td")
+    assert phone.locator("visible=true").all_inner_texts() == [
+        "recognition", "builtin-streets-pose", "51",
+    ]  # fmt: skip
 
 
 def test_sections_and_featured_images_come_first(opened):

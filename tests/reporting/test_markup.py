@@ -50,7 +50,7 @@ def test_a_table_can_be_had_as_csv():
 def test_marks_stand_on_their_cells_and_numbers_sort_as_numbers():
     page = table_html("T", ["", "a"], [["x", "1,234.5 ± 2"], ["y", "–"]], marks={(0, 1): "best"})
     assert '<td class="number" data-sort="1234.5" data-title="a"><span class="best">' in page
-    assert '<td class="number" data-sort="" data-title="a">–</td>' in page
+    assert '<td class="number none" data-sort="" data-title="a">–</td>' in page
 
 
 def test_columns_to_choose_by_are_marked():

@@ -233,6 +233,8 @@ def test_missing_rows_are_named_and_many_are_counted(verdict):
     check = {**ORDER, "low": ["b", "c", "d"]}
     found = verdict(check, [score("a", 0.6), score("c", 0.5), score("d", 0.5, "hard")])
     assert found.verdict == "not run (no numbers for b, d)"
+    found = verdict({**ORDER, "low": list("bcdefghij")}, [score("a", 0.4)])
+    assert found.verdict == "not run (no numbers for b, c, d, e, f, g, h, i and 1 more row)"
     found = verdict({**ORDER, "low": list("bcdefghijkl")}, [score("a", 0.4)])
     assert found.verdict == "not run (no numbers for b, c, d, e, f, g, h, i and 3 more rows)"
     found = verdict(ORDER, [score("a", float("nan")), score("b", 0.5)])

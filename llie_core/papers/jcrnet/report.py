@@ -110,8 +110,8 @@ def findings(study: JcrnetStudy, scores: list[Score]) -> Table:
         for read, metric in ((False, "psnr"), (True, "mae"))
     )
     untrained = {s.label: s.value for s in pairs if s.weights == "none" and s.label != "identity"}
-    found = summarise(s.value for s in select(pairs, label="jcrnet"))
-    ours = f"{found:.2f} dB" if found.seeds else "JCRNet was not evaluated (setting rows)"
+    own = summarise(s.value for s in select(pairs, label="jcrnet"))
+    ours = f"{own:.2f} dB" if own.seeds else "JCRNet was not evaluated (setting rows)"
     others = "no method without training was evaluated (setting baselines)"
     if untrained:
         best = max(untrained, key=lambda label: untrained[label])
@@ -127,9 +127,9 @@ def findings(study: JcrnetStudy, scores: list[Score]) -> Table:
     ]
     rows = [
         ["Is it ahead of methods without training?",
-         f"{ours}{' against ' if found.seeds and untrained else '; '}{others}."],
-        ["Do its parts each matter?", f"JCRNet {found:.2f} dB; {'; '.join(parts)}."
-         if parts and found.seeds else
+         f"{ours}{' against ' if own.seeds and untrained else '; '}{others}."],
+        ["Do its parts each matter?", f"JCRNet {own:.2f} dB; {'; '.join(parts)}."
+         if parts and own.seeds else
          "Ablations were not evaluated (setting rows)."],
         ["Does a saliency network find more in its images?",
          f"Its error on streets at night: {', '.join(read)}." if read else "Not evaluated."],

@@ -39,12 +39,12 @@ function filterable(table) {
   table.closest(".table").before(bar);
 }
 
-// A table wider than the page breaks words, and scrolls where that is not enough.
+// A table wider than the page is set tighter, then breaks words, then scrolls.
 function fitted(region) {
   const wide = () => region.firstElementChild.scrollWidth > region.clientWidth + 1;
-  region.classList.remove("tight", "wide");
-  region.classList.toggle("tight", wide());
-  region.classList.toggle("wide", wide());
+  const steps = ["tight", "broken", "wide"];
+  region.classList.remove(...steps);
+  for (const step of steps) region.classList.toggle(step, wide());
 }
 
 function comparable(block) {
