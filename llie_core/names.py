@@ -3,6 +3,13 @@
 import difflib
 from collections.abc import Iterable, Mapping
 
+METRICS = {
+    "psnr": "PSNR", "ssim": "SSIM", "fsim": "FSIM", "lpips": "LPIPS", "niqe": "NIQE",
+    "brisque": "BRISQUE", "sseq": "SSEQ", "psnr-rgb-float-gtmean-grey-8bit": "PSNR, GT-mean",
+    "miou": "mIoU", "ap": "AP", "map": "mAP", "map_50": "mAP50", "max_f": "max F", "mae": "MAE",
+    "fp_per_image": "false positives",
+}  # fmt: skip
+
 
 def nearest(name: object, known: Iterable[str]) -> str:
     """ "; did you mean 'zero_dce'?" for the end of a message, or "" where nothing is near."""
@@ -34,6 +41,11 @@ def split_label(label: str) -> tuple[str, str]:
     """Model and variant of a label."""
     model, _, variant = label.partition("+")
     return model, variant
+
+
+def metric_title(metric: str) -> str:
+    """A metric, or a protocol in its place, as tables show it."""
+    return METRICS.get(metric, metric)
 
 
 def subset_title(subset: str) -> str:

@@ -7,7 +7,7 @@ from statistics import median
 
 from llie_core.files import project_root
 from llie_core.metrics.protocols import load_protocols
-from llie_core.names import subset_title, title_of
+from llie_core.names import metric_title, subset_title, title_of
 from llie_core.reporting.cross import Reading, read_folder
 from llie_core.reporting.intervals import bootstrap, intervals, read_images
 from llie_core.reporting.published import list_papers
@@ -30,12 +30,6 @@ COLUMNS = (
     ("max_f", "all"), ("mae", "all"), ("psnr", "all"), ("ssim", "all"),
     ("psnr-rgb-float-gtmean-grey-8bit", "all"), ("niqe", "all"), ("brisque", "all"),
 )  # fmt: skip
-TITLES = {
-    "miou": "mIoU", "ap": "AP", "fp_per_image": "false positives", "map": "mAP", "map_50": "mAP50",
-    "max_f": "max F", "mae": "MAE", "psnr": "PSNR", "ssim": "SSIM", "niqe": "NIQE",
-    "brisque": "BRISQUE", "psnr-rgb-float-gtmean-grey-8bit": "PSNR, GT-mean",
-}  # fmt: skip
-
 HEAD = """# Results of the reference runs
 
 Written by `llie results` from `results/reference`; do not edit. Numbers are means over seeds, with
@@ -109,7 +103,7 @@ def _of_test_set(
 
 def _column(scores: list[Score], metric: str, subset: str) -> str:
     unit = select(scores, metric=metric, subset=subset)[0].unit
-    named = ", ".join(filter(None, (TITLES.get(metric, metric), subset_title(subset))))
+    named = ", ".join(filter(None, (metric_title(metric), subset_title(subset))))
     return f"{named}, {unit}" if unit in ("dB", "percent") else named
 
 
@@ -130,7 +124,7 @@ def _spread(
     halves = {}
     for metric, subset in shown:
         (protocol, *_) = (s.protocol for s in select(scores, metric=metric, subset=subset))
-        halves[TITLES.get(metric, metric).replace(", ", " after ")] = list(
+        halves[metric_title(metric).replace(", ", " after ")] = list(
             intervals(lines, protocol).values()
         )
     for one in readings:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from llie_core.metrics.protocols import load_protocols
-from llie_core.names import subset_title, title_of
+from llie_core.names import metric_title, subset_title, title_of
 from llie_core.reporting.comparisons import UNTRAINED
 from llie_core.reporting.markup import NOT_RUN, table_html
 from llie_core.reporting.published import PublishedValue, load, table
@@ -103,7 +103,7 @@ def score_table(
     ]
     units = {score.metric: score.unit for score in wanted if score.unit in ("dB", "ms")}
     header = [
-        ", ".join(filter(None, (metric, units.get(metric), subset_title(subset))))
+        ", ".join(filter(None, (metric_title(metric), units.get(metric), subset_title(subset))))
         for metric, subset in metrics
     ]
     marks = _marks(labels, [select(wanted, metric=m, subset=s) for m, s in metrics])
@@ -135,7 +135,7 @@ def set_table(
             why = protocol.missing_weights() or NOT_RUN
             row.append(_mean(found, protocol.decimals, none=why))
         rows.append(row)
-    header = ["", *[f"{name}, {protocol.metric}" for name, protocol in columns]]
+    header = ["", *[f"{name}, {metric_title(protocol.metric)}" for name, protocol in columns]]
     used = [s for s in scores if s.dataset in sets and s.protocol in protocols]
     words = [f"{name}: {NOT_RUN}, {why}." for name, why in absent.items()]
     return Table(caption, header, rows, " ".join([f"Measured: {conditions(used)}", *words]), marks)

@@ -162,7 +162,7 @@ def test_rows_are_evaluated_on_them(unpaired, shared_data, monkeypatch):
     monkeypatch.setattr(QualityMeter, "update", lambda *_: 1 / 0)
     assert open_tiny(sets=unpaired).evaluate(device="cpu") == scores  # read back
     table = unpaired_table(study, scores)
-    assert table.header == ["", "lime, niqe", "lime, brisque", "dicm, niqe", "dicm, brisque"]
+    assert table.header == ["", "lime, NIQE", "lime, BRISQUE", "dicm, NIQE", "dicm, BRISQUE"]
     assert [row[0] for row in table.rows] == ["input", "gamma 1/2.2"]
     assert all(float(cell) for row in table.rows for cell in row[1:])
     assert "npe: not run" in table.note

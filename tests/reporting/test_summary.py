@@ -107,7 +107,7 @@ def test_every_enhancer_on_lol_stands_once():
     names = [row[0] for row in table.rows]
     assert len(set(names)) == len(names)
     assert {"NEID (neid, reference)", "CurveRefine (neid, photographs)", "CLAHE"} < set(names)
-    assert "lol, psnr" in table.header
+    assert "lol, PSNR" in table.header
     assert table.note.startswith("15 images decide little: the 95 % interval of a mean PSNR")
     assert "neid, photographs: no claim is about these rows." in table.note
 

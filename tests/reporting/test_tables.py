@@ -121,7 +121,7 @@ def test_score_table_gives_mean_and_sd_and_the_places_of_the_unit():
     scores = [SCORE, replace(SCORE, value=0.7, seed=1), replace(PSNR, label="identity")]
     titles = {"zero_dce_pp+2:1": "joint 2:1"}
     table = score_table(scores, [("ap", "hard"), ("psnr", "all")], "Every row", titles)
-    assert table.header == ["", "ap, hard", "psnr, dB"]
+    assert table.header == ["", "AP, hard", "PSNR, dB"]
     assert table.rows == [["joint 2:1", "0.600 ± 0.141", "–"], ["input", "–", "17.13"]]
     assert "protocol face-ap-height, psnr-rgb-float" in table.note
 
@@ -261,7 +261,7 @@ def test_what_has_no_better_end_is_not_marked():
 def test_the_recognizer_in_normal_light_is_called_so_everywhere():
     miou = replace(SCORE, metric="miou", protocol="seg-miou", subset="day")
     table = score_table([miou], [("miou", "day")], "")
-    assert table.header == ["", "miou, normal light"] and "(miou normal light)" in table.note
+    assert table.header == ["", "mIoU, normal light"] and "(miou normal light)" in table.note
 
 
 # Sets and audits -------------------------------------------------------------------------------
@@ -274,7 +274,7 @@ def test_a_column_a_set_and_protocol_with_the_reason_where_there_is_none(tmp_pat
     table = set_table([niqe, PAIRS], ["lime", "npe"], ["niqe-live"], titles, why, "Unpaired")
     places = load_protocols()["niqe-live"].decimals
     absent = "not available: llie weights fetch niqe"
-    assert table.header == ["", "lime, niqe", "npe, niqe"]
+    assert table.header == ["", "lime, NIQE", "npe, NIQE"]
     assert table.rows == [["NEID", f"{3.14159:.{places}f}", absent], ["a curve", absent, absent]]
     assert "lime (test split)" in table.note and "psnr" not in table.note
     assert table.note.endswith("dicm: not run, no folder.")
