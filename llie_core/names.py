@@ -9,6 +9,13 @@ METRICS = {
     "miou": "mIoU", "ap": "AP", "map": "mAP", "map_50": "mAP50", "max_f": "max F", "mae": "MAE",
     "fp_per_image": "false positives",
 }  # fmt: skip
+# Methods of the papers' tables that are no models here.
+OTHERS = {
+    "csdnet": "CSDNet", "ddnet": "DDNet", "deepupe": "DeepUPE", "dln": "DLN",
+    "enlightengan": "EnlightenGAN", "flw": "FLW", "glad": "GLAD", "kind": "KinD",
+    "kind_pp": "KinD++", "llflow": "LLFlow", "mirnet": "MIRNet", "retinexnet": "RetinexNet",
+    "snr": "SNR", "ssien": "SSIEN", "uretinex": "URetinex",
+}  # fmt: skip
 
 
 def nearest(name: object, known: Iterable[str]) -> str:
@@ -64,6 +71,6 @@ def title_of(label: str, titles: Mapping[str, str] | None = None) -> str:
     if titles and label in titles:
         return titles[label]
     model, variant = split_label(label)
-    known = {name: spec.title for name, spec in MODELS.items()} | recognizer_titles()
+    known = OTHERS | {name: spec.title for name, spec in MODELS.items()} | recognizer_titles()
     known["original"] = "normal light"
     return f"{known.get(model, model)} {variant.replace('w/o', 'without')}".strip()

@@ -52,9 +52,10 @@ class Example:
         return {self.titles.get(label, label): image for label, image in self.outputs.items()}
 
     def all(self) -> dict[str, Tensor]:
-        """Title → image: the rows and, at the end, the ground truth if there is one."""
-        truth = {} if self.target is None else {TRUTH: self.target}
-        return {**self.shown(), **truth}
+        """Title → image: the rows and, at the end, the ground truth if there is one, which is not
+        shown twice where a row gives it."""
+        shown = {title: image for title, image in self.shown().items() if image is not self.target}
+        return shown if self.target is None else {**shown, TRUTH: self.target}
 
     def panels(self) -> list[Panel]:
         """All images with their titles, a line for `figures.images`."""

@@ -91,18 +91,20 @@ def images(rows: Sequence[Sequence[Panel]], title: str = "", alt: str = "") -> N
     show(figure, f"{alt or title}. {'; '.join(counted)}".strip())
 
 
-def compare(panels: Sequence[Panel], title: str, main: int | None = None) -> None:
+def compare(panels: Sequence[Panel], title: str, main: str = "") -> None:
     """Images of one scene, shown at one place by a slider; side by side where no script runs.
 
-    main: the image that stands first on the right, and in the report's card; default: the last
-    but one, before the ground truth.
+    main: label of the image that stands first on the right, and in the report's card; default, and
+    where there is none of this label: the last but one, before the ground truth.
     """
-    main = max(0, len(panels) - 2) if main is None else main
-    display(HTML(compared_html(panels, title, main)))
+    labels = [panel.label for panel in panels]
+    place = labels.index(main) if main in labels else max(0, len(panels) - 2)
+    display(HTML(compared_html(panels, title, place)))
 
 
 def compared_html(panels: Sequence[Panel], title: str, main: int, side: int = 432) -> str:
-    """What `compare` shows. side: pixels of an image's longer side."""
+    """What `compare` shows. main: the place of its main image; side: pixels of an image's longer
+    side."""
     figures = []
     for place, panel in enumerate(panels):
         found = f": {len(panel.boxes)} detections" if len(panel.boxes) else ""

@@ -126,7 +126,10 @@ def _cells(
 
 
 def _printed(published: str, here: str) -> str:
-    """The paper's number under ours, with the difference where both are in one unit."""
+    """The paper's number under ours, with the difference where both are in one unit; "" where the
+    paper has none."""
+    if published in ("–", ""):
+        return ""
     ours, theirs = number_in(here), _plain(published)
     off = ""
     if ours is not None and theirs is not None:

@@ -91,3 +91,12 @@ def test_histograms_count_every_pixel_once():
     luma = colour_share(torch.full((3, 2, 2), 0.6), bins=4, luma=True)
     assert luma.tolist() == [[0, 0, 1, 0]]
     assert set(colour_shares(example())) == {"identity", "NEID"}
+
+
+def test_the_ground_truth_is_not_shown_twice_where_a_row_gives_it():
+    truth = torch.rand(3, 4, 4)
+    dark = truth / 9
+    shown = {"identity": dark, "original": truth, "copy": truth.clone()}
+    one = Example("1", dark, shown, truth, {"original": "normal light"})
+    assert list(one.all()) == ["identity", "copy", "ground truth"]
+    assert list(one.shown()) == ["identity", "normal light", "copy"]

@@ -251,7 +251,7 @@ def test_reports_of_two_tasks_share_the_claims_of_paper_1():
     assert pose["1.29"].verdict == pose["1.40"].verdict == in_streets  # by eye, measured
     assert streets["1.10"].verdict == streets["1.17"].verdict == in_pose
     assert streets["1.27"].verdict == streets["1.28"].verdict == "reproduced"
-    lost = "not run (no numbers for GEM+PAM, IALM, Zero-DCE, llflow)"  # the rows of Table 2
+    lost = "not run (no numbers for GEM+PAM, IALM, Zero-DCE, LLFlow)"  # the rows of Table 2
     assert pose["1.14"].verdict == lost
     # On both tasks: each report can only say its own part.
     assert pose["1.01"].verdict == "holds on exlpose (paper, 3 seeds)"

@@ -216,15 +216,15 @@ def test_one_failing_pair_decides_whatever_is_missing(verdict):
 
 
 def test_evidence_calls_rows_what_tables_call_them(verdict):
-    """A title with a comma stands in quotes; a row of another program keeps its name."""
+    """A title with a comma stands in quotes; another program has its name."""
     check = {**ORDER, "high": "neid+ours", "low": ["gamma", "kind"]}
     context = replace(HERE, titles={"neid+ours": "NEID, our loss"})
     note = "another work"
     tables = [printed("neid+ours", 0.4), printed("gamma", 0.5, note=note)]
     found = verdict(check, [score("neid+ours", 0.6), score("gamma", 0.5)], context, tables)
     assert found.evidence == (
-        "printed: easy -0.1000 (“NEID, our loss” over gamma 1/2.2); no numbers for kind; "
-        "measured: easy +0.1000 (“NEID, our loss” over gamma 1/2.2); no numbers for kind; "
+        "printed: easy -0.1000 (“NEID, our loss” over gamma 1/2.2); no numbers for KinD; "
+        "measured: easy +0.1000 (“NEID, our loss” over gamma 1/2.2); no numbers for KinD; "
         "gamma 1/2.2, easy: another work"
     )
 

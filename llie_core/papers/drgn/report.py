@@ -13,7 +13,7 @@ from llie_core.metrics.cost import count_macs, count_parameters
 from llie_core.metrics.protocols import load_protocols
 from llie_core.models import Enhancer, create_enhancer
 from llie_core.models.drgn import VARIANTS
-from llie_core.names import join_label, split_label, title_of
+from llie_core.names import join_label, metric_title, split_label, title_of
 from llie_core.papers.drgn.degradation import first_logs, measurements, shown_rows
 from llie_core.papers.drgn.study import COST_SIZE, PAIRS, REAL, STANDS_FOR, DrgnStudy
 from llie_core.papers.images import Example, colour_share, colour_shares, examples
@@ -275,10 +275,11 @@ def detection_tables(study: DrgnStudy, scores: Sequence[Score]) -> list[Table]:
             for x in dict.fromkeys(score.label for score in found)
         ]
         note = (
-            f"Measured: {conditions(found)} map is COCO's (IoU .50 to .95), map_50 at IoU 0.5; "
+            f"Measured: {conditions(found)} mAP is COCO's (IoU .50 to .95), mAP50 at IoU 0.5; "
             "–: no detection counts; normal light: the same scene in daylight."
         )
-        tables.append(Table(f"Detection on {name}", ["", *shown], rows, note))
+        header = ["", *map(metric_title, shown)]
+        tables.append(Table(f"Detection on {name}", header, rows, note))
     return tables
 
 
