@@ -160,7 +160,7 @@ def test_every_row_has_scores_that_say_what_they_are(paper, finished, results):
     evaluated = {score.label for score in scores}
     assert {row.label for row in study.rows()} == evaluated
     for score in scores:
-        assert score.n > 0 and score.unit and score.direction in ("higher", "lower")
+        assert score.n > 0 and score.unit and score.direction in ("higher", "lower", "none")
         row = study.row(score.label, score.seed)
         assert score.weights == row.source and score.profile == "smoke"
         assert (score.steps_done > 0) is row.is_trained

@@ -145,7 +145,7 @@ def test_detection_is_judged_where_the_detector_finds_something(results, scores,
     else:
         assert verdicts["4.42"].verdict == "holds on builtin-streets (smoke, 3 seeds)"
         assert "precision +0.2000" in verdicts["4.42"].evidence
-        assert "retinexnet, zero_dce, kind" in verdicts["4.38"].verdict
+        assert "RetinexNet, Zero-DCE, KinD" in verdicts["4.38"].verdict
 
 
 @pytest.mark.parametrize(("count", "own"), [(148, True), (16, False)])
