@@ -22,7 +22,7 @@ def example(target=True):
     image = torch.full((3, 40, 60), 0.5)
     image[:, 24:34, 45:55] = (torch.arange(10)[:, None] + torch.arange(10)) % 2.0
     dark = 0.1 * image
-    outputs = {"identity": dark, "neid": image}
+    outputs = {"identity": dark, "neid": image.clone()}
     return Example("one", dark, outputs, image if target else None, {"neid": "NEID"})
 
 

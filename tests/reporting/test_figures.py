@@ -220,7 +220,7 @@ def test_compared_images_are_small_named_and_one_is_the_main_one(monkeypatch):
     figures.compare(row, "Test image 1")
     figures.compare(row, "Test image 1", "ground truth")
     page, other = pages
-    assert re.findall(r'alt="(.*?)" data-main', other) == ["Test image 1, ground truth"]
+    assert re.findall(r'alt="([^"]*)" data-main', other) == ["Test image 1, ground truth"]
     assert re.findall(r'alt="(.*?)"( data-main)?', page) == [
         ("Test image 1, &lt;dark&gt;", ""), ("Test image 1, joint: 1 detections", " data-main"),
         ("Test image 1, ground truth", ""),
