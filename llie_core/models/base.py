@@ -169,7 +169,8 @@ class Enhancer(nn.Module):
         while True:
             try:
                 grid = self.grid or self.multiple
-                return in_tiles(run, x, side, self.margin, grid, FEATHER, self.pools)
+                how = (grid, FEATHER, self.pools, self.bytes_per_pixel)
+                return in_tiles(run, x, side, self.margin, *how)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error) or side <= LEAST_SIDE:
                     raise

@@ -25,6 +25,7 @@ WHOLE_PIXELS = 4_000_000  # of a batch that is computed at once, if the memory r
 TILE_MEMORY = 2**30  # bytes that a tile may need
 SMALL_PIXELS = 2**20  # of the copy that maps are estimated on
 STATISTICS_PIXELS = 2**19  # of the copy that values of the whole image are taken from
+STATISTICS_MEMORY = 2**30  # bytes that the pass over that copy may need
 LEAST_SIDE = 64  # of a tile's own part
 
 
@@ -97,6 +98,7 @@ def in_tiles(
     grid: int = 1,
     feather: int = 0,
     pools: bool = True,
+    bytes_per_pixel: int = 1,
 ) -> Tensor:
     """`run` on overlapping windows of x, joined without seams.
 
@@ -108,13 +110,14 @@ def in_tiles(
         grid: windows start at its multiples, so that strides fall where they fall in the whole.
         feather: pixels over which neighbours are blended.
         pools: whether `run` asks for values of the whole image.
+        bytes_per_pixel: of memory that `run` needs.
     """
     margin += feather // 2
     margin = -(-margin // grid) * grid
     part = max(LEAST_SIDE, side - 2 * margin)
     part = -(-part // grid) * grid
     known = _values.get()
-    values = known.values if known else _recorded(run, x) if pools else []
+    values = known.values if known else _recorded(run, x, bytes_per_pixel) if pools else []
     result = torch.zeros_like(x)
     for top, rows, down in _parts(x.shape[-2], part, margin, feather):
         for left, columns, across in _parts(x.shape[-1], part, margin, feather):
@@ -126,10 +129,10 @@ def in_tiles(
     return result
 
 
-def _recorded(run: Callable[[Tensor], Tensor], x: Tensor) -> list[Any]:
+def _recorded(run: Callable[[Tensor], Tensor], x: Tensor, bytes_per_pixel: int) -> list[Any]:
     """The values of the whole image that a pass over a small copy asks for; over a smaller one
     where the memory does not reach."""
-    pixels = STATISTICS_PIXELS
+    pixels = min(STATISTICS_PIXELS, STATISTICS_MEMORY // (len(x) * bytes_per_pixel))
     while True:
         small = downscaled(x, pixels)
         try:

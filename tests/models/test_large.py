@@ -198,6 +198,14 @@ def test_out_of_memory_leads_to_smaller_tiles(monkeypatch):
         model.enhance(x)
 
 
+def test_the_pass_over_the_small_copy_fits_its_memory(monkeypatch):
+    monkeypatch.setattr(large, "STATISTICS_MEMORY", 5000 * 1000)
+    seen = []
+    x = torch.rand(1, 3, 100, 200)
+    in_tiles(lambda w: seen.append(w.shape) or w, x, 300, 0, bytes_per_pixel=1000)
+    assert seen[0] == (1, 3, 50, 100) and seen[1] == (1, 3, 100, 200)
+
+
 def test_tiles_fit_a_quarter_of_the_free_memory():
     assert tile_side(1000, 1, 2**40) ** 2 * 1000 <= 2**30
     assert tile_side(1000, 1, 2**28) ** 2 * 1000 <= 2**26
