@@ -1,4 +1,4 @@
-"""Trainings as jobs of a real Slurm: preempted, requeued, killed; on a node that drains or fails.
+"""Trainings as jobs of a real Slurm: preempted, requeued, killed, on a node that is drained.
 
     pytest -p no:cacheprovider tests/cluster/trial.py
 
@@ -185,14 +185,7 @@ def drain(job):
     node("resume")
 
 
-def fail_node(job):
-    node("down", "Reason=trial")
-    wait(lambda: state(job) == "PENDING", "a job that is requeued")
-    node("resume")
-    start_again(job)
-
-
-@pytest.mark.parametrize("event", [preempt, requeue, drain, fail_node])
+@pytest.mark.parametrize("event", [preempt, requeue, drain])
 def test_a_job_that_slurm_takes_from_its_node_goes_on_where_it_was(event, run, whole):
     job = submit_training(run)
     event(job)
