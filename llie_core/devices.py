@@ -28,10 +28,10 @@ def free_memory(device) -> int:
         available = int(entries["MemAvailable"].split()[0]) * 1024
     except (OSError, KeyError, ValueError):
         available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
-    return min([available, *_group_memory()])
+    return min([available, *group_memory()])
 
 
-def _group_memory(group: Path = Path("/sys/fs/cgroup")) -> list[int]:
+def group_memory(group: Path = Path("/sys/fs/cgroup")) -> list[int]:
     """What the control group leaves, in a list; [] where it sets no limit.
 
     The cache of files that the system gives up where memory is short is counted as left.

@@ -185,13 +185,13 @@ def locked(path: Path, what: str) -> Iterator[None]:
 
     Writers alone lock. The lock of a process that ends is free, however it ends; a holder that is
     stopped is waited for, and the message repeated every ten minutes. It holds over the hosts that
-    share a folder (`_lock_of`).
+    share a folder (`lock_of`).
     """
     path = Path(path)
     message, wait = "another process is at work on it; waiting for it to end", 1.0
     with naming_a_full_disk(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock = _lock_of(path)
+        lock = lock_of(path)
         while not lock.is_locked:
             try:
                 lock.acquire(timeout=wait)
@@ -206,7 +206,7 @@ def locked(path: Path, what: str) -> Iterator[None]:
 
 def is_locked(path: Path) -> bool:
     """Whether a process holds the lock file `path`."""
-    lock = _lock_of(Path(path))
+    lock = lock_of(Path(path))
     try:
         lock.acquire(timeout=0)
     except Timeout:
@@ -215,7 +215,7 @@ def is_locked(path: Path) -> bool:
     return False
 
 
-def _lock_of(path: Path) -> BaseFileLock:
+def lock_of(path: Path) -> BaseFileLock:
     """flock, which Linux passes on to the server of an NFS, so that it holds for all its hosts and
     the lock of one that died is freed by the server. Where the file system has no locks, or is
     mounted with locks for each host alone, a file that is created exclusively (O_EXCL) and renewed

@@ -52,7 +52,7 @@ def hashes_in(root: Path, names: Iterable[str]) -> dict[str, str]:
               "contents", file=sys.stderr)  # fmt: skip
     pool = ThreadPoolExecutor()
     try:
-        read = dict(zip(unread, pool.map(_file_digest, [root / n for n in unread]), strict=True))
+        read = dict(zip(unread, pool.map(file_digest, [root / n for n in unread]), strict=True))
     finally:
         pool.shutdown(cancel_futures=True)
     settled = time.time_ns() - SETTLED
@@ -67,7 +67,7 @@ def _state(path: Path) -> list[int]:
     return [status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns]
 
 
-def _file_digest(path: Path) -> str:
+def file_digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 

@@ -107,11 +107,11 @@ def full_precision(x: Tensor) -> Tensor:
 def constant(values: tuple[float, ...], like: Tensor) -> Tensor:
     """These numbers, (N,), with the type and device of another tensor; copied there once, since a
     GPU is waited for at every copy. Not to be changed in place."""
-    return _constant(values, like.dtype, like.device)
+    return made_constant(values, like.dtype, like.device)
 
 
 @cache
-def _constant(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+def made_constant(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
     with torch.inference_mode(False):  # made in it, a tensor could not serve a training later
         return torch.tensor(values, dtype=dtype, device=device)
 
@@ -156,11 +156,11 @@ def linear_to_srgb(linear: np.ndarray) -> np.ndarray:
 def gaussian_window(side: int, like: Tensor) -> Tensor:
     """SSIM's window along one axis, (side,) with sum 1, of the type and device of `like`; not to be
     changed in place."""
-    return _window(side, like.dtype, like.device)
+    return made_window(side, like.dtype, like.device)
 
 
 @cache
-def _window(side: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+def made_window(side: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     with torch.inference_mode(False):
         offsets = torch.arange(side, dtype=dtype, device=device) - (side - 1) / 2
         weights = torch.exp(-offsets.square() / (2 * SSIM_SIGMA**2))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from llie_core.devices import _group_memory
+from llie_core.devices import group_memory
 
 
 def group(folder, limit="1000", current="900", stat="anon 300\ninactive_file 500\n"):
@@ -21,8 +21,8 @@ def group(folder, limit="1000", current="900", stat="anon 300\ninactive_file 500
     ],
 )
 def test_cached_files_are_memory_to_spare(files, left, tmp_path):
-    assert _group_memory(group(tmp_path, **files)) == left
+    assert group_memory(group(tmp_path, **files)) == left
 
 
 def test_without_a_control_group_there_is_no_limit(tmp_path):
-    assert _group_memory(tmp_path) == []
+    assert group_memory(tmp_path) == []

@@ -361,6 +361,6 @@ def test_alt_text_cannot_leave_its_attribute(tmp_path):
     cell = nbformat.v4.new_code_cell("pass", outputs=[output])
     content = nbformat.v4.new_notebook(cells=[cell], metadata={"title": f"</title>{SCRIPT}"})
     nbformat.write(content, tmp_path / "a.ipynb")
-    execute._export(tmp_path / "a.ipynb", tmp_path / "a.html", "a")
+    execute.export_page(tmp_path / "a.ipynb", tmp_path / "a.html", "a")
     page = (tmp_path / "a.html").read_text()
     assert page.count("<img") == 1 and SCRIPT not in page and "onerror=alert(1)&gt;" in page

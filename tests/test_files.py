@@ -313,7 +313,7 @@ def test_a_mount_says_whether_its_locks_hold_for_all_hosts(options, shared, tmp_
     table.write_text(f"22 27 0:21 / /proc rw,relatime - proc proc rw,nolock\n{own}{options}\n")
     monkeypatch.setattr(files, "MOUNTS", table)
     kind = FileLock if shared else SoftFileLease
-    assert isinstance(files._lock_of(tmp_path / ".lock"), kind)
+    assert isinstance(files.lock_of(tmp_path / ".lock"), kind)
 
 
 # Errors of one file, and of all -------------------------------------------------------------------

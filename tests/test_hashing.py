@@ -59,8 +59,8 @@ def digest(content):
 
 def read_files(monkeypatch):
     """The names of the files that are read from now on."""
-    seen, plain = [], hashing._file_digest
-    monkeypatch.setattr(hashing, "_file_digest", lambda path: seen.append(path.name) or plain(path))
+    seen, plain = [], hashing.file_digest
+    monkeypatch.setattr(hashing, "file_digest", lambda path: seen.append(path.name) or plain(path))
     return seen
 
 

@@ -36,7 +36,7 @@ WAITS = ("_local_scalar_dense", "equal", "masked_select", "nonzero", "_unique2",
 @pytest.fixture(autouse=True)
 def constants_made_anew():
     """No constant of one place is left for another."""
-    made_once = (imaging._constant, imaging._window)
+    made_once = (imaging.made_constant, imaging.made_window)
     for function in made_once:
         function.cache_clear()
     yield

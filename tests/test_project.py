@@ -282,12 +282,32 @@ def test_training_needs_neither_notebooks_nor_plots():
     assert not loaded & PLOTTING
 
 
+def private_names(path):
+    """Names with a leading underscore that a test takes from the package, and their lines."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    modules = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("llie_core"):
+            yield from ((a.name, node.lineno) for a in node.names if a.name.startswith("_"))
+            modules |= {alias.asname or alias.name for alias in node.names}
+    for node in ast.walk(tree):
+        of_module = isinstance(node, ast.Attribute) and getattr(node.value, "id", "") in modules
+        if of_module and re.match("_[^_]", node.attr):
+            yield node.attr, node.lineno
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "tests").rglob("*.py")), ids=lambda path: path.name)
+def test_tests_take_no_private_name(path):
+    assert not list(private_names(path))
+
+
 # Words ----------------------------------------------------------------------------------------
 
 
 def test_no_unfinished_marks_and_no_machine_paths():
-    marks = re.compile(r"TODO|FIXME|XXX|NotImplementedError\(|/work/|/tmp/|/home/")
-    for path in [*MODULES, *NOTEBOOKS, ROOT / "Makefile", ROOT / "environment.yml"]:
+    marks = re.compile(r"TODO|FIXME|XXX|NotImplementedError\(|/work/|/tmp/|/home/|<{7} |>{7} ")
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    for path in [*MODULES, *NOTEBOOKS, *pages, ROOT / "Makefile", ROOT / "environment.yml"]:
         found = marks.search(path.read_text(encoding="utf-8"))
         assert not found, f"{path}: {found}"
 

@@ -16,7 +16,7 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
         The exit code: 0 done, 1 failed, 2 wrong usage or input, 128 + n ended by signal n.
     """
-    parser = _parser()
+    parser = build_parser()
     options, rest = parser.parse_known_args(arguments)
     # argparse takes positionals that stand together: of compare, those behind an option as well.
     if rest and (not hasattr(options, "words") or any(word.startswith("-") for word in rest)):
@@ -50,7 +50,7 @@ def _interrupted(number: int) -> int:
     return 128 + number
 
 
-def _parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="llie", description="Low-light enhancement, and what it does for recognition."
     )

@@ -76,7 +76,7 @@ def read_frames(path: Path, pixels: int) -> Iterator[Frame]:
                 scale = min(1.0, (pixels / (frame.width * frame.height)) ** 0.5)
                 size = [max(1, round(side * scale)) for side in (frame.width, frame.height)]
                 count += 1
-                yield Frame(_image(frame, *size), frame.time or 0.0)
+                yield Frame(image_of(frame, *size), frame.time or 0.0)
         if not count:
             raise ValueError(f"{path}: holds no frame that can be read")
         if end < SHORT * stated:
@@ -124,8 +124,8 @@ def rewrite_video(source: Path, target: Path, change: Callable[[Frame], Tensor])
             copied[audio.index] = written.add_stream_from_template(audio)
         for packet, frames in _contents(source, file, stream):
             for frame in frames:
-                image = change(Frame(_image(frame), frame.time or 0.0))
-                written.mux(video.encode(_encodable(image, frame, video.pix_fmt)))
+                image = change(Frame(image_of(frame), frame.time or 0.0))
+                written.mux(video.encode(encodable(image, frame, video.pix_fmt)))
             if packet.stream is not stream and packet.dts is not None:
                 packet.stream = copied[packet.stream.index]
                 written.mux(packet)
@@ -191,7 +191,7 @@ def _is_deep(frame) -> bool:
     return any(component.bits > 8 for component in frame.format.components)
 
 
-def _image(frame, width: int | None = None, height: int | None = None) -> Tensor:
+def image_of(frame, width: int | None = None, height: int | None = None) -> Tensor:
     """(1, 3, H, W) float32 RGB in [0, 1], by the frame's own colour matrix and range."""
     kind, top = ("rgb48le", 65535) if _is_deep(frame) else ("rgb24", 255)
     pixels = frame.reformat(width, height, format=kind, interpolation=_exact()).to_ndarray()
@@ -199,7 +199,7 @@ def _image(frame, width: int | None = None, height: int | None = None) -> Tensor
     return image.permute(2, 0, 1)[None].contiguous()
 
 
-def _encodable(image: Tensor, like, pix_fmt: str):
+def encodable(image: Tensor, like, pix_fmt: str):
     """An image as a frame of a pixel format, with the colours and the time of another frame."""
     import av
 

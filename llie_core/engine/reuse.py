@@ -222,16 +222,16 @@ def module_tree(name: str) -> str:
         body = getattr(node, "body", None)
         if isinstance(body, list) and body and _is_docstring(body[0]):
             body[:] = body[1:] or [ast.Pass()]
-    return hashlib.sha256(_dump(tree).encode()).hexdigest()
+    return hashlib.sha256(dump(tree).encode()).hexdigest()
 
 
-def _dump(node: object) -> str:
+def dump(node: object) -> str:
     """As ast.dump, but without empty fields: versions of Python differ in which ones there are."""
     if isinstance(node, ast.AST):
         inner = ((name, value) for name, value in ast.iter_fields(node) if value not in (None, []))
-        return f"{type(node).__name__}({','.join(f'{n}={_dump(v)}' for n, v in inner)})"
+        return f"{type(node).__name__}({','.join(f'{n}={dump(v)}' for n, v in inner)})"
     if isinstance(node, list):
-        return f"[{','.join(map(_dump, node))}]"
+        return f"[{','.join(map(dump, node))}]"
     return repr(node)
 
 

@@ -84,7 +84,7 @@ def build_report(paper: str, parameters: dict) -> Path:
         index.record(state)
         try:
             _execute(source, partial, parameters, name)
-            state["thumbnail"] = _export(partial, target, name)
+            state["thumbnail"] = export_page(partial, target, name)
             partial.replace(executed)
             state["state"] = "done"
         except Exception as error:
@@ -168,7 +168,7 @@ def _execute(source: Path, partial: Path, parameters: dict, name: str) -> None:
         )  # fmt: skip
 
 
-def _export(executed: Path, target: Path, title: str) -> str:
+def export_page(executed: Path, target: Path, title: str) -> str:
     """Write the page; returns its thumbnail."""
     import nbformat
 

@@ -100,7 +100,7 @@ class FaceMeter:
         valid = [~ignore for ignore in batch["ignore"]]
         faces = [boxes[own] for boxes, own in zip(batch["boxes"], valid, strict=True)]
         rows = [
-            {"name": name, "faces": len(boxes), "heights": _listed(boxes[:, 3] - boxes[:, 1])}
+            {"name": name, "faces": len(boxes), "heights": listed(boxes[:, 3] - boxes[:, 1])}
             for name, boxes in zip(batch["name"], faces, strict=True)
         ]
         for name, reader in self.readers.items():
@@ -110,7 +110,7 @@ class FaceMeter:
                 rates = detection_rates([one], [boxes], [counted], score=self.least[name])
                 row[f"recall_{name}"] = f"{rates['recall']:.4f}"
                 row[f"false_positives_{name}"] = round(rates["false_positives_per_image"])
-                row[f"scores_{name}"] = _listed(face_scores(one, boxes)[counted])
+                row[f"scores_{name}"] = listed(face_scores(one, boxes)[counted])
         quality = self._quality(images, batch)
         for row, value, darkening in zip(rows, quality, batch["darkening"], strict=True):
             row["psnr"] = "" if value is None else f"{value:.4f}"
@@ -170,7 +170,7 @@ class FaceMeter:
             yield Measured("ap", ap, n, protocol, subset, reader)
 
 
-def _listed(values: Tensor) -> str:
+def listed(values: Tensor) -> str:
     """Numbers of an image's faces in one cell."""
     return " ".join(f"{value:.6g}" for value in values.tolist())
 

@@ -202,7 +202,7 @@ def test_exit_codes(error, code, line, monkeypatch, capsys):
 
     parser = argparse.ArgumentParser()
     parser.set_defaults(run=fail)
-    monkeypatch.setattr(cli, "_parser", lambda: parser)
+    monkeypatch.setattr(cli, "build_parser", lambda: parser)
     assert main([]) == code
     said = capsys.readouterr().err
     assert said.startswith(line) and said.count("\n") == 1
@@ -216,5 +216,5 @@ def test_a_signal_that_a_library_made_another_error_of_is_an_interruption(monkey
 
     parser = argparse.ArgumentParser()
     parser.set_defaults(run=fail)
-    monkeypatch.setattr(cli, "_parser", lambda: parser)
+    monkeypatch.setattr(cli, "build_parser", lambda: parser)
     assert main([]) == 143 and capsys.readouterr().err == AGAIN

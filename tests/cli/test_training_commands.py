@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from llie_core.cli import _parser, main
+from llie_core.cli import build_parser, main
 from llie_core.cli.arguments import overrides, study_of
 from llie_core.data.images import read_image
 from llie_core.engine.loop import Training
@@ -277,7 +277,7 @@ def test_the_command_of_a_report_makes_the_same_run(tmp_path):
     study = tiny(**changes)
     run = study.run(study.row(ROW, 4))
     program, *arguments = shlex.split(study.fit_command(run))
-    options = _parser().parse_args(arguments)
+    options = build_parser().parse_args(arguments)
     again = study_of(options, seeds=[options.seed], processes=options.processes)
     assert (program, options.row) == ("llie", ROW)
     assert again.settings == tiny(**{**changes, "seeds": [4]}).settings

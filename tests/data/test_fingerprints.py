@@ -53,11 +53,11 @@ def unhashed(name, split, root, **options):
     items = opened_by(lambda: [data[index] for index in range(min(3, len(data)))], root)
 
     digested = set()
-    plain = hashing._file_digest
+    plain = hashing.file_digest
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(hashing, "_remembered", lambda _memory: {})
         patch.setattr(
-            hashing, "_file_digest", lambda path: digested.add(path.resolve()) or plain(path)
+            hashing, "file_digest", lambda path: digested.add(path.resolve()) or plain(path)
         )
         data.describe()
     assert digested

@@ -54,7 +54,7 @@ def test_colours_come_back_within_a_level_of_8_bits(colours, pix_fmt):
             plane.update(value * (plane.buffer_size // len(value)))
         frame.colorspace, frame.color_range = colours
         frame.pts, frame.time_base = 0, make_video.MILLISECONDS
-        back = videos._encodable(videos._image(frame), frame, pix_fmt)
+        back = videos.encodable(videos.image_of(frame), frame, pix_fmt)
         dtype = np.uint16 if deep else np.uint8
         found = [int(np.frombuffer(bytes(plane), dtype)[0]) for plane in back.planes]
         assert np.abs(np.subtract(found, levels)).max() <= (2 if deep else 1)
@@ -66,9 +66,9 @@ def test_the_matrix_and_the_range_are_the_frame_s_own():
     for plane, level in zip(frame.planes, (126, 128, 128), strict=True):
         plane.update(bytes([level]) * plane.buffer_size)
     frame.color_range = 1  # grey: (126 − 16) / 219
-    assert videos._image(frame).mean().item() == pytest.approx(110 / 219, abs=1 / 255)
+    assert videos.image_of(frame).mean().item() == pytest.approx(110 / 219, abs=1 / 255)
     frame.color_range = 2
-    assert videos._image(frame).mean().item() == pytest.approx(126 / 255, abs=1 / 255)
+    assert videos.image_of(frame).mean().item() == pytest.approx(126 / 255, abs=1 / 255)
 
 
 def test_small_copies_have_at_most_about_the_pixels_asked_for(tmp_path):

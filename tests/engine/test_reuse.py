@@ -162,7 +162,7 @@ def test_layout_comments_and_docstrings_are_free(package, text, same):
 def test_a_syntax_tree_reads_alike_in_every_version_of_python():
     """`ast.dump` of Python 3.12 has empty fields (type_params) that 3.11 has not."""
     tree = ast.parse("def f(x):\n    return x + 1\n")
-    assert reuse._dump(tree) == (
+    assert reuse.dump(tree) == (
         "Module(body=[FunctionDef(name='f',args=arguments(args=[arg(arg='x')]),body=[Return("
         "value=BinOp(left=Name(id='x',ctx=Load()),op=Add(),right=Constant(value=1)))])])"
     )

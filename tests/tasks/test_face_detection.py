@@ -17,9 +17,9 @@ from llie_core.tasks.faces import (
     HEIGHTS,
     SUBSETS,
     FaceDetection,
-    _listed,
     faces_found,
     height_name,
+    listed,
 )
 
 CPU = torch.device("cpu")
@@ -147,7 +147,7 @@ def test_where_files_lie_is_no_part_of_the_task(tmp_path):
 
 
 def test_large_faces_and_scores_keep_their_digits():
-    assert _listed(torch.tensor([1024.0, 0.987654])) == "1024 0.987654"
+    assert listed(torch.tensor([1024.0, 0.987654])) == "1024 0.987654"
 
 
 def test_ranges_of_height_cover_every_face():

@@ -29,10 +29,10 @@ def face_measurements(study: JointStudy, scores: Sequence[Score]) -> dict[str, M
     if reader in (blind := study.blind_readers(scores)):
         return dict.fromkeys(CHECKS, (None, blind[reader]))
     seeds = [_faces(study, seed) for seed in study.settings.seeds]
-    return {name: _over_seeds(check, seeds, study) for name, check in CHECKS.items()}
+    return {name: over_seeds(check, seeds, study) for name, check in CHECKS.items()}
 
 
-def _over_seeds(check: Callable, seeds: Sequence[Faces], study: JointStudy) -> Measured:
+def over_seeds(check: Callable, seeds: Sequence[Faces], study: JointStudy) -> Measured:
     least = study.least_score
     try:
         found = [check(faces, least) for faces in seeds]

@@ -329,7 +329,7 @@ def measurements(study: NeidStudy, scores: Sequence[Score]) -> dict[str, Measure
         "details_at_little_cost": details_at_little_cost(study),
         "detail_branch_free": detail_branch_free(study),
         "half_size_cheaper": half_size_cheaper(study, scores),
-        "joint_beats_sequence": _with_psnr(scores, SEQUENCE),  # claim 5.09
+        "joint_beats_sequence": with_psnr(scores, SEQUENCE),  # claim 5.09
         "no_extra_memory": no_extra_memory(study, scores),
         "brightness_even": brightness_even(study),
     }
@@ -374,7 +374,7 @@ def half_size_cheaper(study: NeidStudy, scores: Sequence[Score]) -> Measured:
         f"{ours.macs / full.macs:.2f} of the work and "
         f"{ours.milliseconds / full.milliseconds:.2f} of the time at {width}×{height}"
     )
-    return _with_psnr(scores, UNET, faster, words, as_good=True)
+    return with_psnr(scores, UNET, faster, words, as_good=True)
 
 
 def no_extra_memory(study: NeidStudy, scores: Sequence[Score]) -> Measured:
@@ -385,7 +385,7 @@ def no_extra_memory(study: NeidStudy, scores: Sequence[Score]) -> Measured:
         f"{ours.macs / full.macs:.2f} of the work and "
         f"{ours.memory / full.memory:.2f} of the memory at 4K"
     )
-    return _with_psnr(scores, UNET, within, words)
+    return with_psnr(scores, UNET, within, words)
 
 
 def brightness_even(study: NeidStudy) -> Measured:
@@ -401,7 +401,7 @@ def brightness_even(study: NeidStudy) -> Measured:
     return bool(ours < full), evidence
 
 
-def _with_psnr(
+def with_psnr(
     scores: Sequence[Score], variant: str, holds: bool = True, words: str = "", as_good=False
 ) -> Measured:
     """Whether `holds`, and NEID's PSNR is above another row's (as_good: or equal to it); None

@@ -311,11 +311,11 @@ def test_seeds_that_disagree_decide_nothing(results):
     study = results()
     answers = iter([(True, "a"), (False, "b")])
     seeds = [of_faces([0], [0], [0], [0], [9])] * 2
-    assert faces._over_seeds(lambda *_: next(answers), seeds, study) == (
+    assert faces.over_seeds(lambda *_: next(answers), seeds, study) == (
         None, "the seeds disagree: a; b",
     )  # fmt: skip
     del seeds[0]["alone"]
-    found = faces._over_seeds(faces.alone_loses, seeds, study)
+    found = faces.over_seeds(faces.alone_loses, seeds, study)
     assert found == (None, "needs the row of alone")
 
 

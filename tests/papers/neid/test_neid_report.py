@@ -214,9 +214,9 @@ def test_equal_psnr_is_as_good_and_not_better(done):
     """Claim 5.07 asks for "as good or better", 5.09 and 5.10 for better."""
     (neid,) = select(done[1], metric="psnr", label="neid")
     tie = [neid, replace(neid, label=f"neid+{UNET}")]
-    assert report._with_psnr(tie, UNET, as_good=True)[0] is True
-    assert report._with_psnr(tie, UNET)[0] is False
-    assert report._with_psnr(tie, UNET, holds=False, as_good=True)[0] is False
+    assert report.with_psnr(tie, UNET, as_good=True)[0] is True
+    assert report.with_psnr(tie, UNET)[0] is False
+    assert report.with_psnr(tie, UNET, holds=False, as_good=True)[0] is False
 
 
 @pytest.mark.parametrize("better", [True, False])
