@@ -39,10 +39,12 @@ class Checkpoint(Enhancer):
             path: a file of torch.save or safetensors.
 
         Raises:
+            FileNotFoundError: no such file.
             ImportError: spandrel is not installed.
             ValueError: not tensors only, no network that spandrel recognises, or one that does not
                 map RGB images to RGB images of the same size; one line.
         """
+        tensors = read_tensors(path)
         try:
             import spandrel
         except ImportError as error:
@@ -50,7 +52,6 @@ class Checkpoint(Enhancer):
                 "a checkpoint's network is built by spandrel, which is not installed: "
                 "pip install 'llie-core[spandrel]'"
             ) from error
-        tensors = read_tensors(path)
         try:
             found = spandrel.ModelLoader().load_from_state_dict(tensors)
         except spandrel.UnsupportedModelError as error:
