@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
-from llie_core.names import subset_title, title_of
+from llie_core.names import metric_title, subset_title, title_of
 from llie_core.reporting.intervals import Interval
 from llie_core.reporting.published import PublishedValue
 from llie_core.reporting.scores import Score, select, summarise
@@ -237,7 +237,7 @@ def comparison_figure(
     part = subset_title(subset)
     where = f" on {part}" if part else ""
     better = "" if direction == "none" else f" ({direction} is better)"
-    axis.set(title=title, xlabel=f"{metric}{where}{counted}{better}", ylabel="",
+    axis.set(title=title, xlabel=f"{metric_title(metric)}{where}{counted}{better}", ylabel="",
              yticks=range(len(labels)), yticklabels=names,
              ylim=(len(labels) - 0.5, -0.5))  # fmt: skip
     axis.grid(axis="y", alpha=0.3)
@@ -246,7 +246,8 @@ def comparison_figure(
     measured = "; ".join(f"{title_of(x, titles)} {means[x]:.3f}" for x in labels)
     words = "; ".join(dict.fromkeys(f"{names[place]} {value:.3f}" for place, value in printed))
     words = f". {where_printed}: {words}" if words else ""
-    return figure, f"{title}. {metric}{where}: {measured}{words}. {conditions(scores)}"
+    measured = f"{metric_title(metric)}{where}: {measured}"
+    return figure, f"{title}. {measured}{words}. {conditions(scores)}"
 
 
 def _measured(

@@ -175,9 +175,9 @@ def test_comparisons_have_a_line_a_row_with_seeds_mean_and_published_value(shown
     assert published.get_marker() != "o"
     (seeds,) = axis.collections
     assert sorted(map(tuple, seeds.get_offsets().tolist())) == [(16, 1), (17, 0), (19, 0)]
-    assert axis.get_xlabel() == "psnr, dB (higher is better)"
+    assert axis.get_xlabel() == "PSNR, dB (higher is better)"
     assert alt.startswith(
-        "PSNR. psnr: N 18.000 ± 1.414; gamma 1/2.2 16.000. published (lol): N 22.830. "
+        "PSNR. PSNR: N 18.000 ± 1.414; gamma 1/2.2 16.000. published (lol): N 22.830. "
         "builtin-photos (test split); profile quick"
     )
 
@@ -189,7 +189,7 @@ def test_the_best_row_is_first_whatever_the_direction(shown):
     axis = shown[0][0].axes[0]
     labels = [label.get_text() for label in axis.get_yticklabels()]
     assert labels == ["CLAHE", "NEID", "gamma 1/2.2"]
-    assert axis.get_xlabel() == "niqe (lower is better)"
+    assert axis.get_xlabel() == "NIQE (lower is better)"
 
 
 def test_what_has_no_better_end_is_charted_without_one(shown):

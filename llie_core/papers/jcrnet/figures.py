@@ -20,6 +20,7 @@ from llie_core.imaging import luma
 from llie_core.metrics import appearance
 from llie_core.metrics.protocols import evaluate, load_protocols
 from llie_core.metrics.quality import lpips_network
+from llie_core.names import metric_title
 from llie_core.papers.images import TRUTH, Example, examples, largest_region, part
 from llie_core.papers.jcrnet.study import METRICS, JcrnetStudy
 from llie_core.papers.study import TestSet, enhanced
@@ -68,10 +69,10 @@ def metric_chart(study: JcrnetStudy, scores: Sequence[Score]) -> None:
         for title, values in lines.items():
             heights = [values.get(label, math.nan) for label in labels]  # a gap where there is none
             axis.plot(range(len(labels)), heights, marker="o", markersize=4, label=title)
-        axis.set(ylabel=metric)
+        axis.set(ylabel=metric_title(metric))
         best = max if load_protocols()[MAIN[metric]].direction == "higher" else min
         found = [names[best(v, key=v.__getitem__)] if v else "not run" for v in lines.values()]
-        words.append(f"best {metric}: published {found[0]}, here {found[1]}")
+        words.append(f"best {metric_title(metric)}: published {found[0]}, here {found[1]}")
     axes[0].legend(fontsize=8)
     axes[-1].set_xticks(range(len(labels)), [names[x] for x in labels], rotation=90)
     figure.suptitle("Fig. 1: metrics by method")
@@ -104,10 +105,11 @@ def mean_chart(study: JcrnetStudy, scores: Sequence[Score]) -> None:
             sns.scatterplot(
                 x=[values[x] for x in shown], y=[names[x] for x in shown], ax=axis, label=title
             )
-        axis.set(xlabel=f"mean {metric}, lower is better", ylabel="")
+        axis.set(xlabel=f"mean {metric_title(metric)}, lower is better", ylabel="")
         axis.legend(fontsize=8)
         words += [
-            f"{x}: lowest {metric} {names[min(v, key=v.__getitem__)]}" for x, v in lines.items()
+            f"{x}: lowest {metric_title(metric)} {names[min(v, key=v.__getitem__)]}"
+            for x, v in lines.items()
         ]
     figure.suptitle("Fig. 12 (a), (b): means over data sets")
     sns.despine(figure)

@@ -474,12 +474,12 @@ def test_charts_say_in_words_who_is_best(study, scores, monkeypatch):
     figures.metric_chart(study, pairs)
     figures.mean_chart(study, pairs + report.of_other_sets(study, scores))
     (lines, first), (_, second) = said
-    assert "best psnr: published JCRNet, here snr" in first
-    assert "best niqe: published DDNet, here not run" in first
+    assert "best PSNR: published JCRNet, here snr" in first
+    assert "best NIQE: published DDNet, here not run" in first
     assert len(lines.axes) == 5
     names = [label.get_text() for label in lines.axes[-1].get_xticklabels()]
     assert {"KinD++", "JCRNet", "OursMS", "gamma 1/2.2"} < set(names)
-    assert "published, 9 sets: lowest niqe JCRNet" in second
+    assert "published, 9 sets: lowest NIQE JCRNet" in second
     for figure, _ in said:
         figures.plt.close(figure)
 
