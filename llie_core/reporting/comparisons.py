@@ -10,7 +10,7 @@ from functools import reduce
 from itertools import product
 from operator import sub
 
-from llie_core.names import subset_title, title_of
+from llie_core.names import metric_title, subset_title, title_of
 from llie_core.reporting.published import PublishedValue
 from llie_core.reporting.scores import Score, summarise
 
@@ -216,7 +216,7 @@ def _missing(margins: list[Margin], lookup_of: Callable[[Part], Lookup], titles)
         metrics = dict.fromkeys(metric for of, metric, _ in absent if of == row)
         whole = {metric for of, metric in asked if of == row} == set(metrics)
         name = row_title(row, titles)
-        names.append(name if whole else f"{name} ({', '.join(metrics)})")
+        names.append(name if whole else f"{name} ({', '.join(map(metric_title, metrics))})")
     left = len(names) - NAMED
     more = f" and {left} more row{'s' * (left > 1)}" if left > 0 else ""
     return f"no numbers for {', '.join(names[:NAMED])}{more}"
@@ -229,7 +229,7 @@ def _words(margins: list[Margin], named: bool, titles) -> str:
     for m in margins:
         subset = " − ".join(filter(None, map(subset_title, m.subsets)))
         dataset = m.part.dataset if len(datasets) > 1 else ""
-        metric = m.part.metric if len(metrics) > 1 or not subset else ""
+        metric = metric_title(m.part.metric) if len(metrics) > 1 or not subset else ""
         place = " ".join(filter(None, (dataset, metric, subset)))
         groups.setdefault((place, m.pair if m.part.kind in FIGURES else None), []).append(m)
     words = []

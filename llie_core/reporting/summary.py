@@ -8,7 +8,7 @@ from pathlib import Path
 
 from llie_core.engine.runs import commit, read_json
 from llie_core.files import project_root, results_dir, write_rows
-from llie_core.names import subset_title, title_of
+from llie_core.names import metric_title, subset_title, title_of
 from llie_core.reporting.claims import Verdict
 from llie_core.reporting.comparisons import UNTRAINED
 from llie_core.reporting.field import few_images, measured_rows
@@ -184,11 +184,10 @@ def _main_numbers(scores: list[Score]) -> str:
         found = select(scores, metric=metric, subset=subset)
         readers = list(dict.fromkeys(s.recognizer for s in found))
         for reader in readers:
-            part = subset_title(subset)
-            where = f" {part}" if part else ""
-            who = f" ({reader})" if len(readers) > 1 else ""
-            own = select(found, recognizer=reader)
-            parts.append(f"{metric}{where}{who} {summarise(s.value for s in own):.3f}")
+            who = f"({title_of(reader)})" if len(readers) > 1 else ""
+            mean = summarise(s.value for s in select(found, recognizer=reader))
+            words = (metric_title(metric), subset_title(subset), who, f"{mean:.3f}")
+            parts.append(" ".join(filter(None, words)))
     return "; ".join(parts) or "–"
 
 

@@ -220,7 +220,7 @@ def conditions(scores: Iterable[Score]) -> str:
 
     counts: dict[str, set[int]] = {}
     for s in scores:
-        what = f"{s.metric} {subset_title(s.subset)}".strip()
+        what = f"{metric_title(s.metric)} {subset_title(s.subset)}".strip()
         counts.setdefault(what, set()).add(s.n)
     seeds = ", ".join(map(str, sorted({s.seed for s in scores})))
     trained = [s for s in scores if s.steps_planned]

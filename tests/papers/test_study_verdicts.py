@@ -256,8 +256,8 @@ def test_the_reference_is_judged_first_then_the_run(keep):
     assert verdict_of(study, GAIN, here) == f"{kept}; this run: {few}"
     (found,) = [v for v in study.verdicts(here) if v.claim.id == GAIN]
     assert found.evidence == (
-        "printed: psnr +0.9500; measured by the reference: psnr +1.0000 ± 0.1000; "
-        "this run: psnr +0.5000"
+        "printed: PSNR +0.9500; measured by the reference: PSNR +1.0000 ± 0.1000; "
+        "this run: PSNR +0.5000"
     )
     keep(gains([1.0]))  # which decides nothing by itself
     decided = gains([0.4, 0.5, 0.6], "builtin-photos", "quick")

@@ -274,7 +274,7 @@ def test_reports_of_several_data_sets_share_the_claims_of_paper_3():
     assert lol["3.48"].verdict == "cannot be re-run (a study with 20 persons)"
     # The misprinted cell counts for the table that a claim is about.
     lime = own_report("jcrnet", "lime")
-    assert "printed: brisque -0.6560 (JCRNet over JED)" in lime["3.44"].evidence
+    assert "printed: BRISQUE -0.6560 (JCRNet over JED)" in lime["3.44"].evidence
 
 
 def test_a_user_study_is_tried_on_the_printed_table_only():
@@ -290,7 +290,7 @@ def test_a_built_in_set_stands_in_for_all_of_a_papers_sets():
     assert found["3.53"].verdict == "holds on builtin-photos (quick, 3 seeds)"
     measured = found["3.53"].evidence.split("measured: ")[1]
     # Each comparison once, not once a set.
-    assert measured == "brisque +2.9790 ± 0.0000, niqe +0.6640 ± 0.0000"
+    assert measured == "BRISQUE +2.9790 ± 0.0000, NIQE +0.6640 ± 0.0000"
     assert found["3.30"].verdict == "not run (a figure of the paper's own data)"
     # Another real set is not the paper's own either, whatever the study says.
     other = [replace(s, dataset="coco") for s in scores]

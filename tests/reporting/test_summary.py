@@ -71,7 +71,7 @@ def test_reference_runs_are_those_of_the_checkout():
     row = next(r for r in table.rows if r[:4] == ["joint", "builtin-faces", "reference", title])
     scores = reference_scores("joint", "builtin-faces")
     hard = select(scores, label="zero_dce_pp+2:1", metric="ap", subset="hard", recognizer="mtcnn")
-    assert f"ap hard (mtcnn) {summarise(s.value for s in hard):.3f}; ap hard (tinaface) " in row[4]
+    assert f"AP hard (MTCNN) {summarise(s.value for s in hard):.3f}; AP hard (TinaFace) " in row[4]
 
 
 @pytest.mark.parametrize("paper", list_papers())

@@ -130,7 +130,7 @@ def test_conditions_name_everything_a_number_depends_on():
     scores = [SCORE, replace(SCORE, seed=2), replace(PSNR, steps_planned=0, steps_done=0)]
     assert conditions(scores) == (
         "builtin-faces (test split); profile quick; recognizer mtcnn; "
-        "n = 96 (ap hard); n = 64 (psnr); seed 0, 2; 150 of 322000 steps; "
+        "n = 96 (AP hard); n = 64 (PSNR); seed 0, 2; 150 of 322000 steps; "
         "protocol face-ap-height, psnr-rgb-float; CPU (1 threads); commit 0123456789."
     )
     assert conditions([]) == "nothing was measured"
@@ -219,7 +219,7 @@ def test_a_table_may_be_flipped_and_take_the_places_of_its_units():
 
 def test_conditions_give_the_span_of_counts():
     scores = [replace(PAIRS, metric="latency", protocol="cost-latency", n=n) for n in (5, 800, 22)]
-    assert "n = 64 (psnr); n = 5 to 800 (latency); " in conditions([PAIRS, *scores])
+    assert "n = 64 (PSNR); n = 5 to 800 (latency); " in conditions([PAIRS, *scores])
 
 
 def test_tables_of_all_papers_can_be_shown():
@@ -261,7 +261,7 @@ def test_what_has_no_better_end_is_not_marked():
 def test_the_recognizer_in_normal_light_is_called_so_everywhere():
     miou = replace(SCORE, metric="miou", protocol="seg-miou", subset="day")
     table = score_table([miou], [("miou", "day")], "")
-    assert table.header == ["", "mIoU, normal light"] and "(miou normal light)" in table.note
+    assert table.header == ["", "mIoU, normal light"] and "(mIoU normal light)" in table.note
 
 
 # Sets and audits -------------------------------------------------------------------------------

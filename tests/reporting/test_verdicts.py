@@ -147,12 +147,12 @@ def test_better_goes_by_the_direction_of_each_metric(verdict):
     low, high = score("a", 3.0, metric="niqe"), score("b", 3.5, metric="niqe")
     found = verdict(check, [*A_OVER_B, low, high], tables=niqe, kind="better")
     assert found.verdict.startswith(HOLDS)
-    assert found.evidence.endswith("ap easy +0.1000, niqe easy +0.5000")  # what is gained
+    assert found.evidence.endswith("AP easy +0.1000, NIQE easy +0.5000")  # what is gained
     swapped = [*A_OVER_B, replace(low, value=4.0), high]
     assert verdict(check, swapped, tables=niqe, kind="better").verdict.startswith(DOES_NOT)
     assert verdict(check, swapped, tables=niqe).verdict.startswith(HOLDS)  # as numbers
     found = verdict(check, A_OVER_B, tables=niqe, kind="better")
-    assert found.verdict == "not run (no numbers for a (niqe), b (niqe))"
+    assert found.verdict == "not run (no numbers for a (NIQE), b (NIQE))"
 
 
 @pytest.mark.parametrize(
