@@ -44,6 +44,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 
+from llie_core.names import title_of
 from llie_core.reporting.comparisons import (
     FIGURES,
     LEAST_SEEDS,
@@ -344,7 +345,8 @@ class _Report:
         return next((blind[r] for r in sorted(readers) if r in blind), "") if task else ""
 
     def _other(self, dataset: str, recognizer: str) -> str:
-        """The data set or recognizer that the scores in hand are not of; "" where they are."""
+        """The data set, or the recognizer by its title, that the scores are not of; "" where they
+        are."""
         if recognizer and self._recognizers and recognizer not in self._recognizers:
-            return recognizer
+            return title_of(recognizer)
         return dataset if not self._standing_in and dataset != self.context.dataset else ""

@@ -89,7 +89,7 @@ def _of_test_set(
         shown = [c for c in COLUMNS if select(own, metric=c[0], subset=c[1])]
         if not shown:
             continue
-        by = f", read by {reader}" if reader else ""
+        by = f", read by {title_of(reader)}" if reader else ""
         header = ["row", *(_column(own, *column) for column in shown)]
         rows = [
             [title_of(label), *(_cell(own, label, *column) for column in shown)]

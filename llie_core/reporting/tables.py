@@ -222,13 +222,14 @@ def conditions(scores: Iterable[Score]) -> str:
     for s in scores:
         what = f"{metric_title(s.metric)} {subset_title(s.subset)}".strip()
         counts.setdefault(what, set()).add(s.n)
+    readers = ", ".join(dict.fromkeys(title_of(s.recognizer) for s in scores if s.recognizer))
     seeds = ", ".join(map(str, sorted({s.seed for s in scores})))
     trained = [s for s in scores if s.steps_planned]
     steps = dict.fromkeys(f"{s.steps_done} of {s.steps_planned} steps" for s in trained)
     parts = [
         f"{all_of('dataset')} ({all_of('split')} split)",
         f"profile {all_of('profile')}",
-        f"recognizer {all_of('recognizer')}" if all_of("recognizer") else "",
+        f"recognizer {readers}" if readers else "",
         "; ".join(f"n = {_span(found)} ({what})" for what, found in counts.items()),
         f"seed {seeds}",
         ", ".join(steps),

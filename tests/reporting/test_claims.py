@@ -244,7 +244,7 @@ def test_reports_of_two_tasks_share_the_claims_of_paper_1():
     pose = own_report("recognition", "exlpose", "cpn")
     streets = own_report("recognition", "nightcity", "deeplabv3plus")
     in_pose, in_streets = (
-        f"not run (judged in the report of {name})" for name in ("cpn", "deeplabv3plus")
+        f"not run (judged in the report of {name})" for name in ("CPN", "DeepLabV3+")
     )
     assert pose["1.10"].verdict == streets["1.25"].verdict == "reproduced"
     assert pose["1.25"].verdict == pose["1.27"].verdict == in_streets  # also for a figure
@@ -256,7 +256,7 @@ def test_reports_of_two_tasks_share_the_claims_of_paper_1():
     # On both tasks: each report can only say its own part.
     assert pose["1.01"].verdict == "holds on exlpose (paper, 3 seeds)"
     assert streets["1.01"].verdict == "holds on nightcity (paper, 3 seeds)"
-    assert pose["1.01"].evidence.endswith("; the rest is judged in the report of deeplabv3plus")
+    assert pose["1.01"].evidence.endswith("; the rest is judged in the report of DeepLabV3+")
     assert "measured: LL-N +0.0150" in pose["1.01"].evidence
     assert pose["1.49"].verdict == streets["1.49"].verdict == CONTRADICTED
     # A part that fails refutes it.

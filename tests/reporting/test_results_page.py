@@ -32,7 +32,7 @@ def test_every_kept_data_set_has_its_tables_and_trainings():
 
 def test_numbers_are_means_with_their_protocol_count_and_seeds():
     page = results_markdown(TITLES)
-    table = page.split("Test set camvid, read by deeplabv3plus:")[1].split("Trainings:")[0]
+    table = page.split("Test set camvid, read by DeepLabV3+:")[1].split("Trainings:")[0]
     path = project_root() / "results/reference/recognition/camvid/reference/scores.csv"
     found = select(read_scores(path), label="gem_pam", metric="miou", subset="all")
     mean = summarise(score.value for score in found)
@@ -53,7 +53,7 @@ def test_every_table_says_how_much_other_images_could_move_its_means():
     assert len(ends) > 5 and 1 < half < 3
     assert f"95 % intervals over images, median of the rows: PSNR ± {half:.2g}, SSIM ± " in own
     assert "PSNR after GT-mean ± " in own
-    camvid = page.split("Test set camvid, read by deeplabv3plus:")[1].split("Trainings:")[0]
+    camvid = page.split("Test set camvid, read by DeepLabV3+:")[1].split("Trainings:")[0]
     assert "median of the rows: mIoU an image ± 0.0" in camvid
 
 

@@ -129,7 +129,7 @@ def test_score_table_gives_mean_and_sd_and_the_places_of_the_unit():
 def test_conditions_name_everything_a_number_depends_on():
     scores = [SCORE, replace(SCORE, seed=2), replace(PSNR, steps_planned=0, steps_done=0)]
     assert conditions(scores) == (
-        "builtin-faces (test split); profile quick; recognizer mtcnn; "
+        "builtin-faces (test split); profile quick; recognizer MTCNN; "
         "n = 96 (AP hard); n = 64 (PSNR); seed 0, 2; 150 of 322000 steps; "
         "protocol face-ap-height, psnr-rgb-float; CPU (1 threads); commit 0123456789."
     )

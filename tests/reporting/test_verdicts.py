@@ -403,8 +403,8 @@ def test_a_recognizer_tells_reports_apart(verdict):
     assert verdict({**ORDER, "recognizer": "mtcnn"}, A_OVER_B).verdict.startswith(HOLDS)
     there = {**ORDER, "recognizer": "cpn"}
     found = verdict(there, A_OVER_B)
-    assert found.verdict == "not run (judged in the report of cpn)"
-    assert found.evidence.endswith("measured: nothing; the rest is judged in the report of cpn")
+    assert found.verdict == "not run (judged in the report of CPN)"
+    assert found.evidence.endswith("measured: nothing; the rest is judged in the report of CPN")
     assert verdict(there).verdict == "not run (no numbers for a, b)"
     # The printed table comes first here too, but only that of the recognizer.
     tables = [printed("a", 0.4), printed("b", 0.5)]
