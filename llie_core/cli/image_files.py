@@ -4,8 +4,10 @@ import contextlib
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
 from typing import TypeVar
 
 import torch
@@ -212,28 +214,12 @@ def each_image(
     Raises:
         OSError: what every image would meet, such as a full disk.
     """
-    from concurrent.futures import ThreadPoolExecutor
-    from threading import Event
-
     from tqdm import tqdm
 
-    stopped = Event()
-
-    def attempt(image: Item) -> tuple[str | None, str]:
-        """What to say of an image, and why it failed; nothing is begun after a common error."""
-        try:
-            return (None if stopped.is_set() else write(image)), ""
-        except Exception as error:  # decoders and methods raise anything on odd images
-            try:
-                return None, problem_of(file_of(image), error)
-            except OSError:
-                stopped.set()
-                raise
-
-    failed = 0
+    stopped, failed = Event(), 0
     with ThreadPoolExecutor(workers) as pool:
         try:
-            futures = [pool.submit(attempt, image) for image in images]
+            futures = [pool.submit(_attempt, image, write, file_of, stopped) for image in images]
             for future in tqdm(futures, disable=not sys.stderr.isatty(), unit="image"):
                 said, problem = future.result()
                 if said:
@@ -245,6 +231,21 @@ def each_image(
             pool.shutdown(cancel_futures=True)
             raise
     return failed
+
+
+def _attempt(
+    image: Item, write: Callable[[Item], str | None], file_of: Callable[[Item], object],
+    stopped: Event,
+) -> tuple[str | None, str]:  # fmt: skip
+    """What to say of an image, and why it failed; nothing is begun after a common error."""
+    try:
+        return (None if stopped.is_set() else write(image)), ""
+    except Exception as error:  # decoders and methods raise anything on odd images
+        try:
+            return None, problem_of(file_of(image), error)
+        except OSError:
+            stopped.set()
+            raise
 
 
 def each_in_turn(
