@@ -33,15 +33,8 @@ def captured(monkeypatch, call):
     return "".join(one._repr_html_() for one in shown)
 
 
-@pytest.fixture(scope="module")
-def page_path(tmp_path_factory):
-    """A report with every kind of part, wide tables and long names among them."""
-    from llie_core.reporting import figures
-
-    shades = {"input": 0.1, "gamma 1/2.2": 0.4, "NEID": 0.6, "ground truth": 0.8}
-    panels = [figures.Panel(name, torch.full((3, 24, 32), x)) for name, x in shades.items()]
-    with pytest.MonkeyPatch.context() as patch:
-        compared = captured(patch, lambda: figures.compare(panels, "Test image 1"))
+def tables():
+    """Claims, verdicts, a wide table, published beside measured numbers, and runs."""
     claims = [
         [f"5.{i:02d}", f"§{i % 3}, p. {i}", "It is better than the others.",
          "holds on lol (quick, 3 seeds)" if i % 2 else "not run (needs the row neid+LE)",
@@ -55,7 +48,7 @@ def page_path(tmp_path_factory):
         "train_hash": "0123456789abcdef",
     }  # fmt: skip
     runs = Provenance([Training("NEID", stamp, {"lr": 1}, (2.0, 1.0), "llie fit neid " + "x" * 99)])
-    tables = [
+    return [
         Table("Claims", ["claim", "place", "says", "verdict", "evidence"], claims,
               filters=["place", "verdict"]),
         Table("Verdicts", ["paper", "data set", "claims", *COLUMNS],
@@ -66,9 +59,20 @@ def page_path(tmp_path_factory):
                ["KinD", "20.87", "not run"]]),
         runs,
     ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def page_path(tmp_path_factory):
+    """A report with every kind of part, wide tables and long names among them."""
+    from llie_core.reporting import figures
+
+    shades = {"input": 0.1, "gamma 1/2.2": 0.4, "NEID": 0.6, "ground truth": 0.8}
+    panels = [figures.Panel(name, torch.full((3, 24, 32), x)) for name, x in shades.items()]
+    with pytest.MonkeyPatch.context() as patch:
+        compared = captured(patch, lambda: figures.compare(panels, "Test image 1"))
     cell = nbformat.v4.new_code_cell
     outputs = [
-        nbformat.v4.new_output("display_data", {"text/html": t._repr_html_()}) for t in tables
+        nbformat.v4.new_output("display_data", {"text/html": t._repr_html_()}) for t in tables()
     ]
     pixel = ("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJ"
              "RU5ErkJggg==")  # fmt: skip
