@@ -56,8 +56,8 @@ class Live:
         live = Live(study.trained_runs())      # in a cell; the next one may train
         study.train()
 
-    It reads records only, so that a cell of another notebook may show it too. It ends with the last
-    of the trainings that have begun, or by `stop()`.
+    It reads records only, so that a cell of another notebook may show it too. It ends when
+    every training has finished or failed, or by `stop()`.
 
     Args:
         runs: the trainings.
