@@ -32,8 +32,6 @@ from llie_core.weights import WeightsNotAvailable, available
 SIDE = 1280  # of a photograph's longer side, in pixels
 THRESHOLD = 0.7  # least score of a detection that is shown
 CLASSES = 3  # of a classifier that are named
-MOST_BYTES = 6_000_000  # of a page
-LEAST_SIDE = 256  # of an image on a page
 
 
 @dataclass(frozen=True)
@@ -194,34 +192,21 @@ def compare_photo(
     return Compared(name, (image.shape[1], image.shape[2]), threshold, versions)
 
 
-def page(compared: Sequence[Compared], most: int = MOST_BYTES) -> str:
+def page(compared: Sequence[Compared]) -> str:
     """One HTML page that reads offline: a slider and a table for each photograph.
 
     Raises:
-        ValueError: so many images that they do not fit into `most` bytes.
+        ValueError: as of `photo_page`.
     """
-    from llie_core.reporting.page import plain_page
+    from llie_core.reporting.figures import photo_html
+    from llie_core.reporting.page import photo_page
 
-    side = SIDE
-    while side >= LEAST_SIDE:
-        text = plain_page("Before and after", "".join(_section(one, side) for one in compared))
-        if len(text.encode()) <= most:
-            return text
-        side = int(side * 0.8)
-    images = sum(len(one.versions) for one in compared)
-    raise ValueError(
-        f"{images} images do not fit on a page of {most / 1e6:g} MB; "
-        "name fewer photographs or methods"
-    )
+    def body(side: int) -> str:
+        return "".join(
+            photo_html(one.panels(), one.name, side, one.table()._repr_html_()) for one in compared
+        )
 
-
-def _section(one: Compared, side: int) -> str:
-    from llie_core.reporting.figures import compared_html
-
-    height, width = one.versions[0].image.shape[1:]
-    shown = compared_html(one.panels(), one.name, main=1, side=min(side, max(432, height, width)))
-    size = f'style="--ratio: {width / height:.4f}"'
-    return f'<section class="photo" {size}>{shown}{one.table()._repr_html_()}</section>\n'
+    return photo_page("Before and after", body, SIDE)
 
 
 def embedded(compared: Compared) -> str:

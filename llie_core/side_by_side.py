@@ -40,7 +40,7 @@ WITH_TRUTH = (MAIN["psnr"], MAIN["ssim"], "psnr-rgb-float-gtmean-grey-8bit", MAI
 WITHOUT_TRUTH = (MAIN["niqe"], MAIN["brisque"])
 FEW = 100  # images; with fewer, the table says what they decide
 SHOWN = 4  # images on a page
-MOST_BYTES = 6_000_000  # of a page
+SIDE = 800  # pixels, of their longer side
 
 
 @dataclass(frozen=True)
@@ -301,9 +301,13 @@ class Ranking:
         return lines
 
     def page(self) -> str:
-        """One HTML page that reads offline: the table, a chart a metric, some images."""
+        """One HTML page that reads offline: the table, a chart a metric, some images.
+
+        Raises:
+            ValueError: as of `photo_page`.
+        """
         from llie_core.reporting.figures import comparison_figure, figure_html
-        from llie_core.reporting.page import plain_page
+        from llie_core.reporting.page import photo_page
 
         titles = {f.method.label: f.method.title for f in self.found}
         scores, charts = self.scores(), []
@@ -320,15 +324,10 @@ class Ranking:
         title = f"{len(self.found)} methods on {self.dataset}"
         said, table = html.escape(self.decided()), self.table()._repr_html_()
         head = f"<p>{said}</p>{table}{''.join(charts)}<h2>Images</h2>"
-        side = 800
-        while True:
-            text = plain_page(title, head + self._images(side))
-            if len(text.encode()) <= MOST_BYTES or side <= 200:
-                return text
-            side = int(side * 0.8)
+        return photo_page(title, lambda side: head + self._images(side), SIDE)
 
     def _images(self, side: int) -> str:
-        from llie_core.reporting.figures import Panel, compared_html
+        from llie_core.reporting.figures import Panel, photo_html
 
         sections = []
         scenes = [shown[0] for shown in max(self.found, key=lambda one: len(one.shown)).shown]
@@ -338,10 +337,7 @@ class Ranking:
             panels = [Panel("input", low)]
             panels += [Panel(title, shown[2]) for title, shown in found.items() if title != "input"]
             panels += [] if truth is None else [Panel("ground truth", truth)]
-            height, width = low.shape[1:]
-            drawn = compared_html(panels, str(name), 1, min(side, max(height, width)))
-            size = f'style="--ratio: {width / height:.4f}"'
-            sections.append(f'<section class="photo" {size}>{drawn}</section>\n')
+            sections.append(photo_html(panels, str(name), side))
         return "".join(sections)
 
 

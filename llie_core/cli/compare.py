@@ -141,9 +141,9 @@ def _set(options, named: Named) -> int:
     result = ranking(name, options.split, data, protocols, absent, found, device)
     page = options.html or Path(f"{name}-compared.html")
     print(result.table())
-    write_text(page, result.page())
     write_rows(page.with_suffix(".csv"), result.lines())
     write_rows(page.with_name(f"{page.stem}-images.csv"), result.image_lines())
+    write_text(page, result.page())
     print(f"{page}, {page.stem}.csv, {page.stem}-images.csv")
     return 1 if failed else 0
 

@@ -22,6 +22,7 @@ from llie_core.reporting.scores import Score, select, summarise
 from llie_core.reporting.tables import conditions, in_unit
 
 WIDTH = 10.0  # inches, of a full-width figure
+SIDE = 432  # pixels, of the longer side of an image that is compared with others
 BOX = "#39ff14"
 REGION = "#00e5ff"
 CHANNELS = {1: ("#444444",), 3: ("#d62728", "#2ca02c", "#1f77b4")}  # grey; red, green, blue
@@ -102,7 +103,7 @@ def compare(panels: Sequence[Panel], title: str, main: str = "") -> None:
     display(HTML(compared_html(panels, title, place)))
 
 
-def compared_html(panels: Sequence[Panel], title: str, main: int, side: int = 432) -> str:
+def compared_html(panels: Sequence[Panel], title: str, main: int, side: int = SIDE) -> str:
     """What `compare` shows. main: the place of its main image; side: pixels of an image's longer
     side."""
     figures = []
@@ -117,10 +118,19 @@ def compared_html(panels: Sequence[Panel], title: str, main: int, side: int = 43
     return f'<div class="compare">{shown}</div>'
 
 
+def photo_html(panels: Sequence[Panel], title: str, side: int, below: str = "") -> str:
+    """The section of one photograph on a page: `panels` compared, the second as the main image, and
+    `below`, HTML. side: the most pixels of an image's longer side."""
+    height, width = panels[0].image.shape[1:]
+    shown = compared_html(panels, title, 1, min(side, max(SIDE, height, width)))
+    ratio = f'style="--ratio: {width / height:.4f}"'
+    return f'<section class="photo" {ratio}>{shown}{below}</section>\n'
+
+
 def _jpeg(panel: Panel, side: int) -> bytes:
     """A panel without its label, its longer side near `side` pixels."""
     height, width = panel.image.shape[1:]
-    dpi = 100 * (side / 432) ** 0.5  # lines and scores grow with the image, but less
+    dpi = 100 * (side / SIDE) ** 0.5  # lines and scores grow with the image, but less
     scale = side / max(height, width) / dpi
     figure = plt.figure(figsize=(width * scale, height * scale), dpi=dpi)
     axis = figure.add_axes((0, 0, 1, 1))

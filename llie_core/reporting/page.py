@@ -5,7 +5,7 @@ import html
 import io
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ FEATURED = "featured"  # cells with this tag stand behind the findings
 FINDINGS = "## What was found"
 LARGE = 200_000  # characters of an encoded PNG that becomes a JPEG
 MOST = 6_000_000  # characters of a page
+LEAST_SIDE = 256  # of an image on a page of photographs, in pixels
 QUALITIES = (88, 75, 60, 45)  # of JPEGs: the first by which a page stays below MOST
 VENDORED = ("sortable.auto.min.js", "img-comparison-slider.js")
 _HEADING = re.compile(r'<h2 id="([^"]*)">(.*?)<a class="anchor-link"', re.S)
@@ -53,6 +54,26 @@ def page_html(notebook: Any, title: str) -> str:
 def plain_page(title: str, body: str) -> str:
     """A page without a notebook: `body`, HTML, below its title, with style and scripts in it."""
     return _PLAIN.format(title=html.escape(title), style=style(), body=body, scripts=scripts())
+
+
+def photo_page(title: str, body: Callable[[int], str], side: int) -> str:
+    """A `plain_page` of photographs, as large as `MOST` allows.
+
+    Args:
+        body: HTML from the most pixels of an image's longer side.
+        side: the first that is tried; each next one is a fifth less, down to `LEAST_SIDE`.
+
+    Raises:
+        ValueError: the images do not fit.
+    """
+    while side >= LEAST_SIDE:
+        text = plain_page(title, body(side))
+        if len(text) <= MOST:
+            return text
+        side = int(side * 0.8)
+    raise ValueError(
+        f"the images do not fit on a page of {MOST / 1e6:g} MB; name fewer photographs or methods"
+    )
 
 
 _PLAIN = """<!DOCTYPE html>
