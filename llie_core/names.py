@@ -5,7 +5,8 @@ from collections.abc import Iterable, Mapping
 
 METRICS = {
     "psnr": "PSNR", "ssim": "SSIM", "fsim": "FSIM", "lpips": "LPIPS", "niqe": "NIQE",
-    "brisque": "BRISQUE", "sseq": "SSEQ", "psnr-rgb-float-gtmean-grey-8bit": "PSNR, GT-mean",
+    "brisque": "BRISQUE", "sseq": "SSEQ", "ms_ssim": "MS-SSIM", "dists": "DISTS", "loe": "LOE",
+    "psnr-rgb-float-gtmean-grey-8bit": "PSNR, GT-mean",
     "miou": "mIoU", "ap": "AP", "map": "mAP", "map_50": "mAP50", "max_f": "max F", "mae": "MAE",
     "fp_per_image": "false positives",
 }  # fmt: skip

@@ -31,6 +31,7 @@ from llie_core.engine.runs import commit
 from llie_core.metrics.cost import count_parameters
 from llie_core.metrics.protocols import load_protocols
 from llie_core.models import Enhancer
+from llie_core.names import metric_title
 from llie_core.reporting.intervals import Interval, bootstrap
 from llie_core.reporting.scores import Score
 from llie_core.reporting.tables import Table
@@ -40,6 +41,7 @@ WITH_TRUTH = (MAIN["psnr"], MAIN["ssim"], "psnr-rgb-float-gtmean-grey-8bit", MAI
 WITHOUT_TRUTH = (MAIN["niqe"], MAIN["brisque"])
 FEW = 100  # images; with fewer, the table says what they decide
 SHOWN = 4  # images on a page
+ARROWS = {"higher": " ↑", "lower": " ↓", "none": ""}
 SIDE = 800  # pixels, of their longer side
 
 
@@ -201,7 +203,7 @@ class Ranking:
                 one.method.title, one.method.weights or "–", one.method.parameters, str(count),
                 *(self._cell(one, protocol) for protocol in self.protocols), behind,
             ])  # fmt: skip
-        columns = [self._title(p) for p in self.protocols]
+        columns = [_column(p) for p in self.protocols]
         header = ["method", "weights", "parameters", "images", *columns, "to the first"]
         caption = f"{self.dataset}, {self.split} split: {self.size} images"
         return Table(caption, header, rows, f"{self.decided()} {self._note()}", self._marks())
@@ -213,7 +215,7 @@ class Ranking:
                   (f.interval(first.id) for f in self.found if f.values[first.id])]  # fmt: skip
         within = f"± {median(halves):.{first.decimals}f} {first.unit}".removesuffix(" index")
         little = " decide little" if self.size < FEW else ""
-        said = f"{self.size} images{little}: the 95 % interval of {metric_of(first.id)} is {within}"
+        said = f"{self.size} images{little}: the 95 % interval of {_title(first.id)} is {within}"
         close = []
         for one in self.ranked[1:]:
             low, high = bootstrap(one.less(best, first.id) or [0.0])
@@ -227,28 +229,21 @@ class Ranking:
             return "–"
         return _with_interval(mean, one.interval(protocol), load_protocols()[protocol].decimals)
 
-    @staticmethod
-    def _title(protocol: str) -> str:
-        known = load_protocols()[protocol]
-        unit = f", {known.unit}" if known.unit == "dB" else ""
-        better = "↑" if known.direction == "higher" else "↓"
-        name = known.metric.upper() + (" with GT-mean" if known.gt_mean != "none" else "")
-        return f"{name}{unit} {better}"
-
     def _marks(self) -> dict[tuple[int, int], str]:
-        """The best of each column."""
+        """The best of each column that has a better end."""
         marks = {}
         for place, protocol in enumerate(self.protocols, start=4):
             means = {n: m for n, f in enumerate(self.ranked) if (m := f.mean(protocol)) is not None}
-            choose = max if load_protocols()[protocol].direction == "higher" else min
-            if len(means) > 1:
+            direction = load_protocols()[protocol].direction
+            choose = max if direction == "higher" else min
+            if len(means) > 1 and direction != "none":
                 marks[choose(means, key=lambda n: means[n]), place] = "best"
         return marks
 
     def _note(self) -> str:
         parts = [
             "In brackets: 95 % bootstrap intervals of means over images. To the first: "
-            f"{metric_of(self.protocols[0])} less that of the first line, over the same images."
+            f"{_title(self.protocols[0])} less that of the first line, over the same images."
         ]
         partial = [f.method.title for f in self.found
                    if max(map(len, f.values.values())) < self.size]  # fmt: skip
@@ -339,6 +334,17 @@ class Ranking:
             panels += [] if truth is None else [Panel("ground truth", truth)]
             sections.append(photo_html(panels, str(name), side))
         return "".join(sections)
+
+
+def _title(protocol: str) -> str:
+    """The metric's for its main protocol, so that two protocols of one metric have two titles."""
+    return metric_title(metric_of(protocol))
+
+
+def _column(protocol: str) -> str:
+    known = load_protocols()[protocol]
+    unit = f", {known.unit}" if known.unit == "dB" else ""
+    return f"{_title(protocol)}{unit}{ARROWS[known.direction]}"
 
 
 def _with_interval(value: float, within: Interval, decimals: int, sign: str = "") -> str:

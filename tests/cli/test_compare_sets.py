@@ -7,11 +7,9 @@ import pytest
 import torch
 from seeded import seeded
 
-from llie_core import side_by_side
 from llie_core.cli import main
 from llie_core.data.images import read_image, write_image
 from llie_core.metrics import psnr
-from llie_core.metrics.protocols import load_protocols
 from llie_core.models import create_enhancer
 from llie_core.reporting.intervals import bootstrap
 from llie_core.side_by_side import Found, Method, open_set, protocols_for, ranking
@@ -77,7 +75,7 @@ def test_numbers_are_those_of_the_images(pairs, tmp_path, capsys):
     assert table[2].startswith("theirs") and table[2].rstrip().endswith("–")
     gap = sum(expected["gamma 1/2.2"][1:]) / 2 - sum(expected["theirs"]) / 2
     assert f"{gap:+.2f} [".replace("-", "−") in table[3]
-    assert "3 images decide little: the 95 % interval of psnr is ± " in said.out
+    assert "3 images decide little: the 95 % interval of PSNR is ± " in said.out
 
 
 def test_the_page_reads_offline(pairs, tmp_path):
@@ -119,12 +117,16 @@ def test_images_without_ground_truth_and_without_weights_of_a_metric(pairs, refu
     )
 
 
-def test_a_protocol_by_name_and_some_images(pairs, tmp_path):
+def test_protocols_by_name_and_some_images(pairs, tmp_path, capsys):
     arguments = ["compare", "gamma", "--data", str(pairs), "--count", "2"]
-    assert main([*arguments, "--protocol", "fsim-yiq-luma"]) == 0
+    also = ("fsim-yiq-luma", "ssim-3d", "brightness")
+    assert main([*arguments, *(word for name in also for word in ("--protocol", name))]) == 0
     found = lines(tmp_path / "mine-compared.csv")
-    assert {line["protocol"] for line in found} >= {PSNR, "fsim-yiq-luma"}
+    assert {line["protocol"] for line in found} >= {PSNR, *also}
     assert {line["n"] for line in found} == {"2"}
+    header = capsys.readouterr().out.splitlines()[1]
+    titles = ["PSNR, dB ↑", "SSIM ↑", "PSNR, GT-mean, dB ↑", "FSIM ↑", "ssim-3d ↑", "brightness"]
+    assert re.split(" {2,}", header)[4:] == [*titles, "to the first"]
 
 
 @pytest.mark.parametrize(
@@ -187,5 +189,4 @@ def test_sets_by_their_folders(pairs, tmp_path):
         assert name == "lol" and len(data) == 3
     name, data = open_set("builtin-photos")
     assert name == "builtin-photos" and "target" in data[0]
-    assert load_protocols()[PSNR].id in protocols_for(data)[0]
-    assert side_by_side.FEW == 100
+    assert PSNR in protocols_for(data)[0]
