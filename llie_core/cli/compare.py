@@ -18,6 +18,9 @@ from llie_core.cli.arguments import path, weights_name
 
 CHECKPOINTS = (".pth", ".pt", ".ckpt", ".pkl", ".safetensors", ".bin")
 DRAWING = ("IPython", "seaborn")  # that the module of the figures imports
+# Options of the two uses and what they are if not given.
+OF_PHOTOS = {"recognizer": [], "strength": 1.0, "no_gate": False, "threshold": None, "side": None}
+OF_SETS = {"split": "test", "count": 0, "protocol": []}
 
 
 def add(commands) -> None:
@@ -35,24 +38,24 @@ def add(commands) -> None:
         "--data", metavar="SET", help="a built-in set, NAME=FOLDER of another of llie datasets, a "
         "folder of images or of pairs in low/ and high/; or a photograph",
     )  # fmt: skip
-    compare.add_argument("--split", default="test", help="of the set; default: test")
-    compare.add_argument("--count", type=int, default=0, help="images of the set, evenly over it")
+    compare.add_argument("--split", help="of the set; default: test")
+    compare.add_argument("--count", type=int, help="images of the set, evenly over it")
     compare.add_argument(
-        "--protocol", action="append", default=[], metavar="ID",
+        "--protocol", action="append", metavar="ID",
         help="of protocols.toml, besides PSNR, SSIM, LPIPS and NIQE; repeatable",
     )  # fmt: skip
     compare.add_argument(
-        "--recognizer", action="append", default=[], metavar="R",
+        "--recognizer", action="append", metavar="R",
         help="one with weights of real images: retinaface, mtcnn, ssdlite, classifier; repeatable",
     )  # fmt: skip
     compare.add_argument("--html", type=path, help="default: beside the photograph, NAME-compared, "
                          "or SET-compared here; of a set with CSV files beside it")  # fmt: skip
-    compare.add_argument("--strength", type=float, default=1.0, help="as of llie enhance")
+    compare.add_argument("--strength", type=float, help="as of llie enhance")
     compare.add_argument("--no-gate", action="store_true", help="as of llie enhance")
     compare.add_argument("--threshold", type=float, help="least score of a detection")
     compare.add_argument("--side", type=int, help="pixels to which longer sides are reduced")
-    compare.add_argument("--device", default=None)
-    compare.set_defaults(run=run)
+    compare.add_argument("--device")
+    compare.set_defaults(run=run, **OF_PHOTOS, **OF_SETS)
 
 
 @dataclass
@@ -115,9 +118,11 @@ def run(options) -> int:
 
 def _set(options, named: Named) -> int:
     """A table in the terminal, a page and CSV files of a test set."""
-    if named.photos or options.recognizer:
-        what = named.photos[0] if named.photos else "--recognizer"
-        raise ValueError(f"{what}: recognizers read photographs; on a set, name methods only")
+    if named.photos:
+        raise ValueError(f"{named.photos[0]}: on a set, name methods only, no photograph")
+    _refuse(options, OF_PHOTOS, "of photographs; leave it out with a set")
+    if options.count < 0:
+        raise ValueError(f"--count {options.count}: it must not be negative")
     _check_page(options.html)
     from tqdm import tqdm
 
@@ -176,6 +181,13 @@ def _methods(named: Named, dataset: str, device: str | None) -> tuple[list, str]
     return methods, device
 
 
+def _refuse(options, others: dict, why: str) -> None:
+    """Refuse an option that would change nothing."""
+    for name, default in others.items():
+        if getattr(options, name) != default:
+            raise ValueError(f"--{name.replace('_', '-')} is {why}")
+
+
 def _check_page(target: Path | None) -> None:
     """Refuse what cannot be written before anything is computed."""
     if target and (target.suffix.lower() not in (".html", ".htm") or target.is_dir()):
@@ -189,6 +201,7 @@ def _check_page(target: Path | None) -> None:
 
 def _photos(options, methods: dict, photos: list[Path]) -> int:
     """A page of photographs."""
+    _refuse(options, OF_SETS, "of test sets; name one: --data SET")
     target = options.html or photos[0].with_name(f"{photos[0].stem}-compared.html")
     _check_page(target)
     for photo in photos:

@@ -90,6 +90,7 @@ def test_nothing_readable_leaves_no_page(tmp_path):
         (["PHOTO", "--side", "0"], ["side 0 must be 16 pixels or more"]),
         (["gamma", "--data", "nowhere.jpg"], ["nowhere.jpg"]),
         (["PHOTO", "--html", "PHOTO/a.html"], ["night.png is a file, no folder"]),
+        (["PHOTO", "--protocol", "psnr-y"], ["--protocol is of test sets; name one: --data SET"]),
         (["PHOTO", "--html", "a.png"], ["--html a.png: name a file that ends in .html"]),
     ],
 )
