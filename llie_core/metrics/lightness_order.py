@@ -6,8 +6,8 @@ L is the largest of R, G and B at a place, m the number of places; 0 keeps every
 that it is compared with is the one before enhancement (some papers take the ground truth: not
 comparable). S. Wang, J. Zheng, H.-M. Hu, B. Li, IEEE TIP 22(9), 2013.
 
-Both are sampled first to a short side of about 50, and two rules are in use whose numbers differ
-by half: the paper's text shrinks by 50 / min(H, W); the MATLAB code in circulation takes every
+Both are sampled first to a short side of about 50, and two rules are in use whose numbers are not
+comparable: the paper's text shrinks by 50 / min(H, W); the MATLAB code in circulation takes every
 ⌊min(H, W) / 50⌋-th pixel of the largest value within 15 × 15.
 """
 
