@@ -171,10 +171,14 @@ def fetch(name: str, url: str | None = None) -> Path:
     return target
 
 
-def main_list() -> tuple[str, int]:
-    """Text and exit code of `llie weights list`."""
+def main_list(names: Iterable[str] = ()) -> tuple[str, int]:
+    """Text and exit code of `llie weights list [NAME…]`.
+
+    Raises:
+        ValueError: no weights of that name.
+    """
     lines = [f"weights folder: {weights_dir()}", ""]
-    for name, state in verify().items():
+    for name, state in verify(names).items():
         weight = weights_table()[name]
         lines += [
             f"{name}: {state}",
@@ -190,13 +194,17 @@ def main_list() -> tuple[str, int]:
 def main_fetch(names: list[str]) -> tuple[str, int]:
     """Text and exit code of `llie weights fetch NAME…`; "all" names every entry.
 
-    Each name is tried whatever becomes of the others; the code is 1 if one failed, 2 if unknown.
+    Each name is tried whatever becomes of the others; the code is 1 if one failed.
+
+    Raises:
+        ValueError: no name, or one of no weights; nothing is fetched.
     """
     known = [*weights_table(), "all"]
     if not names:
-        return f"name what to fetch: {', '.join(known)}", 2
-    if wrong := [name for name in names if name not in known]:
-        return str(unknown("weights", wrong[0], known)), 2
+        raise ValueError(f"name what to fetch: {', '.join(known)}")
+    for name in names:
+        if name not in known:
+            raise unknown("weights", name, known)
     lines, code = [], 0
     for name in weights_table() if "all" in names else dict.fromkeys(names):
         try:
@@ -210,10 +218,11 @@ def main_fetch(names: list[str]) -> tuple[str, int]:
 def main_verify(names: list[str]) -> tuple[str, int]:
     """Text and exit code of `llie weights verify [NAME…]`.
 
-    The code is 1 if a file is damaged, or if one that was named is absent; 2 if unknown.
+    The code is 1 if a file is damaged, or if one that was named is absent.
+
+    Raises:
+        ValueError: no weights of that name.
     """
-    if wrong := [name for name in names if name not in weights_table()]:
-        return str(unknown("weights", wrong[0], weights_table())), 2
     states = verify(names)
     failed = "damaged" in states.values() or (bool(names) and "absent" in states.values())
     return "\n".join(f"{name}: {state}" for name, state in states.items()), int(failed)

@@ -250,9 +250,6 @@ def _score(options) -> int:
 def _weights(options) -> int:
     from llie_core import weights
 
-    if options.action == "list":
-        text, code = weights.main_list()
-    else:
-        text, code = getattr(weights, f"main_{options.action}")(options.names)
+    text, code = getattr(weights, f"main_{options.action}")(options.names)
     print(text)
     return code
