@@ -103,7 +103,7 @@ def _pipe(options) -> int:
             source = Path(folder, "in.heic" if content[4:8] == b"ftyp" else "in")
             source.write_bytes(content)
         try:
-            code = _file(options, source, written, sys.stderr)
+            code = _file(options, source, written, target, sys.stderr)
         except ValueError as error:
             raise ValueError(str(error).replace(folder, "pipe")) from error
         if target == PIPE:
@@ -112,8 +112,8 @@ def _pipe(options) -> int:
     return code
 
 
-def _file(options, source: Path, target: Path, stream=None) -> int:
-    """One image or video into one file."""
+def _file(options, source: Path, target: Path, named: Path | None = None, stream=None) -> int:
+    """One image or video into one file; named: the target in messages."""
     from llie_core.data import photos, videos
 
     if not source.is_file():
@@ -125,7 +125,7 @@ def _file(options, source: Path, target: Path, stream=None) -> int:
         raise ValueError(f"{target}: the result would replace an image; name another file")
     enhance = _Enhance(options)
     said = enhance(source, target)
-    print(f"{target}: {enhance.title}{said and f', {said}'}", file=stream or sys.stdout)
+    print(f"{named or target}: {enhance.title}{said and f', {said}'}", file=stream or sys.stdout)
     return 0
 
 
