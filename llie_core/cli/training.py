@@ -23,7 +23,7 @@ def add(commands) -> None:
     add_study(runs, papers="*")
     _add_seeds(runs)
     form = runs.add_mutually_exclusive_group()
-    form.add_argument("--json", action="store_true", help="with needs, outputs, resources, log")
+    form.add_argument("--json", action="store_true", help="with needs, outputs, resources")
     form.add_argument("--status", action="store_true", help="how far each is, and the time left")
     form.add_argument("--curve", metavar="TEXT", help="loss and validation of each training with "
                       "TEXT in its name, drawn in characters")  # fmt: skip
@@ -122,7 +122,7 @@ def _print_curves(runs, options) -> int:
         raise unknown("training with", options.curve, [str(run) for run in runs])
     for run in chosen:
         progress = progress_of(run)
-        print(f"{run}: {progress.state}, {progress}")
+        print(f"{run}: {', '.join(filter(None, (progress.state, str(progress))))}")
         print(text_curve(loss_curve(run), "loss"))
         if validation := validation_curve(run):
             print(text_curve(validation, "validation"))

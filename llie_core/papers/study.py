@@ -34,6 +34,7 @@ from llie_core.devices import device_name
 from llie_core.engine.distributed import default_device, launch
 from llie_core.engine.fit import accepted_hashes, fit
 from llie_core.engine.loop import Experiment
+from llie_core.engine.progress import progress_of
 from llie_core.engine.reuse import code, identity
 from llie_core.engine.runs import Run, commit, read_json, write_record
 from llie_core.engine.settings import Section, changes, free, override
@@ -664,7 +665,7 @@ class Study(ABC):
                 "command": self.fit_command(run),
                 "needs": [str(one) for one in needs],
                 "outputs": [str(run.weights_path), str(run.directory / "stamp.json")],
-                "finished": bool(run.read_stamp()),
+                "finished": progress_of(run).state == "finished",
                 "resources": resources,
             }
             for run, needs in self.trainings().items()

@@ -266,6 +266,9 @@ def test_every_line_of_runs_is_a_command_that_trains(capsys):
     assert run_of(seed=3).read_stamp()
     capsys.readouterr()
     assert commands(capsys, *STUDY, *SETS, "--seeds", "0", "3")[1] == ["not trained", "finished"]
+    code = dict.fromkeys(run_of(seed=3).read_stamp()["code"], "another")
+    run_of(seed=3).write_json("stamp.json", run_of(seed=3).read_stamp() | {"code": code})
+    assert commands(capsys, *STUDY, *SETS, "--seeds", "3")[1] == ["not trained"]
 
 
 def test_the_command_of_a_report_makes_the_same_run(tmp_path):
@@ -350,6 +353,8 @@ def test_status_says_what_is_finished_running_failed_and_waits_for_what(capsys, 
 
 
 def test_a_curve_is_drawn_in_characters(capsys, refused):
+    assert main(["runs", *STUDY, *SETS, "--curve", f"{ROW}/seed0"]) == 0
+    assert capsys.readouterr().out.splitlines()[0] == f"{run_of()}: waiting"
     assert main(TRAIN) == 0
     capsys.readouterr()
     assert main(["runs", *STUDY, *SETS, "--curve", f"{ROW}/seed0"]) == 0
