@@ -179,6 +179,14 @@ def write_rows(path: Path, rows: list[dict], columns: Iterable[str] = ()) -> Non
     write_text(path, text.getvalue())
 
 
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """The lines of a CSV file as dicts; none where it is not there."""
+    if not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
 @contextlib.contextmanager
 def locked(path: Path, what: str) -> Iterator[None]:
     """Hold the lock file `path`; while another process holds it, say so after a second and wait.

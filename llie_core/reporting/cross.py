@@ -6,14 +6,13 @@ is a bootstrap over images, so it says how far other images of the kind could mo
 trainings.
 """
 
-import csv
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from llie_core.files import project_root, results_dir
+from llie_core.files import project_root, read_rows, results_dir
 from llie_core.names import title_of
 from llie_core.reporting.intervals import DRAWS, LEVEL, bootstrap
 from llie_core.reporting.scores import read_scores, reference_folder
@@ -159,8 +158,7 @@ def _image_files(folder: Path) -> Iterable[tuple[str, str, list[dict]]]:
         task = path.stem.partition("-")[0]
         if task not in MEASURES:
             continue
-        with path.open(newline="", encoding="utf-8") as file:
-            lines = list(csv.DictReader(file))
+        lines = read_rows(path)
         if path not in kept:
             own = read_scores(path.parents[1] / "scores" / path.name)
             if not own:

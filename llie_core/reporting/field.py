@@ -13,9 +13,9 @@ from functools import cache
 from pathlib import Path
 from statistics import median
 
-from llie_core.files import project_root
+from llie_core.files import project_root, read_rows
 from llie_core.names import check_choice, title_of
-from llie_core.reporting.intervals import intervals, read_images
+from llie_core.reporting.intervals import intervals
 from llie_core.reporting.scores import Score, read_scores, select, summarise
 from llie_core.reporting.tables import Table
 
@@ -124,7 +124,7 @@ def measured_rows(gt_mean: str) -> tuple[MeasuredRow, ...]:
     for folder in sorted((project_root() / "results" / "reference").glob("*/lol/*")):
         scores = select(read_scores(folder / "scores.csv"), dataset="lol", subset="all",
                         recognizer="")  # fmt: skip
-        lines = read_images(folder / "per_image" / "quality-lol.csv")
+        lines = read_rows(folder / "per_image" / "quality-lol.csv")
         for label in dict.fromkeys(score.label for score in scores):
             row = _measured(select(scores, label=label), lines, gt_mean)
             if row and label != "original":

@@ -1,11 +1,10 @@
 """Intervals of means over images: how much a few test images decide."""
 
-import csv
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 
+from llie_core.files import read_rows
 from llie_core.reporting.scores import reference_folder
 
 DRAWS, LEVEL = 5000, 0.95  # of the bootstrap
@@ -50,12 +49,4 @@ def intervals(per_image: Iterable[Mapping[str, str]], protocol: str) -> dict[str
 def kept_images(paper: str, dataset: str, test_set: str) -> list[dict[str, str]]:
     """What was measured of each image of a test set in the reference runs of a data set."""
     folder = reference_folder(paper, dataset)
-    return read_images(folder / "per_image" / f"quality-{test_set}.csv") if folder else []
-
-
-def read_images(path: Path) -> list[dict[str, str]]:
-    """The lines of a file of per-image values; none where it is not there."""
-    if not path.exists():
-        return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+    return read_rows(folder / "per_image" / f"quality-{test_set}.csv") if folder else []

@@ -5,11 +5,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from statistics import median
 
-from llie_core.files import project_root
+from llie_core.files import project_root, read_rows
 from llie_core.metrics.protocols import load_protocols
 from llie_core.names import metric_title, subset_title, title_of
 from llie_core.reporting.cross import Reading, read_folder
-from llie_core.reporting.intervals import bootstrap, intervals, read_images
+from llie_core.reporting.intervals import bootstrap, intervals
 from llie_core.reporting.published import list_papers
 from llie_core.reporting.scores import (
     OF_PAPERS,
@@ -72,7 +72,7 @@ def _of_folder(folder: Path) -> list[str]:
         parts.append(f"These numbers decide no claim: {doubt}.\n")
     readings = read_folder(folder, "")
     for name in dict.fromkeys(score.dataset for score in scores):
-        lines = read_images(folder / "per_image" / f"quality-{name}.csv")
+        lines = read_rows(folder / "per_image" / f"quality-{name}.csv")
         parts += _of_test_set(name, select(scores, dataset=name), lines, readings)
     parts += ["Trainings:\n", _runs_table(folder / "runs.csv")]
     return parts

@@ -1,13 +1,12 @@
 """All papers on one page: headlines, verdicts, reference runs, from what the reports wrote."""
 
-import csv
 import datetime
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
 from llie_core.engine.runs import commit, read_json
-from llie_core.files import project_root, results_dir, write_rows
+from llie_core.files import project_root, read_rows, results_dir, write_rows
 from llie_core.names import metric_title, subset_title, title_of
 from llie_core.reporting.claims import Verdict
 from llie_core.reporting.comparisons import UNTRAINED
@@ -36,7 +35,7 @@ def write_verdicts(folder: Path, verdicts: Iterable[Verdict]) -> None:
         {"claim": v.claim.id, "says": v.claim.says, "verdict": v.verdict, "evidence": v.evidence}
         for v in verdicts
     ]
-    before = {row["claim"]: row["verdict"] for row in _read_rows(folder / "verdicts.csv")}
+    before = {row["claim"]: row["verdict"] for row in read_rows(folder / "verdicts.csv")}
     now = datetime.datetime.now().isoformat(" ", "minutes")
     changed = [
         {"when": now, "claim": row["claim"], "before": before[row["claim"]],
@@ -45,21 +44,13 @@ def write_verdicts(folder: Path, verdicts: Iterable[Verdict]) -> None:
     ]  # fmt: skip
     if changed:
         log = folder / "verdict_changes.csv"
-        write_rows(log, [*_read_rows(log), *changed])
+        write_rows(log, [*read_rows(log), *changed])
     write_rows(folder / "verdicts.csv", rows)
 
 
 def read_verdicts(folder: Path) -> list[str]:
     """The verdicts of a report, in the order of the claims; empty where there are none."""
-    return [row["verdict"] for row in _read_rows(folder / "verdicts.csv")]
-
-
-def _read_rows(path: Path) -> list[dict[str, str]]:
-    """The lines of a CSV file; none where it is not there."""
-    if not path.exists():
-        return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+    return [row["verdict"] for row in read_rows(folder / "verdicts.csv")]
 
 
 def report_folders(profile: str) -> list[Path]:
@@ -102,7 +93,7 @@ def claims_table(profile: str) -> Table:
     rows = [
         [*_names(folder), row["claim"], row["says"], row["verdict"], row["evidence"]]
         for folder in report_folders(profile)
-        for row in _read_rows(folder / "verdicts.csv")
+        for row in read_rows(folder / "verdicts.csv")
     ]
     header = ["paper", "data set", "claim", "says", "verdict", "evidence"]
     return Table("Claims of all papers", header, rows, f"Profile {profile}.",
@@ -114,7 +105,7 @@ def changes_table(profile: str) -> Table:
     rows = [
         [row["when"], *_names(folder), row["claim"], row["before"], row["after"], row["commit"]]
         for folder in report_folders(profile)
-        for row in _read_rows(folder / "verdict_changes.csv")
+        for row in read_rows(folder / "verdict_changes.csv")
     ]
     header = ["when", "paper", "data set", "claim", "before", "after", "commit"]
     note = "" if rows else "No verdict changed since the first report."
