@@ -117,7 +117,12 @@ def in_tiles(
     part = max(LEAST_SIDE, side - 2 * margin)
     part = -(-part // grid) * grid
     known = _values.get()
-    values = known.values if known else _recorded(run, x, bytes_per_pixel) if pools else []
+    if known and known.position is not None:
+        values = known.values
+    else:
+        values = _recorded(run, x, bytes_per_pixel) if pools else []
+        if known:  # in place of what a pass that ran out of memory has left
+            known.values = values
     result = torch.zeros_like(x)
     for top, rows, down in _parts(x.shape[-2], part, margin, feather):
         for left, columns, across in _parts(x.shape[-1], part, margin, feather):

@@ -83,6 +83,26 @@ def test_an_estimate_serves_tiles_too(monkeypatch):
     assert (whole - model.enhance(x)).abs().mean() > 5 / 255
 
 
+def test_an_estimate_is_recorded_in_tiles_where_memory_is_short(monkeypatch):
+    class Pooling(Exposing):
+        margin = 0
+
+        def forward(self, x):
+            y = super().forward(x)
+            if y.shape[-1] > 128:
+                raise torch.OutOfMemoryError("out of memory")
+            return y
+
+    x = scene()
+    x = torch.cat([x] * 4, 3)
+    monkeypatch.setattr(large, "STATISTICS_PIXELS", x[0, 0].numel() // 4)
+    whole = Exposing().estimate_from(x)
+    for free in (2**40, 0):  # the whole fails, or is not tried
+        monkeypatch.setattr("llie_core.models.base.free_memory", lambda device, free=free: free)
+        (found,) = Pooling().estimate_from(x)
+        torch.testing.assert_close(found, whole[0], rtol=0.01, atol=0)
+
+
 # Smoothing -------------------------------------------------------------------------------------
 
 
