@@ -11,7 +11,7 @@ place of the frame changed, beyond a change of the light of all places alike: ma
 moves at once and leave no trail. Values that stand for the whole frame have c = 0. At a cut all
 begins anew. The limits are choices of this project.
 
-The strength is one a scene (gate.py): the lowest that the gate leaves to the frames it looks at.
+The strength is one a scene (gate.py): the lowest that the gate leaves to the frames it reads.
 """
 
 import math
@@ -31,7 +31,7 @@ GRID = 16  # places of a frame along each axis at which its light is compared
 LEAST_LIGHT = 0.02  # added to luma, so that noise in black is no change
 MOVED = math.log(1.5)  # a change of light by this factor, beside that of the others, is c = 1
 CUT = 0.5  # mean of c from which on a frame begins a scene
-GATE_SECONDS = 1.0  # between the frames of a scene that the gate looks at
+GATE_SECONDS = 1.0  # between the frames of a scene that the gate reads
 
 
 def places(x: Tensor) -> Tensor:
@@ -71,21 +71,21 @@ class Survey:
         self.scenes: list[Scene] = []
         self.frames = 0
         self._light: Tensor | None = None
-        self._looked = 0.0
+        self._gated = 0.0
 
     def see(self, x: Tensor, seconds: float) -> None:
         """Take the next frame, (1, 3, h, w) in [0, 1]: a small copy will do."""
         light, before = places(x), self._light
         if before is None or changed(light, before).mean() > CUT:
             self.scenes.append(Scene(self.frames, seconds, self.strength))
-            self._looked = -math.inf
-        if self.gate and seconds - self._looked >= GATE_SECONDS:
-            self._look(x)
-            self._looked = seconds
+            self._gated = -math.inf
+        if self.gate and seconds - self._gated >= GATE_SECONDS:
+            self._lower_strength(x)
+            self._gated = seconds
         self._light = light
         self.frames += 1
 
-    def _look(self, x: Tensor) -> None:
+    def _lower_strength(self, x: Tensor) -> None:
         strength, reason = allowed_strength(x, self.model.enhance(x).to(x.dtype), self.strength)
         if strength < self.scenes[-1].strength:
             self.scenes[-1] = replace(self.scenes[-1], strength=strength, reason=reason)
@@ -101,6 +101,7 @@ class Steady:
         self.model, self.tau, self.smooths = model, tau, False
         self._estimate: list = []
         self._light: Tensor | None = None
+        self._shape = torch.Size()
         self._seconds = 0.0
 
     def __call__(self, x: Tensor, seconds: float, begins: bool = False) -> Tensor:
@@ -109,7 +110,7 @@ class Steady:
         Args:
             x: (1, 3, H, W) in [0, 1].
             seconds: when it is shown.
-            begins: whether it begins a scene.
+            begins: whether it begins a scene; a frame of another size does too.
 
         Returns:
             (1, 3, H, W) in [0, 1].
@@ -119,7 +120,7 @@ class Steady:
         if not estimate:
             return self.model.enhance(x)
         light = places(x)
-        if self._light is not None and not begins and light.shape == self._light.shape:
+        if self._light is not None and not begins and x.shape == self._shape:
             alpha = 1 - math.exp(-max(seconds - self._seconds, 0) / self.tau)
             c = F.max_pool2d(changed(light, self._light), 3, 1, 1)  # with what is around it
 
@@ -130,7 +131,8 @@ class Steady:
                 return torch.lerp(old, new, alpha + (1 - alpha) * here)
 
             estimate = tree_map(smooth, estimate, self._estimate)
-        self._estimate, self._light, self._seconds = estimate, light, seconds
+        self._estimate, self._light = estimate, light
+        self._shape, self._seconds = x.shape, seconds
         return self.model.enhance_with(x, estimate)
 
 

@@ -149,6 +149,13 @@ def test_maps_follow_what_moves_and_leave_no_trail():
     assert (smoothed - kept).abs().mean() < (smoothed - alone).abs().mean() / 5
 
 
+def test_a_frame_of_another_size_begins_anew():
+    steady, larger = Steady(create_enhancer("mf")), scene(0, 96, 128)
+    steady(scene(), 0.0)
+    alone = create_enhancer("mf").enhance(larger)
+    torch.testing.assert_close(steady(larger, 0.04), alone, rtol=0, atol=1e-5)
+
+
 def test_methods_that_estimate_nothing_are_applied_frame_by_frame():
     model = create_enhancer("clahe")
     steady = Steady(model)
@@ -174,7 +181,7 @@ def test_a_scene_has_one_strength_the_lowest_of_its_frames():
     survey = Survey(Lift())
     for i in range(30):
         x = scene()
-        if i == 15:  # where the gate looks again: 40 % of the frame are bright
+        if i == 15:  # where the gate reads again: 40 % of the frame are bright
             x[..., :26] = 0.5
             expected = enhance_gated(Lift(), x)
         survey.see(x, i / 15)
