@@ -68,17 +68,14 @@ def read_frames(path: Path, pixels: int) -> Iterator[Frame]:
     """
     with _opened(path) as (source, stream):
         stated = (source.duration or 0) / 1e6 + max(source.start_time or 0, 0) / 1e6
-        end, count = 0.0, 0
+        end = 0.0
         for packet, frames in _contents(path, source, stream):
             if packet.pts is not None:
                 end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
             for frame in frames:
                 scale = min(1.0, (pixels / (frame.width * frame.height)) ** 0.5)
                 size = [max(1, round(side * scale)) for side in (frame.width, frame.height)]
-                count += 1
                 yield Frame(image_of(frame, *size), frame.time or 0.0)
-        if not count:
-            raise ValueError(f"{path}: holds no frame that can be read")
         if end < SHORT * stated:
             raise ValueError(f"{path}: cut short: it ends at {end:.1f} s of {stated:.1f}")
 
@@ -100,7 +97,7 @@ def rewrite_video(source: Path, target: Path, change: Callable[[Frame], Tensor])
         What could not be kept, or "".
 
     Raises:
-        ValueError: damaged, or the target's kind takes no such audio.
+        ValueError: damaged, without frames, or the target's kind takes no such audio.
     """
     with _opened(source) as (file, stream):
         first = next(f for _, frames in _contents(source, file, stream) for f in frames)
@@ -114,13 +111,13 @@ def rewrite_video(source: Path, target: Path, change: Callable[[Frame], Tensor])
         av.open(str(temporary), "w", format=kind, options=options) as written,
     ):
         written.metadata.update(file.metadata)
-        video, said = _video_stream(written, stream, first)
+        video, lost = _video_stream(written, stream, first)
         copied = {}
         for audio in file.streams.audio:
             name = audio.codec_context.codec.canonical_name
             if name not in written.supported_codecs:
-                kinds = f"{target}: audio of the kind {name} cannot be copied into {target.suffix}"
-                raise ValueError(f"{kinds}; name a file that ends with {source.suffix} or .mkv")
+                problem = f"audio of the kind {name} cannot be copied into {target.suffix}"
+                raise ValueError(f"{target}: {problem}; name a file that ends with .mkv")
             copied[audio.index] = written.add_stream_from_template(audio)
         for packet, frames in _contents(source, file, stream):
             for frame in frames:
@@ -130,7 +127,7 @@ def rewrite_video(source: Path, target: Path, change: Callable[[Frame], Tensor])
                 packet.stream = copied[packet.stream.index]
                 written.mux(packet)
         written.mux(video.encode(None))
-    return said
+    return lost
 
 
 @contextmanager
@@ -157,7 +154,7 @@ def _opened(path: Path):
 
 def _contents(path: Path, container, stream) -> Iterator[tuple]:
     """The packets of the video and of all audio in their order, each with the frames that are
-    decoded then; damaged ones are refused."""
+    decoded then; damaged ones, and a file without frames, are refused."""
     import av
 
     packets = container.demux(stream, *container.streams.audio)
@@ -169,6 +166,8 @@ def _contents(path: Path, container, stream) -> Iterator[tuple]:
         except av.FFmpegError as error:
             raise ValueError(f"{path}: damaged after {at:.1f} s: {error.strerror}") from error
         if packet is None:
+            if not count:
+                raise ValueError(f"{path}: holds no frame that can be read")
             return
         for frame in frames:
             if frame.pts is None or container.format.name == "avi":  # AVI has no times of frames
@@ -222,16 +221,16 @@ def _video_stream(written, stream, first):
     from av.codec import Codec
     from av.codec.codec import find_best_pix_fmt_of_list
 
-    context, kept = stream.codec_context, []
+    context, lost = stream.codec_context, []
     codec = context.codec.canonical_name
     if codec not in ENCODERS or codec not in written.supported_codecs:
-        kept.append(codec)
+        lost.append(codec)
         codec = Codec(written.default_video_codec, "w").canonical_name
     encoder, options = ENCODERS[codec]
     formats = [known.name for known in Codec(encoder, "w").video_formats or ()]
     pix_fmt = first.format.name
     if formats and pix_fmt not in formats:
-        kept.append(pix_fmt)
+        lost.append(pix_fmt)
         pix_fmt = find_best_pix_fmt_of_list(formats, pix_fmt)[0].name
     new = written.add_stream(encoder, rate=stream.average_rate or 30, options=options)
     new.width, new.height, new.pix_fmt = first.width, first.height, pix_fmt
@@ -246,4 +245,4 @@ def _video_stream(written, stream, first):
     if matrix is not None:
         new.set_display_matrix(np.frombuffer(bytes(matrix), np.int32).tolist())
     new.metadata.update(stream.metadata)
-    return new, f"{', '.join(kept)} written as {codec}, {pix_fmt}" if kept else ""
+    return new, f"{', '.join(lost)} written as {codec}, {pix_fmt}" if lost else ""

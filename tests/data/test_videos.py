@@ -134,6 +134,19 @@ def test_sound_alone_is_no_video(tmp_path):
         list(read_frames(tmp_path / "b.mp4", 2**20))
 
 
+def test_a_video_without_frames_is_refused(tmp_path):
+    source, empty = make(tmp_path / "a.mkv", scene(0), sound=True), tmp_path / "b.mkv"
+    with av.open(str(source)) as file, av.open(str(empty), "w") as written:
+        new = {stream.index: written.add_stream_from_template(stream) for stream in file.streams}
+        for packet in file.demux(audio=0):
+            if packet.dts is not None:
+                packet.stream = new[packet.stream.index]
+                written.mux(packet)
+    for reading in (lambda: list(read_frames(empty, 100)), lambda: copied(empty, source)):
+        with pytest.raises(ValueError, match=r"b\.mkv: holds no frame that can be read"):
+            reading()
+
+
 def test_a_failure_leaves_no_file_and_the_earlier_one(tmp_path):
     source, target = make(tmp_path / "a.mp4", scene(0)), tmp_path / "out" / "b.mp4"
     target.parent.mkdir()
