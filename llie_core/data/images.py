@@ -77,8 +77,8 @@ def image_size(path: str | os.PathLike) -> tuple[tuple[int, int], int]:
 def _array(path: Path) -> np.ndarray:
     """The array (H, W, 3) uint8 of a .npy file, mapped: only what is used is read."""
     try:
-        levels = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError) as error:
+        levels = np.lib.format.open_memmap(path, mode="r")
+    except ValueError as error:
         raise ValueError(f"{path} is no array that can be read: {error}") from None
     if levels.ndim != 3 or levels.shape[2] != 3 or levels.dtype != np.uint8:
         raise ValueError(f"{path} holds {levels.dtype} {levels.shape}, not 8 bits (H, W, 3)")
