@@ -13,7 +13,7 @@ from llie_core.data.folders import (
     require,
 )
 from llie_core.data.images import read_image
-from llie_core.data.paired import HIGH, LOW, PairedFolder
+from llie_core.data.paired import PairedFolder, read_pairs
 from llie_core.data.registry import find_folder
 from llie_core.data.splits import held_out, split_names
 
@@ -48,31 +48,11 @@ class OfficialPairs(PairedFolder):
             folder = find_folder(base, camera) if camera else base
             if folder is None:
                 raise absent(name, f"no folder {camera} in {base}")
-            found = self._camera(name, root, folder, missing)
+            found = read_pairs(name, root, folder, missing, self.prefixes)
             before = f"{camera}/" if camera else ""
             for key, entry in found.items():
                 pairs[before + key] = entry | {"name": before + entry["name"]}
         return pairs
-
-    def _camera(self, name: str, root: Path, base: Path, missing: str) -> dict[str, Entry]:
-        """Key without prefix → entry of the pairs of one folder."""
-        folders = {"image": find_folder(base, *LOW), "target": find_folder(base, *HIGH)}
-        found = {}
-        for (role, folder), prefix in zip(folders.items(), self.prefixes, strict=True):
-            if folder is None:
-                what = "low" if role == "image" else "normal"
-                raise absent(name, f"no folder of {what}-light images in {base}")
-            where = folder.relative_to(root).as_posix()
-            files = images_in(folder, deep=True).items()
-            found[role] = {key.removeprefix(prefix): f"{where}/{file}" for key, file in files}
-        low, high = found["image"], found["target"]
-        keys = match(name, low, high, tuple(folders.values()), missing)
-        if not keys:
-            raise absent(name, f"no image in {folders['image']} with a partner")
-        return {
-            key: {"name": Path(low[key]).name, "image": low[key], "target": high[key]}
-            for key in keys
-        }
 
 
 class Sice(FileSet):

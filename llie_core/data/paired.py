@@ -1,6 +1,7 @@
 """Pairs of a low-light and a normal-light image, matched by file name."""
 
 import json
+from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 
@@ -60,13 +61,21 @@ class PairedFolder(FileSet):
         return {"target": read_image(self.path(index, "target"), self.frame(index))}
 
 
-def read_pairs(name: str, root: Path, base: Path, missing: str = "error") -> dict[str, Entry]:
-    """Key → entry of every pair in `base`, sorted; FileNotFoundError naming missing partners."""
+def read_pairs(
+    name: str, root: Path, base: Path, missing: str = "error", prefixes: Sequence[str] = ("", "")
+) -> dict[str, Entry]:
+    """Key → entry of every pair in `base`, sorted; FileNotFoundError naming missing partners.
+
+    prefixes: what the keys of the low-light and of the normal-light files begin with; cut off.
+    """
     low, high = find_folder(base, *LOW), find_folder(base, *HIGH)
     if low is None or high is None:
         what = [role for role, folder in (("low", low), ("high", high)) if folder is None]
         raise absent(name, f"no folder {' nor '.join(what)} in {base}")
-    lows, highs = images_in(low, deep=True), images_in(high, deep=True)
+    lows, highs = (
+        {key.removeprefix(prefix): file for key, file in images_in(folder, deep=True).items()}
+        for folder, prefix in zip((low, high), prefixes, strict=True)
+    )
     pairs = matched_entries(name, root, (low, high), lows, highs, "target", missing)
     if not pairs:
         raise absent(name, f"no image in {low} with a partner in {high}")
