@@ -206,8 +206,8 @@ class ForPhotographs(Drawn):
     images are or a little; or one as it is, to be left as it is (`SHARES`). Which depends on seed
     and draw alone, on a stream of its own.
 
-    So that no hue is changed by habit (LOL's scenes have few saturated colours), the channels of
-    every sample are permuted at random, and the normal-light images' saturation is changed.
+    LOL's scenes have few saturated colours: so that a network learns no hue of theirs, the channels
+    of every sample are permuted at random, and the normal-light images' saturation is changed.
 
     Args:
         source: crops of pairs, such as those of `Augmented`.

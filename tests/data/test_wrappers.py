@@ -131,7 +131,7 @@ def test_pairs_for_photographs_are_drawn_by_their_shares():
     assert data.describe() != of_targets.describe()
 
 
-def test_photographs_keep_no_habit_of_hue():
+def test_photographs_come_in_every_order_of_channels_and_saturation():
     class Coloured(Grey):
         def __getitem__(self, index):
             item = super().__getitem__(index)
