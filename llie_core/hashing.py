@@ -30,8 +30,7 @@ def file_hash(path: Path) -> str:
 
 @cache
 def _file_hash(path: str, _inode: int, _size: int, _changed: int) -> str:
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return file_digest(Path(path))
 
 
 def hashes_in(root: Path, names: Iterable[str]) -> dict[str, str]:
@@ -52,7 +51,8 @@ def hashes_in(root: Path, names: Iterable[str]) -> dict[str, str]:
               "contents", file=sys.stderr)  # fmt: skip
     pool = ThreadPoolExecutor()
     try:
-        read = dict(zip(unread, pool.map(file_digest, [root / n for n in unread]), strict=True))
+        digests = pool.map(file_digest, [root / n for n in unread])
+        read = {name: digest[:16] for name, digest in zip(unread, digests, strict=True)}
     finally:
         pool.shutdown(cancel_futures=True)
     settled = time.time_ns() - SETTLED
@@ -68,8 +68,9 @@ def _state(path: Path) -> list[int]:
 
 
 def file_digest(path: Path) -> str:
+    """SHA-256 of a file, read now."""
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _remembered(memory: Path) -> dict[str, list]:

@@ -12,11 +12,12 @@ import tomllib
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 from llie_core.files import atomic
+from llie_core.hashing import file_hash
 from llie_core.names import unknown
 
 _BLOCK = 2**20  # bytes read at a time
@@ -74,10 +75,7 @@ class Weight:
 
     def matches(self, path: Path) -> bool:
         """True when the file has the expected size and SHA-256."""
-        status = path.stat()
-        if status.st_size != self.bytes:
-            return False
-        return _sha256(str(path), status.st_mtime_ns) == self.sha256
+        return path.stat().st_size == self.bytes and file_hash(path) == self.sha256
 
 
 @cache
@@ -251,13 +249,6 @@ def _shipped(weight: Weight) -> list[Path]:
         package = None
     path = Path(str(package.locate_file(weight.path))) if package else None
     return [path] if path and path.is_file() else []
-
-
-@lru_cache(maxsize=64)
-def _sha256(path: str, modified: int) -> str:
-    # `modified` is part of the key: a file that was replaced is read again.
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _download(url: str, path: Path, at_most: int) -> tuple[int, str]:
