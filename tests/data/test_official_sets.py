@@ -17,7 +17,6 @@ def lol_v2(root, kind="Real_captured", prefixes=("low", "normal"), train=6, test
             for i in range(count):
                 image = trees.noise_image(10 * i + k + 500 * (part == "Test"))
                 trees.save(root / f"LOL-v2/{kind}/{part}/{side}/{prefix}{i:05d}.png", image)
-    return root
 
 
 def lsrw(root):
@@ -25,7 +24,6 @@ def lsrw(root):
         for k, camera in enumerate(("Huawei", "Nikon")):
             names = [f"{1001 + i}.jpg" for i in range(count)]  # the same names for both
             trees.pairs(root / "LSRW" / part / camera, names, start=100 * k)
-    return root
 
 
 def uhd_ll(root):
@@ -35,7 +33,6 @@ def uhd_ll(root):
                 trees.save(
                     root / f"UHD-LL/{part}/{side}/{i}_UHD_LL.JPG", trees.noise_image(9 * i + k)
                 )
-    return root
 
 
 def sice(root):
@@ -44,31 +41,28 @@ def sice(root):
             for k in range(1, 8 if scene != 2 else 10):
                 trees.save(root / f"SICE/{part}/{scene}/{k}.JPG", trees.noise_image(scene + k))
             trees.save(root / f"SICE/{part}/Label/{scene}.JPG", trees.noise_image(scene))
-    return root
 
 
-def array(path, seed):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    np.save(path, trees.noise_image(seed))
-    return path
+def arrays(root, scenes, short, long):
+    """Of each scene, the arrays of these names; of noise 0, 1, … and 9, 10, …"""
+    for scene in scenes:
+        for (folder, names), first in ((short, 0), (long, 9)):
+            (root / folder / scene).mkdir(parents=True)
+            for k, name in enumerate(names, first):
+                np.save(root / folder / scene / name.format(scene), trees.noise_image(k))
 
 
 def sid(root):
-    for scene in ("00001", "10003", "20210"):
-        for k in range(2):
-            array(root / f"SID/short_sid2/{scene}/{scene}_0{k}_0.1s.npy", k)
-        array(root / f"SID/long_sid2/{scene}/{scene}_00_10s.npy", 9)
-    return root
+    short = "short_sid2", ("{}_00_0.1s.npy", "{}_01_0.1s.npy")
+    long = "long_sid2", ("{}_00_10s.npy",)
+    arrays(root / "SID", ("00001", "10003", "20210"), short, long)
 
 
 def smid(root):
-    for scene in ("0001", "0002", "0003"):
-        for k in range(3):
-            array(root / f"SMID/SMID_LQ_np/{scene}/{k + 1:04d}.npy", k)
-        array(root / f"SMID/SMID_Long_np/{scene}/0001.npy", 9)
-        array(root / f"SMID/SMID_Long_np/{scene}/half0001.npy", 8)
+    short = "SMID_LQ_np", ("0001.npy", "0002.npy", "0003.npy")
+    long = "SMID_Long_np", ("0001.npy", "half0001.npy")
+    arrays(root / "SMID", ("0001", "0002", "0003"), short, long)
     (root / "SMID/test_list.txt").write_text("0002\n")
-    return root
 
 
 @pytest.mark.parametrize("renamed", [False, True])
