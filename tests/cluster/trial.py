@@ -225,10 +225,12 @@ def test_the_snakefile_trains_every_run_and_ends_with_the_reports(tmp_path, monk
     command = [snakemake, "-s", str(ROOT / "cluster" / "Snakefile"), "-d", str(tmp_path),
                "--executor", "slurm", "--jobs", "4", "--slurm-status-command", "squeue",
                "--default-resources", "slurm_account=none", "slurm_partition=low",
-               "--config", "papers=neid", "profile=smoke", "seeds=0 1", "memory=1900"]  # fmt: skip
+               "--config", "papers=neid", "profile=smoke", "seeds=0 1", "memory=1900",
+               "settings=train.steps=3"]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, timeout=1800)
     assert done.returncode == 0, done.stderr
     stamps = list((tmp_path / "RESULTS").rglob("stamp.json"))
     assert len(stamps) == 4 and all((path.parent / "job.log").stat().st_size for path in stamps)
+    assert {json.loads(path.read_text())["steps_done"] for path in stamps} == {3}
     written = {path.name for path in (tmp_path / "REPORTS").glob("*.html")}
     assert "index.html" in written and any(name.startswith("neid-") for name in written)
