@@ -57,9 +57,10 @@ def progress_of(run: Run) -> Progress:
 
 def _planned(run: Run) -> int:
     """The steps of a run's settings; 0 where it was not begun."""
-    (experiment,) = read_json(run.directory / "settings.json").get("experiment", {"": {}}).values()
-    (settings,) = experiment.get("settings", {"": {}}).values()
-    return settings.get("steps", 0)
+    content = read_json(run.directory / "settings.json")
+    for part in ("experiment", "settings"):  # an object each: {class: fields}
+        content = next(iter(content.get(part, {}).values()), {})
+    return content.get("steps", 0)
 
 
 def logged_steps(run: Run) -> int:
