@@ -140,8 +140,15 @@ class Enhancer(nn.Module):
         return whole_values(lambda: self.enhance(small, **condition))
 
     def enhance_with(self, x: Tensor, estimate: list, **condition) -> Tensor:
-        """`enhance` with what `estimate_from` gave, smoothed over a video's frames, say; maps may
-        have another size than the image."""
+        """`enhance` with an estimate of another pass, such as one smoothed over a video's frames.
+
+        Args:
+            x, condition: as of `enhance`, in any size.
+            estimate: as `estimate_from` gives it, of x or of another image.
+
+        Returns:
+            As `enhance`.
+        """
         with given(estimate):
             return self.enhance(x, **condition)
 
@@ -169,8 +176,9 @@ class Enhancer(nn.Module):
         while True:
             try:
                 grid = self.grid or self.multiple
-                how = (grid, FEATHER, self.pools, self.bytes_per_pixel)
-                return in_tiles(run, x, side, self.margin, *how)
+                return in_tiles(
+                    run, x, side, self.margin, grid, FEATHER, self.pools, self.bytes_per_pixel
+                )
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error) or side <= LEAST_SIDE:
                     raise
