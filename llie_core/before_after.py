@@ -273,13 +273,11 @@ def chooser(
     """
     from llie_core.reporting.chooser import Choice, Chooser
 
-    known = [n for n in list_enhancers()[1:] if _weights_at_hand(n) or not _is_learned(n)]
+    known = [n for n in list_enhancers() if _weights_at_hand(n) or not _is_learned(n)]
+    known.remove("identity")  # the photograph itself
     for name in methods:
         if name not in known:
-            fetch = f"; run: llie weights fetch {model_spec(name).released}"
-            raise ValueError(
-                f"no weights of {name} are at hand{fetch if model_spec(name).released else ''}"
-            )
+            raise _not_offered(name)
     for name in recognizers:
         _check_recognizer(name)
     photos = dict(photos)
@@ -300,6 +298,15 @@ def chooser(
         {f"{title_of(n)}: {finds}": n for n, finds in pretrained_recognizers().items()},
         Choice(next(iter(photos)), methods, recognizers, strength, True),
     )  # fmt: skip
+
+
+def _not_offered(name: str) -> ValueError:
+    """Why a method cannot be chosen."""
+    if name == "identity":
+        return ValueError("identity: the photograph itself is always shown; leave it out")
+    released = model_spec(name).released
+    fetch = f"; run: llie weights fetch {released}" if released else ""
+    return ValueError(f"no weights of {name} are at hand{fetch}")
 
 
 def _is_learned(name: str) -> bool:

@@ -116,6 +116,8 @@ def test_names_and_files_at_the_start_are_checked(tmp_path, monkeypatch):
         chooser(grey, ["jcrnet"])
     with pytest.raises(ValueError, match="no weights of sci are at hand; run: llie weights fetch"):
         chooser(grey, ["sci"])
+    with pytest.raises(ValueError, match="identity: the photograph itself is always shown"):
+        chooser(grey, ["identity"])
     with pytest.raises(ValueError, match="yolov4 has no weights"):
         chooser(grey, ["gamma"], ["yolov4"])
     with pytest.raises(FileNotFoundError, match=r"none\.png"):
