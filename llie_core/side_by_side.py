@@ -213,13 +213,16 @@ class Ranking:
         first, best = load_protocols()[self.protocols[0]], self.ranked[0]
         halves = [(high - low) / 2 for low, high in
                   (f.interval(first.id) for f in self.found if f.values[first.id])]  # fmt: skip
+        if not halves:
+            return f"No image has a value of {_title(first.id)}."
         within = f"± {median(halves):.{first.decimals}f} {first.unit}".removesuffix(" index")
         little = " decide little" if self.size < FEW else ""
         said = f"{self.size} images{little}: the 95 % interval of {_title(first.id)} is {within}"
         close = []
         for one in self.ranked[1:]:
-            low, high = bootstrap(one.less(best, first.id) or [0.0])
-            close += [one.method.title] if low <= 0 <= high else []
+            if less := one.less(best, first.id):
+                low, high = bootstrap(less)
+                close += [one.method.title] if low <= 0 <= high else []
         also = f" They do not tell {', '.join(close)} from {best.method.title}." if close else ""
         return f"{said} (median of the methods).{also}"
 

@@ -90,11 +90,22 @@ def test_the_page_reads_offline(pairs, tmp_path):
     assert text.count("data:image/png;base64,") == protocols
 
 
-def test_methods_that_the_images_do_not_tell_apart_are_named(pairs):
-    def found(title, *values):
-        method = Method(title, title, create_enhancer("gamma"))
-        return Found(method, {PSNR: {str(n): value for n, value in enumerate(values)}}, [])
+def found(title, *values):
+    """A method and its PSNR of some images."""
+    method = Method(title, title, create_enhancer("gamma"))
+    return Found(method, {PSNR: {str(n): value for n, value in enumerate(values)}}, [])
 
+
+def test_methods_without_values_stand_last_and_nothing_is_said_of_them(pairs):
+    _, data = open_set(str(pairs))
+    result = ranking("mine", "test", data, [PSNR], [], [found("none"), found("some", 9, 8)], "cpu")
+    assert [row[0] for row in result.table().rows] == ["some", "none"]
+    assert result.table().rows[1][-2:] == ["–", "–"] and "tell" not in result.decided()
+    result = ranking("mine", "test", data, [PSNR], [], [found("none"), found("no other")], "cpu")
+    assert result.decided() == "No image has a value of PSNR."
+
+
+def test_methods_that_the_images_do_not_tell_apart_are_named(pairs):
     methods = [
         found("worse", 9, 9, 9, 8),
         found("close", 30, 10, 20, 19.6),
