@@ -197,13 +197,13 @@ def _export(options) -> int:
     with tempfile.TemporaryDirectory() as folder:
         whole = Path(folder, "float32.onnx") if options.int8 else options.file
         done = export_onnx(model, whole, metadata)
+        if options.int8:
+            quantize(whole, options.file, (low for low, _ in _pairs("val", options.data)))
         sizes = ", ".join(f"{height}×{width}" for height, width in done.sizes)
         print(
             f"{options.file}: H and W multiples of {done.multiple}; differs from PyTorch by "
             f"{done.difference:.1g} at most ({sizes}){', before int8' if options.int8 else ''}"
         )
-        if options.int8:
-            quantize(whole, options.file, (low for low, _ in _pairs("val", options.data)))
         if options.data:
             paths = list(dict.fromkeys((whole, options.file)))
             scores = score_files(paths, _pairs("test", options.data))
