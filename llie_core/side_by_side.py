@@ -70,7 +70,7 @@ class Method:
 @dataclass(frozen=True)
 class Found:
     """A method's values: protocol → name of an image → value; shown: (name, image, output, ground
-    truth or None) of some images."""
+    truth or None) of some images, (3, H, W) each."""
 
     method: Method
     values: Mapping[str, Mapping[str, float]]
@@ -162,14 +162,18 @@ def measure(
     return Found(method, values, images)
 
 
-def _shown(method: Method, item: dict, device: str) -> tuple:
+def _shown(method: Method, item: dict, device: str) -> tuple[str, Tensor, Tensor, Tensor | None]:
     output = method.model.enhance(item["image"][None].to(device))[0].cpu()
     return item["name"], item.get("input", item["image"]), output, item.get("target")
 
 
 @dataclass(frozen=True)
 class Ranking:
-    """Methods on a test set, the best by the first protocol first."""
+    """Methods on a test set, the best by the first protocol first.
+
+    size: images of the set; absent: protocols that were left out, each with the reason; found: in
+    any order.
+    """
 
     dataset: str
     split: str

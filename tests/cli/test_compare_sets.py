@@ -165,7 +165,7 @@ def test_wrong_use_is_one_line(pairs, refused, tmp_path, words, expected):
     assert not list(tmp_path.glob("*.html")) and not list(tmp_path.glob("*.csv"))
 
 
-def test_a_method_that_fails_stops_no_other(pairs, tmp_path, capsys, monkeypatch):
+def test_a_method_that_fails_stops_no_other(pairs, tmp_path, capsys):
     write_image(tmp_path / "wrong" / "0.png", seeded(3, 5, 5))
     assert main(["compare", "wrong", "gamma", "--data", str(pairs)]) == 1
     said = capsys.readouterr()
