@@ -83,7 +83,7 @@ def fit(
     def finished() -> str:
         return next((one for one in counted.values() if run.is_finished(one)), "")
 
-    # The first process decides for all, since the files may change between two looks at them. One
+    # The first process decides for all, since the files may change between two readings. One
     # training of a run at a time: the others wait with the first for its lock. Reading a finished
     # run takes none.
     if not first_says(finished()):

@@ -36,16 +36,17 @@ class TrainingLog:
     def restart(self, step: int) -> None:
         """Drop what is newer than the checkpoint to go on from, at step 0 all of it; and the error
         of an earlier call."""
+        if not self.writes:
+            return
         if step:
             _truncate(self.run.log_path, step)
             _truncate(self.run.validation_path, step + 1)
-        elif self.writes:
+        else:
             left = [self.run.log_path, self.run.validation_path, self.run.checkpoint_path]
             for path in [*left, self.run.progress_path, self.run.directory / "stamp.json"]:
                 path.unlink(missing_ok=True)
-        if self.writes:
-            seconds = self.run.read_progress().get("seconds", 0.0)
-            write_progress(self.run.progress_path, step, seconds)
+        seconds = self.run.read_progress().get("seconds", 0.0)
+        write_progress(self.run.progress_path, step, seconds)
 
     def add(self, step: int, lr: float, terms: dict[str, torch.Tensor]) -> None:
         """Take the terms of a step."""

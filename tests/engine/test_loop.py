@@ -19,7 +19,7 @@ from llie_core.engine import loop
 from llie_core.engine.distributed import launch
 from llie_core.engine.fit import fit, train_hash
 from llie_core.engine.loop import Experiment, TrainSettings
-from llie_core.engine.records import TrainingStopped, read_checkpoint, write_checkpoint
+from llie_core.engine.records import TrainingLog, TrainingStopped, read_checkpoint, write_checkpoint
 from llie_core.engine.runs import Run
 from llie_core.engine.sampling import BatchDraws, seed_everything
 from llie_core.files import locked
@@ -139,6 +139,15 @@ def test_killed_run_resumes_to_the_same_weights_bit_for_bit(step, tmp_path, monk
     assert run.read_stamp()["resumed_at"] == step
     assert same(whole, weights_of(run))
     assert run.log_path.read_bytes() == log and b"\r" not in log
+
+
+@pytest.mark.parametrize("writes", [True, False])
+def test_the_first_process_alone_cuts_the_log_on_resume(writes):
+    path = run_of().log_path
+    path.parent.mkdir(parents=True)
+    path.write_text("step,lr,total\n0,1,2\n1,1,2\n")
+    TrainingLog(run_of(), torch.device("cpu"), writes).restart(1)
+    assert path.read_text() == "step,lr,total\n0,1,2\n" + "1,1,2\n" * (not writes)
 
 
 def test_a_half_written_log_row_is_dropped_on_resume():
