@@ -166,13 +166,9 @@ def _terms(spec, dataset: str) -> str:
 
 
 def _export(options) -> int:
-    from llie_core.cli.image_files import trained_model, weights_path
+    from llie_core.cli.image_files import trained_model
     from llie_core.data import open_dataset
-    from llie_core.engine.runs import file_hash
     from llie_core.export import export_onnx, quantize, score_files
-    from llie_core.models import model_spec
-    from llie_core.models.records import reference_run
-    from llie_core.weights import weights_table
 
     if options.file.suffix.lower() != ".onnx" or options.file.is_dir():
         raise ValueError(f"{options.file}: name a file that ends in .onnx")
@@ -181,22 +177,9 @@ def _export(options) -> int:
     if options.data:
         open_dataset("lol", "test", options.data)  # before the work
     model, _, weights = trained_model(options.model, options.weights, "cpu")
-    spec = model_spec(options.model)
-    metadata = {
-        "model": spec.name,
-        "input": "image: (1, 3, H, W) float32 RGB in [0, 1]; H and W multiples of `multiple`",
-        "output": "enhanced: the same shape, clamped to [0, 1]",
-    }
-    if weights:
-        metadata |= {"weights": str(weights), "sha256": file_hash(weights_path(spec.name, weights))}
-    if weights == "reference":
-        run = reference_run(spec.reference)
-        metadata |= {"run": run.run, "terms": _terms(spec, run.dataset)}
-    elif weights == "released":
-        metadata["terms"] = weights_table()[spec.released].licence
     with tempfile.TemporaryDirectory() as folder:
         whole = Path(folder, "float32.onnx") if options.int8 else options.file
-        done = export_onnx(model, whole, metadata)
+        done = export_onnx(model, whole, _metadata(options.model, weights))
         if options.int8:
             quantize(whole, options.file, (low for low, _ in _pairs("val", options.data)))
         sizes = ", ".join(f"{height}×{width}" for height, width in done.sizes)
@@ -216,13 +199,37 @@ def _export(options) -> int:
     return 0
 
 
+def _metadata(name: str, weights: str | Path | None) -> dict[str, str]:
+    """What a file says of its model: shapes, and where the weights are from."""
+    from llie_core.cli.image_files import weights_path
+    from llie_core.engine.runs import file_hash
+    from llie_core.models import model_spec
+    from llie_core.models.records import reference_run
+    from llie_core.weights import weights_table
+
+    spec = model_spec(name)
+    about = {
+        "model": name,
+        "input": "image: (1, 3, H, W) float32 RGB in [0, 1]; H and W multiples of `multiple`",
+        "output": "enhanced: the same shape, clamped to [0, 1]",
+    }
+    if weights:
+        about |= {"weights": str(weights), "sha256": file_hash(weights_path(name, weights))}
+    if weights == "reference":
+        run = reference_run(spec.reference)
+        about |= {"run": run.run, "terms": _terms(spec, run.dataset)}
+    elif weights == "released":
+        about["terms"] = weights_table()[spec.released].licence
+    return about
+
+
 def _pairs(split: str, data: Path):
     """(low, high), (1, 3, H, W) each, of a part of LOL: "val" is 15 pairs of our485."""
     from llie_core.data import open_dataset
 
     part = open_dataset("lol", split, data)
-    for index in range(len(part)):
-        yield part[index]["image"][None], part[index]["target"][None]
+    for item in map(part.__getitem__, range(len(part))):
+        yield item["image"][None], item["target"][None]
 
 
 def _score(options) -> int:
