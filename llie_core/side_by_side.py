@@ -214,6 +214,8 @@ class Ranking:
 
     def decided(self) -> str:
         """What the images decide by the first protocol, in a sentence or two."""
+        if self.size == 1:
+            return "One image decides nothing: its values have no interval."
         first, best = load_protocols()[self.protocols[0]], self.ranked[0]
         halves = [(high - low) / 2 for low, high in
                   (f.interval(first.id) for f in self.found if f.values[first.id])]  # fmt: skip
@@ -355,9 +357,11 @@ def _column(protocol: str) -> str:
 
 
 def _with_interval(value: float, within: Interval, decimals: int, sign: str = "") -> str:
-    decimals = min(decimals, 3)
-    low, high = (f"{end:{sign}.{decimals}f}" for end in within)
-    return f"{value:{sign}.{decimals}f} [{low}, {high}]".replace("-", "−")
+    """Without the interval where it has no width, as that of one image."""
+    mean, low, high = (
+        f"{number:{sign}.{min(decimals, 3)}f}".replace("-", "−") for number in (value, *within)
+    )
+    return mean if within[0] == within[1] else f"{mean} [{low}, {high}]"
 
 
 def ranking(

@@ -120,6 +120,17 @@ def test_methods_that_the_images_do_not_tell_apart_are_named(pairs):
     assert rows["close"] == "−0.10 [−7.50, +7.40]" and rows["worse"].startswith("−11.25 [")
 
 
+def test_one_image_has_no_interval(pairs, tmp_path, capsys):
+    for side in ("low", "high"):
+        for path in sorted((pairs / side).iterdir())[1:]:
+            path.unlink()
+    assert main(["compare", "gamma", "--data", str(pairs)]) == 0
+    said = capsys.readouterr().out
+    assert "One image decides nothing: its values have no interval." in said
+    (row,) = (line for line in said.splitlines() if line.startswith("input"))
+    assert "[" not in row and " −" in row  # the difference to the first
+
+
 def test_images_without_ground_truth_and_without_weights_of_a_metric(pairs, refused):
     refused(
         ["compare", "gamma", "--data", str(pairs / "low")],
