@@ -115,7 +115,7 @@ from llie_core.papers import list_papers, open_study
 
 tiny, found = json.loads(sys.argv[1]), {}
 for paper in list_papers():
-    study = open_study(paper, "smoke", methods=["brighter", "lime"], **tiny.get(paper, {}))
+    study = open_study(paper, "smoke", methods=["brighter", "lime", "lime"], **tiny.get(paper, {}))
     assert [row.label for row in study.rows()].count("lime") == 1
     assert study.is_given(study.row("brighter")) and not study.is_given(study.main_row())
     scores = study.evaluate(study.row("brighter"), test_sets=study.test_sets()[:1])

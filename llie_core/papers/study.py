@@ -284,7 +284,8 @@ class Study(ABC):
                 those released, or "original".
         """
         own = {*taken}
-        methods = [Row(name, name) for name in self.settings.methods if name not in own]
+        named = dict.fromkeys(self.settings.methods)
+        methods = [Row(name, name) for name in named if name not in own]
         released = [released_row(*given) for given in self.settings.released.items()]
         ours = {*own, *self.settings.methods, *self.settings.released, "original"}
         for label in ours & {*self._external_folders}:
