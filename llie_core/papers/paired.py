@@ -193,8 +193,9 @@ class PairedStudy(Study):
 
     def main_row(self) -> Row:
         known = (*self.trained_labels, *rivals())
-        chosen = [label for label in known if label in self.settings.rows]
-        return self.row_of((chosen or known)[0], self.settings.seeds[0])
+        label = next((label for label in known if label in self.settings.rows), known[0])
+        compared = (row for row in self.rows() if row.label == label)  # trained here, or released
+        return next(compared, None) or self.row_of(label, self.settings.seeds[0])
 
     def possible_rows(self) -> list[Row]:
         seed = self.settings.seeds[0]

@@ -50,6 +50,13 @@ def unpaired(tmp_path):
 # Settings --------------------------------------------------------------------------------------
 
 
+def test_a_released_checkpoint_of_the_papers_network_is_its_main_row():
+    assert open_tiny(rows=["neid"], released={"neid": "own.pth"}).main_row().source == "released"
+    for rows, label in ((["neid+LE", "neid"], "neid"), (["neid+LE"], "neid+LE"), ([], "neid")):
+        row = open_tiny(rows=rows, seeds=[3, 4]).main_row()
+        assert (row.label, row.seed, row.source) == (label, 3, "trained here")
+
+
 def test_wrong_settings_are_named():
     with pytest.raises(ValueError, match="protocols: 'psnr-best' is no entry"):
         open_tiny(protocols=["psnr-best"])
