@@ -30,9 +30,9 @@ from llie_core.devices import device_name
 from llie_core.engine.runs import commit
 from llie_core.metrics.cost import count_parameters
 from llie_core.metrics.protocols import load_protocols
+from llie_core.metrics.resampling import Interval, bootstrap
 from llie_core.models import Enhancer
 from llie_core.names import metric_title
-from llie_core.reporting.intervals import Interval, bootstrap
 from llie_core.reporting.scores import Score
 from llie_core.reporting.tables import Table
 from llie_core.tasks.quality import MAIN, ImageQuality, available, metric_of

@@ -24,6 +24,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from llie_core.metrics.resampling import Interval, drawn_counts, middle
+
 THRESHOLDS = 1 - np.arange(1, 1001) / 1000  # 0.999, 0.998, … 0: the official 1000 operating points
 
 Prediction = dict[str, Tensor]
@@ -57,24 +59,37 @@ def wider_ap(
         ValueError: lists or shapes that do not fit, predictions that are not finite, or a subset
             without a single face.
     """
+    return wider_ap_and_interval(predictions, ground_truth, keep, iou, draws=0)[0]
+
+
+def wider_ap_and_interval(
+    predictions: Sequence[Prediction],
+    ground_truth: Sequence[Tensor],
+    keep: Sequence[Tensor],
+    iou: float = 0.5,
+    draws: int = 1000,
+) -> tuple[float, Interval]:
+    """`wider_ap` and its bootstrap interval over images. Scores keep what the whole set normalises
+    them to; a draw without a kept face is left out."""
     images = _checked(predictions, ground_truth, keep)
-    faces = sum(int(kept.sum()) for _, _, _, kept in images)
-    if faces == 0:
+    faces = np.array([kept.sum() for _, _, _, kept in images])
+    if not faces.any():
         raise ValueError(
             f"no ground-truth faces in the subset: none of the {len(images)} images keeps one"
         )
     unit = _normalised([scores for _, scores, _, _ in images])
-    found = np.zeros(len(THRESHOLDS))
-    counted = np.zeros(len(THRESHOLDS))
-    for (boxes, _, truth, kept), scores in zip(images, unit, strict=True):
+    # Faces found and detections counted at each threshold, of each image.
+    found, counted = np.zeros((2, len(images), len(THRESHOLDS)))
+    for i, ((boxes, _, truth, kept), scores) in enumerate(zip(images, unit, strict=True)):
         if len(truth) and len(boxes):
             hits, valid, ordered = _match(boxes, scores, truth, kept, iou)
             # How many detections reach each threshold; index 0 of the sums is "none of them".
             reach = np.searchsorted(-ordered, -THRESHOLDS, side="right")
-            found += np.concatenate([[0], np.cumsum(hits)])[reach]
-            counted += np.concatenate([[0], np.cumsum(valid)])[reach]
-    precision = np.divide(found, counted, out=np.zeros_like(found), where=counted > 0)
-    return _area_under_envelope(found / faces, precision)
+            found[i] = np.concatenate([[0], np.cumsum(hits)])[reach]
+            counted[i] = np.concatenate([[0], np.cumsum(valid)])[reach]
+    counts = np.concatenate([np.ones((1, len(images))), drawn_counts(len(images), draws)])
+    ap = _area_under_envelope(counts @ found, counts @ counted, counts @ faces)
+    return float(ap[0]), middle(ap[1:]) if draws else (-np.inf, np.inf)
 
 
 def detection_rates(
@@ -170,12 +185,15 @@ def _iou_plus_one(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return inside / (area_a[:, None] + area_b[None] - inside)
 
 
-def _area_under_envelope(recall: np.ndarray, precision: np.ndarray) -> float:
-    """All-point AP: precision made monotone from the right, summed over steps of recall."""
-    recall = np.concatenate([[0.0], recall, [1.0]])
-    precision = np.concatenate([[0.0], precision, [0.0]])
-    envelope = np.maximum.accumulate(precision[::-1])[::-1]
-    return float((np.diff(recall) * envelope[1:]).sum())
+def _area_under_envelope(found: np.ndarray, counted: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    """All-point AP (N,) of found and counted (N, T) of faces (N,), NaN without any: precision made
+    monotone from the right, summed over steps of recall."""
+    ends = np.zeros((len(faces), 1))
+    precision = np.divide(found, counted, out=np.zeros_like(found), where=counted > 0)
+    envelope = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+    steps = np.diff(np.concatenate([ends, found], 1))  # (N, T)
+    area = (steps * envelope).sum(1)
+    return np.divide(area, faces, out=np.full(len(faces), np.nan), where=faces > 0)
 
 
 def _normalised(scores: list[np.ndarray]) -> list[np.ndarray]:

@@ -22,6 +22,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from llie_core.metrics.resampling import Interval, drawn_counts, middle
+
 EPS = np.spacing(1.0)
 GREYS = np.arange(256)
 
@@ -56,11 +58,13 @@ class SaliencyScores:
     def compute(self) -> dict[str, float]:
         """Return mae (lower is better) and max_f, avg_f, adaptive_f, weighted_f, s, max_e, avg_e,
         adaptive_e (higher is better), as fractions, over all images; ValueError without any."""
-        parts = self._joined()
-        f_curve, e_curve = parts.pop("f_curve").mean(0), parts.pop("e_curve").mean(0)  # (256,)
-        scores = {name: float(values.mean()) for name, values in parts.items()}
-        scores |= {"max_f": float(f_curve.max()), "avg_f": float(f_curve.mean())}
-        return scores | {"max_e": float(e_curve.max()), "avg_e": float(e_curve.mean())}
+        count = len(self._joined()["mae"])
+        return {name: float(of[0]) for name, of in self._means(np.ones((1, count))).items()}
+
+    def intervals(self) -> dict[str, Interval]:
+        """The bootstrap interval over images of each score of `compute`."""
+        counts = drawn_counts(len(self._joined()["mae"]))
+        return {name: middle(of) for name, of in self._means(counts).items()}
 
     def per_image(self) -> dict[str, Tensor]:
         """Return what averages to the set's scores, one float64 value an image, ``(N,)`` each.
@@ -71,6 +75,15 @@ class SaliencyScores:
         parts["avg_f"] = parts.pop("f_curve").mean(1)
         parts["avg_e"] = parts.pop("e_curve").mean(1)
         return {name: torch.from_numpy(values) for name, values in parts.items()}
+
+    def _means(self, counts: np.ndarray) -> dict[str, np.ndarray]:
+        """The scores (draws,) of images taken so often in each draw: counts (draws, N)."""
+        weights = counts / counts.sum(1, keepdims=True)
+        scores = {name: weights @ values for name, values in self._joined().items()}
+        for name in ("f", "e"):
+            curves = scores.pop(f"{name}_curve")  # (draws, 256)
+            scores |= {f"max_{name}": curves.max(1), f"avg_{name}": curves.mean(1)}
+        return scores
 
     def _joined(self) -> dict[str, np.ndarray]:
         if not self._parts:

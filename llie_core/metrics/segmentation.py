@@ -14,6 +14,8 @@ from typing import TypedDict
 import torch
 from torch import Tensor
 
+from llie_core.metrics.resampling import Interval, drawn_counts, middle
+
 
 class IoU(TypedDict):
     """miou: a fraction; per_class: (classes,) float64, NaN for a class that occurs nowhere."""
@@ -56,9 +58,7 @@ class SegmentationIoU:
         """The mean over the classes, and each class; ValueError if no labelled pixel was seen."""
         if self.matrix is None or not self.matrix.any():
             raise ValueError("mIoU needs at least one pixel that is not ignored: none was given")
-        matrix = self.matrix.double()
-        hit = matrix.diagonal()
-        iou = hit / (matrix.sum(0) + matrix.sum(1) - hit)  # (classes,); 0 / 0 = NaN: absent
+        iou = class_iou(self.matrix)
         return {"miou": iou.nanmean().item(), "per_class": iou}
 
     def _check(self, prediction: Tensor, target: Tensor) -> None:
@@ -78,3 +78,19 @@ class SegmentationIoU:
                     f"{name} holds class id {labels[outside][0].item()}: expected "
                     f"0..{self.classes - 1} (ignored in the target: {self.ignore_index})"
                 )
+
+
+def class_iou(matrices: Tensor) -> Tensor:
+    """IoU of each class, ``(..., classes)`` float64, NaN where it occurs nowhere, of confusion
+    matrices ``(..., classes, classes)``."""
+    matrices = matrices.double()
+    hit = matrices.diagonal(dim1=-2, dim2=-1)
+    return hit / (matrices.sum(-2) + matrices.sum(-1) - hit)
+
+
+def miou_interval(matrices: Tensor) -> Interval:
+    """The bootstrap interval of mIoU over images, from the confusion matrix of each, ``(images,
+    classes, classes)``."""
+    flat = matrices.double().cpu().flatten(1)
+    drawn = torch.from_numpy(drawn_counts(len(flat))) @ flat  # (draws, classes²)
+    return middle(class_iou(drawn.view(-1, *matrices.shape[1:])).nanmean(-1).numpy())

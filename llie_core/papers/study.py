@@ -40,11 +40,12 @@ from llie_core.engine.runs import Run, commit, read_json, write_record
 from llie_core.engine.settings import Section, changes, free, override
 from llie_core.files import locked, project_root, results_dir, write_rows
 from llie_core.hashing import content_hash, file_hash
+from llie_core.metrics.resampling import Interval
 from llie_core.names import title_of, unknown
 from llie_core.papers.rows import External, Released, Row, Trained, build_released, released_row
 from llie_core.reporting.claims import Context, Verdict, judge
 from llie_core.reporting.index import write_headline
-from llie_core.reporting.intervals import Interval, intervals, kept_images
+from llie_core.reporting.intervals import intervals, kept_images
 from llie_core.reporting.provenance import Provenance, Training
 from llie_core.reporting.scores import (
     Score,
@@ -535,6 +536,8 @@ class Study(ABC):
             steps_planned=stamp.get("steps_planned", 0),
             weights=row.source,
             commit=commit(),
+            low=measured.interval[0],
+            high=measured.interval[1],
         )
 
     # Records of a report -----------------------------------------------------------------------

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from llie_core.files import project_root, read_rows, results_dir
+from llie_core.metrics.resampling import DRAWS, LEVEL, bootstrap
 from llie_core.names import title_of
-from llie_core.reporting.intervals import DRAWS, LEVEL, bootstrap
 from llie_core.reporting.scores import read_scores, reference_folder
 from llie_core.reporting.sources import reference_doubt
 from llie_core.reporting.tables import Table

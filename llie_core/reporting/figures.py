@@ -15,8 +15,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
+from llie_core.metrics.resampling import Interval
 from llie_core.names import metric_title, subset_title, title_of
-from llie_core.reporting.intervals import Interval
+from llie_core.reporting.intervals import set_intervals
 from llie_core.reporting.published import PublishedValue
 from llie_core.reporting.scores import Score, select, summarise
 from llie_core.reporting.tables import conditions, in_unit
@@ -222,7 +223,8 @@ def comparison_figure(
         scores: of one data set and profile; the rows of these on `metric` and `subset` are shown.
         published: printed cells, of which those of the same metric, subset and row are taken.
         titles: row's label → what the chart calls it (`study.titles`), where not names.title_of.
-        intervals: row's label → ends of a line, the interval of the mean over images.
+        intervals: row's label → ends of a line, the interval over images; default: those that the
+            scores of a whole set bear.
 
     Raises:
         ValueError: no score of this metric and subset.
@@ -239,7 +241,12 @@ def comparison_figure(
 
     size = (0.8 * WIDTH, 0.28 * len(labels) + 1.0)
     figure, axis = plt.subplots(figsize=size, constrained_layout=True)
-    _measured(axis, scores, {label: means[label].mean for label in labels}, intervals or {})
+    _measured(
+        axis,
+        scores,
+        {label: means[label].mean for label in labels},
+        intervals or set_intervals(scores),
+    )
     if printed:
         y, x = zip(*printed, strict=True)
         axis.plot(x, y, "D", color="#444444", fillstyle="none", markersize=8, label=where_printed)

@@ -7,9 +7,10 @@ from statistics import median
 
 from llie_core.files import project_root, read_rows
 from llie_core.metrics.protocols import load_protocols
+from llie_core.metrics.resampling import bootstrap
 from llie_core.names import metric_title, subset_title, title_of
 from llie_core.reporting.cross import Reading, read_folder
-from llie_core.reporting.intervals import bootstrap, intervals
+from llie_core.reporting.intervals import intervals, set_intervals
 from llie_core.reporting.published import list_papers
 from llie_core.reporting.scores import (
     OF_PAPERS,
@@ -123,10 +124,11 @@ def _spread(
     the median of the rows, of each metric whose values of single images were kept."""
     halves = {}
     for metric, subset in shown:
-        (protocol, *_) = (s.protocol for s in select(scores, metric=metric, subset=subset))
-        halves[metric_title(metric).replace(", ", " after ")] = list(
-            intervals(lines, protocol).values()
-        )
+        own = select(scores, metric=metric, subset=subset)
+        found = set_intervals(own) or intervals(lines, own[0].protocol)
+        title = metric_title(metric).replace(", ", " after ")
+        part = f", {subset_title(subset)}" * (subset != "all")
+        halves[title + part] = list(found.values())
     for one in readings:
         means = [of for label in one.values if (of := one.means(label))]
         halves[one.words] = [

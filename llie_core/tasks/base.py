@@ -6,6 +6,7 @@
 A task says which meter gathers what; a frozen recognizer that reads the images is the task's.
 """
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,13 +18,15 @@ from torch.utils.data import DataLoader
 
 from llie_core.data import collate
 from llie_core.dataset import SizedDataset
+from llie_core.metrics.resampling import Interval
 
 
 @dataclass(frozen=True)
 class Measured:
     """One number: `protocol` names an entry of protocols.toml, `n` counts what it is a mean over.
 
-    recognizer: which one read the images, "" for none.
+    recognizer: which one read the images, "" for none; interval: over images, of a number that is
+    no mean over them.
     """
 
     metric: str
@@ -32,6 +35,7 @@ class Measured:
     protocol: str
     subset: str = "all"
     recognizer: str = ""
+    interval: Interval = (-math.inf, math.inf)
 
 
 class Meter(Protocol):

@@ -65,10 +65,11 @@ class SaliencyMeter:
         ]  # fmt: skip
 
     def compute(self) -> list[Measured]:
-        values = self.scores.compute()
+        values, ends = self.scores.compute(), self.scores.intervals()
+        names = {metric: load_protocols()[protocol].metric for metric, protocol in MEASURES.items()}
         measured = [
-            Measured(metric, values[load_protocols()[protocol].metric], self.count, protocol)
-            for metric, protocol in MEASURES.items()
+            Measured(metric, values[own], self.count, MEASURES[metric], interval=ends[own])
+            for metric, own in names.items()
         ]
         if self.psnr:
             measured.append(Measured("psnr", mean(self.psnr), self.count, MAIN["psnr"]))

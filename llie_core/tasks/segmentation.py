@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from llie_core.data import mask_targets
-from llie_core.metrics.segmentation import SegmentationIoU
+from llie_core.metrics.segmentation import SegmentationIoU, miou_interval
 from llie_core.recognizers import Recognizer
 from llie_core.tasks.base import Measured, Task
 from llie_core.tasks.quality import Appearance
@@ -40,41 +40,43 @@ class Segmentation(Task):
 
 
 class SegmentationMeter:
-    """One confusion matrix over all images, and the mIoU of each image."""
+    """The confusion matrix of each image, and of their sum the mIoU."""
 
     def __init__(
         self, recognizer: Recognizer, classes: tuple[str, ...], appearance: Appearance | None
     ):
         self.recognizer, self.classes, self.appearance = recognizer, classes, appearance
-        self.whole, self.images = SegmentationIoU(len(classes)), 0
+        self.matrices: list[Tensor] = []
 
     def update(self, images: Tensor, batch: dict) -> list[dict]:
         predicted = self.recognizer.predict(images)  # (B, H, W)
         masks = mask_targets(batch).to(images.device)
-        self.whole.update(predicted, masks)
-        self.images += len(images)
         if self.appearance:
             self.appearance.update(images, batch)
         return [
-            {"name": name, "miou": self._miou(*pair)}
+            {"name": name, "miou": self._add(*pair)}
             for name, *pair in zip(batch["name"], predicted, masks, strict=True)
         ]
 
     def compute(self) -> list[Measured]:
-        found = self.whole.compute()
-        measured = [Measured("miou", found["miou"], self.images, "seg-miou")]
+        whole, matrices = SegmentationIoU(len(self.classes)), torch.stack(self.matrices)
+        whole.matrix, images = matrices.sum(0), len(matrices)
+        found, interval = whole.compute(), miou_interval(matrices)
+        measured = [Measured("miou", found["miou"], images, "seg-miou", interval=interval)]
         if self.appearance is None:
             return measured
         measured += [
-            Measured("iou", value, self.images, "seg-iou-class", subset=name)
+            Measured("iou", value, images, "seg-iou-class", subset=name)
             for name, value in zip(self.classes, found["per_class"].tolist(), strict=True)
             if value == value  # NaN: neither in the truth nor predicted
         ]
         return measured + self.appearance.compute()
 
-    def _miou(self, predicted: Tensor, mask: Tensor) -> str:
-        """One image's own, over the classes that occur in it; empty without labelled pixels."""
+    def _add(self, predicted: Tensor, mask: Tensor) -> str:
+        """Take one image; its own mIoU, over the classes that occur in it, empty without labelled
+        pixels."""
         one = SegmentationIoU(len(self.classes))
         one.update(predicted[None], mask[None])
-        seen = one.matrix is not None and one.matrix.any()
-        return f"{one.compute()['miou']:.4f}" if seen else ""
+        assert one.matrix is not None  # an image has been seen
+        self.matrices.append(one.matrix)
+        return f"{one.compute()['miou']:.4f}" if one.matrix.any() else ""

@@ -10,8 +10,8 @@ from seeded import seeded
 from llie_core.cli import main
 from llie_core.data.images import read_image, write_image
 from llie_core.metrics import psnr
+from llie_core.metrics.resampling import bootstrap
 from llie_core.models import create_enhancer
-from llie_core.reporting.intervals import bootstrap
 from llie_core.side_by_side import Found, Method, open_set, protocols_for, ranking
 
 PSNR = "psnr-rgb-float"

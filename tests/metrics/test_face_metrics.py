@@ -6,7 +6,13 @@ import time
 import pytest
 import torch
 
-from llie_core.metrics.faces import detection_rates, face_scores, wider_ap
+from llie_core.metrics.faces import (
+    detection_rates,
+    face_scores,
+    wider_ap,
+    wider_ap_and_interval,
+)
+from llie_core.metrics.resampling import drawn_counts, middle
 
 
 def xyxy(*boxes_xywh):
@@ -219,3 +225,24 @@ def test_each_face_has_the_best_score_of_its_detections():
     assert face_scores(found[1], truth[1]).tolist() == pytest.approx([0.5])
     assert face_scores(detections(), truth[0]).tolist() == [0, 0]
     assert face_scores(found[0], xyxy()).shape == (0,)
+
+
+def test_the_interval_of_ap_is_that_of_the_images_drawn_again():
+    case = random_set(6, 5, 14)
+    for prediction in case[0]:  # so that every draw has the range of the whole set
+        prediction["scores"][:2] = torch.tensor([0.0, 1.0])
+    drawn = []
+    for counts in drawn_counts(6, 40).astype(int):
+        again = [i for i, count in enumerate(counts) for _ in range(count)]
+        drawn.append(wider_ap(*([part[i] for i in again] for part in case)))
+    value, interval = wider_ap_and_interval(*case, draws=40)
+    assert value == wider_ap(*case)
+    assert interval == pytest.approx(middle(drawn), abs=1e-12)
+    assert interval[0] < value < interval[1]
+
+
+def test_images_of_one_ap_have_an_interval_without_width():
+    found, truth = known_case()
+    assert wider_ap_and_interval(found[:1] * 5, truth[:1] * 5, [flags(1, 1)] * 5)[1] == (
+        pytest.approx((wider_ap(found[:1], truth[:1], [flags(1, 1)]),) * 2)
+    )

@@ -182,6 +182,13 @@ def test_comparisons_have_a_line_a_row_with_seeds_mean_and_published_value(shown
     )
 
 
+def test_scores_of_a_whole_set_bring_their_interval(shown):
+    figures.comparison_chart([replace(SCORE, low=16.0, high=18.5)], "psnr")
+    ((figure, _),) = shown
+    _, ends = figure.axes[0].collections
+    assert ends.get_segments()[0].tolist() == [[16.0, 0], [18.5, 0]]
+
+
 def test_the_best_row_is_first_whatever_the_direction(shown):
     scores = [replace(SCORE, label=label, metric="niqe", protocol="niqe-live", value=value)
               for label, value in (("gamma", 5.0), ("clahe", 3.0), ("neid", 4.0))]  # fmt: skip

@@ -1,9 +1,14 @@
 """Intervals of means over images."""
 
+import math
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from llie_core.reporting.intervals import bootstrap, intervals, kept_images
+from llie_core.metrics.resampling import bootstrap
+from llie_core.reporting.intervals import intervals, kept_images, set_intervals
+from llie_core.reporting.scores import reference_scores, select
 
 
 def test_the_interval_of_many_normal_values_is_the_known_one():
@@ -50,3 +55,11 @@ def test_reference_runs_give_values_of_each_image():
     low, high = found["neid"]
     assert low < 17.34 < high and high - low > 1  # 15 images decide little
     assert kept_images("neid", "none", "lol") == []
+
+
+def test_ends_of_a_number_of_a_whole_set_are_averaged_over_seeds():
+    kept = select(reference_scores("recognition", "camvid"), metric="miou", subset="all")
+    a, b, *_, c = kept
+    ends = [replace(a, label="a", low=0.1, high=0.5), replace(b, label="a", low=0.3, high=0.6)]
+    without = replace(c, low=-math.inf, high=math.inf)
+    assert set_intervals([*ends, without]) == {"a": pytest.approx((0.2, 0.55))}
