@@ -130,19 +130,24 @@ def _name(value: object) -> str:
 # Code ------------------------------------------------------------------------------------------
 
 
-def code(*objects: object) -> str:
-    """Hash of the syntax trees of every module of llie_core or of a plug-in behind some objects.
+def code(*objects: object, modules: Iterable[str] = ()) -> str:
+    """Hash of the syntax trees of every module of llie_core or of a plug-in behind some objects,
+    and of `modules` by name.
 
-    Those are the modules of their classes and functions, of all that these hold and wrap, and the
-    modules of deciding rooms, or of the plug-in, that they import. Comments, docstrings and layout
-    are free.
+    Behind objects are the modules of their classes and functions, of all that these hold and wrap,
+    and the modules of deciding rooms, or of the plug-in, that they import. Comments, docstrings and
+    layout are free.
     """
-    return content_hash(trees(*objects))
+    return content_hash(_trees({*modules_behind(*objects), *modules}))
 
 
 def trees(*objects: object) -> dict[str, str]:
     """Module → hash of its syntax tree, of every module behind some objects; for records."""
-    return {name: module_tree(name)[:8] for name in modules_behind(*objects)}
+    return _trees(modules_behind(*objects))
+
+
+def _trees(modules: Iterable[str]) -> dict[str, str]:
+    return {name: module_tree(name)[:8] for name in modules}
 
 
 def changed_since(record: Mapping[str, str]) -> list[str]:
@@ -217,12 +222,24 @@ def _held(value: object) -> Iterable[object]:
 @cache
 def module_tree(name: str) -> str:
     """Hash of a module's syntax tree without docstrings; the same in every version of Python."""
-    tree = ast.parse(Path(_file(name)).read_text(encoding="utf-8"))
+    return _parsed(name)[0]
+
+
+@cache
+def _parsed(name: str) -> tuple[str, tuple[str, ...]]:
+    """Hash of a module's syntax tree, and all names that it imports, wherever in it."""
+    package = name if _file(name).endswith("__init__.py") else name.rpartition(".")[0]
+    tree, imported = ast.parse(Path(_file(name)).read_text(encoding="utf-8")), []
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
         if isinstance(body, list) and body and _is_docstring(body[0]):
             body[:] = body[1:] or [ast.Pass()]
-    return hashlib.sha256(dump(tree).encode()).hexdigest()
+        if isinstance(node, ast.Import):
+            imported += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
+            imported += [base, *(f"{base}.{alias.name}" for alias in node.names)]
+    return hashlib.sha256(dump(tree).encode()).hexdigest(), tuple(imported)
 
 
 def dump(node: object) -> str:
@@ -238,16 +255,7 @@ def dump(node: object) -> str:
 @cache
 def _imports(name: str) -> tuple[str, ...]:
     """The modules of llie_core and of plug-ins that a module imports, wherever in it."""
-    package = name if _file(name).endswith("__init__.py") else name.rpartition(".")[0]
-    tree = ast.parse(Path(_file(name)).read_text(encoding="utf-8"))
-    found = []
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            found += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            base = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
-            found += [base, *(f"{base}.{alias.name}" for alias in node.names)]
-    return tuple(x for x in found if _is_own(x) and _is_module(x))
+    return tuple(x for x in _parsed(name)[1] if _is_own(x) and _is_module(x))
 
 
 @cache
@@ -270,7 +278,7 @@ def _is_module(name: str) -> bool:
 
 def forget_sources() -> None:
     """Read the modules' files again: for tests that edit them."""
-    for cached in (module_tree, _imports, _file, _is_module):
+    for cached in (module_tree, _parsed, _imports, _file, _is_module):
         cached.cache_clear()
 
 

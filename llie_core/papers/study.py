@@ -35,7 +35,7 @@ from llie_core.engine.distributed import default_device, launch
 from llie_core.engine.fit import accepted_hashes, fit
 from llie_core.engine.loop import Experiment
 from llie_core.engine.progress import progress_of
-from llie_core.engine.reuse import code, identity
+from llie_core.engine.reuse import code, identity, modules_behind
 from llie_core.engine.runs import Run, commit, read_json, write_record
 from llie_core.engine.settings import Section, changes, free, override
 from llie_core.files import locked, project_root, results_dir, write_rows
@@ -169,6 +169,7 @@ class Study(ABC):
         self.settings = settings
         self._trained: dict[tuple[str, int], Run] = {}
         self._tasks: dict[str, Task] = {}
+        self._described: dict[str, tuple[object, list[str]]] = {}
         self._data: dict[str, SizedDataset] = {}
 
     # What a paper writes -----------------------------------------------------------------------
@@ -493,18 +494,24 @@ class Study(ABC):
 
     def _eval_hash(self, row: Row, test_set: TestSet, task: Task, data, device) -> str:
         """What decides the scores of a row on a test set."""
-        objects = (row.build(), row.compose, data, task)
+        described, modules = self._read_by(test_set, task)
         costs = device_name(device) if data is None else ""
         return content_hash(
             {
                 "weights": self._weights_identity(row),
                 "row": [row.model, identity(row.options), row.normal_light, row.source],
                 "data": identity(data),
-                "task": identity(task),
+                "task": described,
                 "set": [test_set.name, test_set.split, test_set.subset, costs],
-                "code": code(*objects, TestSet),
+                "code": code(row.build(), row.compose, data, modules=modules),
             }
         )
+
+    def _read_by(self, test_set: TestSet, task: Task) -> tuple[object, list[str]]:
+        """Identity and modules of a task, which are those of every row."""
+        if test_set.key not in self._described:
+            self._described[test_set.key] = identity(task), modules_behind(task, TestSet)
+        return self._described[test_set.key]
 
     def _weights_identity(self, row: Row) -> object:
         """Hash of the row's weights, those of the models it is composed with included."""
