@@ -107,22 +107,27 @@ class PairSettings(Section):
 class EvaluationSettings(Section):
     """How rows are evaluated.
 
-    protocols: ids of protocols.toml, () for all that images allow; cost_size: (H, W) at which MACs
-    and latency are taken; sets: folder of the paper's other test sets (DICM, LIME, …), each in a
+    protocols: ids of protocols.toml, () for all that images allow; unpaired: those of sets without
+    ground truth beside the paper's own, such as loe-imresize; cost_size: (H, W) at which MACs and
+    latency are taken; sets: folder of the paper's other test sets (DICM, LIME, …), each in a
     folder of its usual name, "" for that of the study's data; count: images of each, evenly over
     it, 0 for all.
     """
 
     protocols: tuple[str, ...] = QUICK_PROTOCOLS
+    unpaired: tuple[str, ...] = ()
     cost_size: tuple[int, int] = (256, 256)
     sets: str = free("")
     count: int = 0
 
     def __post_init__(self):
         super().__post_init__()
-        missing = [name for name in self.protocols if name not in load_protocols()]
-        if missing:
-            raise ValueError(f"protocols: {missing[0]!r} is no entry of protocols.toml")
+        known = load_protocols()
+        for key, named in (("protocols", self.protocols), ("unpaired", self.unpaired)):
+            if missing := [name for name in named if name not in known]:
+                raise ValueError(f"{key}: {missing[0]!r} is no entry of protocols.toml")
+        if paired := [name for name in self.unpaired if known[name].inputs == "pair"]:
+            raise ValueError(f"unpaired: {paired[0]} asks for a ground truth")
 
 
 @dataclass(frozen=True)
@@ -335,7 +340,8 @@ class PairedStudy(Study):
     @property
     def unpaired_protocols(self) -> tuple[str, ...]:
         """The protocols of the sets without ground truth."""
-        return tuple(MAIN[metric] for metric in self.unpaired_metrics)
+        own = (MAIN[metric] for metric in self.unpaired_metrics)
+        return tuple(dict.fromkeys((*own, *self.settings.evaluation.unpaired)))
 
     def test_sets(self) -> list[TestSet]:
         return [self.main_set, *self.normal_sets, self.cost_set, *self.unpaired[0]]

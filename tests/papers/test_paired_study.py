@@ -24,9 +24,12 @@ from llie_core.tasks.quality import Cost, ImageQuality, QualityMeter
 FIXED = ["identity", "gamma"]  # rows without training
 
 
-def open_tiny(dataset="", sets="", rows=(), pairs=None, protocols=("psnr-rgb-float",), **changes):
+def open_tiny(
+    dataset="", sets="", rows=(), pairs=None, protocols=("psnr-rgb-float",), more=(), **changes
+):
     pairs = {"size": 16, "train_count": 2, "test_size": 24} | (pairs or {})
-    evaluation = {"sets": str(sets), "protocols": protocols, "cost_size": [16, 24], "count": 0}
+    evaluation = {"sets": str(sets), "protocols": protocols, "unpaired": more,
+                  "cost_size": [16, 24], "count": 0}  # fmt: skip
     return open_study("neid", "smoke", dataset, baselines=FIXED, rows=rows, pairs=pairs,
                       evaluation=evaluation, **changes)  # fmt: skip
 
@@ -173,6 +176,16 @@ def test_rows_are_evaluated_on_them(unpaired, shared_data, monkeypatch):
     assert [row[0] for row in table.rows] == ["input", "gamma 1/2.2"]
     assert all(float(cell) for row in table.rows for cell in row[1:])
     assert "npe: not run" in table.note
+
+
+def test_lightness_order_is_measured_on_them_where_it_is_asked_for(unpaired):
+    study = open_tiny(sets=unpaired, more=["loe-imresize"])
+    scores = study.evaluate(test_sets=study.unpaired[0], device="cpu")
+    found = {(s.dataset, s.label): s.value for s in scores if s.protocol == "loe-imresize"}
+    assert found.keys() == {(d, m) for d in ("lime", "dicm") for m in ("identity", "gamma")}
+    assert found["lime", "identity"] == 0
+    with pytest.raises(ValueError, match="unpaired: psnr-rgb-float asks for a ground truth"):
+        open_tiny(more=["psnr-rgb-float"])
 
 
 def test_without_weights_the_table_says_how_to_get_them(unpaired, monkeypatch):

@@ -289,8 +289,9 @@ class JcrnetStudy(PairedStudy):
 
     @property
     def unpaired_protocols(self) -> tuple[str, ...]:
-        size = self.settings.evaluation.size
-        return (*resized_protocols(size, self.unpaired_metrics), *APPEARANCE)
+        settings = self.settings.evaluation
+        own = resized_protocols(settings.size, self.unpaired_metrics)
+        return tuple(dict.fromkeys((*own, *APPEARANCE, *settings.unpaired)))
 
     def open_unpaired(self, name: str) -> SizedDataset:
         # The paper takes all of ExDark, not its official test part.
