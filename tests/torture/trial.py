@@ -508,11 +508,13 @@ def test_a_folder_of_another_user_is_named(undisturbed, tmp_path, counts):
         )  # fmt: skip
         return done.returncode, done.stderr
 
-    ready = subprocess.run(
-        [sys.executable, "-c", "import llie_core.papers"], env=environment(tmp_path),
-        capture_output=True, **nobody,
-    )  # fmt: skip
-    if ready.returncode:
+    ready = None
+    with contextlib.suppress(PermissionError):
+        ready = subprocess.run(
+            [sys.executable, "-c", "import llie_core.papers"], env=environment(tmp_path),
+            capture_output=True, **nobody,
+        )  # fmt: skip
+    if ready is None or ready.returncode:
         pytest.skip("another user cannot read the environment or the project here")
     code, said = run(tmp_path)
     assert code == 2, said
@@ -531,11 +533,16 @@ def test_too_little_memory_is_one_line(target, undisturbed, tmp_path, counts):
         command = ["sh", "-c", f'ulimit -v {limit}; exec "$@"', "sh", *fit(*target)]
         code, said = finish(command, folder)
         if code:
-            one_line(said)
+            # OpenBLAS ends the process itself, by a line in each thread, while numpy is imported.
+            if set(said.splitlines()) != {OPENBLAS}:
+                one_line(said)
             counts["fits without enough memory"] += 1
             code, said = finish(fit(*target), folder)
         assert code == 0, said
         same(folder, whole)
+
+
+OPENBLAS = "OpenBLAS error: Memory allocation still failed after 10 retries, giving up."
 
 
 def memory_of(command, folder):
