@@ -18,7 +18,8 @@ from safetensors.torch import load_file, save_file
 
 from llie_core.engine.runs import Run, file_name
 from llie_core.files import atomic, project_root, write_rows
-from llie_core.papers.study import Study, recorded_scores
+from llie_core.papers.evaluations import recorded_scores
+from llie_core.papers.study import Study
 from llie_core.reporting.scores import Score, write_scores
 
 LOG_ROWS = 200

@@ -36,24 +36,19 @@ from llie_core.engine.fit import accepted_hashes, fit
 from llie_core.engine.loop import Experiment
 from llie_core.engine.progress import progress_of
 from llie_core.engine.reuse import code, identity, modules_behind
-from llie_core.engine.runs import Run, commit, read_json, write_record
+from llie_core.engine.runs import Run, commit, read_json
 from llie_core.engine.settings import Section, changes, free, override
-from llie_core.files import locked, project_root, results_dir, write_rows
+from llie_core.files import locked, project_root, results_dir
 from llie_core.hashing import content_hash, file_hash
 from llie_core.metrics.resampling import Interval
 from llie_core.names import title_of, unknown
+from llie_core.papers.evaluations import all_read_back, write_back
 from llie_core.papers.rows import External, Released, Row, Trained, build_released, released_row
 from llie_core.reporting.claims import Context, Verdict, judge
 from llie_core.reporting.index import write_headline
 from llie_core.reporting.intervals import intervals, kept_images
 from llie_core.reporting.provenance import Provenance, Training
-from llie_core.reporting.scores import (
-    Score,
-    kept_scores,
-    read_scores,
-    select,
-    write_scores,
-)
+from llie_core.reporting.scores import Score, kept_scores, select, write_scores
 from llie_core.reporting.sources import reference_doubt, reference_first
 from llie_core.reporting.summary import write_verdicts
 from llie_core.reporting.tables import Table, conditions
@@ -421,7 +416,7 @@ class Study(ABC):
         # Times beside other rows are other times; one row by itself takes those that are there.
         together = content_hash(hashes) if len(rows) > 1 else ""
         paths = [run.directory / "scores" / f"{test_set.key}.csv" for run in runs]
-        known = partial(_all_read_back, paths, hashes, together)
+        known = partial(all_read_back, paths, hashes, together)
         if (scores := known()) is not None:
             return scores
         with contextlib.ExitStack() as locks:
@@ -435,7 +430,7 @@ class Study(ABC):
                 rows, runs, paths, hashes, measured, strict=True
             ):
                 fresh = [self._score(one, row, run, test_set, device) for one in numbers]
-                _write_back(path, fresh, images, {"eval_hash": own, "together": together})
+                write_back(path, fresh, images, {"eval_hash": own, "together": together})
                 scores += fresh
         return scores
 
@@ -796,14 +791,6 @@ def one_timing(paper: str) -> contextlib.AbstractContextManager[None]:
     return locked(results_dir() / ".timing.lock", f"{paper}: timing")
 
 
-def _all_read_back(
-    paths: Iterable[Path], hashes: Iterable[str], together: str
-) -> list[Score] | None:
-    """The scores of several rows by `_read_back`; None where one has none."""
-    found = [_read_back(path, own, together) for path, own in zip(paths, hashes, strict=True)]
-    return None if None in found else [score for own in found for score in own or ()]
-
-
 def _groups(test_set: TestSet, rows: Iterable[Row]) -> list[list[Row]]:
     """The rows of a test set as they are evaluated: one by one, those that are timed together."""
     evaluated = [row for row in rows if test_set.rows(row)]
@@ -815,55 +802,6 @@ def _groups(test_set: TestSet, rows: Iterable[Row]) -> list[list[Row]]:
 def _frozen(model: nn.Module) -> nn.Module:
     freeze = getattr(model, "freeze", None)
     return freeze() if freeze else model.requires_grad_(False).eval()
-
-
-def _write_back(path: Path, scores: list[Score], images: list[dict], record: dict) -> None:
-    """Write scores, what was measured of each image, and the record by which they are read back.
-
-    Files without a record are none: a kill between them leaves nothing that is read, and where a
-    latency was refused it is taken again.
-    """
-    target = path.with_suffix(".json")
-    target.unlink(missing_ok=True)
-    write_scores(path, scores)
-    write_rows(_per_image(path), images)
-    if {"parameters", "latency"} & {score.metric for score in scores} != {"parameters"}:
-        sums = {"sha256": file_hash(path), "per_image_sha256": file_hash(_per_image(path))}
-        write_record(target, {**record, **sums, "commit": commit()})
-
-
-def _read_back(path: Path, eval_hash: str, together: str) -> list[Score] | None:
-    """Scores of this very hash, timed together with the same rows (""; or any); or None.
-
-    Raises:
-        ValueError: a file is not what was written.
-    """
-    record = read_json(path.with_suffix(".json"))
-    if record.get("eval_hash") != eval_hash or (together and record.get("together") != together):
-        return None
-    return recorded_scores(path)
-
-
-def recorded_scores(path: Path) -> list[Score] | None:
-    """Scores and values of images that were written whole; None where a file or the record is not
-    there.
-
-    Raises:
-        ValueError: a file is not what was written.
-    """
-    record, images = read_json(path.with_suffix(".json")), _per_image(path)
-    if not (record and path.exists() and images.exists()):
-        return None
-    for file, key in ((path, "sha256"), (images, "per_image_sha256")):
-        found = file_hash(file)
-        if record.get(key, found) != found:
-            raise ValueError(f"{file}: changed since it was written; delete it and run again")
-    return read_scores(path)
-
-
-def _per_image(scores: Path) -> Path:
-    """What was measured of each image, beside a file of scores."""
-    return scores.parents[1] / "per_image" / scores.name
 
 
 def _fit_job(paper: str, settings: StudySettings, label: str, seed: int) -> str:
