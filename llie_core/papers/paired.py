@@ -57,6 +57,9 @@ RIVALS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 NO_FOLDER = "no folder given (DATA, or setting evaluation.sets)"
 TRAIN = TrainSettings(schedule="cosine", validate_every=50)
+# Of LOL's training pairs, a quarter of the sides: a crop of 64 pixels does not show how bright its
+# scene is, a whole scene does, and costs as much.
+WHOLE_SCENES: dict[str, Any] = {"size": 0, "resize": (100, 152), "flips": "horizontal"}
 Opened = TypeVar("Opened")
 
 
