@@ -4,6 +4,7 @@ import base64
 import csv
 import html
 import io
+import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 NOT_RUN = "not run"
 NO_NUMBER = (NOT_RUN, "–", "inf", "nan", "", "not legible", "not published", "not counted")
 LONG = 160  # characters of a note that stays open
+WORDY = 40  # characters of a cell, by which its column is a column of sentences
 
 
 @dataclass(frozen=True)
@@ -20,46 +22,115 @@ class _Column:
     title: str
     here: int
     published: int | None = None
-    number: bool = False
+    kind: str = "text"  # or "number", or "text long" for sentences
 
 
 def table_html(
     caption: str, header: Sequence[str], rows: Sequence[Sequence[str]], note: str = "",
     marks: Mapping[tuple[int, int], str] = {}, filters: Sequence[str] = (),
+    groups: Sequence[str] = (),
 ) -> str:  # fmt: skip
     """A table with a link to it as CSV.
 
     Two columns "X, published" and "X, here" (or "here") become one, with their difference. Rows of
-    which nothing was run are folded away below.
+    which nothing was run are folded away below, and so is a table of nothing else; of a table
+    without any entry the note is shown alone.
 
     Args:
         marks: (row, column) → "best" or "second".
         filters: titles of columns by whose entries a reader may choose rows.
+        groups: titles of columns; the rows of each of their entries are folded behind a line that
+            counts them. Such a column is shown if its cells say more than the line does.
     """
+    if not any(str(cell) not in (NOT_RUN, "–", "") for row in rows for cell in row):
+        title = f"<strong>{html.escape(caption)}</strong>"
+        return f'<p class="note">{title}: {html.escape(note or NOT_RUN)}</p>'
     columns = _columns(header, rows)
-    run = [number for number, row in enumerate(rows) if not _is_not_run(row, columns)]
-    folded = [number for number in range(len(rows)) if number not in run] if run else []
-    shown = [number for number in range(len(rows)) if number not in folded]
+    titles = [header.index(name) for name in groups]
+    shown_columns = [c for c in columns if c.here not in titles or _says_more(rows, c.here)]
+    shown = _Shown(caption, header, rows, shown_columns, marks, filters)
+    if groups:
+        text = _grouped(shown, titles)
+    else:
+        run = [number for number, row in enumerate(rows) if not _is_not_run(row, columns)]
+        rest = [number for number in range(len(rows)) if number not in run]
+        if run:
+            text = shown.table(run, shown.title())
+            words = f"{len(rest)} of {len(rows)} rows were not run here"
+        else:
+            text, words = "", f"{caption}: not run here, {len(rest)} rows as published"
+        if rest:
+            inside = shown.table(rest, "" if run else shown.title())
+            text += _details(words, inside)
+    return text + _note(note)
 
-    def lines(numbers: Iterable[int]) -> str:
-        return "".join(f"<tr>{_cells(n, rows[n], columns, marks)}</tr>" for n in numbers)
 
-    head = "".join(_head(column, filters) for column in columns)
+@dataclass(frozen=True)
+class _Shown:
+    """What the tables of one caption share."""
 
-    def table(numbers: Sequence[int], title: str) -> str:
+    caption: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    columns: Sequence[_Column]
+    marks: Mapping[tuple[int, int], str]
+    filters: Sequence[str]
+
+    def title(self, tag: str = "caption") -> str:
+        link = _download(self.caption, self.header, self.rows)
+        return f"<{tag}>{html.escape(self.caption)} {link}</{tag}>"
+
+    def table(self, numbers: Sequence[int], title: str, caption: str = "") -> str:
+        """A table of the rows of some numbers; `title`: its caption element."""
         kind = "sortable" if len(numbers) > 2 else "short"
+        if len(self.columns) <= 3 and all(c.kind == "number" for c in self.columns[1:]):
+            kind += " narrow"  # which a phone shows as a table
+        label = html.escape(caption or self.caption)
+        head = "".join(map(_head, self.columns))
+        lines = "".join(map(self._line, numbers))
         return (
-            f'<div class="table" role="region" tabindex="0" aria-label="{html.escape(caption)}">'
-            f'<table class="{kind}">{title}<thead><tr>{head}</tr></thead>'
-            f"<tbody>{lines(numbers)}</tbody></table></div>"
+            f'<div class="table" role="region" tabindex="0" aria-label="{label}">'
+            f'<table class="{kind}"{_data("filters", self.filters)}>{title}'
+            f"<thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table></div>"
         )
 
-    title = f"<caption>{html.escape(caption)} {_download(caption, header, rows)}</caption>"
-    text = table(shown, title)
-    if folded:
-        words = f"{len(folded)} of {len(rows)} rows were not run here"
-        text += f'<details class="folded"><summary>{words}</summary>{table(folded, "")}</details>'
-    return text + _note(note)
+    def _line(self, number: int) -> str:
+        row = self.rows[number]
+        chosen = [choice(row[self.header.index(name)]) for name in self.filters]
+        cells = _cells(number, row, self.columns, self.marks)
+        return f"<tr{_data('choices', chosen)}>{cells}</tr>"
+
+
+def _data(name: str, texts: Sequence[str]) -> str:
+    """An attribute for the script, a JSON list; "" for none."""
+    return f' data-{name}="{html.escape(json.dumps(texts))}"' if texts else ""
+
+
+def _grouped(shown: _Shown, titles: Sequence[int]) -> str:
+    """The rows of each entry of some columns behind a line, in the order of the rows."""
+    found: dict[tuple[str, ...], list[int]] = {}
+    for number, row in enumerate(shown.rows):
+        found.setdefault(tuple(choice(row[place]) for place in titles), []).append(number)
+    parts = []
+    for entry, numbers in found.items():
+        words = ", ".join(entry)
+        parts.append(_details(f"{words}: {len(numbers)}",
+                              shown.table(numbers, "", f"{shown.caption}, {words}")))  # fmt: skip
+    return f'<div class="groups">{shown.title("h3")}{"".join(parts)}</div>'
+
+
+def _details(words: str, inside: str) -> str:
+    summary = f"<summary>{html.escape(words)}</summary>"
+    return f'<details class="folded">{summary}{inside}</details>'
+
+
+def choice(cell: object) -> str:
+    """What a reader chooses rows by: a verdict without its reasons, a place without its page."""
+    return re.split(r" \(| on |[;,]", str(cell).strip())[0]
+
+
+def _says_more(rows: Sequence[Sequence[str]], place: int) -> bool:
+    return any(choice(row[place]) != str(row[place]) for row in rows)
 
 
 def is_number(cell: object) -> bool:
@@ -83,8 +154,9 @@ def _columns(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[_Colu
         paired = name != title and following in (f"{name}, here", "here")
         here = position + paired
         numbers = all(is_number(row[i]) for row in rows for i in (position, here)) and bool(rows)
-        found.append(_Column(name, here, position if paired else None, numbers)
-                     if paired else _Column(title, here, None, numbers))  # fmt: skip
+        wordy = any(len(str(row[here])) > WORDY for row in rows)
+        kind = "number" if numbers else "text long" if wordy else "text"
+        found.append(_Column(name if paired else title, here, position if paired else None, kind))
         position = here + 1
     return found
 
@@ -95,11 +167,9 @@ def _is_not_run(row: Sequence[str], columns: Sequence[_Column]) -> bool:
     return bool(pairs) and all(str(row[column.here]) in (NOT_RUN, "–") for column in pairs)
 
 
-def _head(column: _Column, filters: Sequence[str]) -> str:
-    kind = "number" if column.number else "text"
-    chosen = " data-filter" if column.title in filters else ""
+def _head(column: _Column) -> str:
     pair = '<small class="printed">paper</small>' if column.published is not None else ""
-    return f'<th scope="col" class="{kind}"{chosen}>{html.escape(column.title)}{pair}</th>'
+    return f'<th scope="col" class="{column.kind}">{html.escape(column.title)}{pair}</th>'
 
 
 def _cells(
@@ -113,12 +183,13 @@ def _cells(
             text = f'<span class="{mark}">{text}</span>'
         if column.published is not None:
             text += _printed(str(row[column.published]), value)
-        sort = number_in(value) if column.number else None
-        if sort is None and column.number and column.published is not None:
-            sort = number_in(row[column.published])
-        key = "" if not column.number else f' data-sort="{"" if sort is None else sort}"'
+        kind, key = column.kind, ""
+        if kind == "number":
+            sort = number_in(value)
+            if sort is None and column.published is not None:
+                sort = number_in(row[column.published])
+            key = f' data-sort="{"" if sort is None else sort}"'
         title = f' data-title="{html.escape(column.title)}"' if place else ""
-        kind = "number" if column.number else "text"
         if place and column.published is None and value in ("–", ""):
             kind += " none"  # which a phone leaves out
         cells.append(f'<td class="{kind}"{key}{title}>{text}</td>')
@@ -128,7 +199,7 @@ def _cells(
 def _printed(published: str, here: str) -> str:
     """The paper's number under ours, with the difference where both are in one unit; "" where the
     paper has none."""
-    if published in ("–", ""):
+    if published in ("–", "", "not published"):
         return ""
     ours, theirs = number_in(here), _plain(published)
     off = ""

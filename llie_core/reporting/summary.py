@@ -20,12 +20,7 @@ from llie_core.reporting.scores import (
     summarise,
 )
 from llie_core.reporting.sources import reference_doubt
-from llie_core.reporting.tables import Table, set_table
-
-# Words that verdicts begin with, as the columns of the table count them.
-COLUMNS = ("reproduced", "not reproduced", "holds on", "does not hold on", "inconclusive",
-           "contradicted by the paper's own table", "cannot be re-run", "left to the eye",
-           "hypothesis", "not run")  # fmt: skip
+from llie_core.reporting.tables import VERDICTS, Table, place_of, set_table
 
 
 def write_verdicts(folder: Path, verdicts: Iterable[Verdict]) -> None:
@@ -78,9 +73,9 @@ def verdict_table(profile: str) -> Table:
     rows = []
     for folder in report_folders(profile):
         verdicts = read_verdicts(folder)
-        counts = [sum(v.startswith(word) for v in verdicts) for word in COLUMNS]
+        counts = [sum(v.startswith(word) for v in verdicts) for word in VERDICTS]
         rows.append([*_names(folder), str(len(verdicts)), *(str(c or "–") for c in counts)])
-    header = ["paper", "data set", "claims", *COLUMNS]
+    header = ["paper", "data set", "claims", *VERDICTS]
     note = (
         f"Profile {profile}. 'reproduced' and 'not reproduced' are kept for the paper's own data "
         "and protocol; what holds on built-in data is said of built-in data alone."
@@ -89,15 +84,18 @@ def verdict_table(profile: str) -> Table:
 
 
 def claims_table(profile: str) -> Table:
-    """Every claim of every paper with its verdict."""
+    """Every claim of every paper with its verdict, by report and verdict."""
     rows = [
         [*_names(folder), row["claim"], row["says"], row["verdict"], row["evidence"]]
         for folder in report_folders(profile)
-        for row in read_rows(folder / "verdicts.csv")
+        for row in sorted(
+            read_rows(folder / "verdicts.csv"), key=lambda row: place_of(row["verdict"])
+        )
     ]
     header = ["paper", "data set", "claim", "says", "verdict", "evidence"]
     return Table("Claims of all papers", header, rows, f"Profile {profile}.",
-                 filters=["paper", "data set", "verdict"])  # fmt: skip
+                 filters=["paper", "data set", "verdict"],
+                 groups=["paper", "data set", "verdict"])  # fmt: skip
 
 
 def changes_table(profile: str) -> Table:
@@ -162,7 +160,7 @@ def reference_table() -> Table:
             doubts.append(f"{path.parts[-4]} on {dataset}, {path.parts[-2]}: {doubt}.")
     header = ["paper", "data set", "profile", "row", "mean over seeds"]
     note = " ".join(["Protocols: see each run's scores.csv.", *doubts])
-    return Table("Reference runs", header, rows, note)
+    return Table("Reference runs", header, rows, note, groups=header[:3])
 
 
 _MAIN = (("miou", "all"), ("ap", "LL-A"), ("ap", "hard"), ("recall", "all"), ("psnr", "all"),

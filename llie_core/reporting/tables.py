@@ -10,6 +10,10 @@ from llie_core.reporting.markup import NOT_RUN, table_html
 from llie_core.reporting.published import PublishedValue, load, table
 from llie_core.reporting.scores import Score, select, summarise
 
+# The words that verdicts begin with, in the order in which tables have them.
+VERDICTS = ("reproduced", "not reproduced", "holds on", "does not hold on", "inconclusive",
+            "contradicted by the paper's own table", "cannot be re-run", "left to the eye",
+            "hypothesis", "not run")  # fmt: skip
 # (unit of the published column, unit of the score) → what the score is multiplied by.
 _UNITS = {("percent", "fraction"): 100, ("M", "count"): 1e-6}
 
@@ -24,7 +28,8 @@ class Table:
     """A table that shows itself: HTML in reports, aligned text elsewhere. All text is escaped.
 
     header: column titles; rows: cells as text; note: the protocol of what it shows; marks: (row,
-    column) → "best" or "second"; filters: titles of columns by which a reader may choose rows.
+    column) → "best" or "second"; filters: titles of columns by which a reader may choose rows;
+    groups: titles of columns, the rows of whose entries are folded behind a line each.
     """
 
     caption: str
@@ -33,9 +38,10 @@ class Table:
     note: str = ""
     marks: Mapping[tuple[int, int], str] = field(default_factory=dict)
     filters: Sequence[str] = ()
+    groups: Sequence[str] = ()
 
     def _repr_html_(self) -> str:
-        return table_html(self.caption, self.header, self.rows, self.note, self.marks, self.filters)
+        return table_html(**vars(self))
 
     def __repr__(self) -> str:
         lines = [list(map(str, self.header)), *[list(map(str, row)) for row in self.rows]]
@@ -292,7 +298,10 @@ def _note(cells: list[PublishedValue], scores: list[Score], stands_for: str | No
             for cell in cells
         )
     ]
-    places = dict.fromkeys(" with ".join(filter(None, (c.dataset, c.recognizer))) for c in cells)
+    places = dict.fromkeys(
+        " with ".join(filter(None, (c.dataset, c.recognizer and title_of(c.recognizer))))
+        for c in cells
+    )
     named = ", ".join(filter(None, places)) or "no data set is named"
     notes = [
         f"* {c.title}, {c.header}: {c.note}" for c in cells if c.status == "misprint" and c.note
@@ -310,10 +319,17 @@ def share_of_pixels(stamp: Mapping) -> str:
 
 
 def claims_table(verdicts: Iterable, caption: str = "Claims") -> Table:
-    """Every claim with its place, what it says, the verdict and the numbers behind it."""
+    """Every claim with its place, what it says, the verdict and the numbers behind it, by
+    verdict."""
     rows = [[v.claim.id, v.claim.place, v.claim.says, v.verdict, v.evidence] for v in verdicts]
     header = ["claim", "place", "says", "verdict", "evidence"]
-    return Table(caption, header, rows, filters=["place", "verdict"])
+    return Table(caption, header, sorted(rows, key=lambda row: place_of(row[3])),
+                 filters=["place", "verdict"], groups=["verdict"])  # fmt: skip
+
+
+def place_of(verdict: str) -> int:
+    """The place of a verdict among VERDICTS."""
+    return next((i for i, word in enumerate(VERDICTS) if verdict.startswith(word)), len(VERDICTS))
 
 
 def verdict_counts(verdicts: Iterable, reservations: Iterable[str] = ()) -> Table:
@@ -322,7 +338,8 @@ def verdict_counts(verdicts: Iterable, reservations: Iterable[str] = ()) -> Tabl
     reservations: why this is not the paper's own run (`study.reservations()`).
     """
     words = [v.verdict.split(" (")[0] for v in verdicts]
-    rows = [[word, str(words.count(word))] for word in dict.fromkeys(words)]
+    order = sorted(dict.fromkeys(words), key=place_of)
+    rows = [[word, str(words.count(word))] for word in order]
     why = "; ".join(reservations)
     note = f"No claim is reproduced or refuted by this run: {why}." if why else ""
     return Table(f"Verdicts on {len(words)} claims", ["verdict", "claims"], rows, note)

@@ -12,8 +12,7 @@ import torch
 from llie_core.before_after import Compared, Finding, Version, page
 from llie_core.reporting.page import page_html
 from llie_core.reporting.provenance import Provenance, Training
-from llie_core.reporting.summary import COLUMNS
-from llie_core.reporting.tables import Table
+from llie_core.reporting.tables import VERDICTS, Table
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), ""
@@ -50,9 +49,9 @@ def tables():
     runs = Provenance([Training("NEID", stamp, {"lr": 1}, (2.0, 1.0), "llie fit neid " + "x" * 99)])
     return [
         Table("Claims", ["claim", "place", "says", "verdict", "evidence"], claims,
-              filters=["place", "verdict"]),
-        Table("Verdicts", ["paper", "data set", "claims", *COLUMNS],
-              [["recognition", "builtin-streets-pose", "51", *["–"] * len(COLUMNS)]]),
+              filters=["place", "verdict"], groups=["verdict"]),
+        Table("Verdicts", ["paper", "data set", "claims", *VERDICTS],
+              [["recognition", "builtin-streets-pose", "51", *["–"] * len(VERDICTS)]]),
         Table("Wide", header, [wide, ["gamma", *wide[1:]], ["CLAHE", *wide[1:]]], "A note. " * 40),
         Table("Table I", ["", "PSNR, published", "PSNR, here"],
               [["NEID", "22.83", "17.3"], ["A", "1.0", "9.5"], ["B", "2.0", "100.2"],
@@ -149,9 +148,42 @@ def test_claims_are_filtered_by_verdict_and_by_words(opened):
     bar = page.locator(".filters").filter(has=page.get_by_label("verdict"))
     bar.get_by_label("verdict").select_option("holds")
     assert bar.get_by_role("status").inner_text() == "7 of 14 rows"
+    assert page.locator("summary:visible", has_text="not run: 7").count() == 0
     bar.get_by_label("contains").fill("5.03")
     assert bar.get_by_role("status").inner_text() == "1 of 14 rows"
     assert page.locator("tr:visible", has_text="holds on lol").count() == 1
+    bar.get_by_label("contains").fill("")
+    bar.get_by_label("verdict").select_option("all")
+    assert page.locator("tr:visible", has_text="holds on lol").count() == 0  # folded again
+    assert page.locator("summary:visible").filter(has_text="not run: 7").count() == 1
+
+
+def test_folded_claims_are_sorted_and_open_by_keyboard(opened):
+    page = opened()
+    line = page.locator("summary", has_text="holds: 7")
+    line.focus()
+    page.keyboard.press("Enter")
+    table = page.locator("details.folded:has(summary:has-text('holds: 7')) table")
+    first = table.locator("tbody td:first-child").first
+    assert first.is_visible() and first.inner_text() == "5.01"
+    table.locator("th").first.click()
+    page.wait_for_timeout(50)
+    assert first.inner_text() == "5.13"
+
+
+@pytest.mark.parametrize("script", [True, False])
+def test_what_is_folded_is_printed(opened, script):
+    """By the browser's own print, which emulating the medium alone does not begin."""
+    page = opened(script=script)
+    page.emulate_media(media="print")
+    if script:
+        page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    for number in ("5.01", "5.14"):
+        row = page.locator(".groups tr", has_text=number)
+        assert row.bounding_box()["height"] > 0
+    if script:
+        page.evaluate("dispatchEvent(new Event('afterprint'))")
+        assert page.locator("details[open]").count() == 0
 
 
 def test_the_slider_moves_by_keyboard_and_rows_change_place(opened):
@@ -219,6 +251,7 @@ def test_sections_and_featured_images_come_first(opened):
 def test_without_scripts_everything_is_there(opened):
     page = opened(script=False)
     assert page.locator(".compare .grid img:visible").count() == 4
+    page.locator("summary", has_text="not run: 7").click()
     assert page.locator("tr:visible", has_text="not run (needs").count() == 7
 
 

@@ -2,7 +2,9 @@
 
 import base64
 import csv
+import html
 import io
+import json
 import re
 
 import pytest
@@ -17,7 +19,7 @@ ROWS = [
 
 
 def cells(page, row=0):
-    body = re.findall(r"<tr>(<td.*?)</tr>", page)[row]
+    body = re.findall(r"<tr[^>]*>(<td.*?)</tr>", page)[row]
     return re.findall(r"<td[^>]*>(.*?)</td>", body)
 
 
@@ -35,7 +37,9 @@ def test_rows_of_which_nothing_was_run_are_folded_with_their_count():
     shown, folded = page.split('<details class="folded">')
     assert "1 of 2 rows were not run here" in folded and "KinD" in folded
     assert "KinD" not in re.sub(r'href="[^"]*"', "", shown)
-    assert "folded" not in table_html("Table I", HEADER, ROWS[1:])  # nothing else to show
+    whole = table_html("Table I", HEADER, ROWS[1:])  # nothing else to show
+    assert whole.startswith('<details class="folded"><summary>Table I: not run here, 1 rows')
+    assert whole.count("<table") == 1 and "<caption>Table I" in whole
 
 
 def test_a_table_can_be_had_as_csv():
@@ -53,9 +57,34 @@ def test_marks_stand_on_their_cells_and_numbers_sort_as_numbers():
     assert '<td class="number none" data-sort="" data-title="a">–</td>' in page
 
 
-def test_columns_to_choose_by_are_marked():
-    page = table_html("T", ["a", "b"], [["x", "y"]], filters=["b"])
-    assert re.findall(r"<th [^>]*data-filter>b</th>", page) and page.count("data-filter") == 1
+def data(page, name):
+    return [json.loads(html.unescape(x)) for x in re.findall(rf'data-{name}="([^"]*)"', page)]
+
+
+def test_rows_say_what_a_reader_may_choose_by():
+    page = table_html("T", ["a", "b"], [["x", "holds on y (z)"]], filters=["b"])
+    assert data(page, "filters") == [["b"]] and data(page, "choices") == [["holds"]]
+
+
+def test_rows_are_grouped_behind_lines_that_count_them():
+    """A column is not shown again where the line says it all; a row can be chosen by it still."""
+    rows = [["joint", "1", "not run (a)"], ["neid", "2", "holds on b"], ["joint", "3", "not run"]]
+    chosen = ["paper", "verdict"]
+    page = table_html("T", ["paper", "claim", "verdict"], rows, filters=chosen, groups=chosen)
+    lines = re.findall(r"<summary>(.*?)</summary>", page)
+    assert lines == ["joint, not run: 2", "neid, holds: 1"]
+    assert re.findall(r'<th scope="col"[^>]*>(.*?)</th>', page) == ["claim", "verdict"] * 2
+    assert [cells(page, row) for row in range(3)] == [
+        ["1", "not run (a)"], ["3", "not run"], ["2", "holds on b"],
+    ]  # fmt: skip
+    assert data(page, "choices") == [["joint", "not run"]] * 2 + [["neid", "holds"]]
+    assert page.count(">CSV</a>") == 1 and page.count("<details") == 2
+
+
+def test_a_table_without_an_entry_is_its_note():
+    page = table_html("What IALM learns", ["a", "b"], [["–", "not run"]], "IALM was not run.")
+    assert page == '<p class="note"><strong>What IALM learns</strong>: IALM was not run.</p>'
+    assert "<table" not in table_html("T", ["a"], [])
 
 
 @pytest.mark.parametrize(

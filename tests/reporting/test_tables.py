@@ -55,7 +55,7 @@ def test_table_as_html_has_caption_header_body_and_note():
     assert "<caption>Sizes " in page and '<p class="note">A note.</p>' in page
     assert page.count("<th ") == 2 and page.count("<td ") == 2
     assert '<td class="text">a</td><td class="number" data-sort="1.0" data-title="n">1</td>' in page
-    assert "note" not in Table("Sizes", ["name"], [])._repr_html_()
+    assert "note" not in Table("Sizes", ["name"], [["a"]])._repr_html_()
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_table_4_1_stands_in_its_layout_beside_the_measured_values():
         ],
         ["Original images", "0.9631", "not run", "0.9564", "not run", "0.9301", "not run"],
     ]  # fmt: skip
-    assert table.note.startswith("Published: wider-face-dark with tinaface. Here: builtin-faces")
+    assert table.note.startswith("Published: wider-face-dark with TinaFace. Here: builtin-faces")
     assert "0.999" not in repr(table)  # gamma is no row of the thesis's table
 
 

@@ -8,35 +8,38 @@ function element(name, properties, ...children) {
   return made;
 }
 
-// What a reader chooses by: a verdict without its reasons, a place without its page.
-const choice = (cell) => cell.textContent.trim().split(/ \(| on |[;,]/)[0];
-
-function filterable(table) {
-  const rows = [...table.tBodies[0].rows];
-  const columns = [...table.tHead.rows[0].cells];
-  const chosen = columns.filter((cell) => "filter" in cell.dataset);
-  if (rows.length < 12 && !chosen.length) return;
+// One bar over a table, or over those that are folded behind lines; a line without a row that is
+// wanted is hidden, and any other opens while something is chosen.
+function filterable(tables, place) {
+  const rows = tables.flatMap((table) => [...table.tBodies[0].rows]);
+  const titles = JSON.parse(tables[0].dataset.filters ?? "[]");
+  if (rows.length < 12 && !titles.length) return;
   const words = element("input", { type: "search" });
-  const selects = chosen.map((cell) => {
-    const own = [...new Set(rows.map((row) => choice(row.cells[cell.cellIndex])))].sort();
-    const options = ["all", ...own].map((text) => element("option", { value: text, textContent: text }));
-    return [cell.cellIndex, cell.textContent, element("select", {}, ...options)];
+  const choices = new Map(rows.map((row) => [row, JSON.parse(row.dataset.choices ?? "[]")]));
+  const selects = titles.map((title, i) => {
+    const own = [...new Set(rows.map((row) => choices.get(row)[i]))].sort();
+    return element("select", {}, ...["all", ...own].map((text) => element("option", { value: text, textContent: text })));
   });
   const count = element("span", { role: "status" });
   const apply = () => {
     const wanted = words.value.toLowerCase();
+    const active = wanted !== "" || selects.some((select) => select.value !== "all");
     for (const row of rows) {
       const found = row.textContent.toLowerCase().includes(wanted) &&
-        selects.every(([i, , s]) => s.value === "all" || choice(row.cells[i]) === s.value);
+        selects.every((select, i) => ["all", choices.get(row)[i]].includes(select.value));
       row.hidden = !found;
+    }
+    for (const line of place.querySelectorAll("details.folded")) {
+      line.hidden = !line.querySelector("tbody tr:not([hidden])");
+      line.open = active;
     }
     count.textContent = `${rows.filter((row) => !row.hidden).length} of ${rows.length} rows`;
   };
-  const labels = selects.map(([, title, select]) => element("label", {}, title, select));
+  const labels = selects.map((select, i) => element("label", {}, titles[i], select));
   const bar = element("div", { className: "filters" }, element("label", {}, "contains", words), ...labels, count);
   bar.addEventListener("input", apply);
   apply();
-  table.closest(".table").before(bar);
+  place.before(bar);
 }
 
 // A table wider than the page is set tighter, then breaks words, then scrolls.
@@ -123,11 +126,22 @@ function cards(list) {
   list.before(bar);
 }
 
-document.querySelectorAll(".table table").forEach((table) => { filterable(table); linked(table); });
+document.querySelectorAll(".groups").forEach((group) => filterable([...group.querySelectorAll("table")], group));
+document.querySelectorAll(".table table").forEach((table) => {
+  if (!table.closest(".groups")) filterable([table], table.closest(".table"));
+  linked(table);
+});
 const regions = [...document.querySelectorAll(".table")];
 regions.forEach(fitted);
 addEventListener("resize", () => regions.forEach(fitted));
+// A folded table has no width before its line opens.
+addEventListener("toggle", ({ target }) => target.querySelectorAll?.(".table").forEach(fitted), true);
 document.querySelectorAll(".compare").forEach(comparable);
 document.querySelectorAll(".cards").forEach(cards);
 enlargeable(document.querySelectorAll("main img:not(.card img, .equation)"));
-addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((one) => { one.open = true; }));
+const folded = [];
+addEventListener("beforeprint", () => {
+  folded.push(...document.querySelectorAll("details:not([open])"));
+  folded.forEach((one) => { one.open = true; });
+});
+addEventListener("afterprint", () => folded.splice(0).forEach((one) => { one.open = false; }));
