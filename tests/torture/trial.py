@@ -128,6 +128,7 @@ def outcome(folder):
     for path in sorted((folder / "results").rglob("*")):
         place = path.relative_to(folder / "results").as_posix()
         kept = path.name == "weights.safetensors" or path.suffix == ".csv"
+        kept = kept and path.name != "verdict_changes.csv"  # of claims that times decide
         if kept and "/scores/cost-" not in f"/{place}" and "/per_image/cost-" not in f"/{place}":
             content = b"" if path.name == "verdicts.csv" else path.read_bytes()  # it quotes times
             if place.count("/") == 3 and path.name == "scores.csv":  # of a whole report
