@@ -62,7 +62,8 @@ def subset_title(subset: str) -> str:
 
 
 def title_of(label: str, titles: Mapping[str, str] | None = None) -> str:
-    """A label as tables show it: "gem_pam+w/o PAM" → "GEM+PAM without PAM".
+    """A label as tables show it: "gem_pam+w/o PAM" → "GEM+PAM without PAM", and behind @ the
+    recognizer that trained it, "zero_dce_pp+2:1@mtcnn" → "Zero-DCE++ 2:1 (MTCNN)".
 
     titles: label → title of the rows that a study names itself (`study.titles`).
     """
@@ -74,4 +75,6 @@ def title_of(label: str, titles: Mapping[str, str] | None = None) -> str:
     model, variant = split_label(label)
     known = OTHERS | {name: spec.title for name, spec in MODELS.items()} | recognizer_titles()
     known["original"] = "normal light"
-    return f"{known.get(model, model)} {variant.replace('w/o', 'without')}".strip()
+    variant, _, trainer = variant.replace("w/o", "without").partition("@")
+    by = f"({known.get(trainer, trainer)})" if trainer else ""
+    return " ".join(filter(None, (known.get(model, model), variant, by)))

@@ -7,7 +7,6 @@ from dataclasses import replace
 import pytest
 
 from llie_core.files import project_root, write_rows
-from llie_core.names import title_of
 from llie_core.reporting import scores, summary
 from llie_core.reporting.claims import Claim, Verdict
 from llie_core.reporting.published import list_papers
@@ -67,12 +66,12 @@ def test_reference_runs_that_decide_no_claim_are_named(monkeypatch):
 
 
 def test_reference_runs_are_those_of_the_checkout():
-    table = summary.reference_table()
-    title = title_of("zero_dce_pp+2:1")
-    row = next(r for r in table.rows if r[:4] == ["joint", "builtin-faces", "reference", title])
-    scores = reference_scores("joint", "builtin-faces")
-    hard = select(scores, label="zero_dce_pp+2:1", metric="ap", subset="hard", recognizer="mtcnn")
-    assert f"AP hard (MTCNN) {summarise(s.value for s in hard):.3f}; AP hard (TinaFace) " in row[4]
+    table, label = summary.reference_table(), "zero_dce_pp+2:1@retinaface"
+    title = "Zero-DCE++ 2:1 (RetinaFace)"
+    row = next(r for r in table.rows if r[:4] == ["joint", "wider-val-a", "reference", title])
+    scores = reference_scores("joint", "wider-val-a")
+    hard = select(scores, label=label, metric="ap", subset="hard", recognizer="retinaface")
+    assert row[4].startswith(f"AP hard (RetinaFace) {summarise(s.value for s in hard):.3f}; AP ")
 
 
 @pytest.mark.parametrize("paper", list_papers())

@@ -44,7 +44,7 @@ from llie_core.names import check_choice, split_label, title_of, unknown
 from llie_core.papers.rows import Released, Row, Trained
 from llie_core.papers.study import Study, StudySettings, TestSet
 from llie_core.recognizers import Recognizer, create_recognizer
-from llie_core.reporting.scores import Score, select, summarise
+from llie_core.reporting.scores import Score, reference_folder, select, summarise
 from llie_core.tasks.faces import FaceDetection
 from llie_core.weights import available
 
@@ -281,6 +281,14 @@ class JointStudy(Study):
     @classmethod
     def default_dataset(cls, profile: str) -> str:
         return WIDER if profile == "paper" else BUILTIN
+
+    @property
+    def reference_dataset(self) -> str:
+        """WIDER FACE, else a half of its validation part, where runs on it are kept: real faces
+        stand before built-in ones."""
+        own = self.settings.dataset
+        kept = (name for name in (WIDER, *HALVES) if reference_folder(self.paper, name))
+        return next(kept, own) if own == BUILTIN else own
 
     def blind_readers(self, scores: Iterable[Score]) -> dict[str, str]:
         found = select(scores, dataset=self.settings.dataset, metric="ap", subset="hard")
