@@ -62,6 +62,7 @@ def build_report(paper: str, parameters: dict) -> Path:
 
     Whatever happens is recorded for the index. Without success the HTML and the notebook of an
     earlier one are removed, and the partly executed notebook stays as <name>.failed.ipynb.
+    Where another process makes the same report, such as a task of one `srun -n2`, its is taken.
 
     Raises:
         ValueError: no such notebook or parameter.
@@ -76,8 +77,10 @@ def build_report(paper: str, parameters: dict) -> Path:
             raise unknown("parameter", key, known)
     target, executed = index.page_path(name), index.executed_path(name)
     partial = index.executed_path(f"{name}.failed")
-    began = time.perf_counter()
+    began, before = time.perf_counter(), index.read_state(name)
     with locked(index.lock_path(name), name), _interrupted_by_signals():
+        if index.read_state(name) != before and is_current(paper, parameters):
+            return target  # made by another process since this one began
         state: dict[str, Any] = {"name": name, "paper": paper, "parameters": parameters}
         state |= {"inputs": _inputs(paper, parameters), "state": "running", "error": ""}
         state["seconds"] = 0

@@ -277,6 +277,13 @@ def test_a_report_in_progress_reads_running_and_one_that_was_killed_interrupted(
     assert not is_current("toy", PARAMETERS)
 
 
+def test_files_of_1999_and_a_clock_there_make_a_report_that_is_current(toy, monkeypatch):
+    when = 915_148_800.0  # seconds, 1 January
+    os.utime(toy.root / "notebooks" / "toy.ipynb", (when, when))
+    monkeypatch.setattr(time, "time", lambda: when)
+    assert toy.build() == toy.html and is_current("toy", PARAMETERS)
+
+
 def test_temporaries_that_a_killed_report_left_are_swept(toy):
     left = [folder / ".a.1.tmp" for folder in (toy.html.parent, toy.state.parent)]
     for path in left:
@@ -493,7 +500,9 @@ def start(tmp_path, monkeypatch):
     processes = []
 
     def begin(name, cells):
-        write_notebook(tmp_path / "notebooks" / f"{name}.ipynb", [PARAMETERS_CELL, *cells])
+        notebook = tmp_path / "notebooks" / f"{name}.ipynb"
+        if not notebook.exists():  # cells written anew have other ids
+            write_notebook(notebook, [PARAMETERS_CELL, *cells])
         command = [sys.executable, "-c", REPORT, str(tmp_path), name, str(parameters)]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         processes.append(subprocess.Popen(command, cwd=ROOT, text=True, **pipes))
@@ -535,6 +544,31 @@ while not other.exists():
         assert output == f"{tmp_path / 'reports' / name}-toy-smoke.html\n"
     # Sockets beside the notebooks were what the kernels met in.
     assert {path.name for path in (tmp_path / "notebooks").iterdir()} == {"one.ipynb", "two.ipynb"}
+
+
+def test_a_report_that_two_processes_start_is_made_once(tmp_path, start):
+    made, go = tmp_path / "made", tmp_path / "go"
+    cell = f"""
+import time
+from pathlib import Path
+with Path("{made}").open("a") as file:
+    file.write("once ")
+until = time.monotonic() + 120
+while not Path("{go}").exists():
+    assert time.monotonic() < until, "nobody waited"
+    time.sleep(.05)
+"""
+    first = start("twice", [("code", cell, [])])
+    wait_for(made)
+    second = start("twice", [("code", cell, [])])
+    waits = second.stderr.readline()
+    assert waits.startswith("twice-toy-smoke: another process is at work on it; waiting")
+    go.touch()
+    for process in (first, second):
+        output, errors = process.communicate(timeout=120)
+        assert process.returncode == 0, errors
+        assert output == f"{tmp_path / 'reports' / 'twice'}-toy-smoke.html\n"
+    assert made.read_text() == "once "
 
 
 def test_a_signal_leaves_one_line_a_record_and_no_kernel(tmp_path, start):
