@@ -3,6 +3,7 @@
 import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -53,6 +54,9 @@ def run_of(seed=0, **changes):
     return study.run(study.row(ROW, seed))
 
 
+CLOCK_1999 = 915_148_800.0  # seconds, 1 January
+
+
 # fit ------------------------------------------------------------------------------------------
 
 
@@ -69,6 +73,20 @@ def test_fit_trains_evaluates_and_says_where_the_weights_are(capsys, tmp_path):
     enhance = ["enhance", str(tmp_path / "dark.png"), str(tmp_path / "out")]
     assert main([*enhance, "--model", "zero_dce_pp", "--weights", str(run.weights_path)]) == 0
     assert read_image(tmp_path / "out" / "dark.png").shape == (3, 7, 13)
+
+
+def test_a_clock_at_1999_changes_no_training_and_none_is_repeated(results, monkeypatch, capsys):
+    assert main(TRAIN) == 0
+    weights = run_of().weights_path.read_bytes()
+    shutil.rmtree(results)
+    with monkeypatch.context() as then:
+        then.setattr(time, "time", lambda: CLOCK_1999)
+        assert main(TRAIN) == 0
+    for path in results.rglob("*"):
+        os.utime(path, (CLOCK_1999, CLOCK_1999))
+    assert main(TRAIN) == 0  # the clock is right again
+    assert run_of().weights_path.read_bytes() == weights
+    assert run_of().weights_path.stat().st_mtime == CLOCK_1999
 
 
 def test_without_a_row_the_papers_own_method_is_trained(capsys, results):

@@ -128,10 +128,16 @@ class TestWeights:
     def test_what_is_no_such_file_gets_one_line(self, state, checkpoint, tmp_path):
         garbage = tmp_path / "garbage.safetensors"
         garbage.write_bytes(b"\x00\xff\x00\x00\x00\x00\x00\x00{ not a header")
+        # Headers of 4 EiB, and of 90 MB, of which the file has none.
+        huge, beyond = tmp_path / "huge.safetensors", tmp_path / "beyond.safetensors"
+        for path, length in ((huge, 2**62), (beyond, 90_000_000)):
+            path.write_bytes(length.to_bytes(8, "little") + b"{}")
         save_file(state, other := tmp_path / "zero_dce.safetensors")
         for name, path, error, words in (
             ("zero_dce", tmp_path / "absent", FileNotFoundError, "no file of weights at"),
             ("zero_dce", garbage, ValueError, "not a readable safetensors file"),
+            ("zero_dce", huge, ValueError, "not a readable safetensors file .*header too large"),
+            ("zero_dce", beyond, ValueError, "not a readable safetensors file .*invalid header"),
             ("zero_dce_pp", other, ValueError, "another model's weights"),
             ("zero_dce_pp", checkpoint, ValueError, "another model's weights"),
             ("jcrnet", checkpoint, ValueError, "another model's weights"),
