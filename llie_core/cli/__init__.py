@@ -7,6 +7,7 @@ import signal
 import sys
 
 from llie_core.cli import compare, data, images, measuring, reports, training
+from llie_core.names import nearest
 from llie_core.signals import handling, interrupt
 
 
@@ -20,7 +21,8 @@ def main(arguments: list[str] | None = None) -> int:
     options, rest = parser.parse_known_args(arguments)
     # argparse takes positionals that stand together: of compare, those behind an option as well.
     if rest and (not hasattr(options, "words") or any(word.startswith("-") for word in rest)):
-        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+        hint = nearest(rest[0], options.parser._option_string_actions)
+        options.parser.error(f"unrecognized arguments: {' '.join(rest)}{hint}")
     options.words = [*getattr(options, "words", ()), *rest]
     arrived: list[int] = []
 
@@ -57,4 +59,6 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for group in (images, compare, training, data, measuring, reports):
         group.add(commands)
+    for command in commands.choices.values():
+        command.set_defaults(parser=command)
     return parser

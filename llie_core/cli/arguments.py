@@ -21,6 +21,33 @@ def path(text: str) -> Path:
     return Path(text)
 
 
+def folder(text: str) -> Path:
+    """The path of a folder that may not be there yet; a file is refused."""
+    if path(text).is_file():
+        raise argparse.ArgumentTypeError(f"{text} is a file; name a folder")
+    return Path(text)
+
+
+def device(text: str) -> str:
+    """A device of torch that this machine has."""
+    import torch
+
+    try:
+        kind = torch.device(text)
+    except RuntimeError:
+        raise argparse.ArgumentTypeError(f"no device {text!r}; write cpu or cuda:0") from None
+    if kind.type == "cuda" and (kind.index or 0) >= (count := torch.cuda.device_count()):
+        raise argparse.ArgumentTypeError(f"{text}: torch finds {count} GPUs here; cpu works")
+    return text
+
+
+def add_device(command) -> None:
+    """--device, of a command or a group of its arguments."""
+    command.add_argument(
+        "--device", type=device, help="cpu, cuda:0, …; default: a GPU if there is one"
+    )
+
+
 def weights_name(text: str) -> str | Path:
     """ "reference", "released" or a path."""
     return text if text in ("reference", "released") else path(text)

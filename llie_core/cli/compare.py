@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from llie_core.cli.arguments import path, weights_name
+from llie_core.cli.arguments import add_device, path, weights_name
 
 CHECKPOINTS = (".pth", ".pt", ".ckpt", ".pkl", ".safetensors", ".bin")
 DRAWING = ("IPython", "seaborn")  # that the module of the figures imports
@@ -54,7 +54,7 @@ def add(commands) -> None:
     compare.add_argument("--no-gate", action="store_true", help="as of llie enhance")
     compare.add_argument("--threshold", type=float, help="least score of a detection")
     compare.add_argument("--side", type=int, help="pixels to which longer sides are reduced")
-    compare.add_argument("--device")
+    add_device(compare)
     compare.set_defaults(run=run, **OF_PHOTOS, **OF_SETS)
 
 
@@ -108,11 +108,13 @@ def run(options) -> int:
     if options.data and not Path(options.data).is_file():
         return _set(options, named)
     photos = [*named.photos, *([Path(options.data)] if options.data else [])]
+    for folder in named.outputs:
+        raise ValueError(
+            f"{folder}: write --data {folder} to compare on its images; as images of another "
+            "program it needs their set (--data)"
+        )
     if not photos:
         raise ValueError("name a photograph to compare the methods on, or a set (--data)")
-    if named.outputs:
-        folder = next(iter(named.outputs))
-        raise ValueError(f"{folder}: images of another program need a set (--data)")
     return _photos(options, named.methods, photos)
 
 

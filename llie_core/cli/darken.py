@@ -17,7 +17,7 @@ from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 
-from llie_core.cli.arguments import path, weights_name
+from llie_core.cli.arguments import add_device, path, weights_name
 
 RECORD = "darkening.jsonl"
 DRGN = ("drgn", "lw_drgn")
@@ -50,7 +50,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
         help="reference, released, or weights.safetensors of a run, as of llie enhance; default: "
         "those that the project ships, if it does",
     )
-    trained.add_argument("--device", help="default: a GPU if there is one")
+    add_device(trained)
     command.add_argument_group("physical, ec_zero_dce").add_argument(
         "--exposure", type=float, nargs="+", metavar="E",
         help="one, or a range to draw each image's from; physical: linear gain (default 0.1); "

@@ -5,7 +5,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from llie_core.cli.arguments import add_study, merged, overrides, path, study_of
+from llie_core.cli.arguments import add_study, folder, merged, overrides, path, study_of
 
 EXTERNAL = "external"  # where other programs' images are put, below the project
 
@@ -26,13 +26,13 @@ def add(commands) -> None:
         "--data", type=path, required=True,
         help="folder of normal-light images; for coco…, a copy of COCO also gives its boxes",
     )  # fmt: skip
-    make.add_argument("--out", type=path, required=True, help="folder for low/ and high/")
+    make.add_argument("--out", type=folder, required=True, help="folder for low/ and high/")
     make.add_argument("--seed", type=int, default=0)
     make.add_argument("--count", type=int, help="images; default: as many as the set has")
     make.set_defaults(run=_make_dataset)
     export = commands.add_parser("export", help="write a paper's test images for other programs")
     add_study(export)
-    export.add_argument("--out", type=path, required=True, help="folder for the images (PNG)")
+    export.add_argument("--out", type=folder, required=True, help="folder for the images (PNG)")
     export.set_defaults(run=_export)
 
 

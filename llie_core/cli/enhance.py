@@ -14,10 +14,11 @@ import threading
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
-from llie_core.cli.arguments import path, weights_name
+from llie_core.cli.arguments import add_device, path, weights_name
 
 RECORD = ".enhanced.jsonl"
 PIPE = Path("-")
+VIDEO_BRANDS = (b"iso", b"mp4", b"M4V", b"qt ")  # of MP4 and MOV; HEIC has the same header
 FORMATS = ("png", "jpg", "webp", "tif")
 WORKER_MEMORY = 2 * 2**30  # bytes that one image at a time may take
 
@@ -55,7 +56,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
         "--format", choices=FORMATS, help="of the results in a folder or a pipe; default: png"
     )
     command.add_argument("--workers", type=int, help="images at a time; default: one a core")
-    command.add_argument("--device", default=None)
+    add_device(command)
 
 
 def run(options) -> int:
@@ -69,6 +70,8 @@ def run(options) -> int:
     """
     if not 0 <= options.strength <= 1:
         raise ValueError(f"--strength {options.strength} must lie in [0, 1]")
+    if options.workers is not None and options.workers < 1:
+        raise ValueError(f"--workers {options.workers} must be 1 or more")
     if PIPE in (options.source, options.target):
         return _pipe(options)
     if options.target is None:
@@ -96,16 +99,24 @@ def _beside(source: Path, kind: str | None) -> Path:
 def _pipe(options) -> int:
     """From standard input, to standard output, or both; messages go to standard error."""
     source, target = options.source, options.target or PIPE
+    if source.is_dir():
+        raise ValueError(f"{source}: a folder does not go through a pipe; name a folder to write")
+    if target.is_dir() or not (target == PIPE or target.suffix):
+        raise ValueError(f"{target}: what comes from a pipe has no name; name a file")
     with tempfile.TemporaryDirectory() as folder:
         written = Path(folder, f"out.{options.format or 'png'}") if target == PIPE else target
         if source == PIPE:
             content = sys.stdin.buffer.read()
+            if not content:
+                raise ValueError("standard input is empty: pipe an image into llie enhance -")
+            if content[4:8] == b"ftyp" and content[8:11] in VIDEO_BRANDS:
+                raise ValueError("standard input is a video, which needs to be a file")
             source = Path(folder, "in.heic" if content[4:8] == b"ftyp" else "in")
             source.write_bytes(content)
         try:
             code = _file(options, source, written, target, sys.stderr)
         except ValueError as error:
-            raise ValueError(str(error).replace(folder, "pipe")) from error
+            raise ValueError(str(error).replace(str(source), "standard input")) from error
         if target == PIPE:
             sys.stdout.buffer.write(written.read_bytes())
             sys.stdout.buffer.flush()
@@ -135,6 +146,8 @@ def _folder(options) -> int:
     from llie_core.data.photos import readable
     from llie_core.data.videos import READ, can_read_videos, is_video
 
+    if options.target.is_file():
+        raise ValueError(f"{options.target} is a file; name a folder to write into")
     suffix = f".{options.format or 'png'}"
     suffixes = (*readable(), *(READ if can_read_videos() or options.source.is_file() else ()))
     images = find_images(options.source, options.target, suffixes, suffix)

@@ -23,6 +23,8 @@ from llie_core.models import (
     list_enhancers,
     model_spec,
 )
+from llie_core.names import nearest
+from llie_core.weights import weights_table
 
 Item = TypeVar("Item")
 SHOWN = 5  # names in a message
@@ -55,7 +57,10 @@ def trained_model(
         weights = _shipped(name)
     try:
         if weights is not None and not learned:
-            raise ValueError(f"{weights}: {name} has no weights")
+            raise ValueError(f"{weights}: {name} has no weights; leave them out")
+        named = weights_table()
+        if isinstance(weights, Path) and not weights.exists() and str(weights) not in named:
+            raise FileNotFoundError(f"no file of weights at {weights}{nearest(weights, named)}")
         model = create_enhancer(name, weights=weights)
     except ValueError as error:
         fitting = _models_of(weights) if isinstance(weights, Path) else []

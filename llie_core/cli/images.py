@@ -1,7 +1,7 @@
 """`llie enhance`, `darken`: images in, images out."""
 
 from llie_core.cli import darken, enhance
-from llie_core.cli.arguments import path
+from llie_core.cli.arguments import folder, path
 
 
 def add(commands) -> None:
@@ -14,7 +14,7 @@ def add(commands) -> None:
     )
     darken.add_options(dark)
     dark.add_argument("source", type=path, help="an image, or a folder with its subfolders")
-    dark.add_argument("target", type=path, help="folder for the results (PNG)")
+    dark.add_argument("target", type=folder, help="folder for the results (PNG)")
     dark.set_defaults(run=_darken)
 
 

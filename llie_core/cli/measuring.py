@@ -34,7 +34,10 @@ def add(commands) -> None:
     score.add_argument("--low", type=path, help="A before enhancement: image or folder (for LOE)")
     score.set_defaults(run=_score)
     weights = commands.add_parser("weights", help="files of weights: none is fetched unasked")
-    weights.add_argument("action", choices=("list", "fetch", "verify"))
+    weights.add_argument(
+        "action", choices=("list", "fetch", "verify"), nargs="?", default="list",
+        help="list (default) sources, terms and hashes; fetch from the source; verify the hashes",
+    )  # fmt: skip
     weights.add_argument("names", nargs="*", metavar="NAME", help="which; fetch also takes 'all'")
     weights.set_defaults(run=_weights)
 
@@ -248,9 +251,10 @@ def _score(options) -> int:
     if len(problems) == len(pairs):
         return 1
     for row in rows:
-        unit = load_protocols()[row.protocol].unit
-        value = "–" if row.value is None else f"{row.value:.4f} {unit}".strip()
-        print(f"{row.protocol:<52} {value:>14}  n = {row.n}  {row.note}".rstrip())
+        protocol = load_protocols()[row.protocol]
+        value = "–" if row.value is None else f"{row.value:.4f} {protocol.unit}".strip()
+        note = (row.value is None and protocol.missing_weights()) or row.note
+        print(f"{row.protocol:<52} {value:>14}  n = {row.n}  {note}".rstrip())
     return 1 if problems or not any(row.n for row in rows) else 0
 
 
@@ -259,4 +263,7 @@ def _weights(options) -> int:
 
     text, code = getattr(weights, f"main_{options.action}")(options.names)
     print(text)
+    if code and options.action == "fetch":
+        print("llie: a file that cannot be fetched here may be put there by hand; llie weights "
+              "verify NAME checks it", file=sys.stderr)  # fmt: skip
     return code

@@ -1,6 +1,6 @@
 """`llie report`, `results`, `bench`: executed notebooks, the page of results, benchmarks."""
 
-from llie_core.cli.arguments import path
+from llie_core.cli.arguments import add_device, path
 
 
 def add(commands) -> None:
@@ -20,7 +20,7 @@ def add(commands) -> None:
     choose.add_argument("--data", type=path, required=True, help="folder that holds the data sets")
     choose.set_defaults(run=_choose)
     bench = commands.add_parser("bench", help="time enhancers and training steps on this device")
-    bench.add_argument("--device", default=None)
+    add_device(bench)
     bench.add_argument(
         "--large",
         action="store_true",

@@ -4,7 +4,7 @@ import argparse
 import json
 import os
 
-from llie_core.cli.arguments import add_study, study_of
+from llie_core.cli.arguments import add_device, add_study, study_of
 
 
 def add(commands) -> None:
@@ -14,7 +14,7 @@ def add(commands) -> None:
     fit.add_argument("--row", default="", help="by its label, such as zero_dce_pp+2:1; default: "
                      "the paper's own method")  # fmt: skip
     fit.add_argument("--seed", type=int, default=0)
-    fit.add_argument("--device", help="cpu, cuda:0, …; default: a GPU if there is one")
+    add_device(fit)
     fit.add_argument("--processes", type=int, default=1, help="training processes (DDP)")
     fit.add_argument("--no-score", action="store_true", help="train only")
     fit.set_defaults(run=_fit)

@@ -11,6 +11,7 @@ import pytest
 
 from llie_core import cli
 from llie_core.cli import main
+from llie_core.files import project_root
 from llie_core.models import records
 from llie_core.models.records import default_enhancer, measured
 from llie_core.recognizers import list_recognizers
@@ -71,6 +72,27 @@ def test_an_empty_path_is_not_the_current_folder(arguments, capsys):
     assert stopped.value.code == 2 and "an empty path; name a file" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        ("enhance a.jpg --strenght 1", "arguments: --strenght 1; did you mean '--strength'?"),
+        ("enhance a.jpg b.jpg c.jpg", "llie enhance: error: unrecognized arguments: c.jpg"),
+        ("runs joint --sed 1", "arguments: --sed 1; did you mean '--seeds'?"),
+        ("enhance a.jpg --device gpu", "--device: no device 'gpu'; write cpu or cuda:0"),
+        ("fit joint --device cuda:99", "--device: cuda:99: torch finds"),
+        ("bench --device gpu", "no device 'gpu'"),
+        ("darken a.jpg pyproject.toml", "pyproject.toml is a file; name a folder"),
+        ("export joint --out pyproject.toml", "pyproject.toml is a file; name a folder"),
+        ("weights fech", "invalid choice: 'fech' (choose from 'list', 'fetch', 'verify')"),
+    ],
+)
+def test_a_mistyped_argument_is_named_with_what_to_write(arguments, line, capsys, monkeypatch):
+    monkeypatch.chdir(project_root())
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments.split())
+    assert stopped.value.code == 2 and line in capsys.readouterr().err
+
+
 def processor_seconds(*command):
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
@@ -125,6 +147,22 @@ def test_models_are_listed_without_the_reference_runs(capsys, monkeypatch, tmp_p
     monkeypatch.setattr(records, "project_root", lambda: tmp_path)
     assert main(["models"]) == 0
     assert "    reference: not available: they come with a checkout" in capsys.readouterr().out
+
+
+def test_weights_are_listed_where_no_action_is_named(capsys):
+    assert main(["weights"]) == 0
+    listed = capsys.readouterr().out
+    assert main(["weights", "list"]) == 0 and capsys.readouterr().out == listed
+    assert listed.startswith("weights folder: ") and "sci-medium: " in listed
+
+
+def test_weights_that_cannot_be_fetched_say_what_to_do(capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("LLIE_WEIGHTS", str(tmp_path))
+    monkeypatch.setattr("llie_core.weights.Weight.url", "file:///nowhere")
+    assert main(["weights", "fetch", "niqe"]) == 1
+    said = capsys.readouterr()
+    assert said.out.startswith("could not fetch niqe from file:///nowhere to ")
+    assert said.err.startswith("llie: a file that cannot be fetched here may be put there by hand")
 
 
 def test_datasets_are_listed_with_source_and_terms(capsys):

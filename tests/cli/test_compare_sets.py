@@ -154,6 +154,7 @@ def test_protocols_by_name_and_some_images(pairs, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
+        (["gamma", "SET"], ["to compare on its images; as images of another program it needs"]),
         (["gamma", "--data", "lol"], ["say where it is: --data lol=FOLDER"]),
         (["gamma", "--data", "loll"], ["no data set 'loll'; did you mean 'lol'?"]),
         (["gamma", "--data", "lol=nowhere"], ["lol: nowhere is no folder"]),

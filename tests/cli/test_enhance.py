@@ -3,7 +3,9 @@
 import errno
 import io
 import os
+import struct
 from pathlib import Path
+from zlib import compress, crc32
 
 import numpy as np
 import pytest
@@ -96,6 +98,15 @@ def test_every_kind_is_enhanced_and_what_cannot_be_read_is_named(
             ["enhance", "a.png", "out", "--model", "zero_dce", "--weights", "w"],
             ["no file of weights at w"],
         ),
+        (
+            ["enhance", "a.png", "out", "--model", "sci", "--weights", "sci-easi"],
+            ["no file of weights at sci-easi; did you mean 'sci-easy'?"],
+        ),
+        (["enhance", "a.png", "out", "--workers", "0"], ["--workers 0 must be 1 or more"]),
+        (["enhance", ".", "a.png"], ["a.png is a file; name a folder to write into"]),
+        (["enhance", ".", "-"], ["a folder does not go through a pipe; name a folder"]),
+        (["enhance", "-", "."], ["what comes from a pipe has no name; name a file"]),
+        (["enhance", "-", "out"], ["out: what comes from a pipe has no name; name a file"]),
         (["enhance", "a.png", "a.png"], ["a.png"]),
         (["darken", "a.png", "out", "--exposure", "0"], ["exposure 0.0 must lie in (0, 1]"]),
         (["darken", "a.png", "out", "--exposure", "2"], ["exposure 2.0 must lie in (0, 1]"]),
@@ -253,6 +264,20 @@ def test_one_failing_image_is_named_and_the_others_go_on(
     assert [path.name for path in shown(tmp_path / "out")] == ["a.png", "c.png"]
 
 
+def test_a_decompression_bomb_is_one_line_and_the_others_go_on(three, tmp_path, capsys):
+    def chunk(kind, body):
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", crc32(kind + body))
+
+    header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)  # 10.8 GB of pixels
+    chunks = chunk(b"IHDR", header) + chunk(b"IDAT", compress(bytes(1000))) + chunk(b"IEND", b"")
+    (three / "bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n" + chunks)
+    assert main(["enhance", str(three), str(tmp_path / "out"), "--model", "gamma"]) == 1
+    said = capsys.readouterr()
+    assert said.err.startswith(f"llie: cannot read image {three / 'bomb.png'}: Image size (3600000")
+    assert said.err.count("\n") == 1 and said.out.startswith("3 of 4 images written")
+    assert len(shown(tmp_path / "out")) == 3
+
+
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES, errno.EROFS])
 def test_what_every_image_would_meet_ends_the_batch(number, three, tmp_path, monkeypatch, refused):
     failing(monkeypatch, OSError(number, os.strerror(number)))
@@ -382,12 +407,14 @@ def test_what_enhance_writes_is_scored_against_its_ground_truth(tmp_path, capsys
     assert n == 4 and float(value) == pytest.approx(np.mean(expected), abs=1e-4)
 
 
-def test_two_files_are_scored(tmp_path, capsys):
+def test_two_files_are_scored(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("LLIE_WEIGHTS", str(tmp_path))
     save(tmp_path / "a.png", 20, (16, 16))
     save(tmp_path / "b.bmp", 60, (16, 16))
     assert main(["score", str(tmp_path / "a.png"), str(tmp_path / "b.bmp")]) == 0
     said = capsys.readouterr()
     assert scores(said.out)["psnr-rgb-uint8"] == ("16.0896", 1) and said.err == ""
+    assert "n = 0  not available: llie weights fetch lpips-alex\n" in said.out
 
 
 def test_a_pair_that_cannot_be_scored_is_named_and_the_others_go_on(tmp_path, capsys):
@@ -551,6 +578,14 @@ def test_pipes(kind, tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().err == "-: gamma 1/2.2\n"
 
 
-def test_a_pipe_of_no_image_is_one_line(monkeypatch, refused):
-    monkeypatch.setattr("sys.stdin", Stream(b"no image"))
-    refused(["enhance", "-", "-"], "cannot read image pipe/in: damaged")
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        (b"no image", "cannot read image standard input: damaged"),
+        (b"", "standard input is empty: pipe an image"),
+        (b"\0\0\0\x20ftypisom\0\0\2\0", "standard input is a video, which needs to be a file"),
+    ],
+)
+def test_a_pipe_of_no_image_is_one_line(content, line, monkeypatch, refused):
+    monkeypatch.setattr("sys.stdin", Stream(content))
+    refused(["enhance", "-", "-"], line)
