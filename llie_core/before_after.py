@@ -282,7 +282,8 @@ def chooser(
         _check_recognizer(name)
     photos = dict(photos)
     if photograph:
-        photos = {Path(photograph).name: _read(Path(photograph))} | photos
+        file = Path(photograph).expanduser().absolute()  # an error says where it was looked for
+        photos = {file.name: _read(file)} | photos
     model_of = cache(lambda name: create_enhancer(name, _weights_at_hand(name)))
     read_by = cache(recognizers_at_hand)
 

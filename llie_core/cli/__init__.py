@@ -43,7 +43,11 @@ def main(arguments: list[str] | None = None) -> int:
             return _interrupted(arrived[0])
         ours = isinstance(error, ValueError | TypeError | OSError | ImportError)
         line = next(iter(str(error).splitlines()), "out of memory")  # CUDA's go on for pages
-        print(f"llie: {error if ours else line}", file=sys.stderr)
+        if isinstance(error, OSError) and error.filename and error.strerror:
+            line = f"{error.filename}: {error.strerror}"  # without Python's number of the error
+        elif ours:
+            line = str(error)
+        print(f"llie: {line}", file=sys.stderr)
         return 2 if ours else 1
 
 

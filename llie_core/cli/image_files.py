@@ -57,7 +57,7 @@ def trained_model(
         weights = _shipped(name)
     try:
         if weights is not None and not learned:
-            raise ValueError(f"{weights}: {name} has no weights; leave them out")
+            raise ValueError(f"{weights}: {name} has no weights")
         named = weights_table()
         if isinstance(weights, Path) and not weights.exists() and str(weights) not in named:
             raise FileNotFoundError(f"no file of weights at {weights}{nearest(weights, named)}")

@@ -93,7 +93,7 @@ class Chooser(widgets.VBox):
 
     def _named(self, change) -> None:
         if name := change["new"].strip():
-            self._add(Path(name).name, Path(name).expanduser())
+            self._add(Path(name).name, Path(name).expanduser().absolute())
 
     def _add(self, name: str, file: Any) -> None:
         """Read a photograph, offer it and choose it."""

@@ -227,6 +227,7 @@ AGAIN = "llie: interrupted; run the same command again to resume\n"
     [
         (ValueError("wrong"), 2, "llie: wrong\n"),
         (FileNotFoundError("absent"), 2, "llie: absent\n"),
+        (PermissionError(13, "Permission denied", "a/b"), 2, "llie: a/b: Permission denied\n"),
         (RuntimeError("not finite"), 1, "llie: not finite\n"),
         (RuntimeError("CUDA error: out of memory\nCompile with …"), 1, "llie: CUDA error: out of"),
         (MemoryError(), 1, "llie: out of memory\n"),

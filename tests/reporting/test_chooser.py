@@ -3,6 +3,7 @@
 import html
 import io
 from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -63,6 +64,8 @@ def test_a_file_is_chosen_by_its_name(controls, tmp_path):
     assert controls.photo.value == "a.png"
     controls.file.value = str(tmp_path / "none.png")
     assert f"image not found: {tmp_path / 'none.png'}" in controls.said.value
+    controls.file.value = "here.png"  # the line says where it was looked for
+    assert f"image not found: {Path.cwd() / 'here.png'}" in controls.said.value
     assert controls.photo.value == "a.png"
 
 
