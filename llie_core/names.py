@@ -8,6 +8,8 @@ METRICS = {
     "brisque": "BRISQUE", "sseq": "SSEQ", "ms_ssim": "MS-SSIM", "dists": "DISTS", "loe": "LOE",
     "psnr-rgb-float-gtmean-grey-8bit": "PSNR, GT-mean",
     "miou": "mIoU", "ap": "AP", "map": "mAP", "map_50": "mAP50", "max_f": "max F", "mae": "MAE",
+    "avg_f": "avg F", "weighted_f": "weighted F", "s_measure": "S-measure",
+    "e_measure": "E-measure", "iou": "IoU", "fsimc": "FSIMc", "burnt_share": "burnt share",
     "fp_per_image": "false positives",
 }  # fmt: skip
 # Methods of the papers' tables that are no models here.

@@ -7,6 +7,7 @@ from torch import Tensor
 from llie_core.data.wrappers import spread
 from llie_core.metrics.protocols import Protocol, evaluate, load_protocols
 from llie_core.models import Enhancer
+from llie_core.names import metric_title
 from llie_core.papers.paired import PairedStudy
 from llie_core.papers.rows import Row
 from llie_core.reporting.scores import Score
@@ -44,7 +45,7 @@ def protocol_table(study: PairedStudy, row: Row, index: int = 0) -> Table:
     for p in load_protocols().values():
         if p.by_default:
             value = _under(p, output, others.get(p.inputs))
-            rows.append([p.id, p.metric, value, p.unit, p.description])
+            rows.append([p.id, metric_title(p.metric), value, p.unit, p.description])
     caption = f"{row.shown} on {item['name']}: one output under every protocol"
     note = "Numbers under two protocols are not comparable; tables name the one they stand under."
     return Table(caption, ["protocol", "metric", "value", "unit", "what it is"], rows, note)

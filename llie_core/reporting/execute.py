@@ -87,7 +87,7 @@ def build_report(paper: str, parameters: dict) -> Path:
         index.record(state)
         try:
             _execute(source, partial, parameters, name)
-            state["thumbnail"] = export_page(partial, target, name)
+            state |= export_page(partial, target, name)
             partial.replace(executed)
             state["state"] = "done"
         except Exception as error:
@@ -171,15 +171,15 @@ def _execute(source: Path, partial: Path, parameters: dict, name: str) -> None:
         )  # fmt: skip
 
 
-def export_page(executed: Path, target: Path, title: str) -> str:
-    """Write the page; returns its thumbnail."""
+def export_page(executed: Path, target: Path, title: str) -> dict[str, str]:
+    """Write the page; returns what the index shows of it."""
     import nbformat
 
-    from llie_core.reporting.page import page_html, thumbnail
+    from llie_core.reporting.page import card, page_html
 
     page = page_html(nbformat.read(executed, as_version=4), title)
     write_text(target, page)
-    return thumbnail(page)
+    return card(page)
 
 
 # What a report is made from -------------------------------------------------------------------

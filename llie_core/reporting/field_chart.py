@@ -1,7 +1,10 @@
 """Quality against size: the field's published numbers and the measured rows in one chart."""
 
+from collections.abc import Sequence
+
 import matplotlib.pyplot as plt
 import seaborn as sns
+from matplotlib.transforms import Bbox
 
 from llie_core.names import check_choice
 from llie_core.reporting.field import (
@@ -18,6 +21,10 @@ from llie_core.reporting.figures import WIDTH, show
 PUBLISHED, THEIRS, TRAINED = "published", "measured, authors' weights", "measured, trained here"
 MARKS = {PUBLISHED: "D", THEIRS: "s", TRAINED: "o"}
 COLOURS = dict(zip(MARKS, ("#888888", *sns.color_palette()[:2]), strict=True))
+
+# Where a label may stand, in points from its mark.
+PLACES = ((6, 0), (-6, 0), (0, 8), (0, -8), (6, 8), (6, -8), (-6, 8), (-6, -8), (0, 15), (0, -15),
+          (8, 15), (8, -15), (-8, 15), (-8, -15), (8, 22), (8, -22))  # fmt: skip
 
 
 def cost_chart(gt_mean: str = "no", dataset: str = "lol") -> None:
@@ -37,18 +44,35 @@ def cost_chart(gt_mean: str = "no", dataset: str = "lol") -> None:
     for row in networks:
         if row.interval:
             axis.vlines(row.parameters / 1e6, *row.interval, color=COLOURS[TRAINED], alpha=0.4)
-    for x, y, _, title in points:
-        axis.annotate(title, (x, y), xytext=(5, 3), textcoords="offset points", fontsize=6)
     if best := next((row for row in measured if not row.parameters), None):
         axis.axhline(best.mean_psnr, color="#888888", linestyle="--", linewidth=1,
                      label=f"{best.title}, no parameters")  # fmt: skip
     title = f"{dataset}: quality against size, {WORDS[gt_mean]}"
     axis.set(xscale="log", xlabel="parameters, millions", ylabel="PSNR, dB (higher is better)",
              title=title)  # fmt: skip
+    axis.margins(x=0.08)
     axis.legend(fontsize=8, loc="lower right")
     sns.despine(figure)
+    _label(axis, [(x, y, title) for x, y, _, title in sorted(points)])
     words = [f"{name} {y:.2f} dB at {x:.3g} M ({kind})" for x, y, kind, name in sorted(points)]
     show(figure, f"{title}: {'; '.join(words)}")
+
+
+def _label(axis: plt.Axes, points: Sequence[tuple[float, float, str]]) -> None:
+    """A label beside each point, at the first place where it covers no point, no other label and
+    not the legend; at the first of all where there is none."""
+    axis.figure.canvas.draw()  # which settles the scales
+    taken = [Bbox.from_bounds(*(axis.transData.transform((x, y)) - 4), 8, 8) for x, y, _ in points]
+    taken += [legend.get_window_extent()] if (legend := axis.get_legend()) else []
+    for x, y, title in points:
+        text = axis.annotate(title, (x, y), xytext=(0, 0), textcoords="offset points", fontsize=7,
+                             va="center")  # fmt: skip
+        for dx, dy in (*PLACES, PLACES[0]):
+            text.xyann = dx, dy
+            text.set_horizontalalignment({1: "left", 0: "center", -1: "right"}[(dx > 0) - (dx < 0)])
+            if not any(text.get_window_extent().overlaps(other) for other in taken):
+                break
+        taken.append(text.get_window_extent())
 
 
 def _point(row: FieldRow, gt_mean: str, dataset: str) -> tuple[float, float, str, str] | None:

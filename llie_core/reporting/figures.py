@@ -116,7 +116,8 @@ def compared_html(panels: Sequence[Panel], title: str, main: int, side: int = SI
         figures.append(f'<figure><img alt="{alt}"{mark} src="{source}">'
                        f"<figcaption>{label}</figcaption></figure>")  # fmt: skip
     shown = f'<p>{html.escape(title)}</p><div class="grid">{"".join(figures)}</div>'
-    return f'<div class="compare">{shown}</div>'
+    height, width = panels[0].image.shape[1:]
+    return f'<div class="compare" style="--ratio: {width / height:.4f}">{shown}</div>'
 
 
 def photo_html(panels: Sequence[Panel], title: str, side: int, below: str = "") -> str:
@@ -124,8 +125,7 @@ def photo_html(panels: Sequence[Panel], title: str, side: int, below: str = "") 
     `below`, HTML. side: the most pixels of an image's longer side."""
     height, width = panels[0].image.shape[1:]
     shown = compared_html(panels, title, 1, min(side, max(SIDE, height, width)))
-    ratio = f'style="--ratio: {width / height:.4f}"'
-    return f'<section class="photo" {ratio}>{shown}{below}</section>\n'
+    return f'<section class="photo">{shown}{below}</section>\n'
 
 
 def _jpeg(panel: Panel, side: int) -> bytes:

@@ -101,15 +101,18 @@ def _card(state: dict) -> str:
     headline = _read(_headline(name), {"device", "headline"}) if word == "done" else {}
     exists = word == "done" and page_path(name).exists()
     shown = html.escape(name)
-    title = f'<a href="{shown}.html">{shown}</a>' if exists else shown
+    heading = html.escape(state.get("title") or name) if exists else shown
+    title = f'<a href="{shown}.html">{heading}</a>' if exists else shown
     parameters = state.get("parameters", {})
     chosen = {"paper": state.get("paper", ""), "state": word}
     chosen |= {key: str(parameters.get(key, "")) for key in ("dataset", "profile")}
     data = "".join(f' data-{key}="{html.escape(value)}"' for key, value in chosen.items())
     image = ""
     if exists and state.get("thumbnail"):
-        image = f'<img alt="" src="{html.escape(state["thumbnail"])}">'
+        words = html.escape(state.get("words") or state.get("title", ""))
+        image = f'<img alt="{words}" src="{html.escape(state["thumbnail"])}">'
     facts = [f"{state['seconds']:.0f} s", headline.get("device", ""), state["finished"]]
+    facts = [name, *facts] if exists else facts  # below its title, which several reports share
     return (
         f'<li class="card"{data}>{image}<h2>{title}</h2>'
         f'<p><span class="{word}">{word}</span>{_paragraph(headline.get("question", ""), "em")}</p>'

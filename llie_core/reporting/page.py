@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from PIL import Image, ImageStat
+
 from llie_core.reporting.equations import with_equations
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -20,6 +22,10 @@ LEAST_SIDE = 256  # of an image on a page of photographs, in pixels
 QUALITIES = (88, 75, 60, 45)  # of JPEGs: the first by which a page stays below MOST
 VENDORED = ("sortable.auto.min.js", "img-comparison-slider.js")
 _HEADING = re.compile(r'<h2 id="([^"]*)">(.*?)<a class="anchor-link"', re.S)
+_FIGURE = re.compile(
+    r'<img alt="[^"]*"( data-main)? src="data:image/jpeg;base64,([^"]+)">'
+    r"<figcaption>(.*?)</figcaption>"
+)
 _IMAGE = re.compile(r'<img[^>]*src="data:image/(?:jpeg|png);base64,([^"]+)"')
 
 
@@ -37,6 +43,7 @@ def page_html(notebook: Any, title: str) -> str:
     )
     notebook.cells = _featured_first(notebook.cells)
     for cell in notebook.cells:
+        _joined(cell)
         if cell.cell_type == "markdown":
             cell.source = with_equations(cell.source)
     _compress([output for cell in notebook.cells for output in cell.get("outputs", [])])
@@ -113,9 +120,7 @@ def _compress(outputs: Sequence[Any]) -> None:
 
 def _jpeg(png: str, quality: int) -> str:
     """An encoded PNG as an encoded JPEG."""
-    from PIL import Image
-
-    image = Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB")
+    image = _decoded(png)
     small = io.BytesIO()
     image.save(small, "JPEG", quality=quality)
     return base64.b64encode(small.getvalue()).decode()
@@ -133,23 +138,72 @@ def style() -> str:
     return (TEMPLATES / "report" / "report.css").read_text(encoding="utf-8")
 
 
-def thumbnail(page: str, width: int = 320) -> str:
-    """An image of a page, small, as a data URI: the main one of those that are compared, or the
-    first; "" where there is none."""
-    from PIL import Image
+def card(page: str) -> dict[str, str]:
+    """What the index shows of a page: its title, a thumbnail as a data URI, "" where the page has
+    no image, and the words for it.
 
-    shown = re.search(r'<img[^>]*data-main[^>]*src="data:image/jpeg;base64,([^"]+)"', page)
-    found = shown or _IMAGE.search(page)
-    if found is None:
-        return ""
+    The thumbnail has the first, the main and the last image of a comparison in thirds, such as
+    input, enhanced image and ground truth; of several comparisons of the first one's rows, that
+    whose last image has most contrast. A page without one shows its first image.
+    """
+    title = re.search(r"<h1[^>]*>(.*?)(?:<a |</h1>)", page, re.S)
+    found = {"title": html.unescape(title[1].strip()) if title else "", "words": ""}
+    compared = [
+        (tuple(caption for _, _, caption in figures), figures)
+        for block in page.split('<div class="compare"')[1:]
+        if (figures := _FIGURE.findall(block.partition("</div>")[0]))
+    ]
+    alike = [figures for captions, figures in compared if captions == compared[0][0]]
     try:
-        image = Image.open(io.BytesIO(base64.b64decode(found[1]))).convert("RGB")
+        if alike:
+            scenes = [(_decoded(figures[-1][1]), figures) for figures in alike]
+            last, figures = max(scenes, key=lambda one: ImageStat.Stat(one[0].convert("L")).stddev)
+            main = next((f for f in figures if f[0]), figures[-1])
+            images = [_decoded(figures[0][1]), _decoded(main[1]), last]
+            captions = figures[0][2], main[2], figures[-1][2]
+            found["words"] = html.unescape(", ".join(dict.fromkeys(captions)))
+            return found | {"thumbnail": _small(_in_thirds(images))}
+        first = _IMAGE.search(page)
+        return found | {"thumbnail": _small(_decoded(first[1])) if first else ""}
     except OSError:  # a notebook may show what is no image
-        return ""
+        return found | {"thumbnail": ""}
+
+
+def _decoded(encoded: str) -> Image.Image:
+    return Image.open(io.BytesIO(base64.b64decode(encoded))).convert("RGB")
+
+
+def _in_thirds(images: Sequence[Image.Image]) -> Image.Image:
+    """Images of one scene beside each other, each showing its part of the scene, with a white line
+    between two."""
+    whole = images[0].copy()
+    width, height = whole.size
+    for place, image in enumerate(images[1:], start=1):
+        left = place * width // len(images)
+        part = image.resize(whole.size).crop((left, 0, width, height))
+        whole.paste(part, (left, 0))
+        whole.paste("white", (left - 1, 0, left + 1, height))
+    return whole
+
+
+def _small(image: Image.Image, width: int = 320) -> str:
     image.thumbnail((width, width))
     small = io.BytesIO()
     image.save(small, "JPEG", quality=82)
     return f"data:image/jpeg;base64,{base64.b64encode(small.getvalue()).decode()}"
+
+
+def _joined(cell: Any) -> None:
+    """Make one output of a cell's lines of text, which arrive in several."""
+    outputs: list[Any] = []
+    for output in cell.get("outputs", []):
+        last = outputs[-1] if outputs else {}
+        if output.output_type == "stream" and output.get("name") == last.get("name"):
+            last.text += output.text
+        else:
+            outputs.append(output)
+    if "outputs" in cell:
+        cell.outputs = outputs
 
 
 def _featured_first(cells: list) -> list:

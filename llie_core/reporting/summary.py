@@ -7,10 +7,12 @@ from pathlib import Path
 
 from llie_core.engine.runs import commit, read_json
 from llie_core.files import project_root, read_rows, results_dir, write_rows
-from llie_core.names import metric_title, subset_title, title_of
+from llie_core.metrics.protocols import load_protocols
+from llie_core.names import METRICS, metric_title, subset_title, title_of
 from llie_core.reporting.claims import Verdict
 from llie_core.reporting.comparisons import UNTRAINED
 from llie_core.reporting.field import few_images, measured_rows
+from llie_core.reporting.markup import is_number
 from llie_core.reporting.published import list_papers
 from llie_core.reporting.scores import (
     Score,
@@ -110,8 +112,9 @@ def changes_table(profile: str) -> Table:
     return Table("Changed verdicts", header, sorted(rows, reverse=True), note)
 
 
-def lol_table() -> Table:
-    """Every enhancer that was evaluated on LOL, by every protocol, from the reference runs.
+def lol_tables() -> list[Table]:
+    """Every enhancer that was evaluated on LOL, from the reference runs: under the main protocol of
+    each metric, then under every other one, a table a metric.
 
     A training is a row of its paper and profile. A method without training stands in the runs of
     several papers; its numbers are the same, and it is one row.
@@ -129,11 +132,19 @@ def lol_table() -> Table:
             found[label, score.seed, score.protocol] = replace(score, label=label)
         if doubt := _doubt(path.parent):
             notes.append(f"{paper}, {profile}: {doubt}.")
-    protocols = dict.fromkeys(s.protocol for s in found.values())
-    caption = "Every enhancer on LOL"
-    table = set_table(found.values(), ["lol"], list(protocols), titles, {}, caption)
-    words = few_images(measured_rows("no")), table.note, *notes
-    return replace(table, note=" ".join(words))
+    known, columns = load_protocols(), {s.protocol: s.metric for s in found.values()}
+    parts: dict[str, list[str]] = {"": [p for p, metric in columns.items() if metric in METRICS]}
+    for protocol in columns.keys() - set(parts[""]):
+        parts.setdefault(known[protocol].metric, []).append(protocol)
+    tables = []
+    for metric, protocols in parts.items():
+        caption = f"{metric_title(metric)} under other protocols" if metric else "Main protocols"
+        table = set_table(found.values(), ["lol"], sorted(protocols), titles, {}, caption)
+        names = [metric_title(columns[name]) for name in sorted(protocols)]
+        rows = [[row[0], *(c if is_number(c) else "–" for c in row[1:])] for row in table.rows]
+        tables.append(replace(table, header=["", *names], rows=rows))
+    words = few_images(measured_rows("no")), tables[0].note, *notes
+    return [replace(tables[0], note=" ".join(words)), *tables[1:]]
 
 
 def _doubt(folder: Path) -> str:

@@ -310,6 +310,15 @@ def _note(cells: list[PublishedValue], scores: list[Score], stands_for: str | No
     return " ".join([words, *notes])
 
 
+def reasons_table(reasons: Iterable[Sequence[str]]) -> Table:
+    """What was not run, and why, from pairs of the two: what has one reason stands together."""
+    found: dict[str, list[str]] = {}
+    for what, why in reasons:
+        found.setdefault(why, []).append(what)
+    rows = [[", ".join(names), why] for why, names in found.items()]
+    return Table("Not run, and why", ["what", "why"], rows)
+
+
 def share_of_pixels(stamp: Mapping) -> str:
     """How much of the published schedule's pixels a training on crops saw; "–" of another, or of a
     stamp that does not say."""

@@ -182,9 +182,10 @@ def test_a_killed_kernel_is_named_with_what_to_do(project):
 def test_index_lists_all_with_state_headline_and_error(project):
     index = Page(project.root / "reports" / "index.html")
     bad, good, killed = CARD.findall(index.text)
-    assert '<a href="good-toy-smoke.html">good-toy-smoke</a>' in good
+    assert '<a href="good-toy-smoke.html">A report</a>' in good
     assert '<span class="done">done</span>' in good and "CPU &lt;1&gt;" in good
-    assert "better by 3 &lt;script&gt;" in good and re.search(r">\d+ s · ", good)
+    assert "better by 3 &lt;script&gt;" in good and re.search(r">good-toy-smoke · \d+ s · ", good)
+    assert '<img alt="A report" src="data:' in good
     assert "<em>Why?</em>" in good and 'data-dataset="toy"' in good
     assert "<a " not in bad and '<span class="failed">failed</span>' in bad
     assert "the data set is not at home &lt;script&gt;" in bad and "Kernel died" in killed

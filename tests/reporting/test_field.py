@@ -1,5 +1,7 @@
 """The field's published numbers beside the measured rows."""
 
+import itertools
+
 import matplotlib
 import pytest
 
@@ -98,4 +100,7 @@ def test_the_chart_has_a_mark_for_each_kind(dataset, monkeypatch):
     assert field_chart.PUBLISHED in marks and (field_chart.TRAINED in marks) == (dataset == "lol")
     assert axis.get_xscale() == "log"
     assert "Retinexformer" in alt and "LYT-Net" not in alt  # GT-mean only
+    boxes = [text.get_window_extent() for text in axis.texts]
+    pairs = list(itertools.combinations(boxes, 2))
+    assert len(pairs) > 100 and not any(a.overlaps(b) for a, b in pairs)
     matplotlib.pyplot.close(figure)

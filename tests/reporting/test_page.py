@@ -7,11 +7,12 @@ import re
 import nbformat
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from llie_core.files import reports_dir
-from llie_core.reporting import page
-from llie_core.reporting.page import page_html, thumbnail
+from llie_core.reporting import figures, page
+from llie_core.reporting.page import card, page_html
 
 MADE = sorted(reports_dir().glob("*.html"))
 
@@ -72,7 +73,41 @@ def test_reports_that_were_made_here_stay_below_six_megabytes(path):
     assert path.stat().st_size < page.MOST
 
 
-def test_the_thumbnail_is_small_and_of_the_first_image():
-    found = thumbnail(page_of(photo(512)))
-    image = Image.open(io.BytesIO(base64.b64decode(found.partition(",")[2])))
-    assert image.size == (320, 320) and thumbnail("<p>no image</p>") == ""
+def opened(uri):
+    return Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))).convert("RGB")
+
+
+def test_the_card_of_a_page_without_a_comparison_has_its_first_image():
+    found = card(page_of(photo(512)))
+    assert opened(found["thumbnail"]).size == (320, 320)
+    assert card("<h1 id='x'>A &amp; B<a href='#x'>¶</a></h1>") == {
+        "title": "A & B", "words": "", "thumbnail": "",
+    }  # fmt: skip
+
+
+def test_the_card_shows_the_scene_of_most_contrast_before_and_after_and_as_it_should_be():
+    """Of the comparisons of the first one's rows; the maps of a recognizer are another's."""
+    flat, ramp = torch.full((3, 60, 90), 0.9), torch.linspace(0, 1, 90).expand(3, 60, 90)
+    stripes = (torch.arange(90) % 2.0).expand(3, 60, 90)
+
+    def block(target, *labels):
+        shades = [torch.full((3, 60, 90), 0.1), torch.full((3, 60, 90), 0.5), target]
+        panels = [figures.Panel(label, x) for label, x in zip(labels, shades, strict=True)]
+        return figures.compared_html(panels, "T", 1)
+
+    rows = "input", "A & B", "ground truth"
+    page = block(flat, *rows) + block(ramp, *rows) + block(stripes, "recognized", "A", "B")
+    found = card(page)
+    assert found["words"] == "input, A & B, ground truth"
+    image = np.asarray(opened(found["thumbnail"]), float)[10] / 255
+    width = len(image)
+    parts = [image[width * at // 12].mean() for at in (2, 6, 9, 11)]
+    assert parts == pytest.approx([0.1, 0.5, 0.75, 0.92], abs=0.04)
+
+
+def test_lines_of_text_stand_in_one_block():
+    outputs = [nbformat.v4.new_output("stream", text=f"step {i}\n") for i in range(3)]
+    outputs.append(nbformat.v4.new_output("display_data", {"text/plain": "last"}))
+    cells = [nbformat.v4.new_code_cell("1", outputs=outputs)]
+    text = page_html(nbformat.v4.new_notebook(cells=cells), "a")
+    assert "step 0\nstep 1\nstep 2" in text and text.count("<pre") == 2

@@ -30,6 +30,7 @@ from llie_core.reporting.tables import (
     audit_table,
     conditions,
     published_beside_measured,
+    reasons_table,
 )
 from llie_core.tasks.detection import MEASURES, ObjectDetection
 
@@ -208,16 +209,23 @@ def absent_table(study: DrgnStudy) -> Table:
     """What of the paper was not run here, and why."""
     known = load_protocols()
     rows = [[name, why] for name, why in study.absent().items()]
-    rows += [[p, why] for p in study.unpaired_protocols if (why := known[p].missing_weights())]
+    rows += [
+        [metric_title(known[name].metric), why]
+        for name in study.unpaired_protocols
+        if (why := known[name].missing_weights())
+    ]
     absent = [title_of(x) for x in study.trained_labels if x not in study.settings.rows]
     rows += [[", ".join(absent), WHY_NO_ROW]] if absent else []
     rows += [
-        ["MIRNet to EnlightenGAN", "other programs: their images go into the folder `external`"],
+        [
+            "MIRNet to EnlightenGAN",
+            "other programs: put their images into a folder (setting external)",
+        ],
         ["Real63", "63 images of DICM and MEF, not listed; all that is given of both stands in"],
         ["NightSurveillance", "named in the text; the paper prints no table of it"],
         ["CN and CD of Table 3", "a study with 30 persons cannot be re-run"],
     ]
-    return Table("Not run, and why", ["what", "why"], rows)
+    return reasons_table(rows)
 
 
 def audit() -> Table:

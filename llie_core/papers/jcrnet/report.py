@@ -12,7 +12,7 @@ from llie_core.metrics.cost import count_macs, count_parameters
 from llie_core.metrics.protocols import load_protocols
 from llie_core.models import create_enhancer
 from llie_core.models.jcrnet import ABLATIONS, NEVER_RUN
-from llie_core.names import join_label, title_of
+from llie_core.names import join_label, metric_title, title_of
 from llie_core.papers.jcrnet.study import (
     COST_SIZE,
     ECSSD,
@@ -38,6 +38,7 @@ from llie_core.reporting.tables import (
     audit_table,
     conditions,
     published_beside_measured,
+    reasons_table,
     score_table,
 )
 from llie_core.tasks.quality import MAIN
@@ -257,14 +258,17 @@ def absent_table(study: JcrnetStudy) -> Table:
     missing = {m: load_protocols()[MAIN[m]].missing_weights() for m in METRICS}
     others = [title_of(x) for x in study.trained_labels if x not in study.settings.rows]
     rows = [
-        *([metric, why] for metric, why in missing.items() if why),
+        *([metric_title(metric), why] for metric, why in missing.items() if why),
         *([name, why] for name, why in study.absent().items()),
         *([[", ".join(others), ASK]] if others else []),
-        ["learned rivals", "other programs: their images go into the folder `external`"],
+        [
+            "learned rivals",
+            "other programs: put their images into a folder (setting external)",
+        ],
         ["OursMS", "the released MindSpore file does not run and comes without weights"],
         ["Fig. 12(c)", "a study with 20 persons cannot be re-run"],
     ]
-    return Table("Not run, and why", ["what", "why"], rows)
+    return reasons_table(rows)
 
 
 def audit() -> Table:

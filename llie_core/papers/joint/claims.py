@@ -71,7 +71,9 @@ def verdicts_by_detector(found: Mapping[str, Sequence[Verdict]]) -> Table:
         for same in zip(*found.values(), strict=True)
         if same[0].claim.kind in NUMBERS
     ]
-    return Table("Claims decided by AP, by detector", ["claim", "says", *found], rows)
+    return Table(
+        "Claims decided by AP, by detector", ["claim", "says", *map(title_of, found)], rows
+    )
 
 
 def measurements(study: JointStudy, scores: Sequence[Score]) -> dict[str, Measured]:

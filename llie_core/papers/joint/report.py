@@ -138,6 +138,7 @@ def every_row_table(study: JointStudy, scores: Sequence[Score]) -> Table:
             for metric, subset in (("ap", "hard"), ("recall", "all"), ("fp_per_image", "all"))
         ]
         quality = _mean(select(scores, label=label, metric="psnr"), ".2f")
+        quality = "–" if label == GROUPS[3] else quality  # normal light is what PSNR is taken to
         rows.append([title_of(label, names), *cells, quality])
     words = ("AP, hard", "recall", "false positives an image")
     columns = [reader_title(study, reader) for reader in readers]

@@ -66,13 +66,15 @@ def findings(study: RecognitionStudy, scores: Sequence[Score]) -> Table:
             "identity", "gem_pam", "zero_dce", "ialm", "gem_pam+w/o PAM", "gem_pam+w/o GEM"
         )
     )  # fmt: skip
-    day = _words(in_normal_light(study, scores))
+    day, metric = _words(in_normal_light(study, scores)), study.downstream.title
     rows = [
-        ["Does the recognizer find more behind GEM+PAM?", f"{low} without it, {ours} with it."],
+        ["Does the recognizer find more behind GEM+PAM?",
+         f"{metric} {low} without it, {ours} with it."],
         ["More than behind enhancement for the human eye, or IALM?",
-         f"Zero-DCE {zero_dce}, IALM {ialm}."],
-        ["Do both modules contribute?", f"Without PAM {gem}, without GEM {pam}, both {ours}."],
-        ["What does low light cost it?", f"{day} in normal light, {low} in low light."],
+         f"{metric}: Zero-DCE {zero_dce}, IALM {ialm}, GEM+PAM {ours}."],
+        ["Do both modules contribute?",
+         f"{metric} without PAM {gem}, without GEM {pam}, with both {ours}."],
+        ["What does low light cost it?", f"{metric} {day} in normal light, {low} in low light."],
     ]  # fmt: skip
     own = select(scores, metric=study.downstream.metric)
     used = [s for s in own if s.subset in (study.downstream.whole, DAY)]
@@ -168,7 +170,8 @@ def class_table(study: RecognitionStudy, scores: Sequence[Score]) -> Table:
     if not isinstance(study.downstream, Streets):
         return Table("IoU of every class", ["class", "IoU"], [], "Pose has no classes.")
     found = select(scores, metric="iou")
-    labels = list(dict.fromkeys(score.label for score in found))
+    present = dict.fromkeys(score.label for score in found)
+    labels = sorted(present, key=[*study.titles, *present].index)
     rows = []
     for name in study.downstream.classes:
         values = [summarise(s.value for s in select(found, label=x, subset=name)) for x in labels]
@@ -191,7 +194,7 @@ def subset_table(study: RecognitionStudy) -> Table:
     for subset, (count, total) in sorted(sums.items()):
         mean = total / count
         rows.append([subset or "all", str(count), f"{mean:.4f}", f"{255 * mean:.1f}"])
-    header = ["subset", "items", "mean intensity", "of 255"]
+    header = ["subset", "images", "mean intensity", "of 255"]
     name = study.settings.dataset
     return Table(f"Test set of {name}", header, rows, dataset_spec(name).note)
 
@@ -306,8 +309,12 @@ def logs(study: RecognitionStudy) -> dict[str, list[dict[str, float]]]:
 
 
 def contact_sheet(study: RecognitionStudy, scenes: int) -> list[list[Panel]]:
-    """Test images, a scene a line: normal light where it is known, low light, labels."""
-    return [_scene(study, item) for item in test_items(study, scenes)]
+    """Test images: normal light where it is known, low light, labels; a scene a line, or, as poses
+    are upright, a scene a column."""
+    lines = [_scene(study, item) for item in test_items(study, scenes)]
+    if isinstance(study.downstream, Streets):
+        return lines
+    return [list(line) for line in zip(*lines, strict=True)]
 
 
 def _scene(study: RecognitionStudy, item: dict) -> list[Panel]:
@@ -353,9 +360,17 @@ def _segmented(
         Panel(f"{title}: recognized", coloured(recognizer.predict(image[None])[0], dataset))
         for title, image in shown.items()
     ]
-    light = "low light" if example.target is None else "normal light"
-    last = Panel(light, example.dark if example.target is None else example.target)
-    return [[*enhanced, Panel("annotated", coloured(item["mask"], dataset))], [*found, last]]
+    light = [] if example.target is None else [Panel("normal light", example.target)]
+    return [[*enhanced, *light], [*found, Panel("annotated", coloured(item["mask"], dataset))]]
+
+
+def comparisons(study: RecognitionStudy, count: int) -> dict[str, list[Panel]]:
+    """Title → what is compared at one place, of `count` test images: as the rows give them, and
+    what is recognized in them, which for poses is drawn onto the images."""
+    lines, dataset = predictions(study, count), study.settings.dataset
+    kinds = ["", ": what is recognized"] if isinstance(study.downstream, Streets) else [""]
+    titles = [f"Test image {n} of {dataset}{kind}" for n in range(1, count + 1) for kind in kinds]
+    return dict(zip(titles, lines, strict=True))
 
 
 def _skeleton(title: str, image: Tensor, recognizer: Recognizer) -> Panel:

@@ -64,7 +64,8 @@ def test_findings_name_what_was_not_evaluated(results, scores):
 def test_what_is_absent_is_said_with_the_reason(results):
     rows = dict(report.absent_table(results()).rows)
     assert rows["NightSurveillance"] == "named in the text; the paper prints no table of it"
-    assert rows["voc144"] == NO_FOLDER
+    (sets,) = [name for name, why in rows.items() if why == NO_FOLDER]
+    assert "voc144" in sets.split(", ")
     (absent,) = [name for name, why in rows.items() if why == report.WHY_NO_ROW]
     assert "LW-DRGN" in absent and "DRGN without SSIM" not in absent
 
