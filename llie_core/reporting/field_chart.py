@@ -62,14 +62,15 @@ def _label(axis: plt.Axes, points: Sequence[tuple[float, float, str]]) -> None:
     """A label beside each point, at the first place where it covers no point, no other label and
     not the legend; at the first of all where there is none."""
     axis.figure.canvas.draw()  # which settles the scales
-    taken = [Bbox.from_bounds(*(axis.transData.transform((x, y)) - 4), 8, 8) for x, y, _ in points]
+    places = [axis.transData.transform((x, y)) for x, y, _ in points]
+    taken = [Bbox.from_extents(x - 4, y - 4, x + 4, y + 4) for x, y in places]
     taken += [legend.get_window_extent()] if (legend := axis.get_legend()) else []
     for x, y, title in points:
         text = axis.annotate(title, (x, y), xytext=(0, 0), textcoords="offset points", fontsize=7,
                              va="center")  # fmt: skip
         for dx, dy in (*PLACES, PLACES[0]):
             text.xyann = dx, dy
-            text.set_horizontalalignment({1: "left", 0: "center", -1: "right"}[(dx > 0) - (dx < 0)])
+            text.set_horizontalalignment("left" if dx > 0 else "right" if dx else "center")
             if not any(text.get_window_extent().overlaps(other) for other in taken):
                 break
         taken.append(text.get_window_extent())

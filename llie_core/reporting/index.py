@@ -100,6 +100,7 @@ def _card(state: dict) -> str:
         word, error = "interrupted", "killed"
     headline = _read(_headline(name), {"device", "headline"}) if word == "done" else {}
     exists = word == "done" and page_path(name).exists()
+    question = headline.get("question") or _SUMMARY * (state.get("paper") == "summary")
     shown = html.escape(name)
     heading = html.escape(state.get("title") or name) if exists else shown
     title = f'<a href="{shown}.html">{heading}</a>' if exists else shown
@@ -115,7 +116,7 @@ def _card(state: dict) -> str:
     facts = [name, *facts] if exists else facts  # below its title, which several reports share
     return (
         f'<li class="card"{data}>{image}<h2>{title}</h2>'
-        f'<p><span class="{word}">{word}</span>{_paragraph(headline.get("question", ""), "em")}</p>'
+        f'<p><span class="{word}">{word}</span>{_paragraph(question, "em")}</p>'
         f"<p>{html.escape(error or headline.get('headline', ''))}</p>"
         f"{_paragraph(_remedy(name, word), 'p')}"
         f'<p class="facts">{html.escape(" · ".join(filter(None, facts)))}</p></li>\n'
@@ -134,6 +135,7 @@ def _remedy(name: str, word: str) -> str:
     return f"The cell that failed: results/notebooks/{partial.name}. Run the same command again."
 
 
+_SUMMARY = "Does enhancement help a machine, who leads on LOL, and which claims of the papers hold?"
 _TITLE = "Low-light enhancement and recognition: reports"
 _ABOUT = """<p>Each report re-runs one paper on one data set: its tables as published beside what
 was measured here, its figures, and a verdict on each of its claims.</p>

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping
-from statistics import fmean
+from statistics import fmean, median
 
 import numpy as np
 
@@ -24,6 +24,18 @@ def intervals(per_image: Iterable[Mapping[str, str]], protocol: str) -> dict[str
             images.setdefault(line["name"], []).append(float(line[protocol]))
     means = {label: [float(np.mean(v)) for v in images.values()] for label, images in found.items()}
     return {label: bootstrap(v) for label, v in means.items() if np.isfinite(v).all()}
+
+
+def half_widths(found: Mapping[str, Iterable[Interval]]) -> str:
+    """How far other images of the kind could move the numbers of a table, in words: by metric half
+    the interval, the median of the rows; "" where there is no interval."""
+    words = [
+        f"{title} ± {median((high - low) / 2 for low, high in of):.2g}"
+        for title, own in found.items()
+        if (of := list(own))
+    ]
+    start = "95 % intervals over images, median of the rows: "
+    return start + ", ".join(words) if words else ""
 
 
 def kept_images(paper: str, dataset: str, test_set: str) -> list[dict[str, str]]:

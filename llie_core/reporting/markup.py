@@ -164,7 +164,8 @@ def _columns(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[_Colu
 def _is_not_run(row: Sequence[str], columns: Sequence[_Column]) -> bool:
     """Whether a row has published numbers and none of here."""
     pairs = [column for column in columns if column.published is not None]
-    return bool(pairs) and all(str(row[column.here]) in (NOT_RUN, "–") for column in pairs)
+    absent = (NOT_RUN, "–", "cannot be re-run")
+    return bool(pairs) and all(str(row[column.here]) in absent for column in pairs)
 
 
 def _head(column: _Column) -> str:

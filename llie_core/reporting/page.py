@@ -197,9 +197,9 @@ def _joined(cell: Any) -> None:
     """Make one output of a cell's lines of text, which arrive in several."""
     outputs: list[Any] = []
     for output in cell.get("outputs", []):
-        last = outputs[-1] if outputs else {}
-        if output.output_type == "stream" and output.get("name") == last.get("name"):
-            last.text += output.text
+        name = output.get("name")  # of a stream
+        if name and outputs and outputs[-1].get("name") == name:
+            outputs[-1].text += output.text
         else:
             outputs.append(output)
     if "outputs" in cell:

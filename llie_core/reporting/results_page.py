@@ -3,14 +3,13 @@
 import csv
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from statistics import median
 
 from llie_core.files import project_root, read_rows
 from llie_core.metrics.protocols import load_protocols
 from llie_core.metrics.resampling import bootstrap
 from llie_core.names import metric_title, subset_title, title_of
 from llie_core.reporting.cross import Reading, read_folder
-from llie_core.reporting.intervals import intervals, set_intervals
+from llie_core.reporting.intervals import half_widths, intervals, set_intervals
 from llie_core.reporting.published import list_papers
 from llie_core.reporting.scores import (
     OF_PAPERS,
@@ -134,12 +133,8 @@ def _spread(
         halves[one.words] = [
             bootstrap(list(of.values()), [one.weights[name] for name in of]) for of in means
         ]
-    words = [
-        f"{title} ± {median((high - low) / 2 for low, high in found):.2g}"
-        for title, found in halves.items()
-        if found
-    ]
-    return f"; 95 % intervals over images, median of the rows: {', '.join(words)}" if words else ""
+    words = half_widths(halves)
+    return f"; {words}" if words else ""
 
 
 def _note(scores: list[Score], shown: Iterable[tuple[str, str]], spread: str) -> str:

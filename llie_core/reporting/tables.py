@@ -4,8 +4,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from llie_core.metrics.protocols import load_protocols
+from llie_core.metrics.resampling import Interval
 from llie_core.names import metric_title, subset_title, title_of
 from llie_core.reporting.comparisons import UNTRAINED
+from llie_core.reporting.intervals import half_widths, set_intervals
 from llie_core.reporting.markup import NOT_RUN, table_html
 from llie_core.reporting.published import PublishedValue, load, table
 from llie_core.reporting.scores import Score, select, summarise
@@ -236,6 +238,7 @@ def conditions(scores: Iterable[Score]) -> str:
         f"{all_of('dataset')} ({all_of('split')} split)",
         f"profile {all_of('profile')}",
         f"recognizer {readers}" if readers else "",
+        _half_widths(scores),
         "; ".join(f"n = {_span(found)} ({what})" for what, found in counts.items()),
         f"seed {seeds}",
         ", ".join(steps),
@@ -244,6 +247,17 @@ def conditions(scores: Iterable[Score]) -> str:
         f"commit {all_of('commit')}",
     ]
     return "; ".join(part for part in parts if part) + "."
+
+
+def _half_widths(scores: Sequence[Score]) -> str:
+    """How far other images could move what is a number of a whole set, such as AP."""
+    found: dict[str, list[Interval]] = {}
+    for key in dict.fromkeys((s.metric, s.subset, s.dataset, s.recognizer) for s in scores):
+        names = ("metric", "subset", "dataset", "recognizer")
+        own = select(scores, **dict(zip(names, key, strict=True)))
+        title = f"{metric_title(key[0])} {subset_title(key[1])}".strip()
+        found.setdefault(title, []).extend(set_intervals(own).values())
+    return half_widths(found)
 
 
 def _span(numbers: set[int]) -> str:

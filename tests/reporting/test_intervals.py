@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from llie_core.metrics.resampling import bootstrap
-from llie_core.reporting.intervals import intervals, kept_images, set_intervals
+from llie_core.reporting.intervals import half_widths, intervals, kept_images, set_intervals
 from llie_core.reporting.scores import reference_scores, select
 
 
@@ -63,3 +63,9 @@ def test_ends_of_a_number_of_a_whole_set_are_averaged_over_seeds():
     ends = [replace(a, label="a", low=0.1, high=0.5), replace(b, label="a", low=0.3, high=0.6)]
     without = replace(c, low=-math.inf, high=math.inf)
     assert set_intervals([*ends, without]) == {"a": pytest.approx((0.2, 0.55))}
+
+
+def test_half_of_the_interval_stands_in_words():
+    found = {"AP": [(0.1, 0.3), (0.2, 0.6)], "mIoU": [(0.5, 0.52)], "recall": []}
+    words = "95 % intervals over images, median of the rows: AP ± 0.15, mIoU ± 0.01"
+    assert half_widths(found) == words and half_widths({"AP": []}) == ""

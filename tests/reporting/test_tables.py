@@ -134,6 +134,8 @@ def test_conditions_name_everything_a_number_depends_on():
         "protocol face-ap-height, psnr-rgb-float; CPU (1 threads); commit 0123456789."
     )
     assert conditions([]) == "nothing was measured"
+    wide = [replace(SCORE, low=0.4, high=0.6), replace(SCORE, label="clahe", low=0.1, high=0.5)]
+    assert "; 95 % intervals over images, median of the rows: AP hard ± 0.15; " in conditions(wide)
     assert "recognizer" not in conditions([replace(SCORE, recognizer="")])
 
 
