@@ -23,7 +23,7 @@ QUALITIES = (88, 75, 60, 45)  # of JPEGs: the first by which a page stays below 
 VENDORED = ("sortable.auto.min.js", "img-comparison-slider.js")
 _HEADING = re.compile(r'<h2 id="([^"]*)">(.*?)<a class="anchor-link"', re.S)
 _FIGURE = re.compile(
-    r'<img alt="[^"]*"( data-main)? src="data:image/jpeg;base64,([^"]+)">'
+    r'<img alt="[^"]*"( data-main(?:="")?)? src="data:image/jpeg;base64,([^"]+)"/?>'
     r"<figcaption>(.*?)</figcaption>"
 )
 _IMAGE = re.compile(r'<img[^>]*src="data:image/(?:jpeg|png);base64,([^"]+)"')

@@ -96,8 +96,10 @@ def test_the_card_shows_the_scene_of_most_contrast_before_and_after_and_as_it_sh
         return figures.compared_html(panels, "T", 1)
 
     rows = "input", "A & B", "ground truth"
-    page = block(flat, *rows) + block(ramp, *rows) + block(stripes, "recognized", "A", "B")
-    found = card(page)
+    blocks = [block(flat, *rows), block(ramp, *rows), block(stripes, "recognized", "A", "B")]
+    outputs = [nbformat.v4.new_output("display_data", {"text/html": text}) for text in blocks]
+    cells = [nbformat.v4.new_code_cell("1", outputs=outputs)]
+    found = card(page_html(nbformat.v4.new_notebook(cells=cells), "a"))
     assert found["words"] == "input, A & B, ground truth"
     image = np.asarray(opened(found["thumbnail"]), float)[10] / 255
     width = len(image)
