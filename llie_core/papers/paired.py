@@ -19,10 +19,12 @@ from torch import nn
 from llie_core.data import collate, dataset_spec, open_dataset
 from llie_core.data.paired import Lol
 from llie_core.data.registry import Absent, locate, open_at
+from llie_core.data.scenes import Scenes
 from llie_core.data.synthesis import LOL_STYLE
 from llie_core.data.wrappers import (
     Augmented,
     Cached,
+    Drawn,
     ForPhotographs,
     Joined,
     NormalLight,
@@ -57,9 +59,12 @@ RIVALS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 NO_FOLDER = "no folder given (DATA, or setting evaluation.sets)"
 TRAIN = TrainSettings(schedule="cosine", validate_every=50)
-# Of LOL's training pairs, a quarter of the sides: a crop of 64 pixels does not show how bright its
-# scene is, a whole scene does, and costs as much.
-WHOLE_SCENES: dict[str, Any] = {"size": 0, "resize": (100, 152), "flips": "horizontal"}
+WHOLE = (1.0, 1.0)
+# Of LOL's training pairs, from a part at its own resolution to the whole at a quarter of it: a crop
+# of 64 pixels does not show how bright its scene is, and a small scene not its noise.
+SCENES: dict[str, Any] = {
+    "size": 0, "resize": (100, 152), "part": (0.25, 1.0), "flips": "horizontal",
+}  # fmt: skip
 Opened = TypeVar("Opened")
 
 
@@ -81,8 +86,9 @@ class PairSettings(Section):
     on the sides of whole ones; parts: of LOL, "official" or another split of the loader;
     photographs: sets, expected in `data`, whose images join the pairs' ground truths as
     normal-light photographs, darkened or to be left as they are (`ForPhotographs`), for an enhancer
-    of any photograph; part: range of the share of height and width that is taken for the image, of
-    which a network without it learns scenes by heart. Both of rivals only.
+    of any photograph, of rivals only; part: range of the share of height and width that is taken
+    for the image, of which a network without it learns scenes by heart: before it is brought to
+    `resize`, and without one of rivals only.
     """
 
     size: int = 64
@@ -97,11 +103,15 @@ class PairSettings(Section):
     test_size: int = 128
     parts: str = "official"
     photographs: tuple[str, ...] = ()
-    part: tuple[float, float] = (1.0, 1.0)
+    part: tuple[float, float] = WHOLE
 
     def __post_init__(self):
         super().__post_init__()
         height, width = self.resize
+        if any(self.resize) and self.part != WHOLE and (self.size or self.scale != WHOLE):
+            raise ValueError("part: with resize, leave size 0 and scale (1, 1)")
+        if any(self.resize) and self.photographs:
+            raise ValueError("photographs: their crops are of one size, leave resize (0, 0)")
         if self.flips == "all" and not self.size and not 0 < height == width:
             raise ValueError("flips: all swaps height and width; give a size or a square resize")
 
@@ -254,12 +264,16 @@ class PairedStudy(Study):
         """What a training reads."""
         return self.crops_of(self.train_pairs)
 
-    def crops_of(self, data: SizedDataset, **more: Any) -> Augmented:
-        """Random crops of a data set, flipped; whole images where the settings give no size. more:
-        options of `Augmented`."""
+    def crops_of(self, data: SizedDataset, **more: Any) -> Drawn:
+        """Random crops of a data set, flipped, or parts at one size; whole images where the
+        settings give neither. more: options of `Augmented`."""
         pairs = self.settings.pairs
-        if any(pairs.resize):
-            data = Resized(data, pairs.resize)
+        if any(pairs.resize) and pairs.part != WHOLE:
+            return Scenes(data, pairs.resize, **{"flips": pairs.flips, "part": pairs.part} | more)
+        return self._augmented(Resized(data, pairs.resize) if any(pairs.resize) else data, **more)
+
+    def _augmented(self, data: SizedDataset, **more: Any) -> Augmented:
+        pairs = self.settings.pairs
         return Augmented(data, pairs.size or None, pairs.flips, pairs.scale, **more)
 
     def check_data(self) -> None:
@@ -310,13 +324,13 @@ class PairedStudy(Study):
         pairs, model = self.settings.pairs, create_enhancer(row.model)
         if not model.learned:
             raise ValueError(f"{row.label} has no parameters to train; put it into `methods`")
-        context = model.context_size
-        crops = partial(self.crops_of, part=pairs.part, context=context)
-        data: SizedDataset = crops(self.train_pairs)
+        options: dict[str, Any] = {"part": pairs.part, "context": model.context_size}
+        data: SizedDataset = self.crops_of(self.train_pairs, **options)
         if pairs.photographs:
             found = [open_dataset(n, "train", self.settings.data) for n in pairs.photographs]
             normal = Joined(NormalLight(self.train_pairs), *found)
-            data = ForPhotographs(crops(self.train_pairs), crops(normal), LOL_STYLE)
+            own, other = (self._augmented(x, **options) for x in (self.train_pairs, normal))
+            data = ForPhotographs(own, other, LOL_STYLE)
         return self.experiment_on(data, row, sci_loss if row.model == "sci" else PlainLoss())
 
     def validation(self, pairs: SizedDataset) -> ValidationPSNR:

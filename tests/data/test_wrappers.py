@@ -7,6 +7,7 @@ from seeded import seeded
 from llie_core.data import collate
 from llie_core.data.batches import object_targets
 from llie_core.data.darkening import DarkeningRange
+from llie_core.data.scenes import Scenes
 from llie_core.data.wrappers import (
     SHARES,
     Augmented,
@@ -263,3 +264,23 @@ def test_only_the_crop_of_a_kept_image_is_converted(monkeypatch):
     data = Cached(Noise([0], size=(3, 64, 64)))
     monkeypatch.setattr(Cached, "__getitem__", None)
     assert Augmented(data, size=16).sample(0, 0)["image"].shape == (3, 16, 16)
+
+
+class Ramp(Grey):
+    """Images that brighten from left to right, with a target that darkens."""
+
+    def __getitem__(self, index):
+        image = torch.linspace(0, 1, 80).expand(3, 40, 80)
+        return {"image": image, "target": 1 - image, "name": "a"}
+
+
+def test_scenes_are_parts_of_any_share_at_one_size():
+    scenes = Scenes(Ramp([0]), (10, 20), (0.25, 1.0), flips="horizontal")
+    items = [scenes.sample(0, draw) for draw in range(40)]
+    assert {tuple(item["image"].shape) for item in items} == {(3, 10, 20)}
+    for item in items:
+        assert torch.allclose(item["image"] + item["target"], torch.ones(3, 10, 20), atol=1e-5)
+    spans = [(item["image"].max() - item["image"].min()).item() for item in items]
+    assert min(spans) < 0.4 and max(spans) > 0.8  # a part at its own size; nearly the whole
+    assert torch.equal(items[7]["image"], scenes.sample(0, 7)["image"])
+    assert scenes.describe() != Scenes(Ramp([0]), (10, 20), (0.5, 1.0)).describe()

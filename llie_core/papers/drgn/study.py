@@ -90,8 +90,8 @@ from llie_core.papers.paired import (
     BASELINES,
     BUILTIN,
     QUICK_PROTOCOLS,
+    SCENES,
     TRAIN,
-    WHOLE_SCENES,
     EvaluationSettings,
     PairedSettings,
     PairedStudy,
@@ -258,10 +258,8 @@ def reference(dataset: str) -> DrgnSettings:
         "profile": "reference",
         # DRGN's steps take six times as long as LW-DRGN's, an hour in all: name it in `rows`.
         "rows": (RIVAL, "lw_drgn"),
-        # One whole scene a step, the weights averaged: LW-DRGN has 20.0 dB on the validation part
-        # after 1,000 steps, where 600 of crops of 64 pixels had 16.
-        "pairs": WHOLE_SCENES | {"scale": (1.0, 1.0), "val_count": 15, "val_size": 0,
-                                 "val_scale": 0.5},
+        # One scene a step, the weights averaged (see SCENES).
+        "pairs": SCENES | {"scale": (1.0, 1.0), "val_count": 15, "val_size": 0},
         "train": {"steps": 1000, "batch_size": 1, "lr": 5e-4, "ema": 0.99, "validate_every": 200,
                   "precision": "auto"},
         "degradation": {"steps": 300},
@@ -277,7 +275,7 @@ def paper(dataset: str) -> DrgnSettings:
     return override(reference(dataset), {
         "profile": "paper",
         "rows": (RIVAL, "drgn", "lw_drgn", *ABLATIONS, "drgn+anchored", "drgn+handmade"),
-        "pairs": {"size": PATCH, "resize": (0, 0), "scale": (1.0, 1.25), "val_scale": 1.0,
+        "pairs": {"size": PATCH, "resize": (0, 0), "part": (1.0, 1.0), "scale": (1.0, 1.25),
                   "parts": "480/20" if dataset == "lol" else "official",
                   "reference": {"lol": COCO_TRAIN, COCO_TRAIN: "lol"}.get(dataset, BUILTIN)},
         "train": {"steps": REFINEMENT_STEPS, "batch_size": 16, "ema": 0.0, "schedule": "step",
