@@ -49,7 +49,7 @@ from llie_core.reporting.index import write_headline
 from llie_core.reporting.intervals import intervals, kept_images
 from llie_core.reporting.provenance import Provenance, Training
 from llie_core.reporting.scores import Score, kept_scores, select, write_scores
-from llie_core.reporting.sources import reference_doubt, reference_first
+from llie_core.reporting.sources import across_folds, reference_doubt, reference_first
 from llie_core.reporting.summary import write_verdicts
 from llie_core.reporting.tables import Table, conditions
 from llie_core.tasks.base import Measured, Task
@@ -208,6 +208,11 @@ class Study(ABC):
     def reference_dataset(self) -> str:
         """The data set whose reference run is judged before this run."""
         return self.settings.dataset
+
+    @property
+    def other_folds(self) -> tuple[str, ...]:
+        """Further data sets whose reference runs are judged beside it: folds of the same images."""
+        return ()
 
     # Settings ----------------------------------------------------------------------------------
 
@@ -560,13 +565,19 @@ class Study(ABC):
         kept = kept_scores(self.paper, self.reference_dataset)
         if not kept or context.papers_own:
             return here
-        reference = self.open(kept[0].profile, self.reference_dataset)
+        folds = [self._of_reference(name) for name in (self.reference_dataset, *self.other_folds)]
+        contexts = [context for *_, context in folds]
+        judged_kept = across_folds(contexts, [judged(*fold, {}) for fold in folds])
+        return reference_first(judged_kept, here, contexts[0], self.reference_doubt)
+
+    def _of_reference(self, dataset: str) -> tuple[Self, list[Score], Context]:
+        """The study of a kept run, its scores, and what a verdict by them has to name."""
+        kept = kept_scores(self.paper, dataset)
+        reference = self.open(kept[0].profile, dataset)
         seeds = len({score.seed for score in kept if score.steps_planned})
         blind = reference.blind_readers(kept)
-        place = self.reference_dataset, kept[0].profile, seeds
-        of_kept = Context(*place, False, blind, reference.row_titles)
-        judged_kept = judged(reference, kept, of_kept, {})
-        return reference_first(judged_kept, here, of_kept, self.reference_doubt)
+        context = Context(dataset, kept[0].profile, seeds, False, blind, reference.row_titles)
+        return reference, kept, context
 
     @cached_property
     def reference_doubt(self) -> str:

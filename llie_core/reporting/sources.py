@@ -99,6 +99,31 @@ def reference_first(
     return [_both(*pair, context) for pair in zip(kept, here, strict=True)]
 
 
+def across_folds(contexts: Sequence[Context], folds: Sequence[Sequence[Verdict]]) -> list[Verdict]:
+    """The verdicts by the folds of one data set, claim by claim, each fold named, those that decide
+    first; a claim that holds on one fold and not on another is inconclusive."""
+    return [_of_folds(contexts, same) for same in zip(*folds, strict=True)]
+
+
+def _of_folds(contexts: Sequence[Context], same: Sequence[Verdict]) -> Verdict:
+    decided = [one for one in same if _weight(one) == 2]
+    if len(same) == 1 or not decided:
+        return same[0]
+    still_open = [
+        replace(one, verdict=f"{one.verdict} on {context.place()}")
+        for context, one in zip(contexts, same, strict=True)
+        if _weight(one) == 1
+    ]
+    weighed = [*decided, *still_open]
+    words, evidence = (
+        "; ".join(dict.fromkeys(filter(None, (getattr(one, name) for one in weighed))))
+        for name in ("verdict", "evidence")
+    )
+    if len({one.verdict.partition(" on ")[0] for one in decided}) > 1:
+        words = f"inconclusive (the folds disagree: {words})"
+    return replace(same[0], verdict=words, evidence=evidence)
+
+
 def reference_doubt(paper: str, dataset: str) -> str:
     """Why the reference run of a paper on a data set decides nothing; "" where it may, or where
     none is kept."""

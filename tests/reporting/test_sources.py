@@ -10,6 +10,7 @@ from llie_core.reporting.claims import Claim, Context, Verdict, judge, load_clai
 from llie_core.reporting.source import source
 from llie_core.reporting.sources import (
     Source,
+    across_folds,
     claim_sets,
     doubtful,
     reference_first,
@@ -72,6 +73,25 @@ def test_the_reference_comes_first_and_each_is_named(kept, here, both):
     kept, here = ([Verdict(claim, words, "")] for words in (kept, here))
     (found,) = reference_first(kept, here, KEPT)
     assert (found.claim, found.verdict) == (claim, both)
+
+
+@pytest.mark.parametrize(("a", "b", "both"), [
+    ("holds on a (r)", "does not hold on b (r)",
+     "inconclusive (the folds disagree: holds on a (r); does not hold on b (r))"),
+    ("holds on a (r)", "holds on b (r)", "holds on a (r); holds on b (r)"),
+    ("inconclusive (spread)", "holds on b (r)",
+     "holds on b (r); inconclusive (spread) on a (r, 3 seeds)"),
+    ("inconclusive (spread)", "inconclusive (spread)", "inconclusive (spread)"),
+    ("not run (no numbers)", "holds on b (r)", "holds on b (r)"),
+    ("not run (no numbers)", "not run (no numbers)", "not run (no numbers)"),
+])  # fmt: skip
+def test_folds_that_disagree_leave_a_claim_open(a, b, both):
+    claim = Claim("9.01", "§1", 1, "Made up.", "eye", {"figure": "Fig. 1"})
+    contexts = [Context(name, "r", 3, False) for name in "ab"]
+    (found,) = across_folds(contexts, [[Verdict(claim, words, words[:3])] for words in (a, b)])
+    assert found.verdict == both
+    (one,) = across_folds(contexts[:1], [[Verdict(claim, a, "")]])
+    assert one.verdict == a
 
 
 def test_numbers_of_both_stand_beside_what_is_printed():

@@ -45,6 +45,7 @@ from llie_core.papers.rows import Released, Row, Trained
 from llie_core.papers.study import Study, StudySettings, TestSet
 from llie_core.recognizers import Recognizer, create_recognizer
 from llie_core.reporting.scores import Score, reference_folder, select, summarise
+from llie_core.reporting.sources import reference_doubt
 from llie_core.tasks.faces import FaceDetection
 from llie_core.weights import available
 
@@ -289,6 +290,14 @@ class JointStudy(Study):
         own = self.settings.dataset
         kept = (name for name in (WIDER, *HALVES) if reference_folder(self.paper, name))
         return next(kept, own) if own == BUILTIN else own
+
+    @property
+    def other_folds(self) -> tuple[str, ...]:
+        first = self.reference_dataset
+        if first not in HALVES or self.settings.dataset in HALVES:
+            return ()
+        kept = (name for name in HALVES if name != first and reference_folder(self.paper, name))
+        return tuple(name for name in kept if not reference_doubt(self.paper, name))
 
     def blind_readers(self, scores: Iterable[Score]) -> dict[str, str]:
         found = select(scores, dataset=self.settings.dataset, metric="ap", subset="hard")
