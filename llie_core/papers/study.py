@@ -222,13 +222,21 @@ class Study(ABC):
 
         Raises:
             ValueError, TypeError: unknown profile, data set or setting, or a wrong value.
+            FileNotFoundError: there is no folder `data`.
         """
         if profile not in cls.profiles:
             raise unknown("profile", profile, cls.profiles)
         dataset = dataset or cls.default_dataset(profile)
         if dataset not in cls.datasets:
             raise unknown(f"data set of {cls.paper}", dataset, cls.datasets)
-        return cls(override(cls.profiles[profile](dataset), changes))
+        settings = override(cls.profiles[profile](dataset), changes)
+        # Other sets say themselves what they looked for; a built-in one would never look.
+        if (
+            dataset_spec(dataset).builtin
+            and not (folder := project_root() / settings.data).exists()
+        ):
+            raise FileNotFoundError(f"data: no folder {folder}")
+        return cls(settings)
 
     @classmethod
     def default_dataset(cls, profile: str) -> str:
