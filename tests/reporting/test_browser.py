@@ -81,7 +81,8 @@ def page_path(tmp_path_factory):
     featured = cell("3", outputs=[nbformat.v4.new_output("display_data", {"text/html": compared})])
     featured.metadata["tags"] = ["featured"]
     notebook = nbformat.v4.new_notebook(metadata={"title": "A report"}, cells=[
-        nbformat.v4.new_markdown_cell("# A report\n\nInline $a_1$ is inline."),
+        nbformat.v4.new_markdown_cell("# A report\n\nInline $a_1$ is inline.\n\n"
+                                        f"$${' + '.join(['a_1'] * 40)} \\tag{{1}}$$"),
         nbformat.v4.new_markdown_cell("## What was found"), cell("1"),
         nbformat.v4.new_markdown_cell("## Results"), cell("2", outputs=outputs), featured,
     ])  # fmt: skip

@@ -136,6 +136,10 @@ regions.forEach(fitted);
 addEventListener("resize", () => regions.forEach(fitted));
 // A folded table has no width before its line opens.
 addEventListener("toggle", ({ target }) => target.querySelectorAll?.(".table").forEach(fitted), true);
+// A line that scrolls must be reached by the keyboard.
+for (const { parentElement: line } of document.querySelectorAll("img.equation")) {
+  if (line.scrollWidth > line.clientWidth) line.tabIndex = 0;
+}
 document.querySelectorAll(".compare").forEach(comparable);
 document.querySelectorAll(".cards").forEach(cards);
 enlargeable(document.querySelectorAll("main img:not(.card img, .equation)"));
