@@ -73,7 +73,7 @@ def test_profiles_carry_their_name_and_a_known_data_set(paper):
 @papers
 def test_a_folder_that_is_not_there_is_named_with_built_in_images_too(paper, tmp_path):
     assert open_study(paper, "smoke", data=str(tmp_path)).settings.data == str(tmp_path)
-    with pytest.raises(FileNotFoundError, match="data: no folder .*/nowhere"):
+    with pytest.raises(FileNotFoundError, match=r"data: no folder .*/nowhere"):
         open_study(paper, "smoke", data=str(tmp_path / "nowhere"))
 
 
