@@ -45,12 +45,14 @@ ROUNDS = 5  # of a step of each training
 
 def verdicts(study: JointStudy, scores: Sequence[Score]) -> dict[str, list[Verdict]]:
     """Detector → the verdict on every claim, by the reference run and by this one; the measured
-    ones are of the main detector."""
+    ones are of the main detector, of which each run has its own."""
     main = study.settings.recognizer
     measured = {main: measurements(study, read_by(scores, main))}
     readers = sorted(study.settings.readers, key=lambda reader: reader != main)
     return {
-        reader: study.verdicts(scores, measured.get(reader), partial(judged, reader))
+        reader: study.verdicts(
+            scores, measured.get(reader), partial(judged, "" if reader == main else reader)
+        )
         for reader in readers
     }
 
@@ -58,7 +60,8 @@ def verdicts(study: JointStudy, scores: Sequence[Score]) -> dict[str, list[Verdi
 def judged(
     reader: str, study: JointStudy, scores: Sequence[Score], context: Context, measured: Mapping
 ) -> list[Verdict]:
-    """By what one detector finds in one run; the thesis has one detector only."""
+    """By what one detector, "" for the run's main one, finds; the thesis has one detector only."""
+    reader = reader or study.settings.recognizer
     own = context.papers_own and reader == study.settings.recognizer
     of = read_by(select(scores, dataset=context.dataset), reader)
     return judge("joint", of, replace(context, papers_own=own), measured)

@@ -22,7 +22,7 @@ from llie_core.recognizers import Recognizer
 from llie_core.reporting.figures import Panel
 from llie_core.reporting.published import PublishedValue, load
 from llie_core.reporting.published import table as published
-from llie_core.reporting.scores import Score, reference_scores, select, summarise
+from llie_core.reporting.scores import Score, reference_folder, reference_scores, select, summarise
 from llie_core.reporting.tables import (
     Counted,
     Table,
@@ -44,6 +44,13 @@ MAP_IMAGES = 64  # test images on which the curve maps are taken
 def reader_title(study: JointStudy, reader: str) -> str:
     """A detector as tables show it."""
     return study.tinaface_row.shown if reader == TINAFACE else title_of(reader)
+
+
+def best_run(study: JointStudy) -> JointStudy:
+    """The study of the kept run that is judged first, with its own detectors; else this one."""
+    dataset = study.reference_dataset
+    folder = reference_folder("joint", dataset)
+    return study.open(folder.name, dataset) if folder else study
 
 
 def best_evidence(study: JointStudy) -> list[Score]:
@@ -130,7 +137,7 @@ def groups_table(study: JointStudy, scores: Sequence[Score], caption: str) -> Ta
 
 def every_row_table(study: JointStudy, scores: Sequence[Score]) -> Table:
     """Every row before every detector, those too that another detector's loss has trained."""
-    readers, names, rows = study.settings.readers, study.titles, []
+    readers, names, rows = study.settings.readers, study.row_titles, []
     for label in dict.fromkeys(s.label for s in scores):
         cells = [
             _mean(select(scores, label=label, recognizer=reader, metric=metric, subset=subset))
