@@ -574,7 +574,7 @@ class Study(ABC):
         if not kept or context.papers_own:
             return here
         folds = [self._of_reference(name) for name in (self.reference_dataset, *self.other_folds)]
-        contexts = [context for *_, context in folds]
+        contexts = [of_fold for _, _, of_fold in folds]
         judged_kept = across_folds(contexts, [judged(*fold, {}) for fold in folds])
         return reference_first(judged_kept, here, contexts[0], self.reference_doubt)
 
