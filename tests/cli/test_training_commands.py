@@ -294,7 +294,8 @@ def test_the_command_of_a_report_makes_the_same_run(tmp_path):
     external = tmp_path / "it's mine"
     (external / "kind" / "builtin-faces").mkdir(parents=True)
     changes = {"train": {"steps": 7, "lr": 2e-4}, "workers": 2, "processes": 2, "seeds": [3, 4],
-               "external": str(external), "data": "my data"}  # fmt: skip
+               "external": str(external), "data": str(tmp_path / "my data")}  # fmt: skip
+    (tmp_path / "my data").mkdir()
     study = tiny(**changes)
     run = study.run(study.row(ROW, 4))
     program, *arguments = shlex.split(study.fit_command(run))
@@ -307,12 +308,13 @@ def test_the_command_of_a_report_makes_the_same_run(tmp_path):
     assert "--set" not in unchanged.fit_command(unchanged.run(unchanged.main_row()))
 
 
-def test_runs_name_what_others_need_first_and_quote_what_has_spaces(capsys):
-    pair = 'ratios=["2:1@tinaface"]'
-    printed, _ = commands(capsys, *STUDY, "--set", pair, "--data", "a folder")
+def test_runs_name_what_others_need_first_and_quote_what_has_spaces(tmp_path, capsys):
+    pair, data = 'ratios=["2:1@tinaface"]', str(tmp_path / "a folder")
+    Path(data).mkdir()
+    printed, _ = commands(capsys, *STUDY, "--set", pair, "--data", data)
     rows = [line[line.index("--row") + 1] for line in printed]
     assert rows == ["tinaface", "zero_dce_pp+2:1@tinaface"]
-    assert all(line[-4:] == ["--data", "a folder", "--set", pair] for line in printed)
+    assert all(line[-4:] == ["--data", data, "--set", pair] for line in printed)
 
 
 def test_jobs_name_what_they_need_and_what_they_write(capsys):
@@ -400,7 +402,8 @@ def test_keep_needs_finished_runs(refused):
 
 def test_export_writes_test_images_and_a_command_that_works(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    data = "it's a $folder"
+    data = str(tmp_path / "it's a $folder")
+    Path(data).mkdir()
     arguments = ["export", *STUDY, *SETS, "--data", data, "--out", str(tmp_path / "dark")]
     assert main(arguments) == 0
     text = capsys.readouterr().out
