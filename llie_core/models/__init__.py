@@ -94,7 +94,7 @@ _RECORDS = (
         "EC-Zero-DCE",
         "ec_zero_dce:ECZeroDCE",
         "darkener",
-        reference="joint/wider-val-a/reference/weights/ec_zero_dce-seed0.safetensors",
+        reference="joint/builtin-photos/reference/weights/ec_zero_dce-seed0.safetensors",
     ),
     ModelSpec("drgn_degradation", "DRGN, first stage", "drgn:drgn_degradation", "stage"),
     ModelSpec("lw_drgn_degradation", "LW-DRGN, first stage", "drgn:lw_drgn_degradation", "stage"),
