@@ -4,15 +4,18 @@ on a tiny run."""
 import dataclasses
 import json
 import weakref
+from functools import partial
 
 import pytest
 import torch
 from test_joint_study import TRAINED, tiny
 
+from llie_core.papers import open_study
 from llie_core.papers.joint import claims, faces, report
 from llie_core.papers.joint.study import GROUPS
 from llie_core.reporting.scores import Score, select
 from llie_core.tasks.faces import HEIGHTS, SUBSETS, height_name
+from llie_core.weights import available
 
 READERS = ("mtcnn", "tinaface")
 VALUES = dict(zip((*GROUPS, TRAINED[2]), (0.1, 0.3, 0.4, 0.9, 0.5), strict=True))
@@ -339,3 +342,30 @@ def test_better_quality_and_worse_detection_is_found():
     holds, evidence = claims.quality_is_not_detection(STUDY, made)
     assert holds and evidence.startswith("gamma 1/2.2 against CLAHE: PSNR 20.00 > 15.00 dB")
     assert claims.quality_is_not_detection(STUDY, select(made, label="gamma"))[0] is False
+
+
+# The kept run on real faces ----------------------------------------------------------------------
+
+needs_retinaface = pytest.mark.skipif(
+    not available("retinaface"), reason="the kept run's detector is not installed"
+)
+
+
+@needs_retinaface
+def test_findings_are_those_of_the_kept_run_on_real_faces_by_its_own_detector():
+    best = report.best_run(open_study("joint", "smoke"))
+    assert (best.settings.dataset, best.settings.recognizer) == ("wider-val-a", "retinaface")
+    evidence = report.best_evidence(best)  # without a copy of the data
+    assert {score.profile for score in evidence} == {"reference"}
+    assert report.findings(best, evidence).rows[0][0] == "Does joint training help RetinaFace?"
+    other = open_study("joint", "reference", "wider-val-b")
+    assert report.best_run(other).settings.dataset == "wider-val-b"
+
+
+@needs_retinaface
+def test_both_halves_judge_each_claim_by_the_detector_that_trained_there():
+    study = open_study("joint", "smoke")
+    found = study.verdicts([], {}, partial(claims.judged, ""))
+    (first,) = (v.verdict for v in found if v.claim.id == "2.01")
+    assert "wider-val-a (reference, 3 seeds)" in first and "wider-val-b (reference, 3 s" in first
+    assert open_study("joint", "reference", "wider-val-a").other_folds == ()
