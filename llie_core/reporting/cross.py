@@ -20,7 +20,6 @@ from llie_core.reporting.sources import reference_doubt
 from llie_core.reporting.tables import Table
 
 LOW, NORMAL = "identity", "original"  # the low-light and the normal-light image as rows
-LEAST = 0.05  # that normal light has to be better than low light, or the recognizer is blind
 # Task → column of an image's value, its words, the column that weighs the image, and whether more
 # is better. A detector's name follows the column of faces.
 MEASURES = {
@@ -59,9 +58,9 @@ class Reading:
 
     @property
     def blind(self) -> bool:
-        """Whether normal light is hardly better than low light; False where it was not read."""
+        """Whether normal light is not surely better than low light; False where it was not read."""
         found = self.gain(NORMAL)
-        return found is not None and found[0] < LEAST
+        return found is not None and found[1] <= 0
 
     def gain(self, label: str) -> tuple[float, float, float] | None:
         """What a row gains over the low-light image, and the interval; None where it was not read.
@@ -95,7 +94,7 @@ def cross_table(readings: Sequence[Reading]) -> Table:
         "Below normal light: gain over the low-light image (positive is better, of MAE too) and "
         f"its {LEVEL:.0%} interval, {DRAWS} bootstrap draws over images; seeds are averaged first. "
         "Values of single images; the papers' own metrics over whole sets are in the reports. "
-        f"Blind: normal light is not {LEAST} better than low light: it decides nothing. "
+        "Blind: the interval of what normal light gains reaches 0: it decides nothing. "
         f"Runs: {'; '.join(dict.fromkeys(one.run for one in readings)) or 'none'}."
     )
     if absent:

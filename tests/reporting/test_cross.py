@@ -45,6 +45,22 @@ def test_gains_are_paired_and_seeds_averaged():
     assert reading.gain("clahe")[0] == pytest.approx(-0.2) and reading.blind
 
 
+@pytest.mark.parametrize(("gains", "blind"), [
+    ((0.02, 0.02, 0.03), False),  # little, but in every image
+    ((0.6, -0.1, 0.0), True),
+    ((0.0, 0.0, 0.0), True),
+])  # fmt: skip
+def test_a_recognizer_is_blind_unless_normal_light_is_surely_better(gains, blind):
+    reading = Reading("mtcnn", "faces", "run", "recall", True)
+    names = dict(zip("abc", gains, strict=True))
+    reading.values = {
+        "identity": {name: [0.2] for name in names},
+        "original": {name: [0.2 + gain] for name, gain in names.items()},
+    }
+    reading.weights = dict.fromkeys(names, 1.0)
+    assert reading.blind is blind
+
+
 @pytest.fixture
 def folder(tmp_path):
     """Faces read by two detectors, one image without a face, and a file of a task without one."""
