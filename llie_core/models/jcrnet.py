@@ -65,7 +65,8 @@ from torch import Tensor, nn
 
 from llie_core.imaging import in_float32, without_autocast
 from llie_core.models.base import Enhancer
-from llie_core.models.large import in_tile, of_whole_image
+from llie_core.models.large import of_whole_image
+from llie_core.models.norms import GroupNorm
 from llie_core.names import check_choice
 
 FORMS = ("released", "paper")
@@ -169,18 +170,6 @@ class CAB(nn.Module):
 # ---- Stage 1: feature extraction
 
 
-def instance_norm(x: Tensor, norm: nn.InstanceNorm2d) -> Tensor:
-    """`norm` on (B, C, H, W), with the statistics of the whole image in a tile of it."""
-    if not in_tile():
-        # As groups of one channel: InstanceNorm2d refuses the single pixel of a 4×4 image.
-        return torch.group_norm(x, x.shape[1], norm.weight, norm.bias, norm.eps)
-    variance, mean = of_whole_image(
-        lambda: torch.var_mean(x, dim=(2, 3), correction=0, keepdim=True)
-    )
-    scale = norm.weight.view(-1, 1, 1) * (variance + norm.eps).rsqrt()
-    return (x - mean) * scale + norm.bias.view(-1, 1, 1)
-
-
 class Level(nn.Module):
     """Two 3×3 convolutions and a 1×1 shortcut; an encoder's normalises half of the channels."""
 
@@ -188,13 +177,14 @@ class Level(nn.Module):
         super().__init__()
         self.conv_1, self.conv_2 = conv(inputs, outputs), conv(outputs, outputs)
         self.shortcut = conv(inputs, outputs, 1)
-        self.norm = nn.InstanceNorm2d(outputs // 2, affine=True) if normalise else None
+        half = outputs // 2  # as many groups as channels: instance normalisation
+        self.norm = GroupNorm(half, half) if normalise else None
 
     def forward(self, features: Tensor) -> Tensor:
         y = self.conv_1(features)
         if self.norm is not None:
             first, second = y.chunk(2, dim=1)
-            y = torch.cat([instance_norm(first, self.norm), second], dim=1)
+            y = torch.cat([self.norm(first), second], dim=1)
         y = F.leaky_relu(self.conv_2(F.leaky_relu(y, 0.2)), 0.2)
         return y + self.shortcut(features)
 

@@ -42,9 +42,11 @@ def test_every_network_of_the_papers_goes_through_in_tiles():
     assert set(LIMITS) <= set(TILED)
 
 
-@pytest.mark.parametrize("name", LIMITS)
-def test_tiles_agree_with_the_whole(name, monkeypatch):
-    model, condition = trained(name), {"exposure": 0.1} if name == "ec_zero_dce" else {}
+@pytest.mark.parametrize(
+    "name, options", [*((name, {}) for name in LIMITS), ("neid", {"norm": "group"})]
+)
+def test_tiles_agree_with_the_whole(name, options, monkeypatch):
+    model, condition = trained(name, **options), {"exposure": 0.1} if name == "ec_zero_dce" else {}
     # The slow ones on a narrow image, longer than their tiles.
     x = scene(*{"jcrnet": (68, 700), "drgn": (36, 900)}.get(name, (300, 340)))
     whole = model.enhance(x, **condition)

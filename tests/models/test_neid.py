@@ -11,7 +11,7 @@ from llie_core.losses.colour import neid_loss
 from llie_core.metrics.cost import count_macs, count_parameters
 from llie_core.models import create_enhancer
 from llie_core.models.base import pad_to_multiple
-from llie_core.models.neid import VARIANTS, FeatureFusing, halve
+from llie_core.models.neid import VARIANTS, WIDTHS, FeatureFusing, halve
 from llie_core.reporting.published import load
 
 UNET = "U-net architecture"
@@ -43,6 +43,12 @@ class TestSizes:
         if variant == "":
             assert training == pytest.approx(11.13e6, rel=0.01)
             assert use == pytest.approx(8.08e6, rel=0.01)
+
+    def test_parameters_of_group_normalisation(self):
+        # A weight and a bias a channel, after both convolutions of 5 levels and of 2 × 4 levels.
+        channels = sum(WIDTHS) + 2 * sum(WIDTHS[:-1])
+        model = create_enhancer("neid", norm="group")
+        assert count_parameters(model) == 11_127_704 + 2 * 2 * channels == 11_135_512
 
     def test_multiply_adds(self):
         model = make()

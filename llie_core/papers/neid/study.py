@@ -28,12 +28,14 @@ from llie_core.data.wrappers import Bounded, NormalLight
 from llie_core.engine.loop import Experiment, Objective, TrainSettings
 from llie_core.engine.settings import Section, override
 from llie_core.losses.colour import DETAIL_TARGETS, HUES, neid_loss
-from llie_core.models.neid import BIAS, INITS, NEID, BrightenThenEnlarge
+from llie_core.models.neid import BIAS, INITS, NEID, NORMS, BrightenThenEnlarge
 from llie_core.names import split_label
 from llie_core.papers.paired import (
     BASELINES,
     BUILTIN,
     QUICK_PROTOCOLS,
+    SCENES,
+    WHOLE,
     EvaluationSettings,
     PairedSettings,
     PairedStudy,
@@ -95,7 +97,8 @@ class NeidSettings(PairedSettings):
     """Settings of NEID.
 
     loss: of all rows but "neid+ours"; init: "paper", N(0, 0.02²) with biases of `bias`, or
-    "pytorch", with which short trainings converge (models/neid.py);
+    "pytorch", and norm: "none", as printed, or "group", with which short trainings converge
+    (models/neid.py);
     time_4k: take the latency at 3840×2160 on a CPU too, half a minute a call and 7 GB.
     """
 
@@ -104,12 +107,14 @@ class NeidSettings(PairedSettings):
     loss: LossSettings = LossSettings()
     init: str = "pytorch"
     bias: float = BIAS
+    norm: str = "group"
     time_4k: bool = False
 
     def __post_init__(self):
         super().__post_init__()
-        if self.init not in INITS:
-            raise ValueError(f"init: choose one of {', '.join(INITS)}")
+        for name, known in (("init", INITS), ("norm", NORMS)):
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name}: choose one of {', '.join(known)}")
 
 
 def quick(dataset: str) -> NeidSettings:
@@ -138,9 +143,9 @@ def smoke(dataset: str) -> NeidSettings:
 def reference(dataset: str) -> NeidSettings:
     return override(quick(dataset), {
         "profile": "reference",
-        "pairs": {"size": 96, "val_count": 15},
-        "train": {"steps": 5000, "milestones": (4000, 4700), "validate_every": 500,
-                  "precision": "auto"},
+        "pairs": {**SCENES, "val_count": 15},
+        "train": {"steps": 2000, "batch_size": 2, "schedule": "cosine", "milestones": (),
+                  "ema": 0.99, "validate_every": 250, "precision": "auto"},
         "evaluation": {"protocols": (), "count": 50},
         "time_4k": True,
     })  # fmt: skip
@@ -150,28 +155,29 @@ def paper(dataset: str) -> NeidSettings:
     return override(reference(dataset), {
         "profile": "paper",
         "rows": ("neid", *ABLATIONS, f"neid+{SEQUENCE}", f"neid+{OWN_LOSS}"),
-        "pairs": {"size": 256},
-        "train": {"steps": PLANNED_STEPS, "lr": 1e-4, "milestones": MILESTONES,
+        "pairs": {"size": 256, "resize": (0, 0), "part": WHOLE, "flips": "all"},
+        "train": {"steps": PLANNED_STEPS, "batch_size": BATCH, "lr": 1e-4, "schedule": "step",
+                  "milestones": MILESTONES, "ema": 0.0,
                   "validate_every": 20 * PAIRS // BATCH},
         "evaluation": {"count": 0},
         "workers": 8,
         "init": "paper",
+        "norm": "none",
     })  # fmt: skip
 
 
 def photographs(dataset: str) -> NeidSettings:
-    return override(reference(dataset), {
+    return override(quick(dataset), {
         "profile": "photographs",
         "rows": ("curve_refine",),
         "baselines": (*BASELINES, "lime", "mf"),
         # Of LOL's 485 pairs, 45 hold scenes enough to choose the weights by.
-        "pairs": {"part": (0.4, 1.0), "val_count": 45,
+        "pairs": {"size": 96, "part": (0.4, 1.0), "val_count": 45,
                   "photographs": ("zero-dce-train", "camvid")},
         "train": {"steps": 6000, "planned_steps": 0, "batch_size": 4, "lr": 2e-3,
                   "lr_final": 2e-5, "schedule": "cosine", "milestones": (), "grad_clip": 1.0,
-                  "validate_every": 1000},
-        "evaluation": {"protocols": PHOTOGRAPH_PROTOCOLS},
-        "time_4k": False,
+                  "validate_every": 1000, "precision": "auto"},
+        "evaluation": {"protocols": PHOTOGRAPH_PROTOCOLS, "count": 50},
     })  # fmt: skip
 
 
@@ -195,7 +201,8 @@ class NeidStudy(PairedStudy):
         loss = settings.loss
         if variant == OWN_LOSS:
             variant, loss = "", replace(loss, **OURS)
-        options = {"variant": variant, "init": settings.init, "bias": settings.bias}
+        start = {"init": settings.init, "bias": settings.bias}
+        options = {"variant": variant, "norm": settings.norm, **start}
         trained = self.trained(loss=loss)
         if variant != SEQUENCE:
             return Row(label, "neid", options, trained, seed, title=title)

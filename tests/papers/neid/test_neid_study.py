@@ -31,7 +31,7 @@ def test_paper_profile_has_the_published_schedule():
     settings = open_study("neid", "paper").settings
     pairs, train = settings.pairs, settings.train
     assert (settings.dataset, pairs.size, pairs.flips) == ("lol", 256, "all")
-    assert (train.batch_size, settings.init) == (8, "paper")
+    assert (train.batch_size, settings.init, settings.norm) == (8, "paper", "none")
     assert settings.baselines[-7:] == CLASSICAL
     epoch = (485 - pairs.val_count) / 8
     assert train.steps == train.planned_steps == 2000 * epoch
@@ -75,6 +75,7 @@ def test_rows_come_in_the_order_of_the_tables_with_one_run_a_seed(open_tiny):
         ({"loss": {"lambda_colour": -0.1}}, "lambda_mse and lambda_colour not below"),
         ({"loss": {"delta": 0.0}}, "delta must be above 0"),
         ({"init": "zeros"}, "init: choose one of paper, pytorch"),
+        ({"norm": "batch"}, "norm: choose one of none, group"),
         ({"delta": 0.2}, r"setting 'delta' is now loss\.delta"),
         ({"models": ["neid"]}, "setting 'models' is now rows"),
         ({"cost_size": [8, 8]}, r"setting 'cost_size' is now evaluation\.cost_size"),
@@ -87,7 +88,7 @@ def test_wrong_settings_are_named(open_tiny, changes, words):
 
 @pytest.mark.parametrize(
     "change",
-    [{"loss": {"delta": 0.2}}, {"loss": {"hue": "circular"}}, {"init": "paper"},
+    [{"loss": {"delta": 0.2}}, {"loss": {"hue": "circular"}}, {"init": "paper"}, {"norm": "none"},
      {"loss": {"lambda_mse": 1.0}}, {"loss": {"lambda_colour": 0.0}},
      {"loss": {"detail_target": "target"}}, {"pairs": {"size": 16, "flips": "none"}}],
 )  # fmt: skip
