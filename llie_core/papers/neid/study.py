@@ -143,9 +143,11 @@ def smoke(dataset: str) -> NeidSettings:
 def reference(dataset: str) -> NeidSettings:
     return override(quick(dataset), {
         "profile": "reference",
+        "seeds": (0, 1, 2),
+        "rows": ("neid", *ABLATIONS, f"neid+{OWN_LOSS}"),
         "pairs": {**SCENES, "val_count": 15},
-        "train": {"steps": 2000, "batch_size": 2, "schedule": "cosine", "milestones": (),
-                  "ema": 0.99, "validate_every": 250, "precision": "auto"},
+        "train": {"steps": 1000, "batch_size": 2, "schedule": "cosine", "milestones": (),
+                  "ema": 0.99, "validate_every": 100, "precision": "auto"},
         "evaluation": {"protocols": (), "count": 50},
         "time_4k": True,
     })  # fmt: skip
@@ -154,6 +156,7 @@ def reference(dataset: str) -> NeidSettings:
 def paper(dataset: str) -> NeidSettings:
     return override(reference(dataset), {
         "profile": "paper",
+        "seeds": (0,),
         "rows": ("neid", *ABLATIONS, f"neid+{SEQUENCE}", f"neid+{OWN_LOSS}"),
         "pairs": {"size": 256, "resize": (0, 0), "part": WHOLE, "flips": "all"},
         "train": {"steps": PLANNED_STEPS, "batch_size": BATCH, "lr": 1e-4, "schedule": "step",
