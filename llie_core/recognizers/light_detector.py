@@ -6,8 +6,9 @@ paper's model: paper 4 measures detection with YOLOv4 (yolov4.py), and figures o
 to be compared.
 
 Differs from the paper: a plain backbone of 24 to 128 channels, a feature pyramid of 64 channels at
-strides 4 to 32, for small images with small objects, and towers of two convolutions. Objects to
-be ignored take their places out of the class loss. Weights start at random; nothing is downloaded.
+strides 4 to 32, for small images with small objects, and towers of two convolutions. Distances to
+the sides of a box are a softplus, not an exponential. Objects to be ignored take their places out
+of the class loss. Weights start at random; nothing is downloaded.
 """
 
 import torch
@@ -46,6 +47,9 @@ class LightDetector(Recognizer):
             anchor_generator=AnchorGenerator(tuple((s,) for s in STRIDES), ratios),
             head=FCOSHead(PYRAMID, 1, classes, num_convs=2),
         )
+        # Distances that a ReLU cuts at 0 have no slope there, and one side of all boxes stays 0.
+        regression = self.fcos.head.regression_head
+        regression.bbox_reg = nn.Sequential(regression.bbox_reg, nn.Softplus())
         self.hold_statistics()
         if frozen:
             self.freeze()

@@ -81,6 +81,16 @@ def test_box_and_centerness_by_hand(detector, monkeypatch):
     )
 
 
+def test_no_side_of_a_box_stays_at_0():
+    """From distances far below 0 the box loss still moves all four: with a ReLU one side died."""
+    detector = create_recognizer("light_detector", frozen=False)
+    convolution = detector.fcos.head.regression_head.bbox_reg[0]
+    nn.init.constant_(convolution.bias, -3.0)
+    images, targets = rectangles()
+    detector.loss(images, targets)["box"].backward()
+    assert (convolution.bias.grad < 0).all()  # a step makes each distance larger
+
+
 def test_ignored_objects_are_neither_sought_nor_background(detector):
     places = torch.tensor(
         [[x - 2.0, y - 2.0, x + 2.0, y + 2.0] for x, y in ((5, 5), (15, 5), (30, 5))]
