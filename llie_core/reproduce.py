@@ -239,5 +239,9 @@ def shared_cores(processes: float, launch: Sequence[str]) -> dict[str, str]:
 
 
 if __name__ == "__main__":
+    if sys.argv[1:]:
+        asked_for_help = set(sys.argv[1:]) <= {"-h", "--help"}
+        print(__doc__, file=sys.stdout if asked_for_help else sys.stderr)
+        sys.exit(0 if asked_for_help else 2)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(main())

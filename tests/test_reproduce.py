@@ -105,6 +105,14 @@ def test_a_second_call_imports_no_torch():
     assert said == ["True\n", "False\n"]
 
 
+@pytest.mark.parametrize("argument, code", [("--help", 0), ("PAPER=joint", 2)])
+def test_an_argument_starts_nothing(argument, code):
+    command = [sys.executable, "-m", "llie_core.reproduce", argument]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == code
+    assert "PROFILE           default: quick" in done.stdout + done.stderr
+
+
 def test_an_empty_variable_is_a_default(toy):
     empty = dict.fromkeys(("PAPER", "DATASET", "PROFILE", "SEEDS", "DATA"), "")
     assert planned(empty) == planned({})

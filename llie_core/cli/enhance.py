@@ -55,6 +55,9 @@ def add_options(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--format", choices=FORMATS, help="of the results in a folder or a pipe; default: png"
     )
+    command.add_argument(
+        "--overwrite", action="store_true", help="replace an image or video that you name as target"
+    )
     command.add_argument("--workers", type=int, help="images at a time; default: one a core")
     add_device(command)
 
@@ -76,6 +79,7 @@ def run(options) -> int:
         return _pipe(options)
     if options.target is None:
         options.target = _beside(options.source, options.format)
+        options.overwrite = True  # a result of before, by its name
     suffix = options.target.suffix.lower()
     if options.source.is_dir() or options.target.is_dir() or not suffix:
         return _folder(options)
@@ -134,6 +138,8 @@ def _file(options, source: Path, target: Path, named: Path | None = None, stream
         raise ValueError(f"{target}: written are {', '.join(kinds)}; give it one of these suffixes")
     if target.exists() and target.samefile(source):
         raise ValueError(f"{target}: the result would replace an image; name another file")
+    if target.exists() and not (options.overwrite or named == PIPE):
+        raise ValueError(f"{target} exists already; --overwrite replaces it")
     enhance = _Enhance(options)
     said = enhance(source, target)
     print(f"{named or target}: {enhance.title}{said and f', {said}'}", file=stream or sys.stdout)

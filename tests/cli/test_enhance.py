@@ -455,6 +455,16 @@ def bright(tmp_path):
     return tmp_path / "bright.png"
 
 
+def test_a_second_photograph_is_no_target(bright, refused):
+    """As where a shell's *.png names just two photographs."""
+    other = bright.with_name("other.png")
+    Image.new("RGB", (60, 40), (9, 9, 9)).save(other)
+    before = other.read_bytes()
+    line = refused(["enhance", str(bright), str(other), "--model", "gamma"])
+    assert f"{other} exists already; --overwrite replaces it" in line
+    assert other.read_bytes() == before
+
+
 def test_the_gate_lowers_the_strength_and_the_line_says_so(bright, tmp_path, capsys):
     target = tmp_path / "out.png"
     assert main(["enhance", str(bright), str(target), "--model", "gamma"]) == 0
@@ -464,17 +474,18 @@ def test_the_gate_lowers_the_strength_and_the_line_says_so(bright, tmp_path, cap
     x = read_image(bright)[None]
     expected = enhance_gated(create_enhancer("gamma"), x).image[0]
     assert (read_image(target) - expected).abs().max() <= 0.5 / 255 + 1e-6
-    assert main(["enhance", str(bright), str(target), "--model", "gamma", "--no-gate"]) == 0
+    again = ["enhance", str(bright), str(target), "--model", "gamma", "--no-gate", "--overwrite"]
+    assert main(again) == 0
     assert capsys.readouterr().out == f"{target}: gamma 1/2.2\n"
     assert psnr(read_image(target)[None], x) < 20 < 29 < psnr(expected[None], x)
 
 
 def test_strength_blends_result_and_input(bright, tmp_path):
     target = tmp_path / "out.png"
-    command = ["enhance", str(bright), str(target), "--model", "gamma", "--no-gate", "--strength"]
+    command = ["enhance", str(bright), str(target), "--model", "gamma", "--no-gate", "--overwrite"]
     x = read_image(bright)
     for strength in (0.0, 0.3):
-        assert main([*command, str(strength)]) == 0
+        assert main([*command, "--strength", str(strength)]) == 0
         expected = x + strength * (x ** (1 / 2.2) - x)
         assert (read_image(target) - expected).abs().max() <= 0.5 / 255 + 1e-6
 
