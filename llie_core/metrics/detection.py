@@ -1,7 +1,7 @@
 r"""Object detection: COCO average precision, and the precision and IoU columns of DRGN's Table 4.
 
-- ``map``, ``map_50``, ``map_75``: torchmetrics' ``MeanAveragePrecision`` (pycocotools: 101 recall
-  points, at most 100 detections an image, mean over the classes that have ground truth).
+- ``map``, ``map_50``, ``map_75``: by pycocotools (coco.py; 101 recalls, at most 100 detections an
+  image, mean over the classes that have ground truth).
 - ``precision``: share of true positives among the detections that score at least
   ``score_threshold``, over all classes together.
 - ``matched_iou``: mean IoU of those true positives with their ground truth.
@@ -17,11 +17,17 @@ paper prints 77.35 % IoU beside 26.81 % precision. So the IoU here is over match
 (darknet's number is ``precision * matched_iou``). The score threshold 0.25 is darknet's default.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from llie_core.metrics.coco import AT_50, AT_75, EVERY, AveragePrecision, average_precision
+
 Boxes = dict[str, Tensor]
+THRESHOLDS = {"ap": EVERY, "ap_50": AT_50, "ap_75": AT_75}
+MAX_DETECTIONS = 100  # of an image
 
 
 class DetectionScores:
@@ -64,8 +70,9 @@ class DetectionScores:
         strong = [_strongest(p, self.score_threshold) for p in found]
         self._matched.append(_match(strong, truth, self.iou_threshold))
 
-    def compute(self) -> dict[str, float | list[dict]]:
-        """Return map, map_50, map_75, precision, matched_iou as fractions and ``per_class``.
+    def compute(self) -> dict[str, Any]:
+        """Return map, map_50, map_75, precision, matched_iou as fractions, ``intervals`` of the
+        first three over images, and ``per_class``.
 
         ``per_class`` has a row for each label seen: label, ap, ap_50, ap_75, precision,
         matched_iou, n_truth, n_detections (at or above the score threshold). What does not exist
@@ -75,37 +82,40 @@ class DetectionScores:
         labels = torch.cat([t["labels"][~t["ignore"]] for t in self._targets or [_NOTHING]])
         if not len(labels):
             raise ValueError(f"mAP needs ground truth: none in {len(self._targets)} images")
-        scores, ap = self._average_precision()
+        evaluated, classes = self._evaluated()
+        scores = {f"m{name}": evaluated.at(t) for name, t in THRESHOLDS.items()}
+        intervals = {f"m{name}": evaluated.interval(t) for name, t in THRESHOLDS.items()}
         found, iou = (torch.cat(part) for part in zip(*self._matched, strict=True))
         rows = []
-        for label in ap:
+        for k, label in enumerate(classes):
             of_class = found == label
-            columns = {"label": label, **ap[label], **_precision_and_iou(iou[of_class])}
+            ap = {n: float(evaluated.precision[t, :, k].mean()) for n, t in THRESHOLDS.items()}
+            columns = {"label": label, **ap, **_precision_and_iou(iou[of_class])}
             counts = {"n_truth": int((labels == label).sum()), "n_detections": int(of_class.sum())}
             rows.append(columns | counts)
-        return scores | _precision_and_iou(iou) | {"per_class": rows}
+        more = {"intervals": intervals, "per_class": rows}
+        return scores | _precision_and_iou(iou) | more
 
-    def _average_precision(self) -> tuple[dict[str, float], dict[int, dict[str, float]]]:
-        from torchmetrics.detection import MeanAveragePrecision
+    def _evaluated(self) -> tuple[AveragePrecision, list[int]]:
+        """COCO's evaluation, and the labels of its classes."""
+        objects, detections = [], []
+        for i, (target, prediction) in enumerate(
+            zip(self._targets, self._predictions, strict=True)
+        ):
+            objects += _records(i, target, "iscrowd", target["ignore"].long())
+            detections += _records(i, prediction, "score", prediction["scores"])
+        labels = sorted({record["category_id"] for record in [*objects, *detections]})
+        images = len(self._targets)
+        return average_precision(objects, detections, images, labels, MAX_DETECTIONS), labels
 
-        metric = MeanAveragePrecision(extended_summary=True)
-        metric.warn_on_many_detections = False
-        targets = [
-            {"boxes": t["boxes"], "labels": t["labels"], "iscrowd": t["ignore"].long()}
-            for t in self._targets
-        ]
-        metric.update(self._predictions, targets)
-        result = metric.compute()
-        # (T thresholds, R recalls, K classes, areas, limits): all areas, 100 detections; -1: absent
-        curves = result["precision"][:, :, :, 0, -1].double()
-        curves[curves < 0] = torch.nan
-        by_threshold = curves.mean(1)  # (T, K)
-        columns = {"ap": by_threshold.mean(0), "ap_50": by_threshold[0], "ap_75": by_threshold[5]}
-        per_class = {
-            label: {name: values[k].item() for name, values in columns.items()}
-            for k, label in enumerate(result["classes"].view(-1).tolist())
-        }
-        return {name: result[name].item() for name in ("map", "map_50", "map_75")}, per_class
+
+def _records(image: int, boxes: Boxes, name: str, values: Tensor) -> list[dict]:
+    """Boxes of one image as COCO's files have them, with one more column."""
+    low, high = boxes["boxes"].double().split(2, dim=1)
+    columns = (torch.cat([low, high - low], dim=1), boxes["labels"], (high - low).prod(1), values)
+    names = ("bbox", "category_id", "area", name)
+    rows = zip(*(column.tolist() for column in columns), strict=True)
+    return [dict(zip(names, row, strict=True), image_id=image) for row in rows]
 
 
 def objects_found(

@@ -3,8 +3,8 @@ r"""Average precision of human poses by object keypoint similarity (OKS), as COC
 .. math:: \mathrm{OKS} = \frac{1}{|V|} \sum_{j \in V}
           \exp\left(-\frac{d_j^2}{2 s^2 (2\sigma_j)^2}\right)
 
-over the labelled joints :math:`V` of a person of area :math:`s^2`. Evaluated by pycocotools'
-``COCOeval``: at most 20 poses an image, OKS thresholds .50:.05:.95, persons without a labelled
+over the labelled joints :math:`V` of a person of area :math:`s^2`. Evaluated by pycocotools
+(coco.py): at most 20 poses an image, OKS thresholds .50:.05:.95, persons without a labelled
 joint ignored.
 
 ExLPose (Lee et al., "Human pose estimation in extremely low-light conditions", CVPR 2023) has 14
@@ -12,13 +12,12 @@ joints, their sigmas, and no outlines: its area is 0.53 of the box. Plain width 
 nearly double the AP.
 """
 
-import contextlib
-import io
 from collections.abc import Hashable, Iterable, Mapping
 
 import torch
 from torch import Tensor
 
+from llie_core.metrics.coco import AT_50, AT_75, EVERY, AveragePrecision, average_precision
 from llie_core.names import check_choice
 
 _LIMBS = (0.079, 0.079, 0.072, 0.072, 0.062, 0.062, 0.107, 0.107, 0.087, 0.087, 0.089, 0.089)
@@ -81,7 +80,17 @@ class KeypointAP:
         self._persons += _person_records(persons)
 
     def compute(self, images: Iterable[Hashable] | None = None) -> dict[str, float]:
-        """Return ap (mean over OKS .50:.95), ap_50, ap_75 and ar, as fractions.
+        """Return ap (mean over OKS .50:.95), ap_50, ap_75 and ar, as fractions; see `evaluate`."""
+        found = self.evaluate(images)
+        return {
+            "ap": found.at(EVERY),
+            "ap_50": found.at(AT_50),
+            "ap_75": found.at(AT_75),
+            "ar": float(found.recall.mean()),
+        }
+
+    def evaluate(self, images: Iterable[Hashable] | None = None) -> AveragePrecision:
+        """COCO's evaluation, which has the interval of AP too.
 
         Args:
             images: ids of the images to count (ExLPose: those of LL-N, LL-H or LL-E); None = all.
@@ -97,13 +106,15 @@ class KeypointAP:
                 f"OKS AP needs a person with a labelled joint: none in {len(chosen)} images"
             )
         poses = [p for p in self._poses if p["image_id"] in chosen]
-        precision, recall = _coco_eval(poses, persons, self.sigmas)
-        return {
-            "ap": float(precision.mean()),
-            "ap_50": float(precision[0].mean()),
-            "ap_75": float(precision[5].mean()),
-            "ar": float(recall.mean()),
-        }
+        # Sorted, so that the order in which images came does not decide between equal scores.
+        ids = {record["image_id"] for record in [*poses, *persons]}
+        ids = sorted(ids, key=lambda image: (isinstance(image, str), image))
+        number = {image: i for i, image in enumerate(ids)}
+        tables = [
+            [record | {"image_id": number[record["image_id"]]} for record in records]
+            for records in (persons, poses)
+        ]
+        return average_precision(*tables, len(ids), [1], MAX_POSES, self.sigmas)
 
     def _read(self, table: Mapping, name: str, others: tuple[str, ...], columns: int) -> dict:
         """Return the table's columns as float64 tensors and its ids as a list, checked."""
@@ -165,38 +176,3 @@ def _person_records(persons: dict) -> list[dict]:
     )
     names = ("image_id", "keypoints", "bbox", "area", "iscrowd", "num_keypoints")
     return [dict(zip(names, row, strict=True), category_id=1) for row in zip(*columns, strict=True)]
-
-
-def _coco_eval(poses: list[dict], persons: list[dict], sigmas: tuple[float, ...]):
-    """Return COCOeval's precision (10 thresholds, 101 recalls) and recall (10,)."""
-    import numpy as np
-    from pycocotools.coco import COCO
-    from pycocotools.cocoeval import COCOeval
-
-    # Sorted, so that the order in which images came does not decide between equal scores.
-    ids = {record["image_id"] for record in [*poses, *persons]}
-    ids = sorted(ids, key=lambda image: (isinstance(image, str), image))
-    number = {image: i for i, image in enumerate(ids)}
-    tables = []
-    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools reports by print
-        for records in (persons, poses):
-            table = COCO()
-            # Numbered from 1: COCOeval takes the id 0 for "no match".
-            annotations = [
-                record | {"id": i, "image_id": number[record["image_id"]]}
-                for i, record in enumerate(records, start=1)
-            ]
-            table.dataset = {
-                "images": [{"id": i} for i in number.values()],
-                "annotations": annotations,
-                "categories": [{"id": 1}],
-            }
-            table.createIndex()
-            tables.append(table)
-        evaluation = COCOeval(*tables, iouType="keypoints")
-        evaluation.params.kpt_oks_sigmas = np.array(sigmas)
-        evaluation.params.maxDets = [MAX_POSES]
-        evaluation.params.areaRng, evaluation.params.areaRngLbl = [[0, 1e10]], ["all"]
-        evaluation.evaluate()
-        evaluation.accumulate()
-    return evaluation.eval["precision"][:, :, 0, 0, 0], evaluation.eval["recall"][:, 0, 0, 0]

@@ -10,6 +10,7 @@ from torch import Tensor
 from llie_core.data import pose_targets
 from llie_core.data.exlpose import SUBSETS
 from llie_core.data.pose import to_image
+from llie_core.metrics.coco import EVERY
 from llie_core.metrics.pose import KeypointAP
 from llie_core.recognizers.cpn import CPN
 from llie_core.tasks.base import Measured, Task
@@ -75,6 +76,11 @@ class PoseMeter:
         for subset in (ALL, *SUBSETS) if self.appearance else (ALL,):
             chosen = [i for i, own in self.subsets.items() if subset in (ALL, own)]
             if chosen:
-                ap = self.gathered.compute(chosen)["ap"]
-                measured.append(Measured("ap", ap, len(chosen), "pose-oks-ap-exlpose", subset))
+                found = self.gathered.evaluate(chosen)
+                measured.append(
+                    Measured(
+                        "ap", found.at(EVERY), len(chosen), "pose-oks-ap-exlpose", subset,
+                        interval=found.interval(EVERY),
+                    )
+                )  # fmt: skip
         return measured + (self.appearance.compute() if self.appearance else [])
