@@ -45,6 +45,7 @@ def table_html(
     if not any(str(cell) not in (NOT_RUN, "–", "") for row in rows for cell in row):
         title = f"<strong>{html.escape(caption)}</strong>"
         return f'<p class="note">{title}: {html.escape(note or NOT_RUN)}</p>'
+    header = [title or "row" for title in header]
     columns = _columns(header, rows)
     titles = [header.index(name) for name in groups]
     shown_columns = [c for c in columns if c.here not in titles or _says_more(rows, c.here)]

@@ -48,7 +48,9 @@ def test_a_table_can_be_had_as_csv():
         r'download="([^"]*)" href="data:text/csv;[^,]*,([^"]*)"', page
     ).groups()
     read = list(csv.reader(io.StringIO(base64.b64decode(content).decode())))
-    assert name == "Table-I-x.csv" and read == [HEADER, *ROWS]
+    named = [title or "row" for title in HEADER]  # no column is without a name
+    assert name == "Table-I-x.csv" and read == [named, *ROWS]
+    assert '<th scope="col" class="text">row</th>' in table_html("T", ["", "a"], [["x", "1"]])
 
 
 def test_marks_stand_on_their_cells_and_numbers_sort_as_numbers():
