@@ -1,5 +1,6 @@
 """Tables: the paper's layout with published and measured values side by side."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -150,12 +151,14 @@ def set_table(
 
 
 def _marks(labels: Sequence[str], columns: Sequence[Sequence[Score]]) -> dict[tuple[int, int], str]:
-    """The best and the second row of each column of scores, where they differ by more than the
-    spread of their seeds; normal-light images, costs and what has no better end are not marked."""
+    """The best and the second row of each column of scores, where the next row lies beyond the
+    spread of their seeds and, of a number of a whole set, beyond its interval over images;
+    normal-light images, costs and what has no better end are not marked."""
     found = {}
     for place, scores in enumerate(columns, start=1):
         scores = [s for s in scores if s.label != "original" and s.metric not in UNTRAINED]
         means = {s.label: summarise(x.value for x in select(scores, label=s.label)) for s in scores}
+        ends = set_intervals(scores)
         ranked = sorted(means, key=lambda label: means[label].mean)
         direction = scores[0].direction if scores else "none"
         if direction == "none":
@@ -164,7 +167,9 @@ def _marks(labels: Sequence[str], columns: Sequence[Sequence[Score]]) -> dict[tu
             ranked.reverse()
         for mark, label, behind in zip(("best", "second"), ranked, ranked[1:], strict=False):
             spread = max(0.0, *(x.sd for x in (means[label], means[behind]) if x.seeds > 1), 0.0)
-            if abs(means[label].mean - means[behind].mean) <= spread:
+            low, high = ends.get(label, (math.inf, -math.inf))
+            difference = abs(means[label].mean - means[behind].mean)
+            if difference <= spread or low <= means[behind].mean <= high:
                 break
             found[labels.index(label), place] = mark
     return found

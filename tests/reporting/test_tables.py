@@ -247,6 +247,22 @@ def test_the_best_and_the_second_row_are_marked_beyond_the_spread_of_their_seeds
     assert score_table(close, [("psnr", "all")], "").marks == {}
 
 
+def test_of_one_seed_the_interval_over_images_decides_whether_a_row_is_marked():
+    def of(label, value):
+        ends = {"low": value - 0.1, "high": value + 0.1}
+        return replace(
+            PAIRS, metric="ap", protocol="det-map-coco", label=label, value=value, **ends
+        )
+
+    def marks(*values):
+        scores = [of(label, v) for label, v in zip("abc", values, strict=True)]
+        return score_table(scores, [("ap", "all")], "").marks
+
+    assert marks(0.8, 0.6, 0.3) == {(0, 1): "best", (1, 1): "second"}
+    assert marks(0.8, 0.6, 0.55) == {(0, 1): "best"}
+    assert marks(0.8, 0.75, 0.3) == {}
+
+
 def test_costs_are_not_marked():
     ours = replace(PAIRS, metric="latency", protocol="cost-latency")
     scores = [ours, replace(ours, label="gamma", value=0.1)]
