@@ -16,7 +16,8 @@ class GroupNorm(nn.GroupNorm):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) → the same shape."""
         if not in_tile():
-            return super().forward(x)
+            # Not by its layer, which refuses groups of a single value.
+            return torch.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
         groups = x.unflatten(1, (self.num_groups, -1))  # (B, G, C/G, H, W)
         variance, mean = of_whole_image(
             lambda: torch.var_mean(groups, dim=(2, 3, 4), correction=0, keepdim=True)
