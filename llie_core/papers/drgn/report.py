@@ -48,17 +48,22 @@ def reference() -> list[Score]:
 
 
 def findings(study: DrgnStudy, scores: Sequence[Score]) -> Table:
-    """A sentence a question, from scores of one report; whether I_D collapsed, from this run."""
+    """A sentence a question, from scores of one report; whether I_D collapsed, from this run.
+
+    Of DRGN where it was evaluated, else of LW-DRGN, where a question asks of one network alone.
+    """
     own = select(scores, dataset=scores[0].dataset, metric="psnr")
+    main = "drgn" if select(own, label="drgn") or not select(own, label="lw_drgn") else "lw_drgn"
     rows = [
         ["Are two steps better than one?", _against(own, "drgn", "drgn+w/o DL-DA", 2, " dB")],
         ["Is it the degradation that is learned?", _learned(study)],
         ["What does LW-DRGN lose, a seventh as large?", _against(own, "lw_drgn", "drgn", 2, " dB")],
-        ["Is DRGN better than no training at all?", _against(own, "drgn", "gamma", 2, " dB")],
-    ]
+        [f"Is {title_of(main)} better than no training at all?",
+         _against(own, main, "gamma", 2, " dB")],
+    ]  # fmt: skip
     for name in dict.fromkeys(s.dataset for s in scores if s.metric == "map_50"):
         found = select(scores, dataset=name, metric="map_50")
-        words = [_against(found, "drgn", label, 3) for label in ("identity", "original")]
+        words = [_against(found, main, label, 3) for label in ("identity", "original")]
         words += study.blind_readers(found).values()
         rows.append([f"Does a detector find more on {name}?", f"mAP50: {'; '.join(words)}"])
     used = [s for s in scores if s in own or s.metric == "map_50"]

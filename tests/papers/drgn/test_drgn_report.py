@@ -61,6 +61,15 @@ def test_findings_name_what_was_not_evaluated(results, scores):
     assert "against normal light" in found[f"Does a detector find more on {STREETS}?"]
 
 
+def test_findings_are_of_lw_drgn_where_drgn_was_not_evaluated(results, scores):
+    light = [dataclasses.replace(s, label="lw_drgn") for s in scores if s.label == "drgn"]
+    others = [s for s in scores if s.label in ("identity", "gamma", "original")]
+    found = dict(report.findings(results(), [*others, *light]).rows)
+    better = found["Is LW-DRGN better than no training at all?"]
+    assert better.startswith("LW-DRGN ") and "against gamma" in better
+    assert found[f"Does a detector find more on {STREETS}?"].startswith("mAP50: LW-DRGN ")
+
+
 def test_what_is_absent_is_said_with_the_reason(results):
     rows = dict(report.absent_table(results()).rows)
     assert rows["NightSurveillance"] == "named in the text; the paper prints no table of it"
