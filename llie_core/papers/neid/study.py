@@ -97,8 +97,8 @@ class NeidSettings(PairedSettings):
     """Settings of NEID.
 
     loss: of all rows but "neid+ours"; init: "paper", N(0, 0.02²) with biases of `bias`, or
-    "pytorch", and norm: "none", as printed, or "group", with which short trainings converge
-    (models/neid.py);
+    "pytorch", with which short trainings converge; norm: "none", as printed, or "group", with which
+    brightness is learned from whole scenes, not from crops (models/neid.py);
     time_4k: take the latency at 3840×2160 on a CPU too, half a minute a call and 7 GB.
     """
 
@@ -107,7 +107,7 @@ class NeidSettings(PairedSettings):
     loss: LossSettings = LossSettings()
     init: str = "pytorch"
     bias: float = BIAS
-    norm: str = "group"
+    norm: str = "none"
     time_4k: bool = False
 
     def __post_init__(self):
@@ -149,6 +149,7 @@ def reference(dataset: str) -> NeidSettings:
         "train": {"steps": 1000, "batch_size": 2, "schedule": "cosine", "milestones": (),
                   "ema": 0.99, "validate_every": 100, "precision": "auto"},
         "evaluation": {"protocols": (), "count": 50},
+        "norm": "group",
         "time_4k": True,
     })  # fmt: skip
 

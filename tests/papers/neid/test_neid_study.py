@@ -88,7 +88,7 @@ def test_wrong_settings_are_named(open_tiny, changes, words):
 
 @pytest.mark.parametrize(
     "change",
-    [{"loss": {"delta": 0.2}}, {"loss": {"hue": "circular"}}, {"init": "paper"}, {"norm": "none"},
+    [{"loss": {"delta": 0.2}}, {"loss": {"hue": "circular"}}, {"init": "paper"}, {"norm": "group"},
      {"loss": {"lambda_mse": 1.0}}, {"loss": {"lambda_colour": 0.0}},
      {"loss": {"detail_target": "target"}}, {"pairs": {"size": 16, "flips": "none"}}],
 )  # fmt: skip
