@@ -12,7 +12,7 @@ def test_images_in_range_pass_within_rounding():
     x = seeded(1, 3, 4, 4)
     x[0, 0, 0, :2] = torch.tensor([-5e-5, 1 + 5e-5])
     for dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
-        imaging.check_images("here", x=x.to(dtype), y=x.to(dtype))
+        assert imaging.check_images("here", x=x.to(dtype), y=x.to(dtype)) is None
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,7 @@ def test_a_draw_is_the_evaluation_of_its_images(found):
 
 
 @pytest.mark.parametrize("thresholds", [EVERY, AT_50, AT_75])
-def test_the_interval_holds_95_of_100_draws(found, thresholds, monkeypatch):
+def test_the_interval_holds_95_of_100_draws(found, thresholds):
     low, high = found.interval(thresholds)
     assert low < found.at(thresholds) < high
     values = []

@@ -210,7 +210,8 @@ def test_the_room_is_lazy():
         "heavy = {'piq', 'scipy', 'skimage', 'torchvision', 'torchmetrics'}; "
         "assert 'llie_core.metrics.quality' in sys.modules and not heavy & set(sys.modules)"
     )
-    subprocess.run([sys.executable, "-c", code], check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_unknown_name_of_the_room():

@@ -54,7 +54,8 @@ def test_one_method_does_not_import_the_others():
         "heavy = {'skimage', 'scipy', 'pandas', 'torchvision', 'safetensors'} & set(sys.modules);"
         "assert loaded == {'base', 'classical', 'large'}, loaded; assert not heavy, heavy"
     )
-    subprocess.run([sys.executable, "-c", code], check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_method_elsewhere_is_one_record(monkeypatch):

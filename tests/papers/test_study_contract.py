@@ -189,8 +189,8 @@ def test_reading_a_finished_study_takes_no_lock(paper, results, monkeypatch):
     study = results(paper)
     monkeypatch.setattr(fitting, "locked", forbidden)
     monkeypatch.setattr(studies, "locked", forbidden)
-    study.train()
-    study.evaluate()
+    assert study.train() == [study.run(row) for row in study.rows() if row.is_trained]
+    assert study.evaluate()
 
 
 @papers

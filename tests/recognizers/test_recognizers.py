@@ -417,7 +417,8 @@ def test_importing_the_room_imports_no_recognizer():
         "import sys, llie_core.recognizers;"
         "assert 'facenet_pytorch' not in sys.modules and 'torchvision' not in sys.modules"
     )
-    subprocess.run([sys.executable, "-c", code], check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 # Targets ----------------------------------------------------------------------------------------

@@ -116,4 +116,6 @@ def test_an_unreadable_upload_is_named(lab, tmp_path):
     bad = tmp_path / "bad.jpg"
     bad.write_bytes(b"no image")
     upload(lab, bad)
-    lab.get_by_text("cannot read image bad.jpg").wait_for()
+    said = lab.get_by_text("cannot read image bad.jpg")
+    said.wait_for()
+    assert said.is_visible()
