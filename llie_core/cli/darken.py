@@ -153,16 +153,18 @@ def _darken(options, darkener: Callable, asked: dict) -> tuple[str, int]:
     """Every image of the source by a `Darkener`; one that fails is named, the others go on."""
     import torch
 
-    from llie_core.cli.image_files import InputImage, each_image, find_images
+    from llie_core.cli.image_files import InputImage, check_own, each_image, find_images
     from llie_core.data.images import read_image, write_image
     from llie_core.data.synthesis import generator
     from llie_core.engine.reuse import content_hash
     from llie_core.files import appended, locked
 
     images = find_images(options.source, options.target)
-    request = content_hash({**asked, "seed": options.seed})
     record = options.target / RECORD
+    check_own(images, record, "name another folder")
+    request = content_hash({**asked, "seed": options.seed})
     with locked(options.target / ".lock", str(options.target)):
+        record.touch()  # before the first image, which is then one of ours
         done = _done(record)
         left = [p for p in images if not (p.target.exists() and _state(p, request) in done)]
 

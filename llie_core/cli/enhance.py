@@ -18,6 +18,7 @@ from llie_core.cli.arguments import add_device, path, weights_name
 
 RECORD = ".enhanced.jsonl"
 PIPE = Path("-")
+REPLACE = "--overwrite replaces it"
 VIDEO_BRANDS = (b"iso", b"mp4", b"M4V", b"qt ")  # of MP4 and MOV; HEIC has the same header
 FORMATS = ("png", "jpg", "webp", "tif")
 WORKER_MEMORY = 2 * 2**30  # bytes that one image at a time may take
@@ -56,7 +57,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
         "--format", choices=FORMATS, help="of the results in a folder or a pipe; default: png"
     )
     command.add_argument(
-        "--overwrite", action="store_true", help="replace an image or video that you name as target"
+        "--overwrite", action="store_true", help="replace images and videos that are there already"
     )
     command.add_argument("--workers", type=int, help="images at a time; default: one a core")
     add_device(command)
@@ -139,7 +140,7 @@ def _file(options, source: Path, target: Path, named: Path | None = None, stream
     if target.exists() and target.samefile(source):
         raise ValueError(f"{target}: the result would replace an image; name another file")
     if target.exists() and not (options.overwrite or named == PIPE):
-        raise ValueError(f"{target} exists already; --overwrite replaces it")
+        raise ValueError(f"{target} exists already; {REPLACE}")
     enhance = _Enhance(options)
     said = enhance(source, target)
     print(f"{named or target}: {enhance.title}{said and f', {said}'}", file=stream or sys.stdout)
@@ -148,7 +149,7 @@ def _file(options, source: Path, target: Path, named: Path | None = None, stream
 
 def _folder(options) -> int:
     """An image or video, or those of a folder, into a folder."""
-    from llie_core.cli.image_files import each_image, each_in_turn, find_images
+    from llie_core.cli.image_files import check_own, each_image, each_in_turn, find_images
     from llie_core.data.photos import readable
     from llie_core.data.videos import READ, can_read_videos, is_video
 
@@ -157,6 +158,8 @@ def _folder(options) -> int:
     suffix = f".{options.format or 'png'}"
     suffixes = (*readable(), *(READ if can_read_videos() or options.source.is_file() else ()))
     images = find_images(options.source, options.target, suffixes, suffix)
+    if not options.overwrite:
+        check_own(images, options.target / RECORD, REPLACE)
     enhance = _Enhance(options)
     with _record(options, enhance) as (left, note):
 
@@ -266,6 +269,7 @@ def _record(options, enhance: _Enhance):
             lines.write(json.dumps({"name": image.name, "state": state(image)}) + "\n")
 
     with locked(options.target / ".lock", str(options.target)):
+        record.touch()  # before the first image, which is then one of ours
         done = _done(record)
 
         def left(image) -> bool:

@@ -1,6 +1,7 @@
 """What the commands that take images share: finding and pairing them, a trained model, the loop."""
 
 import contextlib
+import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -130,6 +131,18 @@ def find_images(
             raise ValueError(f"{target}: the result would replace an image; name another folder")
         images.append(InputImage(name, path, target))
     return images
+
+
+def check_own(images: Iterable[InputImage], record: Path, remedy: str) -> None:
+    """That no result replaces an image of another origin: none is there, or a record of ours is.
+
+    Raises:
+        ValueError: with one of these images and the remedy.
+    """
+    # Path.exists raises for a name that is too long; writing that image will say so.
+    there = [image.target for image in images if os.path.exists(image.target)]  # noqa: PTH110
+    if there and not record.is_file():
+        raise ValueError(f"{there[0]} exists already; {remedy}")
 
 
 def find_pairs(source: Path, reference: Path) -> tuple[list[tuple[Path, Path]], list[str]]:

@@ -51,6 +51,15 @@ def weights(tmp_path):
     return of
 
 
+def test_images_of_another_origin_in_the_target_folder_stay(photos, tmp_path, refused):
+    (tmp_path / "other").mkdir()
+    Image.new("RGB", (9, 9), (200, 0, 0)).save(tmp_path / "other" / "a.png")
+    before = (tmp_path / "other" / "a.png").read_bytes()
+    line = refused(["darken", str(photos), str(tmp_path / "other")])
+    assert "a.png exists already; name another folder" in line
+    assert (tmp_path / "other" / "a.png").read_bytes() == before
+
+
 def test_the_tree_is_kept_and_every_image_is_on_record(photos, tmp_path, capsys):
     out = tmp_path / "dark"
     assert main(["darken", str(photos), str(out), "--exposure", "0.05", "--seed", "3"]) == 1

@@ -465,6 +465,18 @@ def test_a_second_photograph_is_no_target(bright, refused):
     assert other.read_bytes() == before
 
 
+@pytest.mark.parametrize("source", [".", "a.png"])
+def test_images_of_another_origin_in_the_target_folder_stay(source, three, tmp_path, refused):
+    other = tmp_path / "other" / "a.png"
+    save(other, 200)
+    before = other.read_bytes()
+    command = ["enhance", str(three / source), str(other.parent), "--model", "gamma"]
+    assert f"{other} exists already; --overwrite replaces it" in refused(command)
+    assert other.read_bytes() == before and [*other.parent.iterdir()] == [other]
+    assert main([*command, "--overwrite"]) == 0
+    assert other.read_bytes() != before
+
+
 def test_the_gate_lowers_the_strength_and_the_line_says_so(bright, tmp_path, capsys):
     target = tmp_path / "out.png"
     assert main(["enhance", str(bright), str(target), "--model", "gamma"]) == 0
