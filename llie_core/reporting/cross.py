@@ -9,6 +9,7 @@ trainings.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,13 +21,25 @@ from llie_core.reporting.sources import reference_doubt
 from llie_core.reporting.tables import Table
 
 LOW, NORMAL = "identity", "original"  # the low-light and the normal-light image as rows
-# Task → column of an image's value, its words, the column that weighs the image, and whether more
-# is better. A detector's name follows the column of faces.
+
+
+class Measure(NamedTuple):
+    """Of one task: what is recognized, the column of an image's value, its words, the column that
+    weighs the image, and whether more is better."""
+
+    kind: str
+    column: str
+    words: str
+    weight: str
+    rising: bool
+
+
+# A detector's name follows the column of faces.
 MEASURES = {
-    "segmentation": ("miou", "mIoU an image", "", True),
-    "faces": ("recall_", "recall", "faces", True),
-    "detection": ("recall", "recall", "objects", True),
-    "saliency": ("mae", "MAE", "", False),
+    "detection": Measure("objects", "recall", "recall", "objects", True),
+    "faces": Measure("faces", "recall_", "recall", "faces", True),
+    "segmentation": Measure("segmentation", "miou", "mIoU an image", "", True),
+    "saliency": Measure("saliency", "mae", "MAE", "", False),
 }
 
 
@@ -41,10 +54,13 @@ class Reading:
     recognizer: str
     dataset: str
     run: str
-    words: str
-    rising: bool
+    task: str
     values: dict[str, dict[str, list[float]]] = field(default_factory=dict)
     weights: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def measure(self) -> Measure:
+        return MEASURES[self.task]
 
     def means(self, label: str) -> dict[str, float]:
         """Image → the mean over seeds."""
@@ -70,16 +86,24 @@ class Reading:
         weights = np.array([self.weights[name] for name in names])
         if not weights.sum():
             return None
-        sign = 1.0 if self.rising else -1.0
+        sign = 1.0 if self.measure.rising else -1.0
         differences = np.array([sign * (after[name] - before[name]) for name in names])
         mean = float(np.average(differences, weights=weights))
         return mean, *bootstrap(differences, weights)
 
 
-def cross_table(readings: Sequence[Reading]) -> Table:
+def cross_tables(readings: Iterable[Reading]) -> list[Table]:
+    """A table for each kind of recognizer, in the order of `MEASURES`."""
+    found = list(readings)
+    by_task = {task: [one for one in found if one.task == task] for task in MEASURES}
+    return [_cross_table(task, of_task) for task, of_task in by_task.items() if of_task]
+
+
+def _cross_table(task: str, readings: Sequence[Reading]) -> Table:
     """Recognizers as columns: the low-light image, the best row and normal light, then the gain of
     every row with its interval. The note names the sets without values of single images."""
-    absent = [f"{one.words} of {one.dataset} ({one.run})" for one in readings if not one.values]
+    words = MEASURES[task].words
+    absent = [f"{words} of {one.dataset} ({one.run})" for one in readings if not one.values]
     readings = [one for one in readings if one.values]
     labels = list(dict.fromkeys(label for one in readings for label in one.values))
     labels = [label for label in labels if label not in (LOW, NORMAL)]
@@ -99,7 +123,8 @@ def cross_table(readings: Sequence[Reading]) -> Table:
     )
     if absent:
         note += f" Not kept of single images: {'; '.join(absent)}."
-    return Table("Every enhancer before every recognizer", header, rows, note)
+    caption = f"Every enhancer before every recognizer: {MEASURES[task].kind}"
+    return Table(caption, header, rows, note)
 
 
 def kept_readings() -> list[Reading]:
@@ -130,20 +155,19 @@ def read_folder(folder: Path, run: str) -> list[Reading]:
     scores = read_scores(folder / "scores.csv")
     found: dict[str, Reading] = {}
     for task, key, lines in _image_files(folder):
-        column, words, weight, rising = MEASURES[task]
+        column = MEASURES[task].column
         dataset = next((s.dataset for s in scores if key == f"{task}-{s.dataset}"), "")
         if not (dataset and lines):
             continue
         columns = [name for name in lines[0] if name.startswith(column)]
         if not columns:
-            found[key] = Reading("", dataset, run, words, rising)
+            found[key] = Reading("", dataset, run, task)
         for name in columns:
             reader = name.removeprefix(column) or next(
                 s.recognizer for s in scores if s.dataset == dataset and s.recognizer
             )
-            about = (reader, dataset, run, words, rising)
-            reading = found.setdefault(f"{key} {reader}", Reading(*about))
-            _add(reading, lines, name, weight)
+            reading = found.setdefault(f"{key} {reader}", Reading(reader, dataset, run, task))
+            _add(reading, lines, name)
     return list(found.values())
 
 
@@ -166,7 +190,8 @@ def _image_files(folder: Path) -> Iterable[tuple[str, str, list[dict]]]:
         yield task, path.stem, lines
 
 
-def _add(reading: Reading, lines: Iterable[Mapping[str, str]], column: str, weight: str) -> None:
+def _add(reading: Reading, lines: Iterable[Mapping[str, str]], column: str) -> None:
+    weight = reading.measure.weight
     for line in lines:
         counts = float(line[weight]) if weight else 1.0
         if line["label"] == reading.recognizer or not counts or line[column] == "":
@@ -178,7 +203,8 @@ def _add(reading: Reading, lines: Iterable[Mapping[str, str]], column: str, weig
 
 def _column(reading: Reading) -> str:
     blind = " (blind)" if reading.blind else ""
-    return f"{title_of(reading.recognizer)}{blind}, {reading.dataset}: {reading.words}"
+    about = f"{reading.dataset}: {reading.measure.words}, n = {len(reading.weights)}"
+    return f"{title_of(reading.recognizer)}{blind}, {about}"
 
 
 def _best(reading: Reading, labels: Iterable[str]) -> str:

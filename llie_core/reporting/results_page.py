@@ -130,7 +130,7 @@ def _spread(
         halves[title + part] = list(found.values())
     for one in readings:
         means = [of for label in one.values if (of := one.means(label))]
-        halves[one.words] = [
+        halves[one.measure.words] = [
             bootstrap(list(of.values()), [one.weights[name] for name in of]) for of in means
         ]
     words = half_widths(halves)

@@ -9,7 +9,7 @@ from llie_core.reporting import cross
 from llie_core.reporting import scores as scores_of
 from llie_core.reporting.cross import (
     Reading,
-    cross_table,
+    cross_tables,
     kept_readings,
     read_folder,
     report_readings,
@@ -26,13 +26,13 @@ def score(dataset="camvid", metric="miou", recognizer="deeplabv3plus", label="id
 
 def test_images_weigh_by_their_faces():
     values = {"identity": {"a": [0.0], "b": [0.0]}, "clahe": {"a": [1.0], "b": [0.0]}}
-    reading = Reading("mtcnn", "faces", "run", "recall", True, values, {"a": 3.0, "b": 1.0})
+    reading = Reading("mtcnn", "builtin-faces", "run", "faces", values, {"a": 3.0, "b": 1.0})
     assert reading.gain("clahe") == (0.75, 0.0, 1.0)
 
 
 def test_gains_are_paired_and_seeds_averaged():
     """Two seeds of a row; the image that it alone was given has no pair."""
-    reading = Reading("mtcnn", "faces", "run", "recall", True)
+    reading = Reading("mtcnn", "builtin-faces", "run", "faces")
     reading.values = {
         "identity": {"a": [0.2], "b": [0.6]},
         "clahe": {"a": [0.5, 0.3], "b": [0.8, 0.8], "c": [9.0]},
@@ -41,7 +41,7 @@ def test_gains_are_paired_and_seeds_averaged():
     reading.weights = {"a": 1.0, "b": 1.0, "c": 1.0}
     assert reading.gain("clahe") == pytest.approx((0.2, 0.2, 0.2))
     assert reading.gain("gamma") is None and not reading.blind
-    reading.rising = False
+    reading.task = "saliency"  # whose MAE is better below
     assert reading.gain("clahe")[0] == pytest.approx(-0.2) and reading.blind
 
 
@@ -51,7 +51,7 @@ def test_gains_are_paired_and_seeds_averaged():
     ((0.0, 0.0, 0.0), True),
 ])  # fmt: skip
 def test_a_recognizer_is_blind_unless_normal_light_is_surely_better(gains, blind):
-    reading = Reading("mtcnn", "faces", "run", "recall", True)
+    reading = Reading("mtcnn", "builtin-faces", "run", "faces")
     names = dict(zip("abc", gains, strict=True))
     reading.values = {
         "identity": {name: [0.2] for name in names},
@@ -79,9 +79,11 @@ def folder(tmp_path):
 
 
 def test_the_table_of_a_folder(folder):
-    table = cross_table(read_folder(folder, "this run"))
+    (table,) = cross_tables(read_folder(folder, "this run"))
+    assert table.caption.endswith("every recognizer: faces")
     assert table.header == [
-        "", "MTCNN, builtin-faces: recall", "RetinaFace (blind), builtin-faces: recall",
+        "", "MTCNN, builtin-faces: recall, n = 2",
+        "RetinaFace (blind), builtin-faces: recall, n = 2",
     ]  # fmt: skip
     assert [row[0] for row in table.rows] == ["low light", "best", "normal light", "CLAHE"]
     assert [row[1] for row in table.rows] == [
@@ -122,9 +124,11 @@ def test_kept_runs_are_in_the_table():
     mtcnn = next(r for r in readings if (r.recognizer, r.dataset) == ("mtcnn", "wider-val-a"))
     low, normal = mtcnn.mean("identity"), mtcnn.mean("original")
     assert low < normal and mtcnn.gain("original")[0] == pytest.approx(normal - low)
-    table = cross_table(readings)
+    tables = cross_tables(readings)
     shown = [reading for reading in readings if reading.values]
-    assert len(table.header) == 1 + len(shown) and len({len(row) for row in table.rows}) == 1
+    assert sum(len(table.header) - 1 for table in tables) == len(shown)
+    for table in tables:
+        assert {len(row) for row in table.rows} == {len(table.header)} and len(table.header) < 8
 
 
 def test_a_set_without_the_column_is_named(folder):
@@ -132,9 +136,10 @@ def test_a_set_without_the_column_is_named(folder):
     lines = [{"label": "identity", "seed": 0, "name": "a", "objects": 2, "detections": "1"}]
     write_rows(folder / "per_image" / "detection-streets.csv", lines)
     readings = read_folder(folder, "drgn/lol/reference")
-    table = cross_table(readings)
-    assert table.note.endswith("Not kept of single images: recall of streets (drgn/lol/reference).")
-    assert len(table.header) == 3 and len(readings) == 3
+    objects, faces = cross_tables(readings)
+    said = "Not kept of single images: recall of streets (drgn/lol/reference)."
+    assert objects.note.endswith(said) and said not in faces.note
+    assert len(faces.header) == 3 and len(readings) == 3
 
 
 def test_a_set_kept_by_a_profile_of_no_paper_alone_is_left_out(tmp_path, monkeypatch):
