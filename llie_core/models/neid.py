@@ -28,9 +28,9 @@ Differs from the paper, which gives neither layers nor sizes:
   PyTorch's default start.
 - `norm="group"` is not of the paper, whose U-net has no normalisation: it normalises after each 3×3
   convolution of a level, in 8 groups, with 7,808 parameters more. Without it brightness is learned
-  slowly (LOL, whole scenes at 100×152, batch 2, Adam 1e-3, PyTorch's start, 400 steps: 16.6 dB on
-  validation pairs of half size, with it 20.0). On crops, whose statistics are not a scene's, the
-  printed loss is better off without (built-in pairs, 64², 360 steps: 20.4 dB, with it 15.5).
+  slowly (LOL, profile reference, row "neid+ours", seed 0, 1,000 steps, best on the validation
+  pairs: 16.6 dB, with it 19.7). On crops, whose statistics are not a scene's, the printed loss is
+  better off without (profile quick, best on its validation pairs: 20.4 dB, with it 15.5).
 - Sizes: odd ones are padded by a row or column, and the half-size image to a multiple of 16; both
   by mirroring, and both are cropped at the end.
 """

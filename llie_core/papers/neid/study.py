@@ -205,8 +205,7 @@ class NeidStudy(PairedStudy):
         loss = settings.loss
         if variant == OWN_LOSS:
             variant, loss = "", replace(loss, **OURS)
-        start = {"init": settings.init, "bias": settings.bias}
-        options = {"variant": variant, "norm": settings.norm, **start}
+        options = {"variant": variant} | {n: getattr(settings, n) for n in ("init", "bias", "norm")}
         trained = self.trained(loss=loss)
         if variant != SEQUENCE:
             return Row(label, "neid", options, trained, seed, title=title)
