@@ -90,6 +90,12 @@ class Found:
         theirs = other.values[protocol]
         return [v - theirs[name] for name, v in self.values[protocol].items() if name in theirs]
 
+    def differs(self, other: "Found", protocol: str) -> bool:
+        """Whether the images that both have tell two methods apart."""
+        less = self.less(other, protocol)
+        low, high = bootstrap(less) if len(less) > 1 else (0.0, 0.0)
+        return not low <= 0 <= high
+
 
 def open_set(given: str, split: str = "test") -> tuple[str, SizedDataset]:
     """A test set by what a command line says, and its name.
@@ -224,11 +230,8 @@ class Ranking:
         within = f"± {median(halves):.{first.decimals}f} {first.unit}".removesuffix(" index")
         little = " decide little" if self.size < FEW else ""
         said = f"{self.size} images{little}: the 95 % interval of {_title(first.id)} is {within}"
-        close = []
-        for one in self.ranked[1:]:
-            if less := one.less(best, first.id):
-                low, high = bootstrap(less)
-                close += [one.method.title] if low <= 0 <= high else []
+        close = [f.method.title for f in self.ranked[1:]
+                 if f.values[first.id] and not f.differs(best, first.id)]  # fmt: skip
         also = f" They do not tell {', '.join(close)} from {best.method.title}." if close else ""
         return f"{said} (median of the methods).{also}"
 
@@ -239,14 +242,16 @@ class Ranking:
         return _with_interval(mean, one.interval(protocol), load_protocols()[protocol].decimals)
 
     def _marks(self) -> dict[tuple[int, int], str]:
-        """The best of each column that has a better end."""
+        """The best of each column that has a better end, where images tell it from the next."""
         marks = {}
         for place, protocol in enumerate(self.protocols, start=4):
             means = {n: m for n, f in enumerate(self.ranked) if (m := f.mean(protocol)) is not None}
             direction = load_protocols()[protocol].direction
-            choose = max if direction == "higher" else min
-            if len(means) > 1 and direction != "none":
-                marks[choose(means, key=lambda n: means[n]), place] = "best"
+            order = sorted(means, key=lambda n: means[n], reverse=direction == "higher")
+            if len(order) > 1 and direction != "none":
+                best, following = (self.ranked[n] for n in order[:2])
+                if following.differs(best, protocol):
+                    marks[order[0], place] = "best"
         return marks
 
     def _note(self) -> str:
@@ -272,7 +277,7 @@ class Ranking:
                 split=self.split, subset="all", metric=metric_of(p), value=mean,
                 n=len(f.values[p]), seed=0, protocol=p, profile="compare", device=self.device,
                 precision="float32", steps_done=0, steps_planned=0, weights=f.method.weights,
-                commit=commit(),
+                commit=commit(), low=(ends := f.interval(p))[0], high=ends[1],
             )
             for f in self.ranked for p in self.protocols if (mean := f.mean(p)) is not None
         ]  # fmt: skip
@@ -283,13 +288,12 @@ class Ranking:
         lines = []
         for score in self.scores():
             one = known[score.label]
-            low, high = one.interval(score.protocol)
             lines.append({
                 "method": one.method.title, "weights": one.method.weights,
                 "sha256": one.method.sha256, "parameters": one.method.parameters,
                 "dataset": self.dataset, "split": self.split, "protocol": score.protocol,
-                "unit": score.unit, "mean": f"{score.value:.5f}", "low": f"{low:.5f}",
-                "high": f"{high:.5f}", "n": score.n, "device": self.device,
+                "unit": score.unit, "mean": f"{score.value:.5f}", "low": f"{score.low:.5f}",
+                "high": f"{score.high:.5f}", "n": score.n, "device": self.device,
                 "commit": score.commit,
             })  # fmt: skip
         return lines
@@ -317,13 +321,8 @@ class Ranking:
         scores, charts = self.scores(), []
         for protocol in self.protocols:
             own = [score for score in scores if score.protocol == protocol]
-            within = {
-                f.method.label: f.interval(protocol) for f in self.found if f.values[protocol]
-            }
             if own:
-                drawn = comparison_figure(
-                    own, own[0].metric, "all", (), self.dataset, titles, within
-                )
+                drawn = comparison_figure(own, own[0].metric, "all", (), self.dataset, titles)
                 charts.append(figure_html(*drawn))
         title = f"{len(self.found)} methods on {self.dataset}"
         said, table = html.escape(self.decided()), self.table()._repr_html_()

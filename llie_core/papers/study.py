@@ -40,13 +40,12 @@ from llie_core.engine.runs import Run, commit, read_json
 from llie_core.engine.settings import Section, changes, free, override
 from llie_core.files import locked, project_root, results_dir
 from llie_core.hashing import content_hash, file_hash
-from llie_core.metrics.resampling import Interval
 from llie_core.names import title_of, unknown
 from llie_core.papers.evaluations import all_read_back, write_back
 from llie_core.papers.rows import External, Released, Row, Trained, build_released, released_row
 from llie_core.reporting.claims import Context, Verdict, judge
 from llie_core.reporting.index import write_headline
-from llie_core.reporting.intervals import intervals, kept_images
+from llie_core.reporting.intervals import with_interval
 from llie_core.reporting.provenance import Provenance, Training
 from llie_core.reporting.scores import Score, kept_scores, select, write_scores
 from llie_core.reporting.sources import across_folds, reference_doubt, reference_first
@@ -442,7 +441,10 @@ class Study(ABC):
             for row, run, path, own, (numbers, images) in zip(
                 rows, runs, paths, hashes, measured, strict=True
             ):
-                fresh = [self._score(one, row, run, test_set, device) for one in numbers]
+                fresh = [
+                    with_interval(self._score(one, row, run, test_set, device), images)
+                    for one in numbers
+                ]
                 write_back(path, fresh, images, {"eval_hash": own, "together": together})
                 scores += fresh
         return scores
@@ -755,22 +757,6 @@ class Study(ABC):
         path = self.run(row).directory / "per_image" / f"{test_set.key}.csv"
         with path.open(newline="", encoding="utf-8") as file:
             return list(csv.DictReader(file))
-
-    def intervals(self, scores: Sequence[Score], metric: str) -> dict[str, Interval]:
-        """Label → 95 % interval of a metric's mean over the images behind some scores of one test
-        set, of the reference runs or of this one; rows without images of it are left out."""
-        found = select(scores, metric=metric, subset="all")
-        if not found:
-            return {}
-        name, protocol = found[0].dataset, found[0].protocol
-        kept = kept_scores(self.paper, self.reference_dataset)
-        if any(score in kept for score in found):
-            return intervals(kept_images(self.paper, self.reference_dataset, name), protocol)
-        test_set = next(x for x in self.test_sets() if (x.kind, x.name) == ("quality", name))
-        rows = [row for row in self.rows() if test_set.rows(row)]
-        rows = [row for row in rows if self.row_data(row, test_set) is not None]
-        lines = [{"label": r.label, **one} for r in rows for one in self.per_image(r, test_set)]
-        return intervals(lines, protocol)
 
     def timing(self) -> str:
         """How the latencies of `evaluate` were taken, in a sentence; "" where none were."""

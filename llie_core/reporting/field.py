@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from statistics import median
 
-from llie_core.files import project_root, read_rows
+from llie_core.files import project_root
 from llie_core.names import check_choice, title_of
 from llie_core.reporting.intervals import intervals
 from llie_core.reporting.scores import Score, read_scores, select, summarise
@@ -124,27 +124,23 @@ def measured_rows(gt_mean: str) -> tuple[MeasuredRow, ...]:
     for folder in sorted((project_root() / "results" / "reference").glob("*/lol/*")):
         scores = select(read_scores(folder / "scores.csv"), dataset="lol", subset="all",
                         recognizer="")  # fmt: skip
-        lines = read_rows(folder / "per_image" / "quality-lol.csv")
         for label in dict.fromkeys(score.label for score in scores):
-            row = _measured(select(scores, label=label), lines, gt_mean)
+            row = _measured(select(scores, label=label), gt_mean)
             if row and label != "original":
                 found[label] = row
     return tuple(sorted(found.values(), key=lambda row: -row.mean_psnr))
 
 
-def _measured(
-    scores: list[Score], images: Iterable[Mapping[str, str]], gt_mean: str
-) -> MeasuredRow | None:
+def _measured(scores: list[Score], gt_mean: str) -> MeasuredRow | None:
     if gt_mean not in MEASURED:
         return None
+    of_psnr = select(scores, protocol=MEASURED[gt_mean][0])
     psnr, ssim = ([s.value for s in select(scores, protocol=p)] for p in MEASURED[gt_mean])
     size = [s.value for s in select(scores, metric="parameters")]
     if not (psnr and size):
         return None
     label, macs = scores[0].label, [s.value for s in select(scores, metric="macs")]
-    own = [line for line in images if line["label"] == label]
-    ends = intervals(own, MEASURED[gt_mean][0]).get(label)
-    mean = summarise(psnr)
+    ends, mean = intervals(of_psnr).get(label), summarise(psnr)
     return MeasuredRow(title_of(label), int(size[0]), macs[0] if macs else None, f"{mean:.2f}",
                        f"{summarise(ssim):.3f}" if ssim else "–", mean.mean, ends)  # fmt: skip
 

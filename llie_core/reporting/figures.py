@@ -15,9 +15,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
-from llie_core.metrics.resampling import Interval
 from llie_core.names import metric_title, subset_title, title_of
-from llie_core.reporting.intervals import set_intervals
+from llie_core.reporting.intervals import intervals
 from llie_core.reporting.published import PublishedValue
 from llie_core.reporting.scores import Score, select, summarise
 from llie_core.reporting.tables import conditions, in_unit
@@ -205,26 +204,24 @@ def histograms(shares: Mapping[str, torch.Tensor], reference: torch.Tensor, titl
 def comparison_chart(
     scores: Iterable[Score], metric: str, subset: str = "all",
     published: Iterable[PublishedValue] = (), title: str = "",
-    titles: Mapping[str, str] | None = None, intervals: Mapping[str, Interval] | None = None,
+    titles: Mapping[str, str] | None = None,
 ) -> None:  # fmt: skip
     """Show a `comparison_figure`."""
-    show(*comparison_figure(scores, metric, subset, published, title, titles, intervals))
+    show(*comparison_figure(scores, metric, subset, published, title, titles))
 
 
 def comparison_figure(
     scores: Iterable[Score], metric: str, subset: str = "all",
     published: Iterable[PublishedValue] = (), title: str = "",
-    titles: Mapping[str, str] | None = None, intervals: Mapping[str, Interval] | None = None,
+    titles: Mapping[str, str] | None = None,
 ) -> tuple[Figure, str]:  # fmt: skip
-    """One line a row, the best first: a point a seed, a bar at their mean, and a diamond at the
-    published value; and the alternative text.
+    """One line a row, the best first: a point a seed, a bar at their mean, the interval over
+    images, and a diamond at the published value; and the alternative text.
 
     Args:
         scores: of one data set and profile; the rows of these on `metric` and `subset` are shown.
         published: printed cells, of which those of the same metric, subset and row are taken.
         titles: row's label → what the chart calls it (`study.titles`), where not names.title_of.
-        intervals: row's label → ends of a line, the interval over images; default: those that the
-            scores of a whole set bear.
 
     Raises:
         ValueError: no score of this metric and subset.
@@ -241,8 +238,7 @@ def comparison_figure(
 
     size = (0.8 * WIDTH, 0.28 * len(labels) + 1.0)
     figure, axis = plt.subplots(figsize=size, constrained_layout=True)
-    ends = intervals or set_intervals(scores)
-    _measured(axis, scores, {label: means[label].mean for label in labels}, ends)
+    _measured(axis, scores, {label: means[label].mean for label in labels})
     if printed:
         y, x = zip(*printed, strict=True)
         axis.plot(x, y, "D", color="#444444", fillstyle="none", markersize=8, label=where_printed)
@@ -263,17 +259,14 @@ def comparison_figure(
     return figure, f"{title}. {measured}{words}. {conditions(scores)}"
 
 
-def _measured(
-    axis: plt.Axes, scores: Iterable[Score], means: Mapping[str, float],
-    intervals: Mapping[str, Interval],
-) -> None:  # fmt: skip
+def _measured(axis: plt.Axes, scores: Sequence[Score], means: Mapping[str, float]) -> None:
     """Points, means and intervals of the rows of `means`, from above."""
     colour, places = sns.color_palette()[0], {label: place for place, label in enumerate(means)}
     axis.plot([*means.values()], [*places.values()], "|", color=colour, markersize=14,
               markeredgewidth=2, label="mean")  # fmt: skip
     sns.scatterplot(x=[s.value for s in scores], y=[places[s.label] for s in scores], ax=axis,
                     color=colour, label="each seed", zorder=3)  # fmt: skip
-    ends = [(place, *intervals[label]) for label, place in places.items() if label in intervals]
+    ends = [(places[label], *interval) for label, interval in intervals(scores).items()]
     if ends:
         axis.hlines(*zip(*ends, strict=True), color=colour, alpha=0.35, linewidth=5, zorder=1,
                     label="95 % interval over images")  # fmt: skip

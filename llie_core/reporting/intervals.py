@@ -1,29 +1,30 @@
 """Intervals of means over images: how much a few test images decide."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from statistics import fmean, median
 
-import numpy as np
-
-from llie_core.files import read_rows
 from llie_core.metrics.resampling import Interval, bootstrap
-from llie_core.reporting.scores import Score, reference_folder
+from llie_core.reporting.scores import Score
 
 
-def intervals(per_image: Iterable[Mapping[str, str]], protocol: str) -> dict[str, Interval]:
-    """Label → interval of the mean over images, each image's value averaged over seeds.
+def with_interval(score: Score, images: Sequence[Mapping]) -> Score:
+    """A score with its interval over images, where it bears none and is a mean over images.
 
-    per_image: lines with label, name and a column of the protocol; labels without finite values
-    are left out.
+    images: lines of its row and seed, an image each. It is a mean where a column named as its
+    protocol or metric holds as many values as it counts, with this mean.
     """
-    found: dict[str, dict[str, list[float]]] = {}
-    for line in per_image:
-        if line.get(protocol):
-            images = found.setdefault(line["label"], {})
-            images.setdefault(line["name"], []).append(float(line[protocol]))
-    means = {label: [float(np.mean(v)) for v in images.values()] for label, images in found.items()}
-    return {label: bootstrap(v) for label, v in means.items() if np.isfinite(v).all()}
+    if math.isfinite(score.low) or not math.isfinite(score.value):
+        return score
+    for name in (score.protocol, score.metric):
+        values = [float(line[name]) for line in images if line.get(name) not in (None, "")]
+        if score.n != len(values) or not values:
+            continue
+        if math.isclose(fmean(values), score.value, rel_tol=1e-3, abs_tol=1e-4):  # they are rounded
+            low, high = bootstrap(values)
+            return replace(score, low=low, high=high)
+    return score
 
 
 def half_widths(found: Mapping[str, Iterable[Interval]]) -> str:
@@ -38,14 +39,8 @@ def half_widths(found: Mapping[str, Iterable[Interval]]) -> str:
     return start + ", ".join(words) if words else ""
 
 
-def kept_images(paper: str, dataset: str, test_set: str) -> list[dict[str, str]]:
-    """What was measured of each image of a test set in the reference runs of a data set."""
-    folder = reference_folder(paper, dataset)
-    return read_rows(folder / "per_image" / f"quality-{test_set}.csv") if folder else []
-
-
-def set_intervals(scores: Iterable[Score]) -> dict[str, Interval]:
-    """Label → interval of a number of a whole set, such as AP, its ends averaged over seeds.
+def intervals(scores: Iterable[Score]) -> dict[str, Interval]:
+    """Label → interval over images, its ends averaged over seeds.
 
     scores: of one metric and subset; labels without ends are left out.
     """

@@ -4,12 +4,12 @@ import csv
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from llie_core.files import project_root, read_rows
+from llie_core.files import project_root
 from llie_core.metrics.protocols import load_protocols
 from llie_core.metrics.resampling import bootstrap
 from llie_core.names import metric_title, subset_title, title_of
 from llie_core.reporting.cross import Reading, read_folder
-from llie_core.reporting.intervals import half_widths, intervals, set_intervals
+from llie_core.reporting.intervals import half_widths, intervals
 from llie_core.reporting.published import list_papers
 from llie_core.reporting.scores import (
     OF_PAPERS,
@@ -72,16 +72,13 @@ def _of_folder(folder: Path) -> list[str]:
         parts.append(f"These numbers decide no claim: {doubt}.\n")
     readings = read_folder(folder, "")
     for name in dict.fromkeys(score.dataset for score in scores):
-        lines = read_rows(folder / "per_image" / f"quality-{name}.csv")
-        parts += _of_test_set(name, select(scores, dataset=name), lines, readings)
+        parts += _of_test_set(name, select(scores, dataset=name), readings)
     parts += ["Trainings:\n", _runs_table(folder / "runs.csv")]
     return parts
 
 
-def _of_test_set(
-    name: str, scores: list[Score], lines: list[dict[str, str]], readings: list[Reading]
-) -> list[str]:
-    """lines: of each image's quality; readings: what recognizers made of each image."""
+def _of_test_set(name: str, scores: list[Score], readings: list[Reading]) -> list[str]:
+    """readings: what recognizers made of each image."""
     parts = []
     readers = list(dict.fromkeys(s.recognizer for s in scores if (s.metric, s.subset) in COLUMNS))
     for reader in [r for r in readers if r] or [""]:
@@ -96,7 +93,7 @@ def _of_test_set(
             for label in dict.fromkeys(s.label for s in own if (s.metric, s.subset) in shown)
         ]
         seen = [one for one in readings if (one.dataset, one.recognizer) == (name, reader)]
-        spread = _spread(own, shown, lines, seen)
+        spread = _spread(own, shown, seen)
         parts += [f"Test set {name}{by}:\n", _table(header, rows), _note(own, shown, spread)]
     return parts
 
@@ -115,19 +112,15 @@ def _cell(scores: list[Score], label: str, metric: str, subset: str) -> str:
     return f"{summarise(score.value for score in found):.{decimals}f}"
 
 
-def _spread(
-    scores: list[Score], shown: Iterable[tuple[str, str]], lines: list[dict[str, str]],
-    readings: list[Reading],
-) -> str:  # fmt: skip
-    """How far other images of the kind could move the means: half the 95 % interval over images,
-    the median of the rows, of each metric whose values of single images were kept."""
+def _spread(scores: list[Score], shown: Iterable[tuple[str, str]], readings: list[Reading]) -> str:
+    """How far other images of the kind could move the numbers: half the 95 % interval over images,
+    the median of the rows, of each metric that has one."""
     halves = {}
     for metric, subset in shown:
         own = select(scores, metric=metric, subset=subset)
-        found = set_intervals(own) or intervals(lines, own[0].protocol)
         title = metric_title(metric).replace(", ", " after ")
         part = f", {subset_title(subset)}" * (subset != "all")
-        halves[title + part] = list(found.values())
+        halves[title + part] = list(intervals(own).values())
     for one in readings:
         means = [of for label in one.values if (of := one.means(label))]
         halves[one.measure.words] = [

@@ -20,8 +20,7 @@ class Score:
 
     label: the row; steps_done / steps_planned: of the published schedule, 0 for methods without
     training; weights: where they came from ("trained here", "released", "external", "none");
-    commit: of the code that evaluated it; low, high: 95 % interval over images of a number of a
-    whole set, such as AP (of a mean it follows from the values of each image), infinite without.
+    commit: of the code that evaluated it; low, high: 95 % interval over images, infinite without.
     """
 
     run: str

@@ -8,7 +8,7 @@ from llie_core.metrics.protocols import load_protocols
 from llie_core.metrics.resampling import Interval
 from llie_core.names import metric_title, subset_title, title_of
 from llie_core.reporting.comparisons import UNTRAINED
-from llie_core.reporting.intervals import half_widths, set_intervals
+from llie_core.reporting.intervals import half_widths, intervals
 from llie_core.reporting.markup import NOT_RUN, table_html
 from llie_core.reporting.published import PublishedValue, load, table
 from llie_core.reporting.scores import Score, select, summarise
@@ -152,13 +152,13 @@ def set_table(
 
 def _marks(labels: Sequence[str], columns: Sequence[Sequence[Score]]) -> dict[tuple[int, int], str]:
     """The best and the second row of each column of scores, where the next row lies beyond the
-    spread of their seeds and, of a number of a whole set, beyond its interval over images;
-    normal-light images, costs and what has no better end are not marked."""
+    spread of their seeds and beyond its interval over images; normal-light images, costs and what
+    has no better end are not marked."""
     found = {}
     for place, scores in enumerate(columns, start=1):
         scores = [s for s in scores if s.label != "original" and s.metric not in UNTRAINED]
         means = {s.label: summarise(x.value for x in select(scores, label=s.label)) for s in scores}
-        ends = set_intervals(scores)
+        ends = intervals(scores)
         ranked = sorted(means, key=lambda label: means[label].mean)
         direction = scores[0].direction if scores else "none"
         if direction == "none":
@@ -261,7 +261,7 @@ def _half_widths(scores: Sequence[Score]) -> str:
         names = ("metric", "subset", "dataset", "recognizer")
         own = select(scores, **dict(zip(names, key, strict=True)))
         title = f"{metric_title(key[0])} {subset_title(key[1])}".strip()
-        found.setdefault(title, []).extend(set_intervals(own).values())
+        found.setdefault(title, []).extend(intervals(own).values())
     return half_widths(found)
 
 

@@ -115,6 +115,9 @@ def test_methods_that_the_images_do_not_tell_apart_are_named(pairs):
     result = ranking("mine", "test", data, [PSNR], [], methods, "cpu")
     assert [one.method.title for one in result.ranked] == ["best", "close", "worse"]
     assert "They do not tell close from best." in result.decided()
+    assert result.table().marks == {}
+    apart = ranking("mine", "test", data, [PSNR], [], [methods[0], methods[2]], "cpu")
+    assert apart.table().marks == {(0, 4): "best"}
     rows = {row[0]: row[-1] for row in result.table().rows}
     # Of the 256 draws of (10, −10, 0, −.4), 5 have a mean below −7.5 and 5 one above 7.4.
     assert rows["close"] == "−0.10 [−7.50, +7.40]" and rows["worse"].startswith("−11.25 [")

@@ -219,11 +219,6 @@ def test_other_programs_images_become_rows(unpaired, tmp_path, shared_data, monk
     (one,) = examples(study, rows, 1, lime)
     assert list(one.outputs) == ["gamma"] and one.target is None
     assert study.evaluate(kind, test_sets=[lime], device="cpu") == []
-    scores = study.evaluate(study.row("gamma"), test_sets=[lime], device="cpu")
-    study.evaluate(study.row("identity"), test_sets=[lime], device="cpu")
-    # Nor an interval; none at all without scores of the metric.
-    assert set(study.intervals(scores, "niqe")) == {"identity", "gamma"}
-    assert study.intervals(scores, "psnr") == {}
     save(tmp_path / "external/kind/lime/0.png", noise_image(0, (192, 98)))
     (one,) = examples(study, rows, 1, lime)
     assert list(one.outputs) == ["gamma", "kind"] and one.outputs["kind"].mean() > 0.4

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from llie_core.metrics.resampling import bootstrap
-from llie_core.reporting.intervals import half_widths, intervals, kept_images, set_intervals
+from llie_core.reporting.intervals import half_widths, intervals, with_interval
 from llie_core.reporting.scores import reference_scores, select
 
 
@@ -36,33 +36,46 @@ def test_equal_values_have_no_width_and_none_are_refused():
             bootstrap(values)
 
 
-def test_seeds_of_an_image_are_averaged_first():
-    lines = [
-        {"label": "a", "name": name, "seed": seed, "p": value}
-        for name, seed, value in (
-            ("1", 0, "1.0"),
-            ("1", 1, "3.0"),
-            ("2", 0, "2.0"),
-            ("2", 1, "2.0"),
-        )
-    ]
-    other = [{"label": "b", "name": "1", "p": "inf"}, {"label": "c", "name": "1", "p": ""}]
-    assert intervals([*lines, *other], "p") == {"a": (2.0, 2.0)}
+def score(value, n, **changes):
+    one = select(reference_scores("neid", "lol"), metric="psnr")[0]
+    return replace(one, value=value, n=n, low=-math.inf, high=math.inf, **changes)
 
 
-def test_reference_runs_give_values_of_each_image():
-    found = intervals(kept_images("neid", "lol", "lol"), "psnr-rgb-float")
-    low, high = found["neid"]
-    assert low < 17.34 < high and high - low > 1  # 15 images decide little
-    assert kept_images("neid", "none", "lol") == []
+def test_a_mean_bears_the_interval_of_its_images():
+    values = np.random.default_rng(1).uniform(10, 20, 40)
+    images = [{"psnr-rgb-float": f"{value:.4f}"} for value in values]
+    found = with_interval(score(values.mean(), 40), images)
+    assert (found.low, found.high) == pytest.approx(bootstrap(values), abs=1e-4)
+    by_metric = [{"psnr": line["psnr-rgb-float"]} for line in images]
+    assert with_interval(score(values.mean(), 40), by_metric) == found
+    # An image without a value is none of those that count.
+    assert with_interval(score(values.mean(), 40), [*images, {"psnr-rgb-float": ""}]) == found
+    assert with_interval(replace(found, low=1.0, high=2.0), images).low == 1.0
 
 
-def test_ends_of_a_number_of_a_whole_set_are_averaged_over_seeds():
+def test_what_is_no_mean_of_its_images_bears_none():
+    images = [{"psnr-rgb-float": "1.0"}, {"psnr-rgb-float": "3.0"}]
+    assert math.isfinite(with_interval(score(2.0, 2), images).low)
+    endless = [{"psnr-rgb-float": "inf"}] * 2
+    for value, n, lines in (
+        (2.1, 2, images), (2.0, 1, images), (2.0, 2, []), (2.0, 0, []), (math.inf, 2, endless),
+    ):  # fmt: skip
+        assert with_interval(score(value, n), lines).low == -math.inf
+
+
+def test_reference_runs_bear_the_intervals_of_their_means():
+    kept = select(reference_scores("neid", "lol"), metric="psnr", label="neid")
+    low, high = intervals(kept)["neid"]
+    assert low < np.mean([one.value for one in kept]) < high
+    assert high - low > 1  # 15 images decide little
+
+
+def test_ends_are_averaged_over_seeds():
     kept = select(reference_scores("recognition", "camvid"), metric="miou", subset="all")
     a, b, *_, c = kept
     ends = [replace(a, label="a", low=0.1, high=0.5), replace(b, label="a", low=0.3, high=0.6)]
     without = replace(c, low=-math.inf, high=math.inf)
-    assert set_intervals([*ends, without]) == {"a": pytest.approx((0.2, 0.55))}
+    assert intervals([*ends, without]) == {"a": pytest.approx((0.2, 0.55))}
 
 
 def test_half_of_the_interval_stands_in_words():

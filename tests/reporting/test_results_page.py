@@ -5,9 +5,9 @@ from statistics import median
 from llie_core.files import project_root
 from llie_core.papers import list_papers, study_of
 from llie_core.reporting import results_page
-from llie_core.reporting.intervals import intervals, kept_images
+from llie_core.reporting.intervals import intervals
 from llie_core.reporting.results_page import results_markdown
-from llie_core.reporting.scores import read_scores, select, summarise
+from llie_core.reporting.scores import read_scores, reference_scores, select, summarise
 
 TITLES = {paper: study_of(paper).title for paper in list_papers()}
 
@@ -47,8 +47,8 @@ def test_every_table_says_how_much_other_images_could_move_its_means():
     """Half the 95 % interval over images, the median of the rows, of quality and of recognizers."""
     page = results_markdown(TITLES)
     own = page.split("## Paper 5: ")[1].split("Test set lol:")[1].split("Trainings:")[0]
-    lines = kept_images("neid", "lol", "lol")
-    ends = intervals(lines, "psnr-rgb-float").values()
+    kept = select(reference_scores("neid", "lol"), protocol="psnr-rgb-float")
+    ends = intervals(kept).values()
     half = median((high - low) / 2 for low, high in ends)
     assert len(ends) > 5 and 1 < half < 3
     assert f"95 % intervals over images, median of the rows: PSNR ± {half:.2g}, SSIM ± " in own
