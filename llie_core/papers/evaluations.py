@@ -2,12 +2,13 @@
 weights, code and data they are."""
 
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from llie_core.engine.runs import commit, read_json, write_record
 from llie_core.files import write_rows
 from llie_core.hashing import file_hash
-from llie_core.reporting.scores import Score, read_scores, write_scores
+from llie_core.reporting.scores import EarlierScores, Score, read_scores, write_scores
 
 
 def all_read_back(
@@ -34,7 +35,8 @@ def write_back(path: Path, scores: list[Score], images: list[dict], record: dict
 
 
 def _read_back(path: Path, eval_hash: str, together: str) -> list[Score] | None:
-    """Scores of this very hash, timed together with the same rows ("" for any); or None.
+    """Scores of this very hash, timed together with the same rows ("" for any); or None, also for
+    those of an earlier version.
 
     Raises:
         ValueError: a file is not what was written.
@@ -42,7 +44,9 @@ def _read_back(path: Path, eval_hash: str, together: str) -> list[Score] | None:
     record = read_json(path.with_suffix(".json"))
     if record.get("eval_hash") != eval_hash or (together and record.get("together") != together):
         return None
-    return recorded_scores(path)
+    with suppress(EarlierScores):
+        return recorded_scores(path)
+    return None
 
 
 def recorded_scores(path: Path) -> list[Score] | None:

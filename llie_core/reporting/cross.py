@@ -7,6 +7,7 @@ trainings.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -16,7 +17,7 @@ import numpy as np
 from llie_core.files import project_root, read_rows, results_dir
 from llie_core.metrics.resampling import DRAWS, LEVEL, bootstrap
 from llie_core.names import title_of
-from llie_core.reporting.scores import read_scores, reference_folder
+from llie_core.reporting.scores import EarlierScores, read_scores, reference_folder
 from llie_core.reporting.sources import reference_doubt
 from llie_core.reporting.tables import Table
 
@@ -143,10 +144,11 @@ def kept_readings() -> list[Reading]:
 
 
 def report_readings(profile: str) -> list[Reading]:
-    """What the runs of a profile left of their images."""
+    """What the runs of a profile left of their images, those of an earlier version left out."""
     found = []
     for scores in sorted(results_dir().glob(f"*/*/{profile}/scores.csv")):
-        found += read_folder(scores.parent, "/".join(scores.parts[-4:-1]))
+        with suppress(EarlierScores):
+            found += read_folder(scores.parent, "/".join(scores.parts[-4:-1]))
     return found
 
 

@@ -61,12 +61,16 @@ def write_scores(path: Path, scores: Iterable[Score]) -> None:
     write_rows(path, [asdict(score) for score in scores], _TYPES)
 
 
+class EarlierScores(ValueError):
+    """A file of scores with other columns, as an earlier version writes them."""
+
+
 def read_scores(path: Path) -> list[Score]:
-    """Read scores back; ValueError when the columns or a line are not a score's."""
+    """Read scores back; EarlierScores when the columns, ValueError when a line is not a score's."""
     with Path(path).open(newline="", encoding="utf-8") as file:
         reader = csv.DictReader(file)
         if set(reader.fieldnames or ()) != set(_TYPES):
-            raise ValueError(
+            raise EarlierScores(
                 f"{path}: its columns are not those of a score; delete it and run again"
             )
         try:

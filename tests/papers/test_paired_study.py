@@ -13,6 +13,9 @@ from llie_core.data.registry import Absent
 from llie_core.data.transforms import resize
 from llie_core.data.wrappers import Augmented, ForPhotographs
 from llie_core.engine.reuse import identity
+from llie_core.engine.runs import read_json, write_record
+from llie_core.files import read_rows, write_rows
+from llie_core.hashing import file_digest
 from llie_core.papers import open_study
 from llie_core.papers import study as studies
 from llie_core.papers.images import examples
@@ -283,6 +286,19 @@ def test_what_another_process_has_evaluated_meanwhile_is_read_back(monkeypatch):
     monkeypatch.setattr(studies, "locked", waiting)
     found = study.evaluate(row, test_sets=[study.main_set], device="cpu")
     assert found == evaluated[0] and found
+
+
+def test_scores_of_an_earlier_version_are_measured_again():
+    study = open_tiny()
+    row = study.row("gamma")
+    scores = study.evaluate(row, test_sets=[study.main_set], device="cpu")
+    path = study.run(row).directory / f"scores/{study.main_set.key}.csv"
+    lines = read_rows(path)
+    write_rows(path, [{k: v for k, v in line.items() if k != "high"} for line in lines])
+    record = read_json(path.with_suffix(".json"))
+    write_record(path.with_suffix(".json"), record | {"sha256": file_digest(path)})
+    assert study.evaluate(row, test_sets=[study.main_set], device="cpu") == scores
+    assert read_rows(path) == lines
 
 
 @pytest.mark.parametrize("dataset", ["lol", "mit-adobe-fivek"])

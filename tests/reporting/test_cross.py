@@ -117,6 +117,8 @@ def test_runs_of_a_report_are_read_by_their_scores(tmp_path, monkeypatch):
     assert reading.recognizer == "deeplabv3plus" and reading.run == "recognition/camvid/quick"
     assert reading.values["clahe"] == {"a": [0.5, 0.5]}
     assert report_readings("smoke") == []
+    (report / "scores.csv").write_text("label,value\nclahe,1\n")  # of an earlier version
+    assert report_readings("quick") == []
 
 
 def test_kept_runs_are_in_the_table():
