@@ -1,7 +1,7 @@
 """docs/RESULTS.md, written from the reference runs: every number there is a score that is kept."""
 
 import csv
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from llie_core.files import project_root
@@ -14,13 +14,13 @@ from llie_core.reporting.published import list_papers
 from llie_core.reporting.scores import (
     OF_PAPERS,
     Score,
+    kept_folders,
     read_scores,
-    reference_folder,
     select,
     summarise,
 )
 from llie_core.reporting.sources import reference_doubt
-from llie_core.reporting.tables import share_of_pixels
+from llie_core.reporting.tables import Table, share_of_pixels
 
 # (metric, subset) of the tables; what a test set does not have is left out.
 COLUMNS = (
@@ -41,25 +41,38 @@ that is one to two dB of PSNR, so a smaller difference of two means decides noth
 """
 
 
-def results_markdown(titles: Mapping[str, str]) -> str:
-    """The whole page; `titles`: paper → its title."""
-    parts = [HEAD]
+def results_markdown(titles: Mapping[str, str], findings: Mapping[tuple[str, str], Table]) -> str:
+    """The whole page: what was found first, then the numbers behind it.
+
+    titles: paper → its title; findings: (paper, data set) → what its reference runs found.
+    """
+    found, numbers = [], []
     for number, paper in enumerate(list_papers(), 1):
-        folders = _folders(paper)
+        folders, title = _folders(paper), f"Paper {number}: {titles[paper]}"
         if folders:
-            parts.append(f"## Paper {number}: {titles[paper]}\n")
+            found.append(f"### {title}\n")
+            numbers.append(f"## {title}\n")
+        for folder in kept_folders(paper):
+            table, name = findings[paper, folder.parent.name], f"On {folder.parent.name}."
+            found += [" ".join(filter(None, (name, _doubt(folder)))) + "\n",
+                      _table(table.header, table.rows), ""]  # fmt: skip
         for folder in folders:
-            parts += _of_folder(folder)
-    return "\n".join(parts)
+            numbers += _of_folder(folder)
+    return "\n".join([HEAD, *(["## What was found\n", *found] if found else []), *numbers])
 
 
 def _folders(paper: str) -> list[Path]:
     """The best reference runs of a paper on each data set, then those of profiles of no paper."""
     root = project_root() / "results" / "reference" / paper
-    datasets = sorted(path.name for path in root.glob("*") if path.is_dir())
-    best = [folder for name in datasets if (folder := reference_folder(paper, name))]
+    best = kept_folders(paper)
     kept = sorted(path.parent for path in root.glob("*/*/scores.csv"))
     return best + [folder for folder in kept if folder.name not in OF_PAPERS]
+
+
+def _doubt(folder: Path) -> str:
+    """Why the numbers of reference runs decide no claim, in a sentence; "" where they may."""
+    doubt = reference_doubt(folder.parts[-3], folder.parts[-2]).partition(":")[0]
+    return f"These numbers decide no claim: {doubt}." if doubt else ""
 
 
 def _of_folder(folder: Path) -> list[str]:
@@ -68,8 +81,8 @@ def _of_folder(folder: Path) -> list[str]:
     parts = [f"### {dataset}, profile `{profile}`\n"]
     if profile not in OF_PAPERS:
         parts.append("No claim is about these rows.\n")
-    elif doubt := reference_doubt(folder.parts[-3], dataset).partition(":")[0]:
-        parts.append(f"These numbers decide no claim: {doubt}.\n")
+    elif doubt := _doubt(folder):
+        parts.append(f"{doubt}\n")
     readings = read_folder(folder, "")
     for name in dict.fromkeys(score.dataset for score in scores):
         parts += _of_test_set(name, select(scores, dataset=name), readings)
@@ -162,7 +175,7 @@ def _runs_table(path: Path) -> str:
     return f"{_table(header, rows)}\n{note}"
 
 
-def _table(header: list[str], rows: list[list[str]]) -> str:
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |"
                      for line in lines)  # fmt: skip

@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import get_type_hints
 
-from llie_core.files import project_root, write_rows
+from llie_core.files import project_root, read_rows, write_rows
 from llie_core.metrics.protocols import load_protocols
 
 
@@ -118,6 +118,12 @@ def reference_folder(paper: str, dataset: str) -> Path | None:
     return next((folder for folder in kept if (folder / "scores.csv").exists()), None)
 
 
+def kept_folders(paper: str) -> list[Path]:
+    """The best reference runs of a paper on each data set, by name."""
+    names = sorted(path.name for path in (project_root() / "results/reference" / paper).glob("*"))
+    return [folder for name in names if (folder := reference_folder(paper, name))]
+
+
 def reference_scores(paper: str, dataset: str, test_set: str = "") -> list[Score]:
     """Scores of the reference runs on one test set (default: the one trained on); [] without."""
     return select(kept_scores(paper, dataset), dataset=test_set or dataset)
@@ -132,6 +138,17 @@ def kept_runs(paper: str, dataset: str) -> list[dict]:
     with (folder / "runs.csv").open(newline="", encoding="utf-8") as file:
         runs: list[dict] = list(csv.DictReader(file))
     return [run | {"code": json.loads(run.get("code") or "{}")} for run in runs]
+
+
+def kept_logs(paper: str, dataset: str) -> dict[str, list[dict[str, str]]]:
+    """Label → the lines kept of the training's log, of the first seed, of the reference runs."""
+    folder = reference_folder(paper, dataset)
+    found: dict[str, list[dict[str, str]]] = {}
+    for line in read_rows(folder / "logs.csv") if folder else []:
+        of_label = found.setdefault(line["label"], [])
+        if not of_label or of_label[0]["seed"] == line["seed"]:
+            of_label.append({name: value for name, value in line.items() if value})
+    return found
 
 
 def kept_scores(paper: str, dataset: str) -> list[Score]:

@@ -4,7 +4,9 @@ from statistics import median
 
 from llie_core.files import project_root
 from llie_core.papers import list_papers, study_of
+from llie_core.papers.found import kept_findings
 from llie_core.reporting import results_page
+from llie_core.reporting import scores as scores_module
 from llie_core.reporting.intervals import intervals
 from llie_core.reporting.results_page import results_markdown
 from llie_core.reporting.scores import read_scores, reference_scores, select, summarise
@@ -12,17 +14,21 @@ from llie_core.reporting.scores import read_scores, reference_scores, select, su
 TITLES = {paper: study_of(paper).title for paper in list_papers()}
 
 
+def page_of(findings=None):
+    return results_markdown(TITLES, kept_findings() if findings is None else findings)
+
+
 def test_the_page_in_docs_is_current():
     text = (project_root() / "docs" / "RESULTS.md").read_text(encoding="utf-8")
-    assert text == results_markdown(TITLES), "run `llie results`"
+    assert text == page_of(), "run `llie results`"
 
 
 def test_every_kept_data_set_has_its_tables_and_trainings():
-    page = results_markdown(TITLES)
+    page = page_of()
     for path in (project_root() / "results" / "reference").glob("*/*/*/scores.csv"):
         paper, dataset, profile = path.parts[-4:-1]
         number = list_papers().index(paper) + 1
-        own = page.split(f"## Paper {number}: ")[1].split("\n## ")[0]
+        own = page.split(f"\n## Paper {number}: ")[1].split("\n## ")[0]
         section = own.split(f"### {dataset}, profile `{profile}`")[1].split("\n### ")[0]
         scores = read_scores(path)
         for name in {score.dataset for score in scores}:
@@ -31,7 +37,7 @@ def test_every_kept_data_set_has_its_tables_and_trainings():
 
 
 def test_numbers_are_means_with_their_protocol_count_and_seeds():
-    page = results_markdown(TITLES)
+    page = page_of()
     table = page.split("Test set camvid, read by DeepLabV3+:")[1].split("Trainings:")[0]
     path = project_root() / "results/reference/recognition/camvid/reference/scores.csv"
     found = select(read_scores(path), label="gem_pam", metric="miou", subset="all")
@@ -45,8 +51,8 @@ def test_numbers_are_means_with_their_protocol_count_and_seeds():
 
 def test_every_table_says_how_much_other_images_could_move_its_means():
     """Half the 95 % interval over images, the median of the rows, of quality and of recognizers."""
-    page = results_markdown(TITLES)
-    own = page.split("## Paper 5: ")[1].split("Test set lol:")[1].split("Trainings:")[0]
+    page = page_of()
+    own = page.split("\n## Paper 5: ")[1].split("Test set lol:")[1].split("Trainings:")[0]
     kept = select(reference_scores("neid", "lol"), protocol="psnr-rgb-float")
     ends = intervals(kept).values()
     half = median((high - low) / 2 for low, high in ends)
@@ -57,15 +63,27 @@ def test_every_table_says_how_much_other_images_could_move_its_means():
     assert "median of the rows: mIoU an image ± 0.0" in camvid
 
 
+def test_the_page_begins_with_what_was_found():
+    page = page_of()
+    found = page.split("## What was found\n")[1].split("\n## Paper 1: ")[0]
+    assert found.count("### Paper ") == 5 and found.count("On lol.") == 3
+    said = kept_findings()["joint", "wider-val-a"].rows[0]
+    assert (
+        f"| {' | '.join(said)} |" in found.split("On wider-val-a.")[1].split("On wider-val-b.")[0]
+    )
+    assert said[0] == "Does joint training help RetinaFace?"
+
+
 def test_runs_that_decide_no_claim_say_so(monkeypatch):
     doubts = {"camvid": "the kept runs come from earlier code: llie_core.losses.paired"}
     monkeypatch.setattr(results_page, "reference_doubt", lambda _, name: doubts.get(name, ""))
-    page = results_markdown(TITLES)
+    page = page_of()
     said = "These numbers decide no claim: the kept runs come from earlier code.\n"
-    assert page.count("decide no claim") == 1
+    assert page.count("decide no claim") == 2  # before what was found, and before the numbers
     assert page.split("### camvid, profile `reference`\n\n")[1].startswith(said)
 
 
 def test_no_reference_no_section(tmp_path, monkeypatch):
-    monkeypatch.setattr(results_page, "project_root", lambda: tmp_path)
-    assert results_markdown(TITLES) == results_page.HEAD
+    for module in (results_page, scores_module):
+        monkeypatch.setattr(module, "project_root", lambda: tmp_path)
+    assert page_of() == results_page.HEAD

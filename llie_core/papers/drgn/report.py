@@ -15,13 +15,13 @@ from llie_core.models import Enhancer, create_enhancer
 from llie_core.models.drgn import VARIANTS
 from llie_core.names import join_label, metric_title, split_label, title_of
 from llie_core.papers.drgn.degradation import first_logs, measurements, shown_rows
-from llie_core.papers.drgn.study import COST_SIZE, PAIRS, REAL, STANDS_FOR, DrgnStudy
+from llie_core.papers.drgn.study import COST_SIZE, FIRST, PAIRS, REAL, STANDS_FOR, DrgnStudy
 from llie_core.papers.images import Example, colour_share, colour_shares, examples
 from llie_core.recognizers import Recognizer
 from llie_core.reporting.claims import Context, Verdict
 from llie_core.reporting.figures import Panel
 from llie_core.reporting.published import table as published_table
-from llie_core.reporting.scores import Score, reference_scores, select, summarise
+from llie_core.reporting.scores import Score, kept_logs, reference_scores, select, summarise
 from llie_core.reporting.sources import Source, no_copy, verdicts_by
 from llie_core.reporting.tables import (
     NOT_RUN,
@@ -48,7 +48,7 @@ def reference() -> list[Score]:
 
 
 def findings(study: DrgnStudy, scores: Sequence[Score]) -> Table:
-    """A sentence a question, from scores of one report; whether I_D collapsed, from this run.
+    """A sentence a question, from scores of one report and the logs of their trainings.
 
     Of DRGN where it was evaluated, else of LW-DRGN, where a question asks of one network alone.
     """
@@ -56,7 +56,7 @@ def findings(study: DrgnStudy, scores: Sequence[Score]) -> Table:
     main = "drgn" if select(own, label="drgn") or not select(own, label="lw_drgn") else "lw_drgn"
     rows = [
         ["Are two steps better than one?", _against(own, "drgn", "drgn+w/o DL-DA", 2, " dB")],
-        ["Is it the degradation that is learned?", _learned(study)],
+        ["Is it the degradation that is learned?", _learned(study, scores)],
         ["What does LW-DRGN lose, a seventh as large?", _against(own, "lw_drgn", "drgn", 2, " dB")],
         [f"Is {title_of(main)} better than no training at all?",
          _against(own, main, "gamma", 2, " dB")],
@@ -71,15 +71,21 @@ def findings(study: DrgnStudy, scores: Sequence[Score]) -> Table:
     return Table("What was found", ["question", "finding"], rows, note)
 
 
-def _learned(study: DrgnStudy) -> str:
-    """The deviation of I_D within an image at the end of each first training of this run."""
-    ends = {title: log[-1] for title, log in first_logs(study).items() if log}
-    words = [
-        f"{title}: {'collapsed' if end['collapsed'] else 'not collapsed'}, standard deviation of "
-        f"I_D {end['degradation_std']:.4f}, of I_L − I {end['true_std']:.4f}"
-        for title, end in ends.items()
-    ]
-    return "; ".join(words) or "measured below, from this run"
+def _learned(study: DrgnStudy, scores: Sequence[Score]) -> str:
+    """The deviation of I_D within an image at the end of each first training: of the reference
+    run, where the scores are its, else of this run."""
+    logs: Mapping[str, Sequence[Mapping]] = first_logs(study)
+    if scores[0] in reference():
+        kept = kept_logs("drgn", "lol")
+        logs = {title_of(label.replace(FIRST, "")): kept[label] for label in kept if FIRST in label}
+    words = []
+    for title, log in logs.items():
+        own, true, collapsed = (
+            float(log[-1][key]) for key in ("degradation_std", "true_std", "collapsed")
+        )
+        words.append(f"{title}: {'collapsed' if collapsed else 'not collapsed'}, standard "
+                     f"deviation of I_D {own:.4f}, of I_L − I {true:.4f}")  # fmt: skip
+    return "; ".join(words) or "no first training was run"
 
 
 def _against(scores: Sequence[Score], label: str, other: str, places: int, unit: str = "") -> str:

@@ -123,6 +123,7 @@ COCO_TRAIN, COCO_TEST = "coco24700", "coco1000"
 DEGRADATION_STEPS, REFINEMENT_STEPS, DECAY_EVERY = 20 * 720, 40 * 720, 6000
 RIVAL_STEPS = 200 * 480 // 8  # 200 epochs of 480 images in eights, as its authors train it
 PATCH = 96  # side of the crops
+FIRST = "_degradation"  # ends the name of a first training's row
 COST_SIZE = (384, 384)  # at which the paper states its cost
 LEAST_MAP50 = 0.05  # of some row; below it, a detector tells rows apart by chance only
 # What the light detector finds: 0, persons, and 1, vehicles, by the labels of STREET_OBJECTS.
@@ -346,7 +347,7 @@ class DrgnStudy(PairedStudy):
         loss |= {"second_pass": own.second_pass, **FIRST_LOSS.get(variant, {})}
         given = {"loss": loss, "steps": own.steps}
         trained = replace(self.trained(**given), experiment=self.degradation_experiment)
-        stage = f"{model}_degradation"
+        stage = f"{model}{FIRST}"
         return Row(join_label(stage, variant), stage, _options(variant), trained, seed)
 
     @cached_property

@@ -105,11 +105,9 @@ def best_evidence(study: JcrnetStudy) -> list[Score]:
 
 
 def findings(study: JcrnetStudy, scores: list[Score]) -> Table:
-    """A sentence a question, from `best_evidence`; "not evaluated" where rows are absent."""
-    pairs, saliency = (
-        select([s for s in scores if bool(s.recognizer) == read], metric=metric)
-        for read, metric in ((False, "psnr"), (True, "mae"))
-    )
+    """A sentence a question, from scores of one report; "not evaluated" where rows are absent."""
+    pairs = select(scores, metric="psnr", recognizer="", dataset=scores[0].dataset)
+    saliency = select(of_saliency(scores), metric="mae", dataset=SALIENCY[0])
     untrained = {s.label: s.value for s in pairs if s.weights == "none" and s.label != "identity"}
     own = summarise(s.value for s in select(pairs, label="jcrnet"))
     ours = f"{own:.2f} dB" if own.seeds else "JCRNet was not evaluated (setting rows)"

@@ -15,7 +15,14 @@ from llie_core.metrics.cost import count_macs, count_parameters
 from llie_core.models import Enhancer
 from llie_core.models.zero_dce import RGBCurves
 from llie_core.names import split_label, title_of
-from llie_core.papers.joint.study import GROUPS, TINAFACE, JointStudy, read_by, split_variant
+from llie_core.papers.joint.study import (
+    GROUPS,
+    TINAFACE,
+    JointStudy,
+    read_by,
+    split_variant,
+    trainers,
+)
 from llie_core.papers.rows import Row, build_model
 from llie_core.papers.study import TestSet
 from llie_core.recognizers import Recognizer
@@ -81,12 +88,16 @@ def printed_cells() -> list[PublishedValue]:
 
 def findings(study: JointStudy, scores: Sequence[Score]) -> Table:
     """One sentence a question, by the scores of one data set and each detector."""
-    rows = []
+    rows, known = [], trainers(scores)
     for reader in study.settings.readers:
-        own, title = read_by(scores, reader), reader_title(study, reader)
+        title, trainer = reader_title(study, reader), reader
+        if known and reader not in known:
+            trainer = known[0]
+        by = "" if trainer == reader else f" by {reader_title(study, trainer)}'s loss"
+        own = read_by(scores, reader, trainer)
         dark, alone, joint, normal = (_words(own, label) for label in GROUPS)
         rows += [
-            [f"Does joint training help {title}?",
+            [f"Does joint training{by} help {title}?",
              f"After joint training {joint}; after Zero-DCE++ alone {alone}."],
             [f"How far is that from normal light for {title}?",
              f"In low light {dark}; in normal light {normal}."],

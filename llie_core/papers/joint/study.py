@@ -601,19 +601,27 @@ def check_ratio(ratio: str) -> None:
     loss_of(weights)
 
 
-def read_by(scores: Iterable[Score], reader: str) -> list[Score]:
+def read_by(scores: Iterable[Score], reader: str, trained_by: str = "") -> list[Score]:
     """The thesis's rows for one detector, which reads what its own loss has trained.
 
     Rows without a detector's loss are there too; labels have plain ratios, as the tables do.
+    trained_by: the detector whose loss has trained them, where it is another one.
     """
     own = []
     for score in scores:
         model, variant = split_label(score.label)
         ratio, trainer = split_variant(variant)
         trained = model == MODEL and ratio and loss_of(ratio)[1]
-        if score.recognizer == reader and (not trained or trainer == reader):
+        if score.recognizer == reader and (not trained or trainer == (trained_by or reader)):
             own.append(replace(score, label=f"{model}+{ratio}" if ratio else model))
     return own
+
+
+def trainers(scores: Iterable[Score]) -> list[str]:
+    """The detectors whose losses have trained rows."""
+    variants = [split_label(s.label)[1] for s in scores if split_label(s.label)[0] == MODEL]
+    found = [split_variant(variant) for variant in variants]
+    return list(dict.fromkeys(trainer for ratio, trainer in found if ratio and loss_of(ratio)[1]))
 
 
 def _title(ratio: str, trainer: str) -> str:

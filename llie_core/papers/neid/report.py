@@ -48,8 +48,8 @@ CAPTIONS = {"1": "quantitative evaluation on LOL", "2": "ablation, PSNR in dB"}
 
 
 def findings(study: NeidStudy, scores: Sequence[Score]) -> Table:
-    """A sentence a question, from scores of one data set; "not evaluated" where rows are absent."""
-    scores, titles = select(scores, metric="psnr"), study.titles
+    """A sentence a question, from scores of one report; "not evaluated" where rows are absent."""
+    scores, titles = select(scores, metric="psnr", dataset=scores[0].dataset), study.row_titles
     untrained = {s.label: s.value for s in scores if s.weights == "none" and s.label != "identity"}
     best = max(untrained, key=lambda label: untrained[label], default="")
     share = _work("", (256, 256)) / _work(UNET, (256, 256))

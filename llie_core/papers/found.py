@@ -1,0 +1,19 @@
+"""What the kept runs of all papers found, for docs/RESULTS.md."""
+
+import importlib
+
+from llie_core.papers import list_papers, open_study
+from llie_core.reporting.scores import kept_folders, kept_scores
+from llie_core.reporting.tables import Table
+
+
+def kept_findings() -> dict[tuple[str, str], Table]:
+    """(Paper, data set) → the findings table of its reference runs."""
+    found = {}
+    for paper in list_papers():
+        report = importlib.import_module(f"{__package__}.{paper}.report")
+        for folder in kept_folders(paper):
+            dataset, profile = folder.parts[-2:]
+            study = open_study(paper, profile, dataset)
+            found[paper, dataset] = report.findings(study, kept_scores(paper, dataset))
+    return found
