@@ -157,14 +157,13 @@ metric = "miou"
 """
 TOY_CELLS = [
     'dataset = "builtin-streets"\nprofile = "smoke"\nseeds = [0]\ndata = ""\nsettings = {}',
-    "from llie_core.papers import open_study\n"
+    "from llie_core.papers import judging, open_study\n"
     "from llie_core.reporting import tables\n"
-    "from llie_core.reporting.claims import judge\n"
     "study = open_study('toy', profile, dataset, seeds=seeds, data=data, **settings)\n"
     "study.train()\n"
     "scores = study.evaluate()\n"
     "tables.score_table(scores, [('miou', 'all')], 'mIoU')",
-    "verdicts = judge('toy', scores, study.context())\n"
+    "verdicts = judging.verdicts(study, scores)\n"
     "study.record(scores, verdicts)\n"
     "tables.claims_table(verdicts)",
 ]

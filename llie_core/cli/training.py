@@ -63,16 +63,18 @@ def _fit(options) -> int:
 
 
 def _runs(options) -> int:
+    from llie_core.papers.trainings import jobs, trainings
+
     studies = _studies(options)
     if options.curve is not None:
-        return _print_curves([run for study in studies for run in study.trained_runs()], options)
+        return _print_curves([run for study in studies for run in trainings(study)], options)
     if options.status:
         return _print_status(studies)
-    jobs = [job for study in studies for job in study.jobs()]
+    listed = [job for study in studies for job in jobs(study)]
     if options.json:
-        print(json.dumps(jobs, indent=1))
+        print(json.dumps(listed, indent=1))
         return 0
-    for job in jobs:
+    for job in listed:
         print(f"{job['command']}    # {'finished' if job['finished'] else 'not trained'}")
     return 0
 
@@ -97,11 +99,12 @@ def _print_status(studies) -> int:
     from collections import Counter
 
     from llie_core.engine.progress import progress_of
+    from llie_core.papers.trainings import trainings
 
     count: Counter[str] = Counter()
     for study in studies:
-        found = {run: progress_of(run) for run in study.trained_runs()}
-        for run, needs in study.trainings().items():
+        found = {run: progress_of(run) for run in trainings(study)}
+        for run, needs in trainings(study).items():
             missing = [str(one) for one in needs if found[one].state != "finished"]
             state, words = found[run].state, str(found[run])
             if state == "waiting" and missing:

@@ -20,6 +20,7 @@ from llie_core.engine.runs import Run, file_name
 from llie_core.files import atomic, project_root, write_rows
 from llie_core.papers.evaluations import recorded_scores
 from llie_core.papers.study import Study
+from llie_core.papers.trainings import trainings
 from llie_core.reporting.scores import Score, write_scores
 
 LOG_ROWS = 200
@@ -38,7 +39,7 @@ def keep(study: Study, weights: Sequence[str] = ()) -> Path:
     settings = study.settings
     own = Path("results/reference", study.paper, settings.dataset, settings.profile)
     target = project_root() / own
-    rows, runs = study.rows(), study.trained_runs()
+    rows, runs = study.rows(), list(trainings(study))
     stamps = [_checked_stamp(run) for run in runs]
     scores, images = _evaluations([study.run(row) for row in rows])
     _one_clean_commit({stamp["commit"] for stamp in stamps} | {score.commit for score in scores})

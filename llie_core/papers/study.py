@@ -12,16 +12,14 @@ recorded is here, once for all papers. To describe or to hash a row never trains
 
 import contextlib
 import csv
-import json
 import os
-import shlex
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, ClassVar, Self, TypeVar
+from typing import ClassVar, Self, TypeVar
 
 import torch
 from torch import nn
@@ -34,23 +32,20 @@ from llie_core.devices import device_name
 from llie_core.engine.distributed import default_device, launch
 from llie_core.engine.fit import accepted_hashes, fit
 from llie_core.engine.loop import Experiment
-from llie_core.engine.progress import progress_of
 from llie_core.engine.reuse import code, identity, modules_behind
-from llie_core.engine.runs import Run, commit, read_json
-from llie_core.engine.settings import Section, changes, free, override
+from llie_core.engine.runs import Run, commit
+from llie_core.engine.settings import Section, free, override
 from llie_core.files import locked, project_root, results_dir
 from llie_core.hashing import content_hash, file_hash
-from llie_core.names import title_of, unknown
+from llie_core.names import unknown
 from llie_core.papers.evaluations import all_read_back, write_back
 from llie_core.papers.rows import External, Released, Row, Trained, build_released, released_row
-from llie_core.reporting.claims import Context, Verdict, judge
+from llie_core.reporting.claims import Verdict
 from llie_core.reporting.index import write_headline
 from llie_core.reporting.intervals import with_interval
-from llie_core.reporting.provenance import Provenance, Training
-from llie_core.reporting.scores import Score, kept_scores, select, write_scores
-from llie_core.reporting.sources import across_folds, reference_doubt, reference_first
+from llie_core.reporting.scores import Score, write_scores
 from llie_core.reporting.summary import write_verdicts
-from llie_core.reporting.tables import Table, conditions
+from llie_core.reporting.tables import Table
 from llie_core.tasks.base import Measured, Task
 from llie_core.tasks.quality import Cost
 from llie_core.tensors import load_weights
@@ -132,16 +127,7 @@ class TestSet:
         return "-".join(filter(None, (self.kind, self.name, self.subset)))
 
 
-Own = TypeVar("Own")  # a paper's study
 Kind = TypeVar("Kind", bound=nn.Module)
-Judged = Callable[[Own, Sequence[Score], Context, Mapping[str, Any]], list[Verdict]]
-
-
-def judge_own(
-    study: "Study", scores: Sequence[Score], context: Context, measured: Mapping[str, Any]
-) -> list[Verdict]:
-    """Verdicts by the scores on the data set of the context."""
-    return judge(study.paper, select(scores, dataset=context.dataset), context, measured)
 
 
 class Study(ABC):
@@ -198,6 +184,10 @@ class Study(ABC):
     @abstractmethod
     def headline(self, scores: list[Score]) -> str:
         """The numbers that answer the question, in one line."""
+
+    def official_count(self, test_set: TestSet) -> int | None:
+        """How many images its split of the data set has officially; None where nobody says."""
+        return dataset_spec(test_set.name).expected.get(test_set.split)
 
     def blind_readers(self, scores: Iterable[Score]) -> dict[str, str]:
         """Recognizer → why it decides no claim, by these scores of it."""
@@ -558,169 +548,6 @@ class Study(ABC):
         )
 
     # Records of a report -----------------------------------------------------------------------
-
-    def verdicts(
-        self,
-        scores: Sequence[Score],
-        measured: Mapping[str, Any] | None = None,
-        judged: Judged[Self] = judge_own,
-    ) -> list[Verdict]:
-        """The verdict on every claim: by the reference run where one is kept, then by this run.
-
-        measured: of this run; judged: how scores of one run are judged.
-        The paper's own run is not set behind a reference.
-        """
-        context = self.context(scores)
-        here = judged(self, scores, context, measured or {})
-        kept = kept_scores(self.paper, self.reference_dataset)
-        if not kept or context.papers_own:
-            return here
-        folds = [self._of_reference(name) for name in (self.reference_dataset, *self.other_folds)]
-        contexts = [of_fold for _, _, of_fold in folds]
-        judged_kept = across_folds(contexts, [judged(*fold, {}) for fold in folds])
-        return reference_first(judged_kept, here, contexts[0], self.reference_doubt)
-
-    def _of_reference(self, dataset: str) -> tuple[Self, list[Score], Context]:
-        """The study of a kept run, its scores, and what a verdict by them has to name."""
-        kept = kept_scores(self.paper, dataset)
-        reference = self.open(kept[0].profile, dataset)
-        seeds = len({score.seed for score in kept if score.steps_planned})
-        blind = reference.blind_readers(kept)
-        context = Context(dataset, kept[0].profile, seeds, False, blind, reference.row_titles)
-        return reference, kept, context
-
-    @cached_property
-    def reference_doubt(self) -> str:
-        """Why the reference run decides nothing; "" where it may, or where none is kept."""
-        return reference_doubt(self.paper, self.reference_dataset)
-
-    def evidence(self, scores: Sequence[Score]) -> str:
-        """What some scores are of, in a sentence; with the doubt, where the reference run's."""
-        words = f"Measured: {conditions(scores)}"
-        kept = kept_scores(self.paper, self.reference_dataset)
-        if self.reference_doubt and any(score in kept for score in scores):
-            words += f" No claim is decided by it: {self.reference_doubt}."
-        return words
-
-    def context(self, scores: Iterable[Score] = ()) -> Context:
-        """What a verdict has to name: data set, profile, seeds, whether it is the paper's own, and
-        which recognizers are blind by these scores."""
-        settings, own = self.settings, not self.reservations()
-        blind = self.blind_readers(scores)
-        place = settings.dataset, settings.profile, len(settings.seeds)
-        return Context(*place, own, blind, self.row_titles)
-
-    def reservations(self) -> list[str]:
-        """Why these are not the paper's own runs; only where there is none, a claim can be
-        `reproduced` or `not reproduced`."""
-        found = self.training_reservations()
-        if not self.is_papers_own():
-            found.append("data set or recognizer is not the paper's")
-        return found or self._incomplete_sets()
-
-    def training_reservations(self) -> list[str]:
-        """Why the trainings are not the paper's, whatever they are evaluated on."""
-        settings = self.settings
-        if settings.profile != "paper":
-            return [f"profile {settings.profile}"]
-        changed = identity(settings) != identity(self.profiles["paper"](settings.dataset))
-        found = ["settings differ from the paper's preset"] if changed else []
-        for run in self.trained_runs():
-            stamp = run.read_stamp()
-            done, planned = stamp.get("steps_done", 0), stamp.get("steps_planned")
-            if planned is None or done < planned:
-                found.append(f"{run}: {done} of {planned or 'all'} steps trained")
-        return found
-
-    def _incomplete_sets(self) -> list[str]:
-        """Test sets of the data set trained on that do not hold all official images."""
-        found = []
-        for test_set in self.test_sets():
-            if test_set.name != self.settings.dataset or test_set.data is None:
-                continue
-            here, official = len(self.data(test_set)), self.official_count(test_set)
-            if here != official:
-                found.append(f"{test_set.name}: {here} of {official} test images")
-        return found
-
-    def official_count(self, test_set: TestSet) -> int | None:
-        """How many images its split of the data set has officially; None where nobody says."""
-        return dataset_spec(test_set.name).expected.get(test_set.split)
-
-    def trained_runs(self) -> list[Run]:
-        """The runs behind the rows and the test sets, those that others need first, each once."""
-        return list(self.trainings())
-
-    def trainings(self) -> dict[Run, tuple[Run, ...]]:
-        """Every training behind the rows and the test sets, with those that it needs, which come
-        before it: to be trained, and to be evaluated on the test sets."""
-        readers = [row for test_set in self.test_sets() for row in test_set.needs]
-        found: dict[Run, tuple[Run, ...]] = {}
-
-        def add(row: Row, needs: Iterable[Row]) -> None:
-            trained = [one for one in needs if one.is_trained]
-            for one in trained:
-                add(one, one.needs)
-            if row.is_trained and self.run(row) not in found:
-                found[self.run(row)] = tuple(dict.fromkeys(map(self.run, trained)))
-
-        for row in readers:
-            add(row, row.needs)
-        for row in self.rows():
-            add(row, (*row.needs, *readers))
-        return found
-
-    def jobs(self) -> list[dict[str, Any]]:
-        """Every training as a batch system needs it, those first that others need.
-
-        A job: paper, dataset (of the study), run (its name), folder, command, needs (runs), outputs
-        (files), finished, resources (processes, cpus, gpus).
-        """
-        settings = self.settings
-        processes = settings.processes
-        resources = {
-            "processes": processes,
-            "cpus": processes * (1 + settings.workers),
-            "gpus": processes if settings.profile == "paper" else 0,
-        }
-        return [
-            {
-                "paper": self.paper,
-                "dataset": settings.dataset,
-                "run": str(run),
-                "folder": str(run.directory),
-                "command": self.fit_command(run),
-                "needs": [str(one) for one in needs],
-                "outputs": [str(run.weights_path), str(run.directory / "stamp.json")],
-                "finished": progress_of(run).state == "finished",
-                "resources": resources,
-            }
-            for run, needs in self.trainings().items()
-        ]
-
-    def provenance(self) -> Provenance:
-        """The trainings behind the rows and the test sets, with their records."""
-        found = []
-        for run in self.trained_runs():
-            losses = [row["total"] for row in run.read_log() if "total" in row]
-            title = title_of(run.label, self.titles)
-            records = run.read_stamp(), read_json(run.directory / "settings.json")
-            found.append(Training(title, *records, losses, self.fit_command(run)))
-        return Provenance(found)
-
-    def fit_command(self, run: Run) -> str:
-        """The command that makes a training again, with every setting that is not the profile's."""
-        settings = self.settings
-        command = ["llie", "fit", self.paper, "--dataset", settings.dataset, "--profile",
-                   settings.profile, "--row", run.label, "--seed", str(run.seed)]  # fmt: skip
-        command += ["--data", settings.data] if settings.data else []
-        if settings.processes > 1:
-            command += ["--processes", str(settings.processes)]
-        changed = changes(settings, self.profiles[settings.profile](settings.dataset))
-        for name, value in changed.items():
-            if name not in ("data", "seeds", "processes"):  # these are options
-                command += ["--set", f"{name}={json.dumps(value, ensure_ascii=False)}"]
-        return shlex.join(command)
 
     @property
     def row_titles(self) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 import math
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import groupby
 
 from llie_core.engine.progress import progress_of
@@ -53,7 +53,7 @@ def text_curve(points: Points, title: str, width: int = WIDTH, height: int = HEI
 class Live:
     """Progress, loss and validation of trainings as a figure that is drawn anew while they run.
 
-        live = Live(study.trained_runs())      # in a cell; the next one may train
+        live = Live(trainings(study))          # in a cell; the next one may train
         study.train()
 
     It reads records only, so that a cell of another notebook may show it too. It ends when
@@ -64,7 +64,7 @@ class Live:
         seconds: between two drawings.
     """
 
-    def __init__(self, runs: Sequence[Run], seconds: float = 5.0):
+    def __init__(self, runs: Iterable[Run], seconds: float = 5.0):
         from IPython.display import display
 
         self.runs, self.seconds = list(runs), seconds

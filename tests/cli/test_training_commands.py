@@ -21,6 +21,7 @@ from llie_core.engine.loop import Training
 from llie_core.engine.records import read_checkpoint
 from llie_core.files import locked
 from llie_core.papers import open_study, reference
+from llie_core.papers.trainings import fit_command
 from llie_core.reproduce import planned
 
 ROOT = Path(__file__).parents[2]
@@ -298,14 +299,14 @@ def test_the_command_of_a_report_makes_the_same_run(tmp_path):
     (tmp_path / "my data").mkdir()
     study = tiny(**changes)
     run = study.run(study.row(ROW, 4))
-    program, *arguments = shlex.split(study.fit_command(run))
+    program, *arguments = shlex.split(fit_command(study, run))
     options = build_parser().parse_args(arguments)
     again = study_of(options, seeds=[options.seed], processes=options.processes)
     assert (program, options.row) == ("llie", ROW)
     assert again.settings == tiny(**{**changes, "seeds": [4]}).settings
     assert again.run(again.row(options.row, options.seed)) == run
     unchanged = open_study("joint", "smoke")
-    assert "--set" not in unchanged.fit_command(unchanged.run(unchanged.main_row()))
+    assert "--set" not in fit_command(unchanged, unchanged.run(unchanged.main_row()))
 
 
 def test_runs_name_what_others_need_first_and_quote_what_has_spaces(tmp_path, capsys):

@@ -16,7 +16,7 @@ from llie_core.engine.reuse import identity
 from llie_core.engine.runs import read_json, write_record
 from llie_core.files import read_rows, write_rows
 from llie_core.hashing import file_digest
-from llie_core.papers import open_study
+from llie_core.papers import judging, open_study
 from llie_core.papers import study as studies
 from llie_core.papers.images import examples
 from llie_core.papers.paired import NO_FOLDER, RIVALS
@@ -313,7 +313,7 @@ def test_layouts_on_disk_run_end_to_end(dataset, tmp_path):
     study.train(device="cpu")
     scores = study.evaluate(device="cpu")
     assert {s.n for s in select(scores, metric="psnr")} == {2}
-    assert study.context().papers_own is False
+    assert judging.context(study).papers_own is False
     (one,) = examples(study, study.first_seed(), 1)
     assert one.outputs["neid"].shape == one.target.shape
     assert [row[:2] for row in data_table(study).rows] == [

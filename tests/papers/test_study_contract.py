@@ -16,7 +16,7 @@ from llie_core.engine.fit import train_hash
 from llie_core.engine.reuse import identity, modules_behind
 from llie_core.engine.sampling import Drawn
 from llie_core.hashing import content_hash, file_hash
-from llie_core.papers import list_papers, open_study, study_of
+from llie_core.papers import judging, list_papers, open_study, study_of
 from llie_core.papers import study as studies
 from llie_core.papers.rows import Released, Row
 from llie_core.tasks.base import Task
@@ -142,7 +142,7 @@ def test_describing_trains_nothing_and_writes_nothing(paper, tmp_path, monkeypat
         assert str(study.run(row)).startswith(f"{paper}/")
     assert all(test_set.key for test_set in study.test_sets())
     study.absent()
-    study.context()
+    judging.context(study)
     assert not list(tmp_path.rglob("*.*"))
 
 

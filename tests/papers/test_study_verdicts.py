@@ -11,7 +11,7 @@ from llie_core.engine.loop import Training
 from llie_core.engine.runs import Run
 from llie_core.engine.settings import override
 from llie_core.files import write_rows
-from llie_core.papers import open_study
+from llie_core.papers import judging, open_study
 from llie_core.papers.neid.study import NeidStudy, smoke
 from llie_core.papers.recognition.study import RecognitionStudy
 from llie_core.papers.study import TestSet
@@ -39,7 +39,7 @@ def psnr(label, value, seed=0, dataset="lol", profile="reference") -> Score:
 
 
 def verdict_of(study, claim, scores=(), measured=None):
-    return {v.claim.id: v.verdict for v in study.verdicts(scores, measured)}[claim]
+    return {v.claim.id: v.verdict for v in judging.verdicts(study, scores, measured)}[claim]
 
 
 # The paper's own run -----------------------------------------------------------------------------
@@ -81,7 +81,7 @@ def opened(trained, copies, monkeypatch):
 
 def test_the_whole_preset_on_the_whole_test_set_reproduces(opened):
     study = opened(workers=1)  # which decides no number
-    assert study.reservations() == [] and study.context().papers_own
+    assert judging.reservations(study) == [] and judging.context(study).papers_own
     assert verdict_of(study, FREE, measured=MEASURED) == "reproduced"
     failed = {"detail_branch_free": (False, "images differ")}
     assert verdict_of(study, FREE, measured=failed) == "not reproduced"
@@ -89,7 +89,7 @@ def test_the_whole_preset_on_the_whole_test_set_reproduces(opened):
 
 def falls_back(study, *reasons):
     """Whether the study's verdicts name the run, for these reasons and no others."""
-    assert study.reservations() == list(reasons)
+    assert judging.reservations(study) == list(reasons)
     return verdict_of(study, FREE, measured=MEASURED) == "holds on lol (paper, 1 seed)"
 
 
@@ -121,10 +121,10 @@ def test_a_run_that_stopped_short_falls_back(opened, monkeypatch):
 
 def test_another_data_set_or_profile_falls_back(opened):
     elsewhere = open_study("neid", "paper", "builtin-photos")
-    assert elsewhere.reservations()[-1] == "data set or recognizer is not the paper's"
+    assert judging.reservations(elsewhere)[-1] == "data set or recognizer is not the paper's"
     words = verdict_of(elsewhere, FREE, measured=MEASURED)
     assert words == "holds on builtin-photos (paper, 1 seed)"
-    assert open_study("neid", "quick").reservations()[0] == "profile quick"
+    assert judging.reservations(open_study("neid", "quick"))[0] == "profile quick"
 
 
 def test_another_backbone_falls_back(tmp_path, monkeypatch):
@@ -133,7 +133,7 @@ def test_another_backbone_falls_back(tmp_path, monkeypatch):
 
     def reservations(**changes):
         study = open_study("recognition", "paper", "nightcity", data=str(tmp_path), **changes)
-        return study.reservations()
+        return judging.reservations(study)
 
     whole = {"steps_done": 9, "steps_planned": 9}
     monkeypatch.setattr(Run, "read_stamp", lambda _run: whole)
@@ -178,14 +178,14 @@ def test_a_recognizer_near_chance_in_normal_light_decides_nothing(dataset, metri
         for subset in ("day", study.downstream.whole)
     )  # fmt: skip
     assert list(study.blind_readers([day, low])) == [reader]
-    assert study.context([day, low]).blind[reader].startswith("near chance: ")
+    assert judging.context(study, [day, low]).blind[reader].startswith("near chance: ")
     assert study.blind_readers([replace(day, value=least), low]) == {}
     assert study.blind_readers([low]) == {}
     if metric == "miou":  # a claim of segmentation
         better = replace(low, label="gem_pam", value=0.5, weights="none", steps_planned=0)
         scores = [day, replace(low, steps_planned=0), better]
         assert verdict_of(study, "1.01", scores).endswith(
-            f"not run ({study.context(scores).blind[reader]})"
+            f"not run ({judging.context(study, scores).blind[reader]})"
         )
 
 
@@ -254,7 +254,7 @@ def test_the_reference_is_judged_first_then_the_run(keep):
     keep(gains([0.9, 1.0, 1.1]))
     kept = "holds on lol (reference, 3 seeds)"
     assert verdict_of(study, GAIN, here) == f"{kept}; this run: {few}"
-    (found,) = [v for v in study.verdicts(here) if v.claim.id == GAIN]
+    (found,) = [v for v in judging.verdicts(study, here) if v.claim.id == GAIN]
     assert found.evidence == (
         "printed: PSNR +0.9500; measured by the reference: PSNR +1.0000 ± 0.1000; "
         "this run: PSNR +0.5000"

@@ -14,6 +14,7 @@ from llie_core.metrics.protocols import load_protocols
 from llie_core.models import Enhancer, create_enhancer
 from llie_core.models.drgn import VARIANTS
 from llie_core.names import join_label, metric_title, split_label, title_of
+from llie_core.papers import judging
 from llie_core.papers.drgn.degradation import first_logs, measurements, shown_rows
 from llie_core.papers.drgn.study import COST_SIZE, FIRST, PAIRS, REAL, STANDS_FOR, DrgnStudy
 from llie_core.papers.images import Example, colour_share, colour_shares, examples
@@ -67,7 +68,7 @@ def findings(study: DrgnStudy, scores: Sequence[Score]) -> Table:
         words += study.blind_readers(found).values()
         rows.append([f"Does a detector find more on {name}?", f"mAP50: {'; '.join(words)}"])
     used = [s for s in scores if s in own or s.metric == "map_50"]
-    note = f"Mean over seeds. {study.evidence(used)}"
+    note = f"Mean over seeds. {judging.evidence(study, used)}"
     return Table("What was found", ["question", "finding"], rows, note)
 
 
@@ -363,7 +364,7 @@ def luma_shares(study: DrgnStudy) -> tuple[dict[str, Tensor], Tensor]:
 
 def verdicts(study: DrgnStudy, scores: Sequence[Score]) -> list[Verdict]:
     """The verdict on every claim, by the reference run and by this one."""
-    return study.verdicts(scores, measurements(study), judged)
+    return judging.verdicts(study, scores, measurements(study), judged)
 
 
 def judged(

@@ -13,6 +13,7 @@ from llie_core.metrics.protocols import load_protocols
 from llie_core.models import create_enhancer
 from llie_core.models.jcrnet import ABLATIONS, NEVER_RUN
 from llie_core.names import join_label, metric_title, title_of
+from llie_core.papers import judging
 from llie_core.papers.jcrnet.study import (
     COST_SIZE,
     ECSSD,
@@ -133,7 +134,7 @@ def findings(study: JcrnetStudy, scores: list[Score]) -> Table:
         ["Does a saliency network find more in its images?",
          f"Its error on streets at night: {', '.join(read)}." if read else "Not evaluated."],
     ]  # fmt: skip
-    note = f"PSNR and MAE, mean over seeds. {study.evidence(pairs)}"
+    note = f"PSNR and MAE, mean over seeds. {judging.evidence(study, pairs)}"
     if saliency:
         note += f" Saliency: {conditions(saliency)}"
     return Table("What was found", ["question", "finding"], rows, note)
@@ -305,7 +306,7 @@ def audit() -> Table:
 def verdicts(study: JcrnetStudy, scores: list[Score]) -> list[Verdict]:
     """The verdict on every claim, by the reference run and by this one."""
     measured = {one.name: measurements(study, one) for one in study.saliency_sets[0]}
-    return study.verdicts(scores, measured, judged)
+    return judging.verdicts(study, scores, measured, judged)
 
 
 def judged(

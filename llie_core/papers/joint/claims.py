@@ -17,6 +17,7 @@ from llie_core.engine.loop import Experiment, to_device
 from llie_core.engine.sampling import Drawn
 from llie_core.models.zero_dce import ITERATIONS, RGBCurves, ZeroDCEPlusPlus, light_curve
 from llie_core.names import title_of
+from llie_core.papers import judging
 from llie_core.papers.joint.faces import face_measurements
 from llie_core.papers.joint.report import map_statistics
 from llie_core.papers.joint.study import (
@@ -50,8 +51,8 @@ def verdicts(study: JointStudy, scores: Sequence[Score]) -> dict[str, list[Verdi
     measured = {main: measurements(study, read_by(scores, main))}
     readers = sorted(study.settings.readers, key=lambda reader: reader != main)
     return {
-        reader: study.verdicts(
-            scores, measured.get(reader), partial(judged, "" if reader == main else reader)
+        reader: judging.verdicts(
+            study, scores, measured.get(reader), partial(judged, "" if reader == main else reader)
         )
         for reader in readers
     }

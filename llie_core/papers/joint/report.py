@@ -15,6 +15,7 @@ from llie_core.metrics.cost import count_macs, count_parameters
 from llie_core.models import Enhancer
 from llie_core.models.zero_dce import RGBCurves
 from llie_core.names import split_label, title_of
+from llie_core.papers import judging
 from llie_core.papers.joint.study import (
     GROUPS,
     TINAFACE,
@@ -102,7 +103,7 @@ def findings(study: JointStudy, scores: Sequence[Score]) -> Table:
             [f"How far is that from normal light for {title}?",
              f"In low light {dark}; in normal light {normal}."],
         ]  # fmt: skip
-    note = f"AP on hard faces, recall; mean over seeds. {study.evidence(_shown(scores))}"
+    note = f"AP on hard faces, recall; mean over seeds. {judging.evidence(study, _shown(scores))}"
     return Table("What was found", ["question", "finding"], rows, note)
 
 

@@ -19,6 +19,7 @@ from llie_core.metrics.memory import peak_memory
 from llie_core.models import Enhancer
 from llie_core.models.neid import NEID, VARIANTS, halve
 from llie_core.names import title_of
+from llie_core.papers import judging
 from llie_core.papers.images import (
     TRUTH,
     Example,
@@ -67,7 +68,7 @@ def findings(study: NeidStudy, scores: Sequence[Score]) -> Table:
         ["What does the printed loss cost?", f"{own_loss}."],
         ["Is it better than methods without training?", f"{classical}."],
     ]  # fmt: skip
-    note = f"PSNR, mean over seeds. {study.evidence(scores)}"
+    note = f"PSNR, mean over seeds. {judging.evidence(study, scores)}"
     return Table("What was found", ["question", "finding"], rows, note)
 
 

@@ -12,6 +12,7 @@ from llie_core.metrics.cost import count_macs, count_parameters
 from llie_core.models import create_enhancer
 from llie_core.models.ialm import BOUNDS, IALM, share_at_bounds
 from llie_core.names import title_of
+from llie_core.papers import judging
 from llie_core.papers.images import Example, examples
 from llie_core.papers.recognition.study import (
     DAY,
@@ -78,7 +79,7 @@ def findings(study: RecognitionStudy, scores: Sequence[Score]) -> Table:
     ]  # fmt: skip
     own = select(scores, metric=study.downstream.metric)
     used = [s for s in own if s.subset in (study.downstream.whole, DAY)]
-    note = f"{study.downstream.title}, mean over seeds. {study.evidence(used)}"
+    note = f"{study.downstream.title}, mean over seeds. {judging.evidence(study, used)}"
     return Table("What was found", ["question", "finding"], rows, note)
 
 

@@ -13,6 +13,7 @@ from llie_core.data.darkening import quantise
 from llie_core.data.images import read_image
 from llie_core.data.synthesis import write_pairs
 from llie_core.models.drgn import TwoStep
+from llie_core.papers import judging
 from llie_core.papers.drgn import degradation, report
 from llie_core.papers.drgn.darkener import degradation_darkener
 from llie_core.papers.drgn.study import DARKENED, LEAST_MAP50, STREETS
@@ -120,7 +121,7 @@ def test_dicm_and_mef_count_by_their_images(scores):
 
 def verdicts_of(study, scores, measured=None):
     """Verdicts by these scores alone, without those of the reference run."""
-    found = report.judged(study, scores, study.context(scores), measured or {})
+    found = report.judged(study, scores, judging.context(study, scores), measured or {})
     return {verdict.claim.id: verdict for verdict in found}
 
 
@@ -165,7 +166,7 @@ def test_a_copy_of_a_set_of_table_2_is_shown_and_judged(results, scores, count, 
     study = results()
     header = report.table_2(study, [*scores, *copy]).header
     assert header[-2:] == ["builtin-photos, here", "test148, here"]
-    context = dataclasses.replace(study.context(), papers_own=True)
+    context = dataclasses.replace(judging.context(study), papers_own=True)
     found = report.sources(study, [*scores, *copy], context)
     sources = {one.context.dataset: one for one in found}
     assert sources["test148"].covers == {"test148"}

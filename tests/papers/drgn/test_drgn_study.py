@@ -12,7 +12,7 @@ from llie_core.data.synthesis import LOL_STYLE
 from llie_core.data.wrappers import DarkReference
 from llie_core.engine.fit import train_hash
 from llie_core.losses.zero_reference import zero_dce_loss
-from llie_core.papers import open_study
+from llie_core.papers import judging, open_study
 from llie_core.papers.drgn import study as studies
 from llie_core.papers.drgn.study import (
     ABLATIONS,
@@ -161,7 +161,7 @@ def test_the_paper_profile_takes_what_it_needs_from_the_folder_of_the_data(tmp_p
     assert {one.recognizer for one in copies} == {"yolov4"}
     assert study.settings.detection.count == 0  # 1,000 of COCO, all of ExDark
     assert {"lime", "zero_dce"} < {row.label for row in study.rows()}
-    assert "settings differ" not in " ".join(study.training_reservations())
+    assert "settings differ" not in " ".join(judging.training_reservations(study))
 
 
 def test_coco24700_is_a_training_set_and_coco1000_its_test(tmp_path, monkeypatch):

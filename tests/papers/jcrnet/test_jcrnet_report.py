@@ -15,7 +15,7 @@ from llie_core.data.unpaired import PHONES
 from llie_core.hashing import file_hash
 from llie_core.metrics.protocols import Protocol, evaluate
 from llie_core.models.jcrnet import ABLATIONS
-from llie_core.papers import open_study
+from llie_core.papers import judging, open_study
 from llie_core.papers.images import TRUTH, Example
 from llie_core.papers.jcrnet import figures, report
 from llie_core.papers.jcrnet.study import SALIENCY, VIDEO, JcrnetStudy
@@ -326,7 +326,7 @@ def test_numbers_on_lol_say_that_the_papers_test_pairs_are_others(scores):
     ours = cells_of(table, "Deep Learning / OursPT")["PSNR↑, here"]
     assert float(ours) == pytest.approx(float(native) + 1) and "stand in" not in table.note
     (source,) = [
-        one for one in report.sources(on_lol, pairs + resized, on_lol.context(), {})
+        one for one in report.sources(on_lol, pairs + resized, judging.context(on_lol), {})
         if one.context.dataset == "lol-384"
     ]  # fmt: skip
     assert source.covers == {"lol"} and not source.context.papers_own
@@ -356,10 +356,10 @@ def test_cost_is_counted_at_the_papers_size_and_timed_at_its_own(study, scores):
     row = cells_of(report.cost_table(at_size, scores), "Ours")
     latency = value(report.of_pairs(study, scores), label="jcrnet", metric="latency")
     assert row["FPS(s)↑, here"] == f"{1000 / latency:.2f}"
-    context = study.context()
+    context = judging.context(study)
     for one, there in ((study, False), (at_size, True)):
-        judging = report.sources(one, scores, context, {})[0].scores
-        assert bool(select(judging, label="jcrnet", metric="fps")) is there
+        own = report.sources(one, scores, context, {})[0].scores
+        assert bool(select(own, label="jcrnet", metric="fps")) is there
 
 
 def test_what_is_not_run_says_why(study):
@@ -389,7 +389,7 @@ def test_audit_holds_the_network_against_the_paper():
 def verdicts_of(study, scores):
     """Verdicts by these scores alone, without those of the reference run."""
     measured = {one.name: report.measurements(study, one) for one in study.saliency_sets[0]}
-    found = report.judged(study, scores, study.context(scores), measured)
+    found = report.judged(study, scores, judging.context(study, scores), measured)
     return {verdict.claim.id: verdict for verdict in found}
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from test_joint_study import TRAINED, tiny
 
-from llie_core.papers import open_study
+from llie_core.papers import judging, open_study
 from llie_core.papers.joint import claims, faces, report
 from llie_core.papers.joint.study import GROUPS
 from llie_core.reporting.scores import Score, select
@@ -365,7 +365,7 @@ def test_findings_are_those_of_the_kept_run_on_real_faces_by_its_own_detector():
 @needs_retinaface
 def test_both_halves_judge_each_claim_by_the_detector_that_trained_there():
     study = open_study("joint", "smoke")
-    found = study.verdicts([], {}, partial(claims.judged, ""))
+    found = judging.verdicts(study, [], {}, partial(claims.judged, ""))
     (first,) = (v.verdict for v in found if v.claim.id == "2.01")
     assert "wider-val-a (reference, 3 seeds)" in first and "wider-val-b (reference, 3 s" in first
     assert open_study("joint", "reference", "wider-val-a").other_folds == ()

@@ -7,6 +7,7 @@ import torch
 from dataset_trees import noise_image, save
 
 from llie_core.files import is_locked
+from llie_core.papers import judging
 from llie_core.papers.images import examples
 from llie_core.papers.neid import report
 from llie_core.papers.neid.study import SEQUENCE, UNET
@@ -182,7 +183,7 @@ def test_every_claim_gets_a_verdict(study, done):
     measured = report.measurements(study, done[1])
     assert set(measured) == {c.check["name"] for c in load_claims("neid") if c.kind == "measured"}
     assert all(holds is not None for holds, _ in measured.values()), measured
-    verdicts = {v.claim.id: v.verdict for v in study.verdicts(done[1], measured)}
+    verdicts = {v.claim.id: v.verdict for v in judging.verdicts(study, done[1], measured)}
     assert all(verdicts.values())
     assert not any(v.startswith(("reproduced", "not reproduced")) for v in verdicts.values())
     assert verdicts["5.05"].startswith("holds on builtin-photos")

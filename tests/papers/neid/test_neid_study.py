@@ -9,7 +9,7 @@ from llie_core.data import collate
 from llie_core.data.wrappers import NormalLight
 from llie_core.engine.fit import train_hash
 from llie_core.models.neid import BrightenThenEnlarge
-from llie_core.papers import open_study
+from llie_core.papers import judging, open_study
 from llie_core.papers.neid.study import (
     ABLATIONS,
     CLASSICAL,
@@ -231,4 +231,4 @@ def test_only_lol_is_the_papers_own_data_set():
     own = {name: open_study("neid", "paper", name).is_papers_own() for name in NeidStudy.datasets}
     assert [name for name, is_own in own.items() if is_own] == ["lol"]
     assert {"builtin-photos", "mit-adobe-fivek", "lol-v2-real"} < set(own)
-    assert not open_study("neid", "reference").context().papers_own
+    assert not judging.context(open_study("neid", "reference")).papers_own

@@ -11,6 +11,7 @@ from test_recognition_study import PERSONS, SETS, tiny
 from llie_core.data import dataset_spec
 from llie_core.hashing import file_hash
 from llie_core.models import create_enhancer
+from llie_core.papers import judging
 from llie_core.papers.recognition import claims, report
 from llie_core.reporting.scores import Score, select
 
@@ -176,7 +177,7 @@ def test_every_claim_gets_a_verdict(results, dataset):
     assert all(holds is not None for name, (holds, _) in measured.items()
                if name not in ("gem_input_size", "deeper_pam"))  # fmt: skip
     assert "needs the rows gem_pam and gem_pam+GEM 128" in measured["gem_input_size"][1]
-    verdicts = study.verdicts(scores, measured)
+    verdicts = judging.verdicts(study, scores, measured)
     assert len(verdicts) == 51 and all(v.verdict for v in verdicts)
     assert not any(v.verdict.startswith(("reproduced", "not reproduced")) for v in verdicts)
     assert {v.claim.id: v.verdict for v in verdicts}["1.02"].startswith("holds on builtin-streets")

@@ -11,6 +11,7 @@ from llie_core.losses.task_driven import BothLights
 from llie_core.papers import open_study, study_of
 from llie_core.papers.recognition import report, settings
 from llie_core.papers.recognition.study import TUNED, at_mean
+from llie_core.papers.trainings import trainings
 from llie_core.recognizers import create_recognizer
 from llie_core.reporting.scores import select
 
@@ -231,7 +232,7 @@ def test_a_checkpoint_stands_in_place_of_the_training(tmp_path, monkeypatch):
     study.evaluate()
     used = study.recognizer().state_dict()
     assert all(torch.equal(used[name], value) for name, value in reader.state_dict().items())
-    assert [run.label for run in study.trained_runs()] == ["gem_pam"]
+    assert [run.label for run in trainings(study)] == ["gem_pam"]
     table = report.recognizer_table(study, [])
     assert table.note == "Its authors' weights; frozen for every row."
     assert list(report.logs(study)) == ["GEM+PAM"]
