@@ -363,7 +363,7 @@ def place_of(verdict: str) -> int:
 def verdict_counts(verdicts: Iterable, reservations: Iterable[str] = ()) -> Table:
     """How many claims got each verdict; the reasons in brackets are left to the full table.
 
-    reservations: why this is not the paper's own run (`study.reservations()`).
+    reservations: why this is not the paper's own run (`judging.reservations`).
     """
     words = [v.verdict.split(" (")[0] for v in verdicts]
     order = sorted(dict.fromkeys(words), key=place_of)
