@@ -193,8 +193,8 @@ Written by `llie choose` from `llie_core/models/measured.csv`; do not edit.
 
 **{chosen}.** A method is run as `llie enhance` runs it, strength 1 and the gate on, and its output
 is rounded to 8 bits. The default is the one of the highest PSNR among those measured that need no
-download and spoil no photograph: they change normal-light photographs by {LEAST_CHANGE:g} dB or
-more to themselves, newly clip at most {MOST_CLIPPED:.0%} of the pixels, and change hues by
+download and spoil no photograph: a normal-light photograph keeps a PSNR of {LEAST_CHANGE:g} dB or
+more to itself, at most {MOST_CLIPPED:.0%} of the pixels are newly clipped, and hues change by
 {MOST_HUE:g}° at most. All of that is decided on the images to choose by; those to report on decide
 nothing. {unknown}
 

@@ -32,7 +32,7 @@ LEAST = 1 / 255
 
 
 def huber(prediction: Tensor, target: Tensor, delta: float = 0.1) -> Tensor:
-    r"""Squares of small residuals, absolute values of large ones: Eqs. (1) and (2).
+    r"""Squares of small residuals, absolute values of large ones: Eq. (1), Eq. (2).
 
     .. math:: L_\delta(a) = \tfrac12 a^2 \;(|a| \le \delta), \quad
         \delta |a| - \tfrac12 \delta^2 \;\text{else}; \qquad a = I_{GT} - I_{LE}

@@ -3,8 +3,9 @@ r"""DRGN and LW-DRGN: estimate the degradation of a low-light image, take it off
 "Degrade is Upgrade: Learning Degradation for Low-light Image Enhancement", K. Jiang, Z. Wang,
 Z. Wang, C. Chen, P. Yi, T. Lu, C.-W. Lin, AAAI 2022 ("paper 4" here).
 
-A low-light image is I_L = I_D + ψ(I_D, I) (Eq. 3): a degradation I_D, signed and mostly negative,
-on a transformed normal-light image I. Two generators with weights of their own undo it (Eqs. 4, 8):
+A low-light image is I_L = I_D + ψ(I_D, I), Eq. (3): a degradation I_D, signed and mostly negative,
+on a transformed normal-light image I. Two generators with weights of their own undo it, Eq. (4) and
+Eq. (8):
 
     I_D = G_de(I_L),    I_B = I_L − I_D,    I* = G_re(I_B)
 
@@ -285,9 +286,9 @@ class TwoStep(Degrading):
         """`image` I*, `degradation` I_D, `base` I_B, (B, 3, H, W) each; one step: `image` alone."""
         if self.g_de is None:
             return {"image": self.g_re(x)}
-        degradation = self.g_de(x)
+        degradation = self.g_de(x)  # Eq. (4)
         base = x - degradation
-        return {"image": self.g_re(base), "degradation": degradation, "base": base}  # Eq. (4), (8)
+        return {"image": self.g_re(base), "degradation": degradation, "base": base}  # Eq. (8)
 
     def degradation_stage(self) -> DegradationStage:
         """The first stage as a model of its own; it shares G_de, so training it trains this one.

@@ -72,7 +72,7 @@ def light_curve(image: Tensor, maps: tuple[Tensor, ...], curve: str = "released"
     enhanced = image
     for a in maps:
         factor = image if curve == "thesis" else enhanced
-        enhanced = enhanced + a * factor * (1 - enhanced)  # Eq. (3.6), (3.7)
+        enhanced = enhanced + a * factor * (1 - enhanced)  # Eq. (3.6), Eq. (3.7)
     return enhanced
 
 
@@ -82,7 +82,7 @@ def curve_in_place(enhanced: Tensor, image: Tensor, maps: tuple[Tensor, ...], cu
     for a in maps:
         factor = image if curve == "thesis" else enhanced
         torch.addcmul(factor, factor, enhanced, value=-1, out=step)
-        enhanced.addcmul_(a, step)  # Eq. (3.6), (3.7)
+        enhanced.addcmul_(a, step)  # Eq. (3.6), Eq. (3.7)
     return enhanced
 
 

@@ -93,7 +93,8 @@ PLANNED_STEPS = 250 * 140
 @dataclass(frozen=True)
 class NetworkSettings(Section):
     """Forms of models/jcrnet.py: modulation, retinex and rgb "released" or "paper"; reading "size"
-    (2,012,747 parameters, 219.696 GMAC) or "text"."""
+    (219.696 GMAC; 1,964,061 parameters, 2,012,747 with those of layers that never run, which the
+    paper counts) or "text"."""
 
     modulation: str = "released"
     retinex: str = "released"
