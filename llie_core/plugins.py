@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
+from importlib.util import find_spec
+from pathlib import Path
 
 GROUP = "llie.enhancers"
 
@@ -59,6 +61,13 @@ def _problem(entry: EntryPoint) -> str:
 def roots() -> frozenset[str]:
     """Top-level modules of the plug-ins: their code decides results, as the project's does."""
     return frozenset(re.split("[.:]", entry.value)[0] for entry in _entries())
+
+
+def plugin_files() -> list[Path]:
+    """The modules, or folders of packages, of the plug-ins."""
+    specs = [spec for name in sorted(roots()) if (spec := find_spec(name))]
+    places = [[*(spec.submodule_search_locations or [spec.origin or ""])] for spec in specs]
+    return [Path(place) for own in places for place in own if place]
 
 
 def _entries() -> list[EntryPoint]:

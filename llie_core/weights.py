@@ -241,6 +241,11 @@ def _copies(weight: Weight, folder: Path) -> list[Path]:
     return found + _shipped(weight)
 
 
+def shipped_files() -> list[Path]:
+    """The files that installed packages bring."""
+    return [path for weight in weights_table().values() for path in _shipped(weight)]
+
+
 def _shipped(weight: Weight) -> list[Path]:
     """The file within the installed package, if it is there."""
     try:

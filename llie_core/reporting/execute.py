@@ -16,8 +16,10 @@ from typing import Any
 from llie_core.files import locked, project_root, write_text
 from llie_core.hashing import file_hash
 from llie_core.names import unknown
+from llie_core.plugins import plugin_files
 from llie_core.reporting import index
 from llie_core.signals import handling, interrupt
+from llie_core.weights import shipped_files, weights_dir
 
 SUMMARY = "summary"  # the notebook that reads what the others recorded
 # Parameters that a report's name leaves out.
@@ -103,11 +105,13 @@ def build_report(paper: str, parameters: dict) -> Path:
 
 
 def is_current(paper: str, parameters: dict) -> bool:
-    """Whether the report is there, and made from what it would be made from now."""
+    """Whether the report is there, made from what it would be made from now, and the one of its
+    data set and profile that the summary shows."""
     name = report_name(paper, parameters)
     state = index.read_state(name)
     done = state.get("state") == "done" and index.page_path(name).exists()
-    return done and state.get("inputs") == _inputs(paper, parameters)
+    shown = index.shows(paper, parameters["dataset"], parameters["profile"])
+    return done and shown in (None, name) and state.get("inputs") == _inputs(paper, parameters)
 
 
 def error_line(error: BaseException) -> str:
@@ -186,11 +190,13 @@ def export_page(executed: Path, target: Path, title: str) -> dict[str, str]:
 
 
 def _inputs(paper: str, parameters: dict) -> str:
-    """Hash of parameters, notebook and code, and of name, size and time of the files they name."""
+    """Hash of parameters, notebook and code; of name, size and time of the files that they name,
+    of weights and of plug-ins."""
     contents = [file_hash(_notebook(paper)), code_contents()]
     root = project_root()
     used = [root / text for text in _texts([parameters.get(key) for key in DEFAULTS]) if text]
     used.append(root / "results" / "reference" / ("" if paper == SUMMARY else paper))
+    used += [weights_dir(), *shipped_files(), *plugin_files()]
     if paper == SUMMARY:
         own = report_name(paper, parameters)
         used += [path for path in index.states_dir().glob("*.json") if path.stem != own]

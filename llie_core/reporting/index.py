@@ -51,10 +51,23 @@ def write_headline(
     paper: str, dataset: str, profile: str, device: str, text: str, question: str = ""
 ) -> None:
     """What summary and index show of a report; called in its notebook."""
-    content = json.dumps({"device": device, "headline": text, "question": question}) + "\n"
-    write_text(results_dir() / paper / dataset / profile / "headline.json", content)
-    if report := os.environ.get("LLIE_REPORT"):
+    report = os.environ.get("LLIE_REPORT", "")
+    about = {"device": device, "headline": text, "question": question, "report": report}
+    content = json.dumps(about) + "\n"
+    write_text(_shared_headline(paper, dataset, profile), content)
+    if report:
         write_text(_headline(report), content)
+
+
+def shows(paper: str, dataset: str, profile: str) -> str | None:
+    """The report whose headline, scores and verdicts the summary shows: reports of other seeds or
+    settings share the folder. None where none has written a headline."""
+    path = _shared_headline(paper, dataset, profile)
+    return _read(path, {"report"}).get("report")
+
+
+def _shared_headline(paper: str, dataset: str, profile: str) -> Path:
+    return results_dir() / paper / dataset / profile / "headline.json"
 
 
 def _headline(name: str) -> Path:

@@ -416,6 +416,24 @@ def test_two_reports_of_one_paper_have_a_headline_each(toy, monkeypatch):
     assert ["headline 0" in row for row in rows] == [">toy-toy-smoke<" in row for row in rows]
 
 
+def test_a_report_is_current_only_while_the_summary_shows_it(toy, monkeypatch):
+    for seed in (0, 1):
+        toy.build(seeds=[seed])
+        monkeypatch.setenv("LLIE_REPORT", report_name("toy", PARAMETERS | {"seeds": [seed]}))
+        write_headline("toy", "toy", "smoke", "CPU", f"headline {seed}")
+    assert is_current("toy", PARAMETERS | {"seeds": [1]})
+    assert not is_current("toy", PARAMETERS | {"seeds": [0]})  # the summary shows the other
+
+
+def test_fetched_weights_make_a_report_anew(toy, tmp_path, monkeypatch):
+    monkeypatch.setenv("LLIE_WEIGHTS", str(tmp_path / "weights"))
+    toy.build()
+    assert is_current("toy", PARAMETERS)
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights" / "niqe.mat").write_bytes(b"1")
+    assert not is_current("toy", PARAMETERS)
+
+
 def test_the_index_links_to_no_page_that_was_deleted(toy):
     toy.build()
     assert toy.html.name in toy.index.read_text()
