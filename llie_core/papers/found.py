@@ -3,7 +3,7 @@
 import importlib
 
 from llie_core.papers import list_papers, open_study
-from llie_core.reporting.scores import kept_folders, kept_scores
+from llie_core.reporting.scores import OF_PAPERS, kept_folders, kept_scores
 from llie_core.reporting.tables import Table
 
 
@@ -12,8 +12,8 @@ def kept_findings() -> dict[tuple[str, str], Table]:
     found = {}
     for paper in list_papers():
         report = importlib.import_module(f"{__package__}.{paper}.report")
-        for folder in kept_folders(paper):
-            dataset, profile = folder.parts[-2:]
-            study = open_study(paper, profile, dataset)
-            found[paper, dataset] = report.findings(study, kept_scores(paper, dataset))
+        for dataset, profile in (folder.parts[-2:] for folder in kept_folders(paper)):
+            if profile in OF_PAPERS:
+                study = open_study(paper, profile, dataset)
+                found[paper, dataset] = report.findings(study, kept_scores(paper, dataset))
     return found

@@ -14,10 +14,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from llie_core.files import project_root, read_rows, results_dir
+from llie_core.files import read_rows, results_dir
 from llie_core.metrics.resampling import DRAWS, LEVEL, bootstrap
 from llie_core.names import title_of
-from llie_core.reporting.scores import EarlierScores, read_scores, reference_folder
+from llie_core.reporting.scores import OF_PAPERS, EarlierScores, Score, all_kept, read_scores
 from llie_core.reporting.sources import reference_doubt
 from llie_core.reporting.tables import Table
 
@@ -130,11 +130,10 @@ def _cross_table(task: str, readings: Sequence[Reading]) -> Table:
 
 def kept_readings() -> list[Reading]:
     """What all reference runs kept of their images; of doubtful runs the name says so."""
-    root = project_root() / "results" / "reference"
     found = []
-    for paper, dataset in sorted({path.parts[-4:-2] for path in root.glob("*/*/*/scores.csv")}):
-        folder = reference_folder(paper, dataset)
-        if folder is None:  # kept by profiles of no paper, such as photographs
+    for folder in all_kept():
+        paper, dataset, profile = folder.parts[-3:]
+        if profile not in OF_PAPERS:  # such as photographs
             continue
         run = "/".join(folder.parts[-3:])
         if doubt := reference_doubt(paper, dataset).partition(":")[0]:
@@ -156,7 +155,7 @@ def read_folder(folder: Path, run: str) -> list[Reading]:
     """The readings of results/<paper>/<data set>/<profile>, or of what was kept of it."""
     scores = read_scores(folder / "scores.csv")
     found: dict[str, Reading] = {}
-    for task, key, lines in _image_files(folder):
+    for task, key, lines in _image_files(folder, scores):
         column = MEASURES[task].column
         dataset = next((s.dataset for s in scores if key == f"{task}-{s.dataset}"), "")
         if not (dataset and lines):
@@ -173,20 +172,21 @@ def read_folder(folder: Path, run: str) -> list[Reading]:
     return list(found.values())
 
 
-def _image_files(folder: Path) -> Iterable[tuple[str, str, list[dict]]]:
+def _image_files(folder: Path, scores: Sequence[Score]) -> Iterable[tuple[str, str, list[dict]]]:
     """Task, key and lines of each file of images; the label and seed of a run's own file are those
-    of its scores. Of several settings of a row, the newest."""
+    of its scores. Of several settings of a row, that of the folder's scores."""
     kept = sorted(folder.glob("per_image/*.csv"))
-    runs = sorted(folder.glob("*/*/seed*/per_image/*.csv"), key=lambda path: path.stat().st_mtime)
-    newest = {(path.parts[-5], path.parts[-3], path.name): path for path in runs}
-    for path in (*kept, *newest.values()):
+    runs = sorted(folder.glob("*/*/seed*/per_image/*.csv"))
+    for path in (*kept, *runs):
         task = path.stem.partition("-")[0]
         if task not in MEASURES:
             continue
         lines = read_rows(path)
         if path not in kept:
-            own = read_scores(path.parents[1] / "scores" / path.name)
-            if not own:
+            own: list[Score] = []
+            with suppress(EarlierScores):
+                own = read_scores(path.parents[1] / "scores" / path.name)
+            if not own or own[0] not in scores:
                 continue
             lines = [{"label": own[0].label, "seed": str(own[0].seed)} | x for x in lines]
         yield task, path.stem, lines

@@ -13,10 +13,9 @@ from functools import cache
 from pathlib import Path
 from statistics import median
 
-from llie_core.files import project_root
 from llie_core.names import check_choice, title_of
 from llie_core.reporting.intervals import intervals
-from llie_core.reporting.scores import Score, read_scores, select, summarise
+from llie_core.reporting.scores import Score, all_kept, read_scores, select, summarise
 from llie_core.reporting.tables import Table
 
 DATASETS = ("lol", "lol-v2-real", "lol-v2-syn")
@@ -121,13 +120,17 @@ def few_images(rows: Iterable[MeasuredRow]) -> str:
 def measured_rows(gt_mean: str) -> tuple[MeasuredRow, ...]:
     """The rows of the kept runs on LOL (eval15), the best PSNR first; none for "not stated"."""
     found = {}
-    for folder in sorted((project_root() / "results" / "reference").glob("*/lol/*")):
+    for folder in all_kept():
+        if folder.parent.name != "lol":
+            continue
         scores = select(read_scores(folder / "scores.csv"), dataset="lol", subset="all",
                         recognizer="")  # fmt: skip
         for label in dict.fromkeys(score.label for score in scores):
-            row = _measured(select(scores, label=label), gt_mean)
+            own = select(scores, label=label)
+            row = _measured(own, gt_mean)
             if row and label != "original":
-                found[label] = row
+                trained_in = "" if own[0].weights == "none" else str(folder)
+                found[label, trained_in] = row
     return tuple(sorted(found.values(), key=lambda row: -row.mean_psnr))
 
 

@@ -60,6 +60,11 @@ def show(figure: Figure, alt: str) -> None:
     plt.close(figure)
 
 
+def show_words(words: str) -> None:
+    """Display a sentence in the place of a figure."""
+    display(HTML(f"<p>{html.escape(words)}</p>"))
+
+
 def figure_html(figure: Figure, alt: str) -> str:
     """A figure as an element of a page, with its alternative text; it is closed."""
     buffer = io.BytesIO()
@@ -71,6 +76,9 @@ def figure_html(figure: Figure, alt: str) -> str:
 
 def images(rows: Sequence[Sequence[Panel]], title: str = "", alt: str = "") -> None:
     """A grid of images with labels, boxes and scores, shown; the alt text counts the boxes."""
+    if not rows:
+        show_words(f"{title or 'Images'}: none in this run.")
+        return
     columns = max(map(len, rows))
     tall = [max(p.image.shape[1] / p.image.shape[2] for p in panels) for panels in rows]
     text = [0.16 + 0.14 * max(len(_wrapped(p.label).splitlines()) for p in line) for line in rows]
@@ -312,6 +320,9 @@ def training_curves(
 ) -> None:
     """One axis a loss term, one line a run: the running mean over a twentieth of the steps."""
     present = [term for term in terms if any(term in rows[0] for rows in logs.values() if rows)]
+    if not present:
+        show_words(f"{alt}: nothing was trained in this run.")
+        return
     figure, axes = plt.subplots(
         1, len(present), figsize=(WIDTH, 3.0), squeeze=False, constrained_layout=True
     )

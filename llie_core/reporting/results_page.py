@@ -4,7 +4,6 @@ import csv
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from llie_core.files import project_root
 from llie_core.metrics.protocols import load_protocols
 from llie_core.metrics.resampling import bootstrap
 from llie_core.names import metric_title, subset_title, title_of
@@ -38,6 +37,13 @@ the verdicts on their claims stand beside them in the reports. `n` counts what a
 over: images, persons or faces. Protocols are explained in `llie_core/metrics/protocols.toml`. Below
 each table stands by how much other images of the kind could move a mean: on LOL's 15 test images
 that is one to two dB of PSNR, so a smaller difference of two means decides nothing by itself.
+
+Numbers *decide no claim* where the code of the networks or losses has changed since the runs, or
+where files differed from their commit. Of the test sets, *wider-val-a* and *-b* are two halves, by
+event, of the WIDER FACE validation images at hand, darkened; *lol* is LOL's eval15, *lol-384* the
+same at 384×384, *lol-cast* under a green cast, *lol-normal-light* its ground truths as input;
+*-darkened* are normal-light images, darkened until the input has the PSNR that the paper prints,
+*-lol-style* darkened to look like LOL's; *dicm*, *lime*, *mef*, *npe* have no ground truth.
 """
 
 
@@ -48,25 +54,17 @@ def results_markdown(titles: Mapping[str, str], findings: Mapping[tuple[str, str
     """
     found, numbers = [], []
     for number, paper in enumerate(list_papers(), 1):
-        folders, title = _folders(paper), f"Paper {number}: {titles[paper]}"
+        folders, title = kept_folders(paper), f"Paper {number}: {titles[paper]}"
         if folders:
             found.append(f"### {title}\n")
             numbers.append(f"## {title}\n")
-        for folder in kept_folders(paper):
+        for folder in (one for one in folders if one.name in OF_PAPERS):
             table, name = findings[paper, folder.parent.name], f"On {folder.parent.name}."
             found += [" ".join(filter(None, (name, _doubt(folder)))) + "\n",
                       _table(table.header, table.rows), ""]  # fmt: skip
         for folder in folders:
             numbers += _of_folder(folder)
     return "\n".join([HEAD, *(["## What was found\n", *found] if found else []), *numbers])
-
-
-def _folders(paper: str) -> list[Path]:
-    """The best reference runs of a paper on each data set, then those of profiles of no paper."""
-    root = project_root() / "results" / "reference" / paper
-    best = kept_folders(paper)
-    kept = sorted(path.parent for path in root.glob("*/*/scores.csv"))
-    return best + [folder for folder in kept if folder.name not in OF_PAPERS]
 
 
 def _doubt(folder: Path) -> str:

@@ -11,6 +11,7 @@ from typing import get_type_hints
 
 from llie_core.files import project_root, read_rows, write_rows
 from llie_core.metrics.protocols import load_protocols
+from llie_core.reporting.published import list_papers
 
 
 @dataclass(frozen=True)
@@ -119,9 +120,18 @@ def reference_folder(paper: str, dataset: str) -> Path | None:
 
 
 def kept_folders(paper: str) -> list[Path]:
-    """The best reference runs of a paper on each data set, by name."""
-    names = sorted(path.name for path in (project_root() / "results/reference" / paper).glob("*"))
-    return [folder for name in names if (folder := reference_folder(paper, name))]
+    """The best reference runs of a paper on each data set, then those of profiles of no paper."""
+    root = project_root() / "results" / "reference" / paper
+    names = sorted(path.name for path in root.glob("*"))
+    best = [folder for name in names if (folder := reference_folder(paper, name))]
+    others = sorted(path.parent for path in root.glob("*/*/scores.csv"))
+    left = (*OF_PAPERS, *(folder.name for folder in others if folder.name.startswith(".")))
+    return best + [folder for folder in others if folder.name not in left]
+
+
+def all_kept() -> list[Path]:
+    """The `kept_folders` of all papers."""
+    return [folder for paper in list_papers() for folder in kept_folders(paper)]
 
 
 def reference_scores(paper: str, dataset: str, test_set: str = "") -> list[Score]:

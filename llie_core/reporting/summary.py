@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from llie_core.engine.runs import commit, read_json
-from llie_core.files import project_root, read_rows, results_dir, write_rows
+from llie_core.files import read_rows, results_dir, write_rows
 from llie_core.metrics.protocols import load_protocols
 from llie_core.names import METRICS, metric_title, subset_title, title_of
 from llie_core.reporting.claims import Verdict
@@ -16,6 +16,7 @@ from llie_core.reporting.markup import is_number
 from llie_core.reporting.published import list_papers
 from llie_core.reporting.scores import (
     Score,
+    all_kept,
     read_scores,
     reference_folder,
     select,
@@ -121,16 +122,20 @@ def lol_tables() -> list[Table]:
     """
     found: dict[tuple, Score] = {}
     titles, notes = {}, []
-    for path in sorted((project_root() / "results" / "reference").glob("*/lol/*/scores.csv")):
-        paper, dataset, profile = path.parts[-4:-1]
-        for score in select(read_scores(path), dataset=dataset, subset="all", recognizer=""):
+    for folder in all_kept():
+        paper, dataset, profile = folder.parts[-3:]
+        if dataset != "lol":
+            continue
+        for score in select(
+            read_scores(folder / "scores.csv"), dataset=dataset, subset="all", recognizer=""
+        ):
             if score.metric in UNTRAINED:
                 continue
             run = "" if score.weights == "none" else f"{paper}, {profile}"
             label = f"{score.label} ({run})" if run else score.label
             titles[label] = title_of(score.label) + (f" ({run})" if run else "")
             found[label, score.seed, score.protocol] = replace(score, label=label)
-        if doubt := _doubt(path.parent):
+        if doubt := _doubt(folder):
             notes.append(f"{paper}, {profile}: {doubt}.")
     known, columns = load_protocols(), {s.protocol: s.metric for s in found.values()}
     parts: dict[str, list[str]] = {"": [p for p, metric in columns.items() if metric in METRICS]}
@@ -159,16 +164,15 @@ def _doubt(folder: Path) -> str:
 def reference_table() -> Table:
     """The committed reference runs: main numbers of every row, mean ± sd over seeds."""
     rows, doubts = [], []
-    root = project_root() / "results" / "reference"
-    for path in sorted(root.glob("*/*/*/scores.csv")):
-        dataset = path.parts[-3]
-        scores = select(read_scores(path), dataset=dataset)
+    for folder in all_kept():
+        paper, dataset, profile = folder.parts[-3:]
+        scores = select(read_scores(folder / "scores.csv"), dataset=dataset)
         for label in dict.fromkeys(score.label for score in scores):
             own = select(scores, label=label)
-            names = [*_names(path.parent), path.parts[-2]]
+            names = [*_names(folder), profile]
             rows.append([*names, title_of(label), _main_numbers(own)])
-        if doubt := _doubt(path.parent):
-            doubts.append(f"{path.parts[-4]} on {dataset}, {path.parts[-2]}: {doubt}.")
+        if doubt := _doubt(folder):
+            doubts.append(f"{paper} on {dataset}, {profile}: {doubt}.")
     header = ["paper", "data set", "profile", "row", "mean over seeds"]
     note = " ".join(["Protocols: see each run's scores.csv.", *doubts])
     return Table("Reference runs", header, rows, note, groups=header[:3])
@@ -198,4 +202,4 @@ def _names(folder: Path) -> list[str]:
 def _missing(profile: str) -> str:
     made = {folder.parts[-3] for folder in report_folders(profile)}
     absent = [paper for paper in list_papers() if paper not in made]
-    return f"No report yet of: {', '.join(absent)}." if absent else "All five papers."
+    return f"No report yet of: {', '.join(absent)}." if absent else "All papers."

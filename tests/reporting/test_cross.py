@@ -5,7 +5,6 @@ import csv
 import pytest
 
 from llie_core.files import write_rows
-from llie_core.reporting import cross
 from llie_core.reporting import scores as scores_of
 from llie_core.reporting.cross import (
     Reading,
@@ -17,10 +16,11 @@ from llie_core.reporting.cross import (
 from llie_core.reporting.scores import Score, write_scores
 
 
-def score(dataset="camvid", metric="miou", recognizer="deeplabv3plus", label="identity", seed=0):
+def score(dataset="camvid", metric="miou", recognizer="deeplabv3plus", label="identity", seed=0,
+          value=0.5):  # fmt: skip
     return Score(
         f"recognition/{dataset}/quick/{label}/seed{seed}", label, recognizer, dataset, "test",
-        "all", metric, 0.5, 4, seed, "seg-miou", "quick", "CPU", "float32", 1, 1, "none", "abc",
+        "all", metric, value, 4, seed, "seg-miou", "quick", "CPU", "float32", 1, 1, "none", "abc",
     )  # fmt: skip
 
 
@@ -104,7 +104,8 @@ def test_a_recognizers_own_row_is_no_enhancer(folder):
 def test_runs_of_a_report_are_read_by_their_scores(tmp_path, monkeypatch):
     monkeypatch.setenv("LLIE_RESULTS", str(tmp_path))
     report = tmp_path / "recognition" / "camvid" / "quick"
-    write_scores(report / "scores.csv", [score()])
+    rows = [score(label=label, seed=seed) for label in ("identity", "clahe") for seed in (0, 1)]
+    write_scores(report / "scores.csv", rows)
     for label, value in (("identity", 0.25), ("clahe", 0.5)):
         for seed in (0, 1):
             own = report / label / "0123" / f"seed{seed}"
@@ -117,6 +118,10 @@ def test_runs_of_a_report_are_read_by_their_scores(tmp_path, monkeypatch):
     assert reading.recognizer == "deeplabv3plus" and reading.run == "recognition/camvid/quick"
     assert reading.values["clahe"] == {"a": [0.5, 0.5]}
     assert report_readings("smoke") == []
+    earlier = report / "clahe" / "4567" / "seed0"  # of other settings: another value
+    write_scores(earlier / "scores" / "segmentation-camvid.csv", [score(label="clahe", value=0.9)])
+    write_rows(earlier / "per_image" / "segmentation-camvid.csv", [{"name": "a", "miou": 0.9}])
+    assert report_readings("quick")[0].values["clahe"] == {"a": [0.5, 0.5]}
     (report / "scores.csv").write_text("label,value\nclahe,1\n")  # of an earlier version
     assert report_readings("quick") == []
 
@@ -147,6 +152,5 @@ def test_a_set_without_the_column_is_named(folder):
 def test_a_set_kept_by_a_profile_of_no_paper_alone_is_left_out(tmp_path, monkeypatch):
     kept = tmp_path / "results" / "reference" / "neid" / "lol" / "photographs"
     write_scores(kept / "scores.csv", [score()])
-    for module in (cross, scores_of):
-        monkeypatch.setattr(module, "project_root", lambda: tmp_path)
+    monkeypatch.setattr(scores_of, "project_root", lambda: tmp_path)
     assert kept_readings() == []

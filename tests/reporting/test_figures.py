@@ -236,3 +236,14 @@ def test_compared_images_are_small_named_and_one_is_the_main_one(monkeypatch):
         image = Image.open(io.BytesIO(base64.b64decode(source)))
         assert image.size == (432, 432) and image.format == "JPEG"
     assert pyplot.get_fignums() == []
+
+
+def test_what_there_is_nothing_of_is_said_in_words(monkeypatch):
+    said = []
+    monkeypatch.setattr(figures, "display", lambda one: said.append(one.data))
+    figures.images([], "Fig. 7")
+    figures.training_curves({"IAT": []}, ["total"], "Training curves")
+    assert said == [
+        "<p>Fig. 7: none in this run.</p>",
+        "<p>Training curves: nothing was trained in this run.</p>",
+    ]

@@ -79,11 +79,22 @@ def test_runs_that_decide_no_claim_say_so(monkeypatch):
     monkeypatch.setattr(results_page, "reference_doubt", lambda _, name: doubts.get(name, ""))
     page = page_of()
     said = "These numbers decide no claim: the kept runs come from earlier code.\n"
-    assert page.count("decide no claim") == 2  # before what was found, and before the numbers
+    assert (
+        page.count("These numbers decide no claim") == 2
+    )  # before what was found, and before the numbers
     assert page.split("### camvid, profile `reference`\n\n")[1].startswith(said)
 
 
+def test_a_half_written_reference_is_none(tmp_path, monkeypatch):
+    monkeypatch.setattr(scores_module, "project_root", lambda: tmp_path)
+    root = tmp_path / "results" / "reference" / "neid" / "lol"
+    for name in (".reference.new", "reference", "photographs"):
+        (root / name).mkdir(parents=True)
+        (root / name / "scores.csv").touch()
+    found = scores_module.kept_folders("neid")
+    assert [folder.name for folder in found] == ["reference", "photographs"]
+
+
 def test_no_reference_no_section(tmp_path, monkeypatch):
-    for module in (results_page, scores_module):
-        monkeypatch.setattr(module, "project_root", lambda: tmp_path)
+    monkeypatch.setattr(scores_module, "project_root", lambda: tmp_path)
     assert page_of() == results_page.HEAD

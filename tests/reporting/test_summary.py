@@ -59,8 +59,8 @@ def test_reference_runs_that_decide_no_claim_are_named(monkeypatch):
     monkeypatch.setattr(summary, "reference_doubt", lambda *of: doubts.get(of, ""))
     note = summary.reference_table().note
     assert note.endswith(
-        "neid on lol, photographs: no claim is about these rows. neid on lol, reference: decides "
-        "no claim: the kept runs come from earlier code."
+        "neid on lol, reference: decides no claim: the kept runs come from earlier code. "
+        "neid on lol, photographs: no claim is about these rows."
     )
     assert note.count("earlier code") == 1
 
@@ -134,8 +134,7 @@ def test_two_trainings_of_one_row_are_two_rows(monkeypatch, tmp_path):
         folder = tmp_path / "results" / "reference" / paper / "lol" / "reference"
         write_scores(folder / "scores.csv", [one, untrained])
         write_rows(folder / "runs.csv", [{"label": "sci", "seed": "0", "code": '{"a.b": "c"}'}])
-    for module in (summary, scores):
-        monkeypatch.setattr(module, "project_root", lambda: tmp_path)
+    monkeypatch.setattr(scores, "project_root", lambda: tmp_path)
     monkeypatch.setattr(summary, "measured_rows", lambda _: [])
     monkeypatch.setattr(summary, "few_images", lambda _: "Few.")
     (table,) = summary.lol_tables()
