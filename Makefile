@@ -2,7 +2,7 @@
 #   PAPER="joint neid"   papers (default: all); make -j2 reproduces two side by side
 #   DATASET=             data sets (default: built-in ones, or the paper's own with PROFILE=paper)
 #   PROFILE=quick        smoke, quick, reference, paper
-#   SEEDS="0 1 2"        one run a seed (default: 0)
+#   SEEDS="0 1 2"        one run a seed (default: the profile's: 0, in reference often 0 1 2)
 #   DATA=                folder of the data set
 #   SETTINGS='{ratios: ["1:0", "3:1"]}'   any setting of the paper, as YAML
 #   LAUNCH="srun -n1 --gpus=1 -c8"        a prefix for each notebook's command

@@ -102,7 +102,7 @@ def curve_runs(name: str, scale: int, size: tuple[int, int], device: str) -> tup
 def curve_memory(which: int, *case) -> int:
     """Bytes that one of `curve_runs` takes at most."""
     with torch.no_grad():
-        return _peak(curve_runs(*case)[which])[1]
+        return _peak(curve_runs(*case)[which], torch.device(case[-1]))[1]
 
 
 def curve_table(device: torch.device, rounds: int = 5) -> Table:
@@ -206,7 +206,7 @@ def large_image(
             run()
         signal.setitimer(signal.ITIMER_REAL, 0)
 
-    _, grown = _peak(attempt)
+    _, grown = _peak(attempt, torch.device(device))
     return seconds, grown
 
 
@@ -216,15 +216,13 @@ def _apart(function: Callable, *arguments):
         return pool.submit(function, *arguments).result()
 
 
-def _peak(run: Callable[[], Result]) -> tuple[Result, int]:
-    """A result and by how many bytes memory grew at most meanwhile; 0 where none can be told."""
-    if torch.cuda.is_available():
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-        result = run()
-        grown = torch.cuda.max_memory_allocated() - before
-        if grown:  # else it ran on the processor
-            return result, grown
+def _peak(run: Callable[[], Result], device: torch.device) -> tuple[Result, int]:
+    """A result and by how many bytes the device's memory grew at most meanwhile; 0 where none can
+    be told."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        return run(), torch.cuda.max_memory_allocated(device) - before
     status, clear = Path("/proc/self/status"), Path("/proc/self/clear_refs")
     if not clear.exists():
         return run(), 0

@@ -119,10 +119,8 @@ def planned(values: Mapping[str, str]) -> list[Report]:
 
     profile = values.get("PROFILE", "").strip() or "quick"
     data = values.get("DATA", "")
-    own = {
-        "seeds": read_seeds(values.get("SEEDS", "")),
-        "data": str(Path(data).expanduser().absolute()) if data else "",
-    }
+    seeds = read_seeds(values.get("SEEDS", ""))
+    data = str(Path(data).expanduser().absolute()) if data else ""
     settings = read_settings(values.get("SETTINGS", "{}"))
     reports = []
     for paper in dict.fromkeys(values.get("PAPER", "").split() or list_papers()):
@@ -130,18 +128,20 @@ def planned(values: Mapping[str, str]) -> list[Report]:
         datasets = values.get("DATASET", "").split() or study.default_datasets(profile)
         try:
             for dataset in dict.fromkeys(datasets):
-                study.open(profile, dataset, **own, **settings)
+                given = {"seeds": seeds} if seeds else {}
+                opened = study.open(profile, dataset, data=data, **given, **settings)
                 names = {"dataset": dataset, "profile": profile}
-                reports.append(Report(paper, {**names, **own, "settings": settings}))
+                own = {"seeds": list(opened.settings.seeds), "data": data, "settings": settings}
+                reports.append(Report(paper, names | own))
         except (ValueError, TypeError) as error:
             raise ValueError(f"{paper}: {error}") from error
     return reports
 
 
 def read_seeds(text: str) -> list[int]:
-    """SEEDS as numbers: "0 1 2" or "0,1,2"."""
+    """SEEDS as numbers: "0 1 2" or "0,1,2"; none where it is empty."""
     try:
-        return [int(word) for word in text.replace(",", " ").split()] or [0]
+        return [int(word) for word in text.replace(",", " ").split()]
     except ValueError:
         raise ValueError(f'SEEDS: expected whole numbers such as "0 1 2", got {text!r}') from None
 

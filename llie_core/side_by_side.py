@@ -324,7 +324,8 @@ class Ranking:
             if own:
                 drawn = comparison_figure(own, own[0].metric, "all", (), self.dataset, titles)
                 charts.append(figure_html(*drawn))
-        title = f"{len(self.found)} methods on {self.dataset}"
+        methods = [f for f in self.found if f.method.label != "identity"]
+        title = f"{len(methods)} methods on {self.dataset}"
         said, table = html.escape(self.decided()), self.table()._repr_html_()
         head = f"<p>{said}</p>{table}{''.join(charts)}<h2>Images</h2>"
         return photo_page(title, lambda side: head + self._images(side), SIDE)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -42,13 +43,14 @@ class Toy:
         return ("lol",) if profile == "paper" else ("builtin-a", "builtin-b")
 
     @staticmethod
-    def open(profile, dataset, seeds, data, **settings):
+    def open(profile, dataset, data, seeds=(0,), **settings):
         if profile not in ("quick", "paper"):
             raise unknown("profile", profile, ("quick", "paper"))
         if dataset not in ("builtin-a", "builtin-b", "lol"):
             raise unknown("data set", dataset, ("lol",))
         if set(settings) - {"ratios", "lr"}:
             raise ValueError(f"unknown setting {next(iter(settings))!r} (known: ratios, lr)")
+        return SimpleNamespace(settings=SimpleNamespace(seeds=tuple(seeds)))
 
 
 @pytest.fixture

@@ -156,8 +156,8 @@ def _darken(options, darkener: Callable, asked: dict) -> tuple[str, int]:
     from llie_core.cli.image_files import InputImage, check_own, each_image, find_images
     from llie_core.data.images import read_image, write_image
     from llie_core.data.synthesis import generator
-    from llie_core.engine.reuse import content_hash
     from llie_core.files import appended, locked
+    from llie_core.hashing import content_hash
 
     images = find_images(options.source, options.target)
     record = options.target / RECORD
@@ -226,8 +226,8 @@ def _write_pairs(options) -> tuple[str, int]:
     darkener = degradation_darkener(model, low, strength, second_pass=passes == 2)
     count = min(COUNT, len(low))
     normals = [source[i]["image"] for i in _whole(source, count)]
-    wrong = collapse_of(model, normals, [low[i]["image"] for i in range(len(normals))])
-    if wrong:
+    beside = [low[i]["image"] for i in range(len(normals))]
+    if normals and (wrong := collapse_of(model, normals, beside)):
         print(f"llie: {used}: {wrong}", file=sys.stderr)
     # One thread: the network uses all cores itself, and each call takes memory of its own.
     written = write_pairs(source, darkener, options.target, settings, options.seed, threads=1)

@@ -54,7 +54,9 @@ def add_options(command: argparse.ArgumentParser) -> None:
         "already would change so much that its PSNR to itself is below 30 dB",
     )  # fmt: skip
     command.add_argument(
-        "--format", choices=FORMATS, help="of the results in a folder or a pipe; default: png"
+        "--format",
+        choices=FORMATS,
+        help="of results without a named file: in a folder or pipe (default: png), beside an image",
     )
     command.add_argument(
         "--overwrite", action="store_true", help="replace images and videos that are there already"
@@ -78,6 +80,9 @@ def run(options) -> int:
         raise ValueError(f"--workers {options.workers} must be 1 or more")
     if PIPE in (options.source, options.target):
         return _pipe(options)
+    suffixed = options.target is not None and options.target.suffix
+    if options.format and suffixed and not options.source.is_dir():
+        raise ValueError(f"--format: the suffix of {options.target} says the format; leave it out")
     if options.target is None:
         options.target = _beside(options.source, options.format)
         options.overwrite = True  # a result of before, by its name

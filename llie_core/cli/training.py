@@ -80,7 +80,8 @@ def _runs(options) -> int:
 
 
 def _studies(options) -> list:
-    """The studies of the papers named, or of all, on the data sets that `make reproduce` takes."""
+    """The studies of the papers named, or of all, on the data sets that `make reproduce` takes, or
+    on the profile's own where that is none of them."""
     from llie_core import papers
 
     opened = []

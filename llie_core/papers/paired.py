@@ -345,11 +345,6 @@ class PairedStudy(Study):
     # Test sets ---------------------------------------------------------------------------------
 
     @property
-    def test_name(self) -> str:
-        """The data set of the test pairs."""
-        return self.settings.dataset
-
-    @property
     def protocols(self) -> tuple[str, ...]:
         """The protocols to evaluate under: those asked for, or all that images allow."""
         return self.settings.evaluation.protocols or all_protocols()

@@ -11,7 +11,7 @@ results/reference/<paper>/<dataset>/<profile>/
 import csv
 import json
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from pathlib import Path
 
 from safetensors.torch import load_file, save_file
@@ -41,7 +41,8 @@ def keep(study: Study, weights: Sequence[str] = ()) -> Path:
     target = project_root() / own
     rows, runs = study.rows(), list(trainings(study))
     stamps = [_checked_stamp(run) for run in runs]
-    scores, images = _evaluations([study.run(row) for row in rows])
+    keys = {test_set.key for test_set in study.test_sets()}
+    scores, images = _evaluations([study.run(row) for row in rows], keys)
     _one_clean_commit({stamp["commit"] for stamp in stamps} | {score.commit for score in scores})
     # Written beside and exchanged at the end, so that what was kept before is lost in no case.
     fresh, earlier = (target.with_name(f".{target.name}.{end}") for end in ("new", "earlier"))
@@ -100,13 +101,16 @@ def _checked_stamp(run: Run) -> dict:
     return run.read_stamp()
 
 
-def _evaluations(runs: Iterable[Run]) -> tuple[list[Score], dict[str, list[dict]]]:
-    """The scores of some runs, and the values of each image by test set, of those that were
-    written whole."""
+def _evaluations(
+    runs: Iterable[Run], keys: Container[str]
+) -> tuple[list[Score], dict[str, list[dict]]]:
+    """The scores of some runs on the test sets of these keys, and the values of each image by test
+    set, of those that were written whole."""
     scores: list[Score] = []
     images: dict[str, list[dict]] = {}
     for run in runs:
-        paths = sorted((run.directory / "scores").glob("*.csv"))
+        written = sorted((run.directory / "scores").glob("*.csv"))
+        paths = [path for path in written if path.stem in keys]
         found = {path: own for path in paths if (own := recorded_scores(path)) is not None}
         if not found:
             raise FileNotFoundError(f"{run}: not evaluated yet")

@@ -189,9 +189,18 @@ class Study(ABC):
         """How many images its split of the data set has officially; None where nobody says."""
         return dataset_spec(test_set.name).expected.get(test_set.split)
 
+    def at_use(self, model: nn.Module) -> nn.Module:
+        """What of a network runs once it is trained, whose size and time stand in the tables."""
+        return model
+
     def blind_readers(self, scores: Iterable[Score]) -> dict[str, str]:
         """Recognizer → why it decides no claim, by these scores of it."""
         return {}
+
+    @property
+    def test_name(self) -> str:
+        """The data set of the main test images."""
+        return self.settings.dataset
 
     @property
     def reference_dataset(self) -> str:
@@ -301,11 +310,11 @@ class Study(ABC):
         if not self.settings.external:
             return {}
         root = project_root() / self.settings.external
-        folders = external_methods(root, self.settings.dataset)
+        folders = external_methods(root, self.test_name)
         if not folders:
             raise FileNotFoundError(
-                f"external: no METHOD/{self.settings.dataset}/ folder in {root}; `llie export` "
-                "writes the images that a method has to be run on"
+                f"external: no METHOD/{self.test_name}/ folder in {root}; `llie export` writes the "
+                "images that a method has to be run on"
             )
         return {name: folder.parent for name, folder in folders.items()}
 
@@ -444,7 +453,8 @@ class Study(ABC):
         models = [self.load(row, device) for row in rows]
         if isinstance(task, Cost):
             with one_timing(self.paper):
-                named = {str(run): model for run, model in zip(runs, models, strict=True)}
+                used = map(self.at_use, models)
+                named = {str(run): model for run, model in zip(runs, used, strict=True)}
                 return list(task.measure_together(named, device).values())
         return [
             task.beside(run.directory / "files" / test_set.key).measure(

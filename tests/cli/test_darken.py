@@ -201,6 +201,17 @@ def test_the_hash_of_pairs_is_that_of_the_weights_that_were_loaded(
     assert asked == [("lw_drgn", "reference")] and hashed == [path]
 
 
+def test_no_image_to_darken_is_said_by_its_name(photos, tmp_path, weights, capsys):
+    source, low = tmp_path / "torn", tmp_path / "low"
+    for folder in (source, low):
+        folder.mkdir()
+    (source / "torn.jpg").write_bytes((photos / "torn.jpg").read_bytes())
+    Image.new("RGB", (16, 16), (20, 10, 5)).save(low / "night.png")
+    arguments = ["darken", str(source), str(tmp_path / "pairs"), "--model", "lw_drgn"]
+    assert main([*arguments, "--low", str(low), "--weights", weights("lw_drgn")]) == 1
+    assert "torn.jpg" in capsys.readouterr().err
+
+
 def test_pairs_by_a_learned_degradation(photos, tmp_path, weights):
     (photos / "torn.jpg").unlink()
     low = tmp_path / "low"

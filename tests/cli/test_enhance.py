@@ -192,6 +192,16 @@ def test_images_of_one_stem_do_not_replace_each_other(tmp_path, refused, capsys)
     refused(["enhance", str(source), str(out)], "two images go by one name")
 
 
+def test_a_format_beside_a_named_file_is_refused(tmp_path, capsys):
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    target = tmp_path / "b.png"
+    assert main(["enhance", str(tmp_path / "a.png"), str(target), "--format", "webp"]) == 2
+    assert capsys.readouterr().err == (
+        f"llie: --format: the suffix of {target} says the format; leave it out\n"
+    )
+    assert not target.exists()
+
+
 def test_formats_that_are_not_read_are_named_and_counted(tmp_path, capsys):
     source = tmp_path / "in"
     save(source / "a.png")

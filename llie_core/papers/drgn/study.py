@@ -311,7 +311,8 @@ class DrgnStudy(PairedStudy):
     def blind_readers(self, scores: Iterable[Score]) -> dict[str, str]:
         found = select(scores, metric="map_50")
         best = max((s.value for s in found if s.label != "original"), default=LEAST_MAP50)
-        why = f"mAP50 is {best:.3f} at most: the detector finds too little to tell rows apart"
+        limit = f"mAP50 in low light is {best:.3f} at most"
+        why = f"{limit}: the detector finds too little to tell rows apart"
         return {s.recognizer: why for s in found} if best < LEAST_MAP50 else {}
 
     def is_papers_own(self) -> bool:

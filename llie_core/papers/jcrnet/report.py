@@ -130,7 +130,7 @@ def findings(study: JcrnetStudy, scores: list[Score]) -> Table:
          f"{ours}{' against ' if own.seeds and untrained else '; '}{others}."],
         ["Do its parts each matter?", f"JCRNet {own:.2f} dB; {'; '.join(parts)}."
          if parts and own.seeds else
-         "Ablations were not evaluated (setting rows)."],
+         f"Not evaluated; {ASK}."],
         ["Does a saliency network find more in its images?",
          f"Its error on streets at night: {', '.join(read)}." if read else "Not evaluated."],
     ]  # fmt: skip
@@ -355,6 +355,8 @@ def measurements(study: JcrnetStudy, test_set: TestSet) -> dict[str, Measured]:
                   if row.label == label)
         for label in ("identity", "jcrnet")
     )  # fmt: skip
+    if not (dark.seeds and ours.seeds):
+        return {"balance_helps_saliency": (None, "needs the rows identity and jcrnet")}
     # Claim 3.77: bias is the share found salient less the share that is.
     evidence = f"share found salient off by {dark:.4f} on the input, by {ours:.4f} after JCRNet"
     return {"balance_helps_saliency": (ours.mean < dark.mean, evidence)}

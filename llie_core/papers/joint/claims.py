@@ -44,18 +44,10 @@ AS_GOOD = 0.005  # of AP, up to which one map is as good as eight
 ROUNDS = 5  # of a step of each training
 
 
-def verdicts(study: JointStudy, scores: Sequence[Score]) -> dict[str, list[Verdict]]:
-    """Detector → the verdict on every claim, by the reference run and by this one; the measured
-    ones are of the main detector, of which each run has its own."""
-    main = study.settings.recognizer
-    measured = {main: measurements(study, read_by(scores, main))}
-    readers = sorted(study.settings.readers, key=lambda reader: reader != main)
-    return {
-        reader: judging.verdicts(
-            study, scores, measured.get(reader), partial(judged, "" if reader == main else reader)
-        )
-        for reader in readers
-    }
+def verdicts(study: JointStudy, scores: Sequence[Score]) -> list[Verdict]:
+    """The verdict on every claim by the reference run and this one, each by its main detector."""
+    measured = measurements(study, read_by(scores, study.settings.recognizer))
+    return judging.verdicts(study, scores, measured, partial(judged, ""))
 
 
 def judged(
@@ -68,8 +60,12 @@ def judged(
     return judge("joint", of, replace(context, papers_own=own), measured)
 
 
-def verdicts_by_detector(found: Mapping[str, Sequence[Verdict]]) -> Table:
-    """The claims that AP decides, and what each detector's numbers say of them."""
+def verdicts_by_detector(study: JointStudy, scores: Sequence[Score]) -> Table:
+    """The claims that AP decides, and what each detector's numbers say of them, in every run."""
+    found = {
+        reader: judging.verdicts(study, scores, {}, partial(judged, reader))
+        for reader in study.settings.readers
+    }
     rows = [
         [same[0].claim.id, same[0].claim.says, *(v.verdict for v in same)]
         for same in zip(*found.values(), strict=True)

@@ -93,8 +93,8 @@ def loss_table(study: NeidStudy, scores: Sequence[Score]) -> Table:
     """The printed loss and ours side by side, each NEID's: its settings, what becomes of reds, and
     what the detail branch adds to the half-size image, over the test pairs of this run."""
     rows = []
-    for row in (row for row in study.first_seed() if row.model == "neid" and not row.compose):
-        if row.options["variant"]:
+    for row in (row for row in study.first_seed() if row.model == "neid" and row.is_trained):
+        if row.compose or row.options["variant"]:
             continue
         loss, model = row.given["loss"], study.load_as(NEID, row, "cpu")
         seen = [_of_pair(model, study.test_pairs[i]) for i in range(len(study.test_pairs))]

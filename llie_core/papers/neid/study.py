@@ -1,4 +1,4 @@
-"""Paper 5: NEID, light and detail from half the pixels.
+"""Paper 5: NEID, light and detail from a quarter of the pixels.
 
 Z. Jiang, C. Liu, Y. Wang, K. Li, A. Men, H. Wang, H. Luo, "Bridge the Vision Gap from Field to
 Command: A Deep Learning Network Enhancing Illumination and Details", 2021.
@@ -186,7 +186,7 @@ def photographs(dataset: str) -> NeidSettings:
 
 
 class NeidStudy(PairedStudy):
-    title = "NEID: light and detail from half the pixels"
+    title = "NEID: light and detail from a quarter of the pixels"
     question = "Is a quarter of the pixels enough, and does the detail branch help?"
     profiles = {
         "smoke": smoke, "quick": quick, "reference": reference, "paper": paper,
@@ -198,6 +198,9 @@ class NeidStudy(PairedStudy):
 
     def is_papers_own(self) -> bool:
         return self.settings.dataset == "lol"
+
+    def at_use(self, model: nn.Module) -> nn.Module:
+        return model.deploy() if isinstance(model, NEID) else model  # without the DR decoder
 
     def trained_row(self, label: str, seed: int) -> Row:
         _, variant = split_label(label)

@@ -49,8 +49,9 @@ def missing_for_crossing(studies: Mapping[str, RecognitionStudy]) -> str:
         for row in (study.recognizer_row, *_ours(study)):
             if not study.is_finished(row):
                 return (
-                    f"needs {study.run(row)} by these settings and this code: run both reports "
-                    "(make reproduce PAPER=recognition)"
+                    f"needs {study.run(row)} by the profile's settings and this code; of two "
+                    "reports that are made in turn (make reproduce PAPER=recognition), the last "
+                    "one has it"
                 )
     return ""
 

@@ -248,6 +248,11 @@ class RecognitionStudy(Study):
     def possible_rows(self) -> list[Row]:
         return [self.trained_row(label, self.settings.seeds[0]) for label in TRAINED]
 
+    def main_row(self) -> Row:
+        trained = [row for row in self.first_seed() if row.is_trained]
+        whole = [row for row in trained if row.options == BY_RECOGNIZER["gem_pam"]]
+        return (whole or trained)[0]
+
     def trained_row(self, label: str, seed: int) -> Row:
         """A row that is trained, by the recognizer's loss or by Zero-DCE's own."""
         given, settings = {"scenes": self.settings.scenes}, self.settings

@@ -236,7 +236,7 @@ def test_findings_are_sentences_made_of_scores(study, scores):
     error = value(streets, label="original", metric="mae")
     assert saliency[1].endswith(f", {error:.3f} in normal light.")
     assert [row[1] for row in report.findings(study, pairs).rows[1:]] == [
-        "Ablations were not evaluated (setting rows).", "Not evaluated.",
+        f"Not evaluated; {report.ASK}.", "Not evaluated.",
     ]  # fmt: skip
 
 
@@ -251,7 +251,7 @@ def test_findings_say_which_rows_were_not_evaluated(study, scores):
     without = [score for score in pairs if score.label != "jcrnet"]
     ahead, parts, _ = (row[1] for row in report.findings(study, without).rows)
     assert ahead == f"JCRNet was not evaluated (setting rows); {gamma}"
-    assert parts == "Ablations were not evaluated (setting rows)."
+    assert parts == f"Not evaluated; {report.ASK}."
 
 
 def test_the_best_evidence_is_the_reference_run_else_this_one(study, scores, monkeypatch):
@@ -463,6 +463,9 @@ def test_bias_is_what_is_found_salient_less_what_is(tmp_path, monkeypatch):
         path.write_text(f"name,salient,mask,mae\n{lines}", encoding="utf-8")
     holds, evidence = report.measurements(study, test_set)["balance_helps_saliency"]
     assert holds and "off by 0.2000 on the input, by 0.0100 after JCRNet" in evidence
+    alone = tiny(baselines=["gamma"])
+    answer = report.measurements(alone, alone.saliency_sets[0][0])["balance_helps_saliency"]
+    assert answer == (None, "needs the rows identity and jcrnet")
 
 
 # Figures ---------------------------------------------------------------------------------------

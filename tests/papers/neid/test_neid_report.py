@@ -112,6 +112,11 @@ def test_reds_are_kept_where_the_hue_stays_within_30_degrees():
     assert report.reds_kept(output, torch.full_like(target, 0.5)).isnan()
 
 
+def test_the_size_of_a_row_is_that_at_use(done):
+    (size,) = select(done[1], label="neid", metric="parameters")
+    assert size.value == 8_076_396  # without the DR decoder
+
+
 def test_audit_holds_the_parameters_and_the_work():
     table = report.audit()
     cells = {row[0]: dict(zip(table.header[1:], row[1:], strict=True)) for row in table.rows}

@@ -119,7 +119,7 @@ def test_a_training_by_other_settings_or_code_is_not_crossed(results, finished, 
     run = studies["pose"].run(studies["pose"].row("gem_pam"))
     run.write_json("stamp.json", run.read_stamp() | {"train_hash": "another"})
     why = claims.missing_for_crossing(studies)
-    assert why.startswith(f"needs {run} by these settings and this code: run both reports")
+    assert why.startswith(f"needs {run} by the profile's settings and this code; of two")
     assert claims.cross_table(studies).rows == [["–", "not run", "not run"]]
 
 

@@ -390,3 +390,10 @@ def test_segmentation_starts_from_imagenet_where_it_is_installed(profile, monkey
             assert study.recognizer_row.options["encoder"] == backbone
         pose = open_study("recognition", profile, "builtin-streets-pose")
         assert pose.recognizer_row.options["backbone"] == "tiny"
+
+
+def test_the_papers_own_row_is_the_main_one_in_every_profile():
+    for profile, dataset in (("smoke", ""), ("quick", ""), ("paper", "nightcity")):
+        assert open_study("recognition", profile, dataset).main_row().label == "gem_pam"
+    alone = open_study("recognition", "smoke", rows=["zero_dce"])
+    assert alone.main_row().label == "zero_dce"
