@@ -290,10 +290,8 @@ def _done(record: Path) -> dict[str, list]:
     from llie_core.files import appended
 
     done: dict[str, list] = {}
-    if not record.is_file():
-        return done
     text = record.read_text(encoding="utf-8")
-    if not text.endswith("\n"):
+    if text and not text.endswith("\n"):
         with appended(record) as lines:
             lines.write("\n")
     for line in text.splitlines():
