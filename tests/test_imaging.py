@@ -36,10 +36,11 @@ def test_one_bad_value_is_named(value, options, words):
 
 def test_what_is_asked_for_is_allowed():
     x = seeded(1, 3, 4, 4)
-    imaging.check_images("here", most=2.0, x=2 * x)
-    imaging.check_images("here", bounded=False, x=300 * x - 100)
-    imaging.check_shapes("here", x=torch.full((1, 3, 2, 2), torch.nan))  # reads no values
-    imaging.check_images("here", x=torch.empty(1, 3, 2, 2, device="meta"))  # there are none
+    assert not imaging.check_images("here", most=2.0, x=2 * x)
+    assert not imaging.check_images("here", bounded=False, x=300 * x - 100)
+    # Reads no values, or there are none.
+    assert not imaging.check_shapes("here", x=torch.full((1, 3, 2, 2), torch.nan))
+    assert not imaging.check_images("here", x=torch.empty(1, 3, 2, 2, device="meta"))
 
 
 def test_images_on_two_devices_are_named():

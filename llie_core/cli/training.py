@@ -104,8 +104,9 @@ def _print_status(studies) -> int:
 
     count: Counter[str] = Counter()
     for study in studies:
-        found = {run: progress_of(run) for run in trainings(study)}
-        for run, needs in trainings(study).items():
+        listed = trainings(study)
+        found = {run: progress_of(run) for run in listed}
+        for run, needs in listed.items():
             missing = [str(one) for one in needs if found[one].state != "finished"]
             state, words = found[run].state, str(found[run])
             if state == "waiting" and missing:

@@ -154,6 +154,7 @@ class Context:
 
     blind: recognizer → why it decides nothing, such as one near chance on normal-light images.
     titles: row's label → what evidence calls it, where not names.title_of.
+    timed: on what, where times decide and all papers took them on another class of device.
     """
 
     dataset: str
@@ -162,6 +163,7 @@ class Context:
     papers_own: bool
     blind: Mapping[str, str] = field(default_factory=dict)
     titles: Mapping[str, str] = field(default_factory=dict)
+    timed: str = ""
 
     def holds(self, yes: bool, seeds: int | None = None, whole: bool = True) -> str:
         """The verdict's words.
@@ -176,7 +178,8 @@ class Context:
     def place(self, seeds: int | None = None) -> str:
         """What was run, in words; seeds: as for `holds`."""
         seeds = self.seeds if seeds is None else seeds
-        return f"{self.dataset} ({self.profile}, {seeds} seed{'s' * (seeds != 1)})"
+        timed = f", {self.timed}" if self.timed else ""
+        return f"{self.dataset} ({self.profile}, {seeds} seed{'s' * (seeds != 1)}{timed})"
 
 
 @cache
@@ -335,7 +338,8 @@ class _Report:
         that a CPU took: all papers timed on GPUs."""
         named = self._standing_in and any(part.dataset for part in parts)
         slow = self._timed_on_cpu and any(part.metric in TIMES for part in parts)
-        return replace(self.context, papers_own=self.context.papers_own and not (named or slow))
+        own = self.context.papers_own and not (named or slow)
+        return replace(self.context, papers_own=own, timed="timed on a CPU" if slow else "")
 
     def blind(self, parts: list[Part]) -> str:
         """Why the recognizer behind some parts decides nothing; "" where it may."""

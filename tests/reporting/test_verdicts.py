@@ -17,6 +17,7 @@ THREE = replace(HERE, seeds=3)
 OWN = Context("wider-face", "paper", 1, papers_own=True)
 HOLDS, DOES_NOT = "holds on builtin-faces", "does not hold on builtin-faces"
 CONTRADICTED = "contradicted by the paper's own table"
+ON_A_CPU = "holds on wider-face (paper, 1 seed, timed on a CPU)"
 OF_THE_PAPER = "not run (a figure of the paper's own data)"
 WITHIN = "inconclusive (within the spread of the seeds)"
 GPU, CPU = "NVIDIA A100", "CPU (2 threads)"
@@ -376,7 +377,7 @@ def test_a_time_on_a_cpu_is_never_the_papers_own(verdict, device, own):
     times = [score(label, v, "all", metric="latency", device=device)
              for label, v in (("a", 2.0), ("b", 1.0))]  # fmt: skip
     found = verdict(LATENCY, times, OWN)
-    assert found.verdict == ("reproduced" if own else "holds on wider-face (paper, 1 seed)")
+    assert found.verdict == ("reproduced" if own else ON_A_CPU)
     ratio = {**LATENCY, "values": {"all": 2.0}, "tolerance": 0.1}
     del ratio["subsets"]
     found = verdict(ratio, times, OWN, kind="ratio")
@@ -472,7 +473,7 @@ def test_a_measured_claim_that_compares_rows_is_held_to_the_same_rules(verdict):
     assert judged("psnr", THREE).verdict == f"{HOLDS} (quick, 3 seeds)"
     assert judged(["latency", "psnr"], OWN).verdict.startswith("inconclusive")
     assert judged("latency", OWN).verdict == "reproduced"  # costs need no seeds
-    assert judged("latency", OWN, CPU).verdict == "holds on wider-face (paper, 1 seed)"
+    assert judged("latency", OWN, CPU).verdict == ON_A_CPU
     blind = replace(THREE, blind={"mtcnn": "near chance"})
     assert judged("ap", blind).verdict == "not run (near chance)"
     assert judged("psnr", blind).verdict.startswith(HOLDS)

@@ -422,6 +422,7 @@ def test_two_makes_at_once(checkout, reproduced, moments, tmp_path, counts):
     first = start(make(checkout), tmp_path, PYTHONPATH=str(checkout))
     time.sleep(moments.uniform(0, 0.5) * reproduced.seconds)
     second = start(make(checkout, "-j2"), tmp_path, PYTHONPATH=str(checkout))
+    assert [process.wait(3600) for process in (first, second)] == [0, 0]
     for process in (first, second):
         remade(process, checkout, tmp_path, reproduced)
     counts["pairs of makes at once"] += 1
