@@ -80,7 +80,7 @@ def _learned(study: DrgnStudy, scores: Sequence[Score]) -> str:
         kept = kept_logs("drgn", "lol")
         logs = {title_of(label.replace(FIRST, "")): kept[label] for label in kept if FIRST in label}
     words = []
-    for title, log in logs.items():
+    for title, log in ((title, log) for title, log in logs.items() if log):
         own, true, collapsed = (
             float(log[-1][key]) for key in ("degradation_std", "true_std", "collapsed")
         )

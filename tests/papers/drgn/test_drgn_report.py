@@ -135,7 +135,7 @@ def test_every_claim_gets_a_verdict_from_the_set_that_it_is_about(results, score
     assert "its images are not listed" in verdicts["4.34"].verdict
     assert verdicts["4.01"].verdict.startswith("not run (no numbers for DRGN without DL-DA")
     assert "measured: SSIM" in verdicts["4.19"].evidence  # drgn+w/o SSIM was run
-    assert verdicts["4.18"].verdict == "not run (needs the row drgn+w/o KL)"
+    assert verdicts["4.18"].verdict == "not run (needs the row drgn+w/o KL, trained here)"
     assert verdicts["4.27"].verdict.startswith("not run")  # the images timed are not 384×384
 
 
