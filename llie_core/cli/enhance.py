@@ -193,7 +193,7 @@ class _Enhance:
     def __init__(self, options):
         from llie_core.cli.image_files import trained_model
         from llie_core.models import model_spec
-        from llie_core.models.records import default_enhancer, measured
+        from llie_core.models.records import default_enhancer, spoiling
 
         name, weights = options.model, options.weights
         if options.checkpoint:
@@ -211,11 +211,10 @@ class _Enhance:
         self.strength, self.gate = options.strength, not options.no_gate
         # One image at a time on a GPU: its memory is less, and one fills it.
         self.alone = nullcontext() if self.device == "cpu" else threading.Lock()
-        known = measured(name, str(self.weights or ""))
-        if known and known.spoils and self.weights:
+        if self.weights and (spoilt := spoiling(name, str(self.weights))):
             print(
                 f"llie: {name}: its {self.weights} weights spoil photographs (PSNR of normal-light "
-                f"ones to themselves {known.change:.1f} dB; docs/DEFAULT.md)",
+                f"ones to themselves {spoilt.change:.1f} dB; docs/DEFAULT.md)",
                 file=sys.stderr,
             )
 

@@ -135,7 +135,7 @@ def _measured(name: str, weights: str) -> str:
 
 def _weights_of(spec) -> list[str]:
     """A line for each kind of weights that can be named: terms, steps, numbers, verdict."""
-    from llie_core.models.records import measured, reference_run
+    from llie_core.models.records import measured, reference_run, spoiling
     from llie_core.weights import verify, weights_table
 
     lines = []
@@ -155,7 +155,7 @@ def _weights_of(spec) -> list[str]:
     for kind, about in lines:
         known = measured(spec.name, kind)
         numbers = f"; LOL {known.psnr:.2f} dB, self {known.change:.1f} dB" if known else ""
-        verdict = "; spoils photographs" if known and known.spoils else ""
+        verdict = "; spoils photographs" if spoiling(spec.name, kind) else ""
         said.append(f"{kind}: {about}{numbers}{verdict}")
     return said
 

@@ -66,6 +66,12 @@ def measured(model: str, weights: str, part: str = "report") -> Measured | None:
     return next(found, None)
 
 
+def spoiling(model: str, weights: str) -> Measured | None:
+    """What a method measured on the first part on which it spoils photographs, None for none."""
+    parts = (measured(model, weights, part) for part in PARTS)
+    return next((one for one in parts if one and one.spoils), None)
+
+
 def default_enhancer() -> tuple[str, str | None]:
     """Name and weights of the method that `llie enhance` uses unasked.
 

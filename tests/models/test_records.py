@@ -6,7 +6,14 @@ import torch
 from llie_core import choice
 from llie_core.files import project_root
 from llie_core.models import MODELS, create_enhancer, records
-from llie_core.models.records import Measured, default_enhancer, measured, reference_run
+from llie_core.models.records import (
+    PARTS,
+    Measured,
+    default_enhancer,
+    measured,
+    reference_run,
+    spoiling,
+)
 
 SHIPPED = [spec for spec in MODELS.values() if spec.reference]
 
@@ -22,6 +29,13 @@ def test_the_default_meets_what_is_asked_of_it_on_images_that_chose_nothing():
 
 def one(model, psnr, change=30.0, weights="", part="choose", hue=0.0):
     return Measured(model, weights, part, psnr, 4.0, 0.0, change, 0.0, change, hue, 1, 1, 1)
+
+
+def test_a_method_spoils_photographs_that_does_so_on_either_part(monkeypatch):
+    rows = [one(name, 15.0, part=part) for name in "abc" for part in PARTS]
+    rows[1], rows[2] = one("a", 15.0, change=23.9, part="report"), one("b", 15.0, hue=5.1)
+    monkeypatch.setattr(records, "measurements", lambda: rows)
+    assert [spoiling(name, "") for name in "abc"] == [rows[1], rows[2], None]
 
 
 def test_the_default_is_the_best_of_those_that_spoil_nothing(monkeypatch):
