@@ -1,6 +1,7 @@
 # make reproduce | test | lint | golden | torture | lab | env | bench | clean
 #   PAPER="joint neid"   papers (default: all); make -j2 reproduces two side by side
-#   DATASET=             data sets (default: built-in ones, or the paper's own with PROFILE=paper)
+#   DATASET=             data sets (default: built-in ones; with PROFILE=paper the paper's own, with
+#                        PROFILE=reference and DATA LOL for papers 3 to 5)
 #   PROFILE=quick        smoke, quick, reference, paper
 #   SEEDS="0 1 2"        one run a seed (default: the profile's: 0, in reference often 0 1 2)
 #   DATA=                folder of the data set

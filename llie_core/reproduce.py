@@ -125,7 +125,7 @@ def planned(values: Mapping[str, str]) -> list[Report]:
     reports = []
     for paper in dict.fromkeys(values.get("PAPER", "").split() or list_papers()):
         study = study_of(paper)
-        datasets = values.get("DATASET", "").split() or study.default_datasets(profile)
+        datasets = values.get("DATASET", "").split() or study.default_datasets(profile, data)
         try:
             for dataset in dict.fromkeys(datasets):
                 given = {"seeds": seeds} if seeds else {}

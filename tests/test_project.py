@@ -158,7 +158,7 @@ def test_parameters_are_in_one_cell_and_are_the_smoke_profile(path):
         assert isinstance(node, ast.Assign)  # plain values, which papermill replaces
         values[node.targets[0].id] = ast.literal_eval(node.value)
     if path.stem in list_papers():
-        dataset = study_of(path.stem).default_dataset("smoke")
+        dataset = study_of(path.stem).default_datasets("smoke")[0]
         assert values == {"dataset": dataset, "profile": "smoke", **DEFAULTS}
 
 

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from llie_core import papers, reproduce
+from llie_core.cli import main as command
 from llie_core.names import unknown
 from llie_core.papers import list_papers
 from llie_core.reproduce import (
@@ -39,7 +40,7 @@ class Toy:
     """What `planned` uses of a study."""
 
     @staticmethod
-    def default_datasets(profile):
+    def default_datasets(profile, data):
         return ("lol",) if profile == "paper" else ("builtin-a", "builtin-b")
 
     @staticmethod
@@ -171,6 +172,22 @@ def test_every_paper_can_be_asked_for_under_every_profile(profile):
     assert list(dict.fromkeys(report.paper for report in reports)) == list(list_papers())
     builtin = [report.parameters["dataset"].startswith("builtin-") for report in reports]
     assert all(builtin) if profile != "paper" else not any(builtin)
+
+
+@pytest.mark.parametrize("profile", ["smoke", "quick", "reference"])
+def test_runs_and_make_take_the_same_data_sets(profile, capsys):
+    reports = planned({"PROFILE": profile, "PAPER": "neid joint recognition"})
+    assert command(["runs", "neid", "joint", "recognition", "--profile", profile, "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)
+    datasets = dict.fromkeys((job["paper"], job["dataset"]) for job in listed)
+    assert [*datasets] == [(one.paper, one.parameters["dataset"]) for one in reports]
+
+
+def test_a_reference_run_reads_lol_where_a_folder_is_given(tmp_path, capsys):
+    asked = {"PROFILE": "reference", "PAPER": "neid", "DATA": str(tmp_path)}
+    assert [report.parameters["dataset"] for report in planned(asked)] == ["lol"]
+    assert command(["runs", "neid", "--profile", "reference", "--data", str(tmp_path)]) == 2
+    assert capsys.readouterr().err.startswith("llie: lol: no folder eval15 in ")
 
 
 # Values as they were given --------------------------------------------------------------------

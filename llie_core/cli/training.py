@@ -80,16 +80,13 @@ def _runs(options) -> int:
 
 
 def _studies(options) -> list:
-    """The studies of the papers named, or of all, on the data sets that `make reproduce` takes, or
-    on the profile's own where that is none of them."""
+    """The studies of the papers named, or of all, on the data sets that `make reproduce` takes."""
     from llie_core import papers
 
     opened = []
     for paper in options.papers or papers.list_papers():
         study = papers.study_of(paper)
-        default = study.default_dataset(options.profile)
-        known = study.default_datasets(options.profile)
-        datasets = known if default in known else (default,)
+        datasets = study.default_datasets(options.profile, options.data or "")
         for dataset in [options.dataset] if options.dataset else datasets:
             own = argparse.Namespace(**{**vars(options), "paper": paper, "dataset": dataset})
             opened.append(study_of(own))

@@ -49,6 +49,7 @@ from llie_core.tasks.validation import ValidationPSNR
 QUICK_PROTOCOLS = (*(MAIN[m] for m in ("psnr", "ssim")), "psnr-rgb-float-gtmean-grey-8bit")
 BASELINES = ("identity", "gamma", "clahe")
 BUILTIN = "builtin-photos"
+REFERENCE = "lol"  # whose copy reference runs read
 # Sets of pairs that newer papers report.
 NEWER_PAIRS = (
     "lol-v2-real", "lol-v2-syn", "lsrw", "uhd-ll", "sice", "sid-srgb", "smid-srgb",
@@ -184,8 +185,9 @@ class PairedStudy(Study):
     settings: PairedSettings
 
     @classmethod
-    def default_dataset(cls, profile: str) -> str:
-        return BUILTIN if profile in ("smoke", "quick") else "lol"
+    def default_datasets(cls, profile: str, data: str = "") -> tuple[str, ...]:
+        small = profile in ("smoke", "quick") or (profile == "reference" and not data)
+        return super().default_datasets(profile) if small else (REFERENCE,)
 
     # Rows --------------------------------------------------------------------------------------
 
@@ -399,7 +401,7 @@ class PairedStudy(Study):
 
     @property
     def reference_dataset(self) -> str:
-        return self.default_dataset("reference")
+        return REFERENCE
 
     def official_count(self, test_set: TestSet) -> int | None:
         parts = self.settings.pairs.parts if test_set.name == "lol" else ""

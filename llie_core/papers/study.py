@@ -224,7 +224,7 @@ class Study(ABC):
         """
         if profile not in cls.profiles:
             raise unknown("profile", profile, cls.profiles)
-        dataset = dataset or cls.default_dataset(profile)
+        dataset = dataset or cls.default_datasets(profile, str(changes.get("data", "")))[0]
         if dataset not in cls.datasets:
             raise unknown(f"data set of {cls.paper}", dataset, cls.datasets)
         settings = override(cls.profiles[profile](dataset), changes)
@@ -237,16 +237,9 @@ class Study(ABC):
         return cls(settings)
 
     @classmethod
-    def default_dataset(cls, profile: str) -> str:
-        """The data set of a profile where none is named."""
-        return cls.datasets[0]
-
-    @classmethod
-    def default_datasets(cls, profile: str) -> tuple[str, ...]:
-        """What `make reproduce` reports where no data set is named: all built-in ones, or, with
-        profile paper, the paper's own."""
-        if profile == "paper":
-            return (cls.default_dataset(profile),)
+    def default_datasets(cls, profile: str, data: str = "") -> tuple[str, ...]:
+        """The data sets of a profile where none is named, with a folder of data or without: all
+        built-in ones or, with profile paper, the paper's own."""
         return tuple(name for name in cls.datasets if name.startswith("builtin-"))
 
     # Rows --------------------------------------------------------------------------------------

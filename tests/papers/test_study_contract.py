@@ -67,7 +67,7 @@ def test_profiles_carry_their_name_and_a_known_data_set(paper):
     for profile in study.profiles:
         settings = study.open(profile).settings
         assert settings.profile == profile and settings.dataset in study.datasets
-    assert study.default_dataset("quick") == study.datasets[0]
+    assert study.default_datasets("quick")[0] == study.datasets[0]
 
 
 @papers

@@ -280,8 +280,8 @@ class JointStudy(Study):
     settings: JointSettings
 
     @classmethod
-    def default_dataset(cls, profile: str) -> str:
-        return WIDER if profile == "paper" else BUILTIN
+    def default_datasets(cls, profile: str, data: str = "") -> tuple[str, ...]:
+        return (WIDER,) if profile == "paper" else super().default_datasets(profile)
 
     @property
     def reference_dataset(self) -> str:

@@ -210,11 +210,7 @@ class RecognitionStudy(Study):
     settings: RecognitionSettings
 
     @classmethod
-    def default_dataset(cls, profile: str) -> str:
-        return "nightcity" if profile == "paper" else "builtin-streets"
-
-    @classmethod
-    def default_datasets(cls, profile: str) -> tuple[str, ...]:
+    def default_datasets(cls, profile: str, data: str = "") -> tuple[str, ...]:
         return PAPERS_OWN if profile == "paper" else super().default_datasets(profile)
 
     def is_papers_own(self) -> bool:
