@@ -40,14 +40,13 @@ from llie_core.losses.paired import PlainLoss
 from llie_core.metrics.protocols import load_protocols
 from llie_core.models import MODELS, create_enhancer
 from llie_core.names import title_of, unknown
-from llie_core.papers.rows import Row, Trained
+from llie_core.papers.rows import BASELINES, Row, Trained
 from llie_core.papers.study import Study, StudySettings, TestSet, enhanced
 from llie_core.reporting.scores import Score, select, summarise
 from llie_core.tasks.quality import MAIN, Cost, ImageQuality, all_protocols
 from llie_core.tasks.validation import ValidationPSNR
 
 QUICK_PROTOCOLS = (*(MAIN[m] for m in ("psnr", "ssim")), "psnr-rgb-float-gtmean-grey-8bit")
-BASELINES = ("identity", "gamma", "clahe")
 BUILTIN = "builtin-photos"
 REFERENCE = "lol"  # whose copy reference runs read
 # Sets of pairs that newer papers report.

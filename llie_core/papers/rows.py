@@ -178,3 +178,7 @@ def _has_parameters(model: str, options: tuple) -> bool:
     with torch.device("meta"):
         built = build_model(model, dict(options))
     return getattr(built, "learned", True)
+
+
+BASELINES = ("identity", "gamma", "clahe")  # models without parameters that every study compares
+NORMAL_LIGHT = Row("original", "identity", normal_light=True)

@@ -94,7 +94,7 @@ def _against(scores: Sequence[Score], label: str, other: str, places: int, unit:
     parts = []
     for name in (label, other):
         mean = summarise(s.value for s in select(scores, label=name))
-        title = "normal light" if name == "original" else title_of(name)
+        title = title_of(name)
         if not mean.seeds:
             return f"{title}: not evaluated"
         parts.append(f"{title} {mean:.{places}f}{unit}")

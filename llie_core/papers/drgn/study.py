@@ -87,7 +87,6 @@ from llie_core.losses.zero_reference import zero_dce_loss
 from llie_core.models.drgn import VARIANTS, DegradationStage, Discriminators
 from llie_core.names import check_choice, join_label, split_label
 from llie_core.papers.paired import (
-    BASELINES,
     BUILTIN,
     QUICK_PROTOCOLS,
     SCENES,
@@ -99,7 +98,7 @@ from llie_core.papers.paired import (
     open_each,
     open_other,
 )
-from llie_core.papers.rows import Row, Trained
+from llie_core.papers.rows import BASELINES, NORMAL_LIGHT, Row, Trained
 from llie_core.papers.study import TestSet, enhanced, every_row
 from llie_core.recognizers import create_recognizer
 from llie_core.recognizers.yolov4 import YOLOv4
@@ -322,8 +321,7 @@ class DrgnStudy(PairedStudy):
     # Rows --------------------------------------------------------------------------------------
 
     def rows(self) -> list[Row]:
-        normal = Row("original", "identity", normal_light=True, title="normal light")
-        return [*super().rows(), normal]
+        return [*super().rows(), NORMAL_LIGHT]
 
     def trained_row(self, label: str, seed: int) -> Row:
         model, variant = split_label(label)

@@ -42,7 +42,6 @@ from llie_core.losses.task_driven import TaskLoss
 from llie_core.models.jcrnet import ABLATIONS, FORMS, READINGS
 from llie_core.names import check_choice, join_label, split_label
 from llie_core.papers.paired import (
-    BASELINES,
     BUILTIN,
     NO_FOLDER,
     QUICK_PROTOCOLS,
@@ -54,7 +53,7 @@ from llie_core.papers.paired import (
     open_each,
     open_other,
 )
-from llie_core.papers.rows import Released, Row, Trained
+from llie_core.papers.rows import BASELINES, NORMAL_LIGHT, Released, Row, Trained
 from llie_core.papers.study import TestSet, enhanced
 from llie_core.recognizers.classifier import BACKBONE as PRETRAINED
 from llie_core.recognizers.saliency_net import BACKBONES
@@ -83,7 +82,6 @@ SALIENCY = (
 )  # fmt: skip
 READERS = ("saliency_net", "vst")
 SALIENCY_ROWS = ("identity", "gamma", "clahe", "jcrnet")  # besides other programs' rows
-NORMAL_LIGHT = Row("original", "identity", normal_light=True, title="normal light")
 SALIENCY_TRAIN = TrainSettings(steps=200, batch_size=8, lr=2e-3, schedule="cosine")
 # The paper prints no number of epochs; its parent work has 250, here of 1,400 pairs in tens (and
 # before them 3 of warm-up, left out).

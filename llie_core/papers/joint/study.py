@@ -41,7 +41,7 @@ from llie_core.hashing import content_hash
 from llie_core.losses.task_driven import JointLoss, TaskLoss, weights_of_ratio
 from llie_core.losses.zero_reference import FORMS, WEIGHTS, darkening_loss, upstream_loss
 from llie_core.names import check_choice, split_label, title_of, unknown
-from llie_core.papers.rows import Released, Row, Trained
+from llie_core.papers.rows import BASELINES, NORMAL_LIGHT, Released, Row, Trained
 from llie_core.papers.study import Study, StudySettings, TestSet
 from llie_core.recognizers import Recognizer, create_recognizer
 from llie_core.reporting.scores import Score, reference_folder, select, summarise
@@ -59,7 +59,6 @@ VARIANTS = {SMOOTH: ({"smoothness": 200.0}, MODEL), MAPS: ({"smoothness": 200.0}
 ALONE, JOINT = "1:0", "2:1"  # Zero-DCE++ by itself; the thesis's choice
 # The four groups of Table 4.1.
 GROUPS = ("identity", f"{MODEL}+{ALONE}", f"{MODEL}+{JOINT}", "original")
-BASELINES = ("identity", "gamma", "clahe")
 # In normal light, on hard faces; a detector below it, or better in low light, decides no claim. The
 # small TinaFace has .02. RetinaFace has .77 on the 96 images at hand at their own size, where 30 %
 # of the hard faces are below 16 pixels, and .34 on half of them brought to 512, where 71 % are.
@@ -326,7 +325,7 @@ class JointStudy(Study):
         return [
             *(Row(model, model) for model in BASELINES),
             *self.given_rows((*BASELINES, *unique)),
-            Row("original", "identity", normal_light=True, title="normal light"),
+            NORMAL_LIGHT,
             *(replace(row, seed=seed) for row in unique.values() for seed in settings.seeds),
         ]
 

@@ -31,7 +31,6 @@ from llie_core.losses.colour import DETAIL_TARGETS, HUES, neid_loss
 from llie_core.models.neid import BIAS, INITS, NEID, NORMS, BrightenThenEnlarge
 from llie_core.names import split_label
 from llie_core.papers.paired import (
-    BASELINES,
     BUILTIN,
     QUICK_PROTOCOLS,
     SCENES,
@@ -42,7 +41,7 @@ from llie_core.papers.paired import (
     PairSettings,
     open_other,
 )
-from llie_core.papers.rows import Row
+from llie_core.papers.rows import BASELINES, Row
 from llie_core.papers.study import TestSet, enhanced
 from llie_core.tasks.quality import MAIN, ImageQuality
 

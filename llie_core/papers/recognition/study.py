@@ -53,7 +53,7 @@ from llie_core.papers.recognition.settings import (
     reference,
     smoke,
 )
-from llie_core.papers.rows import Released, Row, Trained
+from llie_core.papers.rows import BASELINES, NORMAL_LIGHT, Released, Row, Trained
 from llie_core.papers.study import Study, TestSet
 from llie_core.recognizers import Recognizer
 from llie_core.recognizers.cpn import CPN
@@ -64,8 +64,6 @@ from llie_core.tasks.quality import Cost
 from llie_core.tasks.segmentation import Segmentation
 from llie_core.tasks.validation import ValidationTask
 
-BASELINES = ("identity", "gamma", "clahe")
-NORMAL_LIGHT = Row("original", "identity", normal_light=True, title="normal light")
 DAY, NIGHT = "day", "night"  # the two lights; NIGHT stands for any low light
 TUNED = "tuned in low light"  # subset of scores by the recognizer that was trained there too
 
