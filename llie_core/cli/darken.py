@@ -108,11 +108,12 @@ def _range(values: list[float] | None, default: tuple[float, float], name: str) 
 
 def _physical(options) -> tuple[Callable, dict]:
     from llie_core.data.darkening import Darkening, DarkeningRange, physical_darkener
+    from llie_core.engine.reuse import code
 
     exposure = _range(options.exposure, (0.1, 0.1), "exposure")
     for value in exposure:
         Darkening(value)  # refuses what is no exposure, before any image is read
-    asked = {"model": "physical", "exposure": exposure}
+    asked = {"model": "physical", "exposure": exposure, "code": code(physical_darkener)}
     return physical_darkener(DarkeningRange(exposure=exposure)), asked
 
 
@@ -123,6 +124,7 @@ def _conditioned(options) -> tuple[Callable, dict]:
     from llie_core.cli.image_files import trained_model, weights_path
     from llie_core.data.darkening import quantise
     from llie_core.data.noise import LEVELS, add_noise, check_noise
+    from llie_core.engine.reuse import code
     from llie_core.engine.runs import file_hash
     from llie_core.models.ec_zero_dce import EXPOSURE_RANGE
 
@@ -146,7 +148,8 @@ def _conditioned(options) -> tuple[Callable, dict]:
     assert used  # a darkener is learned
     weights = file_hash(weights_path(options.model, used))
     return apply, {"model": options.model, "weights": weights, "exposure": exposure,
-                   "mean": "reached", "noise": [noise, level]}  # fmt: skip
+                   "mean": "reached", "noise": [noise, level],
+                   "code": code(model, add_noise, quantise)}  # fmt: skip
 
 
 def _darken(options, darkener: Callable, asked: dict) -> tuple[str, int]:
@@ -206,6 +209,7 @@ def _write_pairs(options) -> tuple[str, int]:
     from llie_core.cli.image_files import trained_model, weights_path
     from llie_core.data.synthesis import write_pairs
     from llie_core.data.unpaired import ImageFolder
+    from llie_core.engine.reuse import code
     from llie_core.engine.runs import file_hash
     from llie_core.models.drgn import TwoStep
     from llie_core.papers.drgn.darkener import collapse_of, degradation_darkener
@@ -222,7 +226,8 @@ def _write_pairs(options) -> tuple[str, int]:
     passes = 1 if options.one_pass else 2
     weights = file_hash(weights_path(options.model, used))
     settings = {"model": options.model, "strength": list(strength), "low": low.describe(),
-                "weights": weights, "passes": passes}  # fmt: skip
+                "weights": weights, "passes": passes,
+                "code": code(model, low, degradation_darkener)}  # fmt: skip
     darkener = degradation_darkener(model, low, strength, second_pass=passes == 2)
     count = min(COUNT, len(low))
     normals = [source[i]["image"] for i in _whole(source, count)]

@@ -16,7 +16,7 @@ from llie_core.data.darkening import Darkening, darken
 from llie_core.data.images import read_image
 from llie_core.data.noise import NOISES
 from llie_core.data.paired import read_records
-from llie_core.engine import runs
+from llie_core.engine import reuse, runs
 from llie_core.models import create_enhancer
 from llie_core.models.ec_zero_dce import SATURATED, lightness
 
@@ -110,6 +110,16 @@ def test_an_image_that_was_replaced_is_darkened_anew(photos, tmp_path):
     assert read_image(out / "torn.png").shape == (3, 5, 9)
     assert read_image(out / "a.png").shape == (3, 6, 7)
     assert (out / "event" / "b.png").stat().st_mtime_ns == before
+
+
+def test_images_of_earlier_code_are_darkened_anew(photos, tmp_path, monkeypatch):
+    (photos / "torn.jpg").unlink()
+    out = tmp_path / "dark"
+    assert main(["darken", str(photos), str(out)]) == 0
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*.png")}
+    monkeypatch.setattr(reuse, "module_tree", lambda name: f"another {name}")
+    assert main(["darken", str(photos), str(out)]) == 0
+    assert all(path.stat().st_mtime_ns != time for path, time in before.items())
 
 
 def test_a_target_in_the_source_is_no_source(photos, capsys):
