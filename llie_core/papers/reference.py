@@ -33,7 +33,7 @@ def keep(study: Study, weights: Sequence[str] = ()) -> Path:
         weights: labels of the rows whose weights (of the first seed) are kept too.
 
     Raises:
-        FileNotFoundError: a row is not trained or not evaluated.
+        FileNotFoundError: a row is not trained, or not evaluated under the study's settings.
         ValueError: runs or scores of several commits, or of a commit with changed files.
     """
     settings = study.settings
@@ -42,6 +42,13 @@ def keep(study: Study, weights: Sequence[str] = ()) -> Path:
     rows, runs = study.rows(), list(trainings(study))
     stamps = [_checked_stamp(run) for run in runs]
     keys = {test_set.key for test_set in study.test_sets()}
+    for test_set in study.test_sets():
+        for row in filter(test_set.rows, rows):
+            if not study.is_evaluated(row, test_set):
+                raise FileNotFoundError(
+                    f"{study.run(row)}: not evaluated on {test_set.key} under these settings; make "
+                    "the report with them, or give those it was made with by --set"
+                )
     scores, images = _evaluations([study.run(row) for row in rows], keys)
     _one_clean_commit({stamp["commit"] for stamp in stamps} | {score.commit for score in scores})
     # Written beside and exchanged at the end, so that what was kept before is lost in no case.
@@ -112,8 +119,6 @@ def _evaluations(
         written = sorted((run.directory / "scores").glob("*.csv"))
         paths = [path for path in written if path.stem in keys]
         found = {path: own for path in paths if (own := recorded_scores(path)) is not None}
-        if not found:
-            raise FileNotFoundError(f"{run}: not evaluated yet")
         for path, own in found.items():
             scores += own
             with (run.directory / "per_image" / path.name).open(newline="") as file:

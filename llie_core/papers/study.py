@@ -412,11 +412,7 @@ class Study(ABC):
             return []
         device = torch.device(device or default_device())
         runs = [self._train(row, device, True) for row in rows]
-        task = self.task(test_set)
-        hashes = [
-            self._eval_hash(row, test_set, task, own, device)
-            for row, own in zip(rows, data, strict=True)
-        ]
+        task, hashes = self.task(test_set), self._eval_hashes(rows, test_set, data, device)
         # Times beside other rows are other times; one row by itself takes those that are there.
         together = content_hash(hashes) if len(rows) > 1 else ""
         paths = [run.directory / "scores" / f"{test_set.key}.csv" for run in runs]
@@ -440,6 +436,16 @@ class Study(ABC):
                 write_back(path, fresh, images, {"eval_hash": own, "together": together})
                 scores += fresh
         return scores
+
+    def is_evaluated(self, row: Row, test_set: TestSet) -> bool:
+        """Whether a row has scores on a test set of images under these settings, data and code; it
+        and the readers have to be trained."""
+        data = self.row_data(row, test_set)
+        if data is None:
+            return True
+        hashes = self._eval_hashes([row], test_set, [data], default_device())
+        path = self.run(row).directory / "scores" / f"{test_set.key}.csv"
+        return all_read_back([path], hashes, "") is not None
 
     def _measure(self, rows, runs, test_set, task, data, device) -> list[tuple]:
         """(Numbers, values of each image or times of each round) of every row."""
@@ -495,9 +501,14 @@ class Study(ABC):
             self._train(needed, None, True)
         return [self.load(needed, "cpu") for needed in test_set.needs]
 
-    def _eval_hash(self, row: Row, test_set: TestSet, task: Task, data, device) -> str:
+    def _eval_hashes(self, rows: Sequence[Row], test_set: TestSet, data, device) -> list[str]:
+        """Of each row and what it is given of a test set."""
+        pairs = zip(rows, data, strict=True)
+        return [self._eval_hash(row, test_set, own, device) for row, own in pairs]
+
+    def _eval_hash(self, row: Row, test_set: TestSet, data, device) -> str:
         """What decides the scores of a row on a test set."""
-        described, modules = self._read_by(test_set, task)
+        described, modules = self._read_by(test_set, self.task(test_set))
         costs = device_name(device) if data is None else ""
         return content_hash(
             {

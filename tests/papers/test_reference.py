@@ -9,6 +9,7 @@ import pytest
 from safetensors import safe_open
 
 from llie_core.engine import runs
+from llie_core.engine.settings import override
 from llie_core.files import project_root
 from llie_core.papers import open_study, reference
 from llie_core.reporting.scores import read_scores, reference_scores, select
@@ -128,8 +129,17 @@ def test_unfinished_runs_are_not_kept(study):
     with pytest.raises(FileNotFoundError, match="not trained yet"):
         reference.keep(study)
     study.train()
-    with pytest.raises(FileNotFoundError, match="not evaluated yet"):
+    with pytest.raises(FileNotFoundError, match="not evaluated on"):
         reference.keep(study)
+
+
+def test_scores_of_other_settings_are_not_kept(study):
+    study.train()
+    study.evaluate()
+    other = override(study.settings, {"evaluation": {"protocols": []}})
+    with pytest.raises(FileNotFoundError, match="not evaluated on quality-builtin-photos under th"):
+        reference.keep(type(study)(other))
+    reference.keep(study)
 
 
 def test_scores_are_kept_only_where_they_were_written_whole(study):
@@ -148,7 +158,7 @@ def test_scores_are_kept_only_where_they_were_written_whole(study):
         reference.keep(study)
     quality.write_text(whole)
     quality.with_suffix(".json").unlink()
-    with pytest.raises(FileNotFoundError, match="not evaluated yet"):
+    with pytest.raises(FileNotFoundError, match="not evaluated on"):
         reference.keep(study)
 
 
