@@ -23,17 +23,11 @@ from PIL import Image
 from torch import Tensor
 
 from llie_core.bench_training import ratio_table, unchanged_table
-from llie_core.data import collate, face_targets
 from llie_core.devices import device_name, wait_for
 from llie_core.engine.distributed import default_device
-from llie_core.losses.task_driven import JointLoss, TaskLoss, weights_of_ratio
-from llie_core.losses.zero_reference import upstream_loss
 from llie_core.metrics.cost import latencies
 from llie_core.models import create_enhancer, list_enhancers, model_spec
-from llie_core.recognizers import create_recognizer
 from llie_core.reporting.tables import Table
-from llie_core.synthetic.faces import BuiltinFaces
-from llie_core.synthetic.streets import BuiltinStreets
 
 Result = TypeVar("Result")
 
@@ -54,7 +48,7 @@ def run_benchmarks(device: str | None = None, large: bool = False) -> None:
     limit = None if large else LARGE_SECONDS
     large_images = partial(large_table, limit=limit)
     serving = (enhancer_table, curve_table, large_images, command_table)
-    for table in (*serving, task_table, step_table, ratio_table, unchanged_table):
+    for table in (*serving, ratio_table, unchanged_table):
         print(table(device), flush=True)
         print()
 
@@ -247,45 +241,3 @@ def _seconds(run: Callable[[], object], device: torch.device) -> float:
     began = _now(device)
     run()
     return _now(device) - began
-
-
-def task_table(device: torch.device, batch_size: int = 8) -> Table:
-    """Seconds of one training step of paper 1: enhancer by the frozen recognizer's loss."""
-    data = BuiltinStreets("train", count=batch_size)
-    batch = collate([data[i] for i in range(batch_size)])
-    image, mask = batch["image"].to(device), batch["mask"].to(device)
-    batch = {"image": image.contiguous(memory_format=torch.channels_last), "mask": mask}
-    loss = TaskLoss(create_recognizer("deeplabv3plus").to(device), lambda batch: batch["mask"])
-    rows = []
-    for name in ("ialm", "gem_pam"):
-        model = create_enhancer(name).to(device, memory_format=torch.channels_last).train()
-        rows.append([name, f"{_seconds_a_step(model, loss, batch, device):.3f}"])
-    note = f"batch {batch_size} of 128×256, DeepLabV3+, float32, {device_name(device)}"
-    return Table("Training steps of paper 1: seconds", ["enhancer", "s"], rows, note)
-
-
-def step_table(device: torch.device, size: int = 160, batch_size: int = 4) -> Table:
-    """Seconds of one training step of paper 2, by W_up : W_down."""
-    data = BuiltinFaces("train", size=size, count=batch_size)
-    batch = collate([data[i] for i in range(batch_size)])
-    batch["image"] = batch["image"].to(device).contiguous(memory_format=torch.channels_last)
-    recognizer = create_recognizer("mtcnn").to(device)
-    rows = []
-    for ratio in ("1:0", "2:1", "0:1"):
-        model = create_enhancer("zero_dce_pp").to(device, memory_format=torch.channels_last)
-        loss = JointLoss(upstream_loss, recognizer, face_targets, *weights_of_ratio(ratio))
-        rows.append([ratio, f"{_seconds_a_step(model, loss, batch, device):.3f}"])
-    note = f"batch {batch_size} of {size}×{size}, float32, {device_name(device)}"
-    return Table("Training steps of paper 2: seconds", ["W_up : W_down", "s"], rows, note)
-
-
-def _seconds_a_step(model, loss, batch: dict, device: torch.device, steps: int = 5) -> float:
-    optimizer = torch.optim.Adam(model.parameters())
-    times = []
-    for _ in range(steps + 1):
-        began = _now(device)
-        optimizer.zero_grad(set_to_none=True)
-        loss(model.training_outputs(batch["image"]), batch)["total"].backward()
-        optimizer.step()
-        times.append(_now(device) - began)
-    return median(times[1:])  # the first step warms up

@@ -27,7 +27,6 @@ from llie_core.papers import open_study
 from llie_core.papers.joint import study as joint
 from llie_core.recognizers import create_recognizer
 from llie_core.reporting import execute
-from llie_core.reporting.tables import Table
 
 SCRIPT = "<script>alert(1)</script>"
 TINY = {
@@ -347,10 +346,6 @@ def test_weights_of_another_shape_are_refused_by_name(tmp_path, capsys):
 
 
 # Report text ----------------------------------------------------------------------------------
-
-
-def test_table_text_is_escaped():
-    assert SCRIPT not in Table(SCRIPT, [SCRIPT], [[SCRIPT]], SCRIPT)._repr_html_()
 
 
 def test_alt_text_cannot_leave_its_attribute(tmp_path):

@@ -82,7 +82,6 @@ def test_conda_environment_asks_for_the_same_versions():
 
 def test_every_dependency_is_pinned():
     assert set(required("notebooks", "dev", *OPTIONAL)) <= set(pinned())
-    assert (pinned()["torch"], pinned()["torchvision"]) == ("2.14.1", "0.29.2")
 
 
 def test_a_dependency_is_in_one_list():

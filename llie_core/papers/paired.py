@@ -169,16 +169,14 @@ class PairedStudy(Study):
     """A paper whose enhancer is trained on pairs.
 
     trained_labels: of all rows that can be trained, the paper's own network first; headline_labels:
-    the paper's networks, where it has several; stands_for: the data set of the paper's tables whose
-    columns built-in pairs may fill; unpaired_sets: the paper's test sets without ground truth, and
-    their metrics.
+    the paper's networks, where it has several; unpaired_sets: the paper's test sets without ground
+    truth, and their metrics.
     """
 
     trained_labels: ClassVar[tuple[str, ...]]
     headline_labels: ClassVar[tuple[str, ...]] = ()
 
     datasets: ClassVar[tuple[str, ...]] = (BUILTIN, "lol", "mit-adobe-fivek", *NEWER_PAIRS)
-    stands_for: ClassVar[str] = "lol"
     unpaired_sets: ClassVar[tuple[str, ...]] = ()
     unpaired_metrics: ClassVar[tuple[str, ...]] = ("niqe", "brisque")
     settings: PairedSettings
@@ -200,7 +198,7 @@ class PairedStudy(Study):
         for label in settings.rows:
             if label not in known:
                 raise unknown("row", label, known)
-        fixed = [Row(model, model) for model in settings.baselines]
+        fixed = [Row(model, model) for model in dict.fromkeys(settings.baselines)]
         trained = [
             self.row_of(label, seed)
             for label in known

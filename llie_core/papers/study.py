@@ -163,8 +163,10 @@ class Study(ABC):
         """The test sets that are at hand."""
 
     def main_row(self) -> Row:
-        """The paper's own method, or the first that the settings select, of the first seed."""
-        return next(row for row in reversed(self.first_seed()) if row.is_trained)
+        """The paper's own method, or one that the settings select: trained here, of the first
+        seed, or released."""
+        rows = self.first_seed()
+        return next((row for row in reversed(rows) if row.is_trained), rows[-1])
 
     def possible_rows(self) -> list[Row]:
         """Rows that can be trained by name though the settings do not select them."""
@@ -281,16 +283,18 @@ class Study(ABC):
         taken: labels of the study's own rows, of which `methods` adds none again.
 
         Raises:
-            ValueError: another program's folder has the label of a row of the study: `taken`,
-                those released, or "original".
+            ValueError: a checkpoint or another program's folder has the label of another row.
         """
-        own = {*taken}
+        own = {*taken, "original"}
         named = dict.fromkeys(self.settings.methods)
         methods = [Row(name, name) for name in named if name not in own]
+        own |= {*named}
+        if known := own & {*self.settings.released}:
+            raise ValueError(f"released: {min(known)} is a row of this study; name the file anew")
         released = [released_row(*given) for given in self.settings.released.items()]
-        ours = {*own, *self.settings.methods, *self.settings.released, "original"}
-        for label in ours & {*self._external_folders}:
-            raise ValueError(f"external: {label} is a row of this study; rename its folder")
+        own |= {*self.settings.released}
+        if known := own & {*self._external_folders}:
+            raise ValueError(f"external: {min(known)} is a row of this study; rename its folder")
         external = [
             Row(method, "identity", weights=External(folder), title=method)
             for method, folder in self._external_folders.items()

@@ -99,7 +99,7 @@ def write_index() -> Path:
     with locked(states_dir() / ".index.lock", "the index of reports"):
         states = [_read(path, _FIELDS) for path in sorted(states_dir().glob("*.json"))]
         # The page over all papers first, then failures, which ask for something to be done.
-        states.sort(key=lambda state: state.get("paper") != "summary")
+        states.sort(key=lambda x: (x.get("paper") != "summary", x.get("state") != "failed"))
         cards = "".join(_card(state) for state in states if state)
         with atomic(target) as temporary:
             text = plain_page(_TITLE, _ABOUT.format(cards=cards))

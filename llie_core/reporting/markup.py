@@ -83,15 +83,15 @@ class _Shown:
 
     def table(self, numbers: Sequence[int], title: str, caption: str = "") -> str:
         """A table of the rows of some numbers; `title`: its caption element."""
-        kind = "sortable" if len(numbers) > 2 else "short"
+        kinds = ["sortable"] if len(numbers) > 2 else []
         if len(self.columns) <= 3 and all(c.kind == "number" for c in self.columns[1:]):
-            kind += " narrow"  # which a phone shows as a table
+            kinds.append("narrow")  # which a phone shows as a table
         label = html.escape(caption or self.caption)
         head = "".join(map(_head, self.columns))
         lines = "".join(map(self._line, numbers))
         return (
             f'<div class="table" role="region" tabindex="0" aria-label="{label}">'
-            f'<table class="{kind}"{_data("filters", self.filters)}>{title}'
+            f'<table class="{" ".join(kinds)}"{_data("filters", self.filters)}>{title}'
             f"<thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table></div>"
         )
 

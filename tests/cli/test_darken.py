@@ -322,12 +322,6 @@ def test_noise_names_are_those_of_the_help(capsys):
     assert all(name in text for name in NOISES)
 
 
-def test_the_weights_that_the_project_ships_darken(photos, tmp_path, capsys):
-    out = tmp_path / "out"
-    assert main(["darken", str(photos), str(out), "--model", "ec_zero_dce"]) == 1
-    assert "3 of 4 images are in" in capsys.readouterr().out
-
-
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [

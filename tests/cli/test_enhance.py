@@ -150,20 +150,6 @@ def test_odd_containers_are_read_as_they_are_meant(tmp_path):
     assert torch.equal(images["palette.png"], read_image(source / "palette.bmp"))
 
 
-class Harm:
-    def __reduce__(self):
-        return os.mkdir, ("harmed",)
-
-
-def test_a_checkpoint_runs_nothing(tmp_path, monkeypatch, refused):
-    monkeypatch.chdir(tmp_path)
-    save(tmp_path / "a.png")
-    torch.save({"weights": Harm()}, "evil.pth")
-    command = ["enhance", "a.png", "out", "--model", "zero_dce", "--weights", "evil.pth"]
-    refused(command, "evil.pth: not a tensors-only checkpoint")
-    assert not (tmp_path / "harmed").exists()
-
-
 def test_results_never_replace_the_images(folder, refused):
     before = (folder / "good.png").read_bytes()
     refused(["enhance", str(folder), str(folder)], "would replace an image; name another folder")

@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import re
 import shutil
 import sys
 
@@ -415,6 +416,20 @@ def test_another_programs_folder_cannot_bear_the_label_of_a_row(results, tmp_pat
             results("neid", external="external", baselines=["identity", label]).rows()
     with pytest.raises(FileNotFoundError, match=r"no METHOD/builtin-photos/ folder"):
         results("neid", external="elsewhere").rows()
+
+
+@pytest.mark.parametrize(
+    ("paper", "label"), [("neid", "gamma"), ("joint", "zero_dce_pp+2:1"), ("drgn", "original")]
+)
+def test_a_checkpoint_cannot_bear_the_label_of_a_row(paper, label):
+    study = open_study(paper, "smoke", released={label: "a.pth"})
+    with pytest.raises(ValueError, match=f"released: {re.escape(label)} is a row of this study"):
+        study.rows()
+
+
+def test_a_baseline_named_twice_is_one_row():
+    rows = open_study("neid", "smoke", baselines=["gamma", "gamma"]).rows()
+    assert [row.label for row in rows if not row.is_trained] == ["gamma"]
 
 
 def test_no_study_asks_what_a_row_is_called():

@@ -181,7 +181,7 @@ def test_a_killed_kernel_is_named_with_what_to_do(project):
 
 def test_index_lists_all_with_state_headline_and_error(project):
     index = Page(project.root / "reports" / "index.html")
-    bad, good, killed = CARD.findall(index.text)
+    bad, killed, good = CARD.findall(index.text)
     assert '<a href="good-toy-smoke.html">A report</a>' in good
     assert '<span class="done">done</span>' in good and "CPU &lt;1&gt;" in good
     assert "better by 3 &lt;script&gt;" in good and re.search(r">good-toy-smoke · \d+ s · ", good)

@@ -2,6 +2,8 @@
 
 from statistics import median
 
+import pytest
+
 from llie_core.files import project_root
 from llie_core.papers import list_papers, study_of
 from llie_core.papers.found import kept_findings
@@ -14,17 +16,21 @@ from llie_core.reporting.scores import read_scores, reference_scores, select, su
 TITLES = {paper: study_of(paper).title for paper in list_papers()}
 
 
-def page_of(findings=None):
-    return results_markdown(TITLES, kept_findings() if findings is None else findings)
+def page_now():
+    return results_markdown(TITLES, kept_findings())
 
 
-def test_the_page_in_docs_is_current():
+@pytest.fixture(scope="module")
+def page():
+    return page_now()
+
+
+def test_the_page_in_docs_is_current(page):
     text = (project_root() / "docs" / "RESULTS.md").read_text(encoding="utf-8")
-    assert text == page_of(), "run `llie results`"
+    assert text == page, "run `llie results`"
 
 
-def test_every_kept_data_set_has_its_tables_and_trainings():
-    page = page_of()
+def test_every_kept_data_set_has_its_tables_and_trainings(page):
     for path in (project_root() / "results" / "reference").glob("*/*/*/scores.csv"):
         paper, dataset, profile = path.parts[-4:-1]
         number = list_papers().index(paper) + 1
@@ -36,8 +42,7 @@ def test_every_kept_data_set_has_its_tables_and_trainings():
         assert "Trainings:" in section and "seconds a training" in section
 
 
-def test_numbers_are_means_with_their_protocol_count_and_seeds():
-    page = page_of()
+def test_numbers_are_means_with_their_protocol_count_and_seeds(page):
     table = page.split("Test set camvid, read by DeepLabV3+:")[1].split("Trainings:")[0]
     path = project_root() / "results/reference/recognition/camvid/reference/scores.csv"
     found = select(read_scores(path), label="gem_pam", metric="miou", subset="all")
@@ -49,9 +54,8 @@ def test_numbers_are_means_with_their_protocol_count_and_seeds():
     assert f"n = {day.n} to {found[0].n}; seeds 0, 1, 2; protocols seg-miou" in table
 
 
-def test_every_table_says_how_much_other_images_could_move_its_means():
+def test_every_table_says_how_much_other_images_could_move_its_means(page):
     """Half the 95 % interval over images, the median of the rows, of quality and of recognizers."""
-    page = page_of()
     own = page.split("\n## Paper 5: ")[1].split("Test set lol:")[1].split("Trainings:")[0]
     kept = select(reference_scores("neid", "lol"), protocol="psnr-rgb-float")
     ends = intervals(kept).values()
@@ -64,8 +68,7 @@ def test_every_table_says_how_much_other_images_could_move_its_means():
     assert ", mIoU an image ± 0.0" in camvid
 
 
-def test_the_page_begins_with_what_was_found():
-    page = page_of()
+def test_the_page_begins_with_what_was_found(page):
     found = page.split("## What was found\n")[1].split("\n## Paper 1: ")[0]
     assert found.count("### Paper ") == 5 and found.count("On lol.") == 3
     said = kept_findings()["joint", "wider-val-a"].rows[0]
@@ -78,7 +81,7 @@ def test_the_page_begins_with_what_was_found():
 def test_runs_that_decide_no_claim_say_so(monkeypatch):
     doubts = {"camvid": "the kept runs come from earlier code: llie_core.losses.paired"}
     monkeypatch.setattr(results_page, "reference_doubt", lambda _, name: doubts.get(name, ""))
-    page = page_of()
+    page = page_now()
     said = "These numbers decide no claim: the kept runs come from earlier code.\n"
     assert (
         page.count("These numbers decide no claim") == 2
@@ -98,4 +101,4 @@ def test_a_half_written_reference_is_none(tmp_path, monkeypatch):
 
 def test_no_reference_no_section(tmp_path, monkeypatch):
     monkeypatch.setattr(scores_module, "project_root", lambda: tmp_path)
-    assert page_of() == results_page.HEAD
+    assert page_now() == results_page.HEAD

@@ -302,7 +302,6 @@ class DrgnStudy(PairedStudy):
         "drgn", "lw_drgn", *ABLATIONS, "drgn+anchored", "lw_drgn+anchored", "drgn+handmade", RIVAL,
     )  # fmt: skip
     headline_labels = ("drgn", "lw_drgn")
-    stands_for = "lol1000"
     unpaired_sets = REAL
     unpaired_metrics = ("niqe", "sseq")
     settings: DrgnSettings

@@ -243,9 +243,10 @@ class RecognitionStudy(Study):
         return [self.trained_row(label, self.settings.seeds[0]) for label in TRAINED]
 
     def main_row(self) -> Row:
-        trained = [row for row in self.first_seed() if row.is_trained]
-        whole = [row for row in trained if row.options == BY_RECOGNIZER["gem_pam"]]
-        return (whole or trained)[0]
+        chosen = (label for label in ("gem_pam", *TRAINED) if label in self.settings.rows)
+        label = next(chosen, "gem_pam")
+        compared = {row.label: row for row in self.first_seed()}  # trained here, or released
+        return compared.get(label) or self.trained_row(label, self.settings.seeds[0])
 
     def trained_row(self, label: str, seed: int) -> Row:
         """A row that is trained, by the recognizer's loss or by Zero-DCE's own."""

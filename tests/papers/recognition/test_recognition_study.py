@@ -117,6 +117,8 @@ def test_rows_are_the_baselines_and_what_is_trained():
     # A released checkpoint stands in the place of the trained row of its name.
     released = tiny(released={"zero_dce": "Epoch99.pth"}).rows()
     assert [row.source for row in released if row.label == "zero_dce"] == ["released"]
+    alone = tiny(rows=["zero_dce"], released={"zero_dce": "Epoch99.pth"})
+    assert alone.main_row().source == "released"
 
 
 def test_every_row_is_found_by_its_label():
