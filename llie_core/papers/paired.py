@@ -16,7 +16,7 @@ from typing import Any, ClassVar, TypeVar
 
 from torch import nn
 
-from llie_core.data import collate, dataset_spec, open_dataset
+from llie_core.data import dataset_spec, open_dataset
 from llie_core.data.paired import Lol
 from llie_core.data.registry import Absent, locate, open_at
 from llie_core.data.scenes import Scenes
@@ -42,7 +42,7 @@ from llie_core.models import MODELS, create_enhancer
 from llie_core.names import title_of, unknown
 from llie_core.papers.rows import BASELINES, Row, Trained
 from llie_core.papers.study import Study, StudySettings, TestSet, enhanced
-from llie_core.reporting.scores import Score, select, summarise
+from llie_core.reporting.scores import Score, mean_of, select
 from llie_core.tasks.quality import MAIN, Cost, ImageQuality, all_protocols
 from llie_core.tasks.validation import ValidationPSNR
 
@@ -307,16 +307,8 @@ class PairedStudy(Study):
     def experiment_on(self, data: SizedDataset, row: Row, objective: Objective) -> Experiment:
         """The training of a row on some data, its weights chosen by the validation pairs."""
         train = self.settings.train
-        return Experiment(
-            model=row.build(),
-            objective=objective,
-            data=data,
-            collate=collate,
-            settings=train,
-            seed=row.seed,
-            validate=self.validation(self.val_pairs) if train.validate_every else None,
-            workers=self.settings.workers,
-        )
+        validate = self.validation(self.val_pairs) if train.validate_every else None
+        return self.training(row, row.build(), objective, data, train, validate)
 
     def rival(self, row: Row) -> Experiment:
         """The training of a rival: on the pairs, and on photographs where sets are named."""
@@ -409,7 +401,7 @@ class PairedStudy(Study):
         for label in (*(self.headline_labels or (self.main_row().label,)), "gamma", "identity"):
             own = select(scores, label=label, metric="psnr", dataset=self.test_name)
             if own:
-                parts.append(f"{title_of(label)} {summarise(s.value for s in own):.2f}")
+                parts.append(f"{title_of(label)} {mean_of(own):.2f}")
         return f"PSNR, dB: {', '.join(parts)}" if parts else "nothing was evaluated"
 
 

@@ -25,13 +25,13 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from llie_core.data import dataset_spec
+from llie_core.data import collate, dataset_spec
 from llie_core.data.external import ExternalOutputs, external_methods
 from llie_core.dataset import SizedDataset
 from llie_core.devices import device_name
 from llie_core.engine.distributed import default_device, launch
 from llie_core.engine.fit import accepted_hashes, fit
-from llie_core.engine.loop import Experiment
+from llie_core.engine.loop import Experiment, Objective, TrainSettings
 from llie_core.engine.reuse import code, identity, modules_behind
 from llie_core.engine.runs import Run, commit
 from llie_core.engine.settings import Section, free, override
@@ -370,6 +370,14 @@ class Study(ABC):
         if not isinstance(row.weights, Trained):
             raise ValueError(f"{row.label}: its weights do not come from a training")
         return row.weights.experiment(row, *(self.load(needed, "cpu") for needed in row.needs))
+
+    def training(
+        self, row: Row, model: nn.Module, objective: Objective, data: SizedDataset,
+        settings: TrainSettings, validate: Callable[[nn.Module], float] | None = None,
+    ) -> Experiment:  # fmt: skip
+        """The experiment of a row whose samples are stacked, with the study's workers."""
+        workers = self.settings.workers
+        return Experiment(model, objective, data, collate, settings, row.seed, validate, workers)
 
     def load(self, row: Row, device=None) -> nn.Module:
         """The row's model with its weights, frozen, in eval mode."""

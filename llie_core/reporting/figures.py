@@ -18,7 +18,7 @@ from matplotlib.patches import Rectangle
 from llie_core.names import metric_title, subset_title, title_of
 from llie_core.reporting.intervals import intervals
 from llie_core.reporting.published import PublishedValue
-from llie_core.reporting.scores import Score, select, summarise
+from llie_core.reporting.scores import Score, mean_of, select
 from llie_core.reporting.tables import conditions, in_unit
 
 WIDTH = 10.0  # inches, of a full-width figure
@@ -238,7 +238,7 @@ def comparison_figure(
     if not scores:
         raise ValueError(f"no score of {metric} on {subset} to chart")
     unit, direction = scores[0].unit, scores[0].direction
-    means = {s.label: summarise(x.value for x in select(scores, label=s.label)) for s in scores}
+    means = {s.label: mean_of(scores, label=s.label) for s in scores}
     labels = sorted(means, key=lambda label: means[label].mean, reverse=direction == "higher")
     names = [title_of(label, titles) for label in labels]
     cells = [c for c in published if (c.metric, c.subset) == (metric, subset)]

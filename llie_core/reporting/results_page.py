@@ -14,6 +14,7 @@ from llie_core.reporting.scores import (
     OF_PAPERS,
     Score,
     kept_folders,
+    mean_of,
     read_scores,
     select,
     summarise,
@@ -120,7 +121,7 @@ def _cell(scores: list[Score], label: str, metric: str, subset: str) -> str:
     if not found:
         return "–"
     decimals = max(load_protocols()[found[0].protocol].decimals, 2)
-    return f"{summarise(score.value for score in found):.{decimals}f}"
+    return f"{mean_of(found):.{decimals}f}"
 
 
 def _spread(scores: list[Score], shown: Iterable[tuple[str, str]], readings: list[Reading]) -> str:

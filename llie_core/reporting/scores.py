@@ -108,6 +108,11 @@ def select(scores: Iterable[Score], **wanted: object) -> list[Score]:
     return [s for s in scores if all(getattr(s, key) == value for key, value in wanted.items())]
 
 
+def mean_of(scores: Iterable[Score], **wanted: object) -> Summary:
+    """Mean ± standard deviation over the scores whose fields equal `wanted`."""
+    return summarise(score.value for score in select(scores, **wanted))
+
+
 OF_PAPERS = ("paper", "reference")  # profiles whose kept runs judge claims, the better one first
 
 

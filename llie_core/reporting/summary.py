@@ -17,10 +17,10 @@ from llie_core.reporting.published import list_papers
 from llie_core.reporting.scores import (
     Score,
     all_kept,
+    mean_of,
     read_scores,
     reference_folder,
     select,
-    summarise,
 )
 from llie_core.reporting.sources import reference_doubt
 from llie_core.reporting.tables import VERDICTS, Table, place_of, set_table
@@ -189,7 +189,7 @@ def _main_numbers(scores: list[Score]) -> str:
         readers = list(dict.fromkeys(s.recognizer for s in found))
         for reader in readers:
             who = f"({title_of(reader)})" if len(readers) > 1 else ""
-            mean = summarise(s.value for s in select(found, recognizer=reader))
+            mean = mean_of(found, recognizer=reader)
             words = (metric_title(metric), subset_title(subset), who, f"{mean:.3f}")
             parts.append(" ".join(filter(None, words)))
     return "; ".join(parts) or "–"

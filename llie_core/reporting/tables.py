@@ -11,7 +11,7 @@ from llie_core.reporting.comparisons import UNTRAINED
 from llie_core.reporting.intervals import half_widths, intervals
 from llie_core.reporting.markup import NOT_RUN, table_html
 from llie_core.reporting.published import PublishedValue, load, table
-from llie_core.reporting.scores import Score, select, summarise
+from llie_core.reporting.scores import Score, mean_of, select, summarise
 
 # The words that verdicts begin with, in the order in which tables have them.
 VERDICTS = ("reproduced", "not reproduced", "holds on", "does not hold on", "inconclusive",
@@ -157,7 +157,7 @@ def _marks(labels: Sequence[str], columns: Sequence[Sequence[Score]]) -> dict[tu
     found = {}
     for place, scores in enumerate(columns, start=1):
         scores = [s for s in scores if s.label != "original" and s.metric not in UNTRAINED]
-        means = {s.label: summarise(x.value for x in select(scores, label=s.label)) for s in scores}
+        means = {s.label: mean_of(scores, label=s.label) for s in scores}
         ends = intervals(scores)
         ranked = sorted(means, key=lambda label: means[label].mean)
         direction = scores[0].direction if scores else "none"

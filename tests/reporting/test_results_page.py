@@ -11,7 +11,7 @@ from llie_core.reporting import results_page
 from llie_core.reporting import scores as scores_module
 from llie_core.reporting.intervals import intervals
 from llie_core.reporting.results_page import results_markdown
-from llie_core.reporting.scores import read_scores, reference_scores, select, summarise
+from llie_core.reporting.scores import mean_of, read_scores, reference_scores, select
 
 TITLES = {paper: study_of(paper).title for paper in list_papers()}
 
@@ -46,7 +46,7 @@ def test_numbers_are_means_with_their_protocol_count_and_seeds(page):
     table = page.split("Test set camvid, read by DeepLabV3+:")[1].split("Trainings:")[0]
     path = project_root() / "results/reference/recognition/camvid/reference/scores.csv"
     found = select(read_scores(path), label="gem_pam", metric="miou", subset="all")
-    mean = summarise(score.value for score in found)
+    mean = mean_of(found)
     (row,) = [line for line in table.splitlines() if line.startswith("| GEM+PAM |")]
     assert f"| {mean:.3f} |" in row and mean.seeds == 3
     (day,) = select(read_scores(path), metric="miou", subset="day")

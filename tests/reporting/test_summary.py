@@ -10,7 +10,7 @@ from llie_core.files import project_root, write_rows
 from llie_core.reporting import scores, summary
 from llie_core.reporting.claims import Claim, Verdict
 from llie_core.reporting.published import list_papers
-from llie_core.reporting.scores import reference_scores, select, summarise, write_scores
+from llie_core.reporting.scores import mean_of, reference_scores, select, write_scores
 
 WORDS = [
     "holds on builtin-faces (reference, 3 seeds); this run: inconclusive (1 seed; …)",
@@ -71,7 +71,7 @@ def test_reference_runs_are_those_of_the_checkout():
     row = next(r for r in table.rows if r[:4] == ["joint", "wider-val-a", "reference", title])
     scores = reference_scores("joint", "wider-val-a")
     hard = select(scores, label=label, metric="ap", subset="hard", recognizer="retinaface")
-    assert row[4].startswith(f"AP hard (RetinaFace) {summarise(s.value for s in hard):.3f}; AP ")
+    assert row[4].startswith(f"AP hard (RetinaFace) {mean_of(hard):.3f}; AP ")
 
 
 @pytest.mark.parametrize("paper", list_papers())

@@ -22,7 +22,13 @@ from llie_core.recognizers import Recognizer
 from llie_core.reporting.claims import Context, Verdict
 from llie_core.reporting.figures import Panel
 from llie_core.reporting.published import table as published_table
-from llie_core.reporting.scores import Score, kept_logs, reference_scores, select, summarise
+from llie_core.reporting.scores import (
+    Score,
+    kept_logs,
+    mean_of,
+    reference_scores,
+    select,
+)
 from llie_core.reporting.sources import Source, no_copy, verdicts_by
 from llie_core.reporting.tables import (
     NOT_RUN,
@@ -93,7 +99,7 @@ def _against(scores: Sequence[Score], label: str, other: str, places: int, unit:
     """One row's mean against another's, in words."""
     parts = []
     for name in (label, other):
-        mean = summarise(s.value for s in select(scores, label=name))
+        mean = mean_of(scores, label=name)
         title = title_of(name)
         if not mean.seeds:
             return f"{title}: not evaluated"
@@ -182,7 +188,7 @@ def _measured(scores: Sequence[Score]) -> dict[str, str]:
     """Metric → mean over seeds as text, of the metrics of Table 2 that were measured."""
     places = {"psnr": 2, "ssim": 3, "fsim": 3}
     found = {metric: select(scores, metric=metric, subset="all") for metric in QUALITY}
-    return {m: f"{summarise(s.value for s in of):.{places[m]}f}" for m, of in found.items() if of}
+    return {m: f"{mean_of(of):.{places[m]}f}" for m, of in found.items() if of}
 
 
 def table_3(scores: Sequence[Score]) -> Table:
@@ -307,7 +313,7 @@ def _cell(scores: Sequence[Score]) -> str:
     if not scores:
         return "–"
     places = 2 if scores[0].unit in ("dB", "index") else 3
-    return f"{summarise(score.value for score in scores):.{places}f}"
+    return f"{mean_of(scores):.{places}f}"
 
 
 def detections(study: DrgnStudy) -> list[list[Panel]]:

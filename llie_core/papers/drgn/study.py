@@ -55,7 +55,7 @@ from functools import cached_property, partial
 import torch
 from torch import nn
 
-from llie_core.data import collate, list_datasets, open_dataset
+from llie_core.data import list_datasets, open_dataset
 from llie_core.data.batches import object_targets
 from llie_core.data.registry import Absent
 from llie_core.data.synthesis import COCO_STYLE, LOL_STYLE
@@ -414,43 +414,28 @@ class DrgnStudy(PairedStudy):
     def rival_experiment(self, row: Row) -> Experiment:
         """Zero-DCE by its own losses: no normal-light image is seen, and none chooses weights."""
         pixels = RIVAL_STEPS * RIVAL_TRAIN.batch_size * PATCH**2
-        return Experiment(
-            model=row.build(), objective=zero_dce_loss,
-            data=self.crops_of(self.train_pairs), collate=collate,
-            settings=replace(self.settings.zero_dce, planned_pixels=pixels), seed=row.seed,
-            workers=self.settings.workers,
-        )  # fmt: skip
+        settings = replace(self.settings.zero_dce, planned_pixels=pixels)
+        data = self.crops_of(self.train_pairs)
+        return self.training(row, row.build(), zero_dce_loss, data, settings)
 
     def degradation_experiment(self, row: Row) -> Experiment:
         """The first training: no normal-light image is seen, so none can choose the weights."""
         stage = row.build()
         assert isinstance(stage, DegradationStage)
         torch.manual_seed(row.seed)
-        return Experiment(
-            model=stage,
-            objective=DegradationObjective(Discriminators(), **row.given["loss"]),
-            data=self.train_data,
-            collate=collate,
-            settings=replace(
-                self.settings.train, steps=self.settings.degradation.steps, validate_every=0,
-                planned_steps=DEGRADATION_STEPS,
-            ),
-            seed=row.seed,
-            workers=self.settings.workers,
+        objective = DegradationObjective(Discriminators(), **row.given["loss"])
+        settings = replace(
+            self.settings.train, steps=self.settings.degradation.steps, validate_every=0,
+            planned_steps=DEGRADATION_STEPS,
         )  # fmt: skip
+        return self.training(row, stage, objective, self.train_data, settings)
 
     def detector_experiment(self, row: Row) -> Experiment:
         """The training of the light detector on drawn streets in daylight."""
         detector = row.build()
-        return Experiment(
-            model=detector,
-            objective=TaskLoss(detector, object_targets),
-            data=Augmented(self.streets("train", "day"), flips="horizontal"),
-            collate=collate,
-            settings=self.settings.detector,
-            seed=row.seed,
-            workers=self.settings.workers,
-        )
+        data = Augmented(self.streets("train", "day"), flips="horizontal")
+        objective = TaskLoss(detector, object_targets)
+        return self.training(row, detector, objective, data, self.settings.detector)
 
     # Test sets ---------------------------------------------------------------------------------
 

@@ -27,7 +27,7 @@ from llie_core.papers.study import TestSet, enhanced
 from llie_core.reporting.figures import WIDTH, Map, Panel, show
 from llie_core.reporting.published import load
 from llie_core.reporting.published import table as published_table
-from llie_core.reporting.scores import Score, select, summarise
+from llie_core.reporting.scores import Score, mean_of, select, summarise
 from llie_core.reporting.tables import Table
 from llie_core.tasks.quality import MAIN
 from llie_core.tasks.saliency import Saliency
@@ -134,7 +134,7 @@ def over_sets(values: Iterable[tuple[str, str, float]]) -> tuple[dict[str, float
 def _means(scores: list[Score]) -> dict[str, float]:
     """Label → mean over seeds."""
     labels = dict.fromkeys(score.label for score in scores)
-    return {x: summarise(s.value for s in select(scores, label=x)).mean for x in labels}
+    return {x: mean_of(scores, label=x).mean for x in labels}
 
 
 # Images ------------------------------------------------------------------------------------------

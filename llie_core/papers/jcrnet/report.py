@@ -31,7 +31,7 @@ from llie_core.recognizers import create_recognizer
 from llie_core.reporting.claims import Context, Measured, Verdict
 from llie_core.reporting.published import PublishedValue
 from llie_core.reporting.published import table as published_table
-from llie_core.reporting.scores import Score, reference_scores, select, summarise
+from llie_core.reporting.scores import Score, mean_of, reference_scores, select, summarise
 from llie_core.reporting.sources import Source, verdicts_by
 from llie_core.reporting.tables import (
     Counted,
@@ -85,7 +85,7 @@ def phone_means(scores: list[Score]) -> list[Score]:
     for score in select(scores, dataset=VIDEO):
         groups.setdefault((score.run, score.metric), []).append(score)
     return [
-        replace(of[0], subset="mean", value=summarise(s.value for s in of).mean,
+        replace(of[0], subset="mean", value=mean_of(of).mean,
                 n=sum(s.n for s in of))
         for of in groups.values() if len(of) == len(PHONES)
     ]  # fmt: skip
@@ -110,18 +110,18 @@ def findings(study: JcrnetStudy, scores: list[Score]) -> Table:
     pairs = select(scores, metric="psnr", recognizer="", dataset=scores[0].dataset)
     saliency = select(of_saliency(scores), metric="mae", dataset=SALIENCY[0])
     untrained = {s.label: s.value for s in pairs if s.weights == "none" and s.label != "identity"}
-    own = summarise(s.value for s in select(pairs, label="jcrnet"))
+    own = mean_of(pairs, label="jcrnet")
     ours = f"{own:.2f} dB" if own.seeds else "JCRNet was not evaluated (setting rows)"
     others = "no method without training was evaluated (setting baselines)"
     if untrained:
         best = max(untrained, key=lambda label: untrained[label])
         others = f"{untrained[best]:.2f} dB of {title_of(best)}, the best of {len(untrained)}"
     parts = [
-        f"{title_of(label)} {summarise(s.value for s in select(pairs, label=label)):.2f} dB"
+        f"{title_of(label)} {mean_of(pairs, label=label):.2f} dB"
         for label in dict.fromkeys(s.label for s in pairs if s.label.startswith("jcrnet+"))
     ]
     read = [
-        f"{summarise(s.value for s in found):.3f} {what}"
+        f"{mean_of(found):.3f} {what}"
         for label, what in READ_AS.items()
         if (found := select(saliency, label=label))
     ]

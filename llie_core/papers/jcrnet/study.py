@@ -27,7 +27,7 @@ from functools import cached_property, partial
 
 from torch import nn
 
-from llie_core.data import collate, open_dataset
+from llie_core.data import open_dataset
 from llie_core.data.cast import ColourCast
 from llie_core.data.darkening import DarkeningRange
 from llie_core.data.registry import Absent
@@ -359,11 +359,8 @@ class JcrnetStudy(PairedStudy):
     def saliency_experiment(self, row: Row) -> Experiment:
         """The training of the network that reads, on normal-light images."""
         model, images = row.build(), self.saliency_images(row.dataset, "train")
-        return Experiment(
-            model=model, objective=TaskLoss(model, saliency_masks),
-            data=Augmented(images, flips="horizontal"), collate=collate,
-            settings=self.settings.saliency.train, seed=row.seed, workers=self.settings.workers,
-        )  # fmt: skip
+        data, objective = Augmented(images, flips="horizontal"), TaskLoss(model, saliency_masks)
+        return self.training(row, model, objective, data, self.settings.saliency.train)
 
     def open_saliency(self, name: str) -> SizedDataset | Callable[..., SizedDataset]:
         """The low-light images of one set of Table IX; streets are drawn when they are read.

@@ -33,7 +33,7 @@ from llie_core.papers.joint.study import (
 )
 from llie_core.papers.study import one_timing
 from llie_core.reporting.claims import NUMBERS, Context, Measured, Verdict, judge
-from llie_core.reporting.scores import Score, select, summarise
+from llie_core.reporting.scores import Score, mean_of, select
 from llie_core.reporting.tables import Table
 
 LIMIT = 0.02  # of a mean difference between images, below which they are called alike
@@ -122,7 +122,7 @@ def one_map_is_enough(study: JointStudy, scores: Sequence[Score]) -> Measured:
     under W3 = 200."""
     ratios = f"{ALONE}~{SMOOTH}", f"{ALONE}~{MAPS}"
     one, eight = (
-        summarise(s.value for s in select(scores, label=label, metric="ap", subset="hard"))
+        mean_of(scores, label=label, metric="ap", subset="hard")
         for label in (f"{MODEL}+{ratio}" for ratio in ratios)
     )
     if not (one.seeds and eight.seeds):
@@ -177,7 +177,7 @@ def quality_is_not_detection(study: JointStudy, scores: Sequence[Score]) -> tupl
     names = study.titles
     values = {
         label: tuple(
-            summarise(s.value for s in select(scores, label=label, metric=m, subset=subset)).mean
+            mean_of(scores, label=label, metric=m, subset=subset).mean
             for m, subset in (("psnr", "all"), ("ap", "hard"))
         )
         for label in dict.fromkeys(s.label for s in select(scores, metric="psnr"))

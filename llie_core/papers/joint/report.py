@@ -30,7 +30,13 @@ from llie_core.recognizers import Recognizer
 from llie_core.reporting.figures import Panel
 from llie_core.reporting.published import PublishedValue, load
 from llie_core.reporting.published import table as published
-from llie_core.reporting.scores import Score, reference_folder, reference_scores, select, summarise
+from llie_core.reporting.scores import (
+    Score,
+    mean_of,
+    reference_folder,
+    reference_scores,
+    select,
+)
 from llie_core.reporting.tables import (
     Counted,
     Table,
@@ -281,7 +287,7 @@ def _cited(line: dict[str, str]) -> Counted:
 
 
 def _mean(scores: Sequence[Score], form: str = ".3f") -> str:
-    return format(summarise(s.value for s in scores), form) if scores else "not run"
+    return format(mean_of(scores), form) if scores else "not run"
 
 
 # Small faces -----------------------------------------------------------------------------------
@@ -322,9 +328,7 @@ def small_faces_gain(study: JointStudy, scores: Sequence[Score]) -> Table:
 
 def _gain(scores: Sequence[Score], label: str, span: tuple[int, int]) -> float | None:
     after, before = (
-        summarise(
-            s.value for s in select(scores, label=row, metric="ap", subset=height_name(*span))
-        )
+        mean_of(scores, label=row, metric="ap", subset=height_name(*span))
         for row in (label, GROUPS[0])
     )
     return after.mean - before.mean if after.seeds and before.seeds else None

@@ -28,12 +28,12 @@ from typing import Any
 
 from torch import nn
 
-from llie_core.data import collate, face_targets, open_dataset
+from llie_core.data import face_targets, open_dataset
 from llie_core.data.dark_faces import DarkFaces, FaceCrops, exposure_darkener
 from llie_core.data.darkened import CachedDark
 from llie_core.data.wrappers import Augmented, Bounded, NormalLight
 from llie_core.dataset import SizedDataset
-from llie_core.engine.loop import Experiment, Objective, TrainSettings
+from llie_core.engine.loop import Experiment, TrainSettings
 from llie_core.engine.reuse import code, identity
 from llie_core.engine.settings import Section, free, override
 from llie_core.files import project_root, results_dir
@@ -44,7 +44,7 @@ from llie_core.names import check_choice, split_label, title_of, unknown
 from llie_core.papers.rows import BASELINES, NORMAL_LIGHT, Released, Row, Trained
 from llie_core.papers.study import Study, StudySettings, TestSet
 from llie_core.recognizers import Recognizer, create_recognizer
-from llie_core.reporting.scores import Score, reference_folder, select, summarise
+from llie_core.reporting.scores import Score, mean_of, reference_folder, select
 from llie_core.reporting.sources import reference_doubt
 from llie_core.tasks.faces import FaceDetection
 from llie_core.weights import available
@@ -303,8 +303,7 @@ class JointStudy(Study):
         blind = {}
         for reader in dict.fromkeys(score.recognizer for score in found):
             dark, normal = (
-                summarise(s.value for s in select(found, recognizer=reader, label=label))
-                for label in (GROUPS[0], GROUPS[3])
+                mean_of(found, recognizer=reader, label=label) for label in (GROUPS[0], GROUPS[3])
             )
             if normal.mean < LEAST_AP or normal.mean < dark.mean:
                 words = f"AP {normal:.3f} in normal light, {dark:.3f} in low light"
@@ -417,7 +416,7 @@ class JointStudy(Study):
         upstream = partial(upstream_loss, **row.weights.settings["upstream"])
         loss = JointLoss(upstream, detector, face_targets, w_up, w_down)
         data = self.train_data(darkener)
-        return self._experiment(row, row.build(), loss, data, self.settings.train)
+        return self.training(row, row.build(), loss, data, self.settings.train)
 
     def darkener_experiment(self, row: Row) -> Experiment:
         """EC-Zero-DCE on crops of normal-light photographs, WIDER FACE's own where it is there."""
@@ -429,7 +428,7 @@ class JointStudy(Study):
             data = NormalLight(
                 open_dataset(PHOTOS, "train", size=DARKENER_SIZE, count=faces.train_count)
             )
-        return self._experiment(row, row.build(), darkening_loss, data, self.settings.darkener)
+        return self.training(row, row.build(), darkening_loss, data, self.settings.darkener)
 
     def tinaface_experiment(self, row: Row) -> Experiment:
         """The small TinaFace on normal-light faces, each image once."""
@@ -437,13 +436,7 @@ class JointStudy(Study):
         count = own.train.steps * own.train.batch_size
         data = open_dataset(CROWD, "train", size=own.size, count=count)
         loss = TaskLoss(recognizer, face_targets)
-        return self._experiment(row, recognizer, loss, data, own.train)
-
-    def _experiment(
-        self, row: Row, model: nn.Module, loss: Objective, data: SizedDataset, train: TrainSettings
-    ) -> Experiment:
-        workers = self.settings.workers
-        return Experiment(model, loss, data, collate, train, row.seed, workers=workers)
+        return self.training(row, recognizer, loss, data, own.train)
 
     @property
     def _windows(self) -> dict[str, Any]:
@@ -547,8 +540,7 @@ class JointStudy(Study):
             ("false positives an image", "fp_per_image", "all"),
         ):
             alone, joint = (
-                summarise(s.value for s in select(own, label=row, metric=metric, subset=subset))
-                for row in GROUPS[1:3]
+                mean_of(own, label=row, metric=metric, subset=subset) for row in GROUPS[1:3]
             )
             if alone.seeds and joint.seeds:
                 parts.append(f"{words} {alone:.3f} alone, {joint:.3f} joint")

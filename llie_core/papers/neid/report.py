@@ -35,7 +35,7 @@ from llie_core.papers.rows import Row
 from llie_core.papers.study import one_timing
 from llie_core.reporting.claims import Measured
 from llie_core.reporting.figures import Panel
-from llie_core.reporting.scores import Score, Summary, select, summarise
+from llie_core.reporting.scores import Score, mean_of, select
 from llie_core.reporting.tables import Counted, Table, audit_table
 
 FOUR_K = (2160, 3840)
@@ -72,13 +72,9 @@ def findings(study: NeidStudy, scores: Sequence[Score]) -> Table:
     return Table("What was found", ["question", "finding"], rows, note)
 
 
-def _psnr(scores: Sequence[Score], label: str) -> Summary:
-    return summarise(s.value for s in select(scores, label=label, metric="psnr"))
-
-
 def _against(scores: Sequence[Score], label: str, titles: Mapping[str, str]) -> str:
     """NEID's PSNR against another row's, in words."""
-    ours, other = _psnr(scores, "neid"), _psnr(scores, label)
+    ours, other = (mean_of(scores, label=x, metric="psnr") for x in ("neid", label))
     title = title_of(label, titles)
     for found, name in ((ours, title_of("neid", titles)), (other, title)):
         if not found.seeds:
@@ -101,7 +97,7 @@ def loss_table(study: NeidStudy, scores: Sequence[Score]) -> Table:
         kept, refined, enlarged = (torch.stack(x).nanmean().item() for x in zip(*seen, strict=True))
         rows.append([
             row.shown, f"{loss.delta:g}", loss.hue, f"{loss.lambda_mse:g}",
-            f"{loss.lambda_colour:g}", f"{_psnr(scores, row.label):.2f}",
+            f"{loss.lambda_colour:g}", f"{mean_of(scores, label=row.label, metric='psnr'):.2f}",
             "no red" if math.isnan(kept) else f"{kept:.1%}", f"{refined:.2f}", f"{enlarged:.2f}",
         ])  # fmt: skip
     header = ["row", "δ", "hue", "λ₁", "λ₂", "PSNR, dB", "reds kept", "details, dB", "bicubic, dB"]
@@ -408,7 +404,7 @@ def with_psnr(
     """Whether `holds`, and NEID's PSNR is above another row's (as_good: or equal to it); None
     without these rows."""
     labels = "neid", f"neid+{variant}"
-    ours, other = found = [_psnr(scores, label) for label in labels]
+    ours, other = found = [mean_of(scores, label=label, metric="psnr") for label in labels]
     for label, one in zip(labels, found, strict=True):
         if not one.seeds:
             return None, "; ".join(filter(None, (_needs(label), words)))

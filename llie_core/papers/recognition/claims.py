@@ -18,7 +18,7 @@ from llie_core.papers.recognition.report import row_summary, test_items
 from llie_core.papers.recognition.study import NIGHT, RecognitionStudy
 from llie_core.papers.rows import Row
 from llie_core.reporting.claims import Measured
-from llie_core.reporting.scores import Score, select, summarise
+from llie_core.reporting.scores import Score, mean_of, select, summarise
 from llie_core.reporting.tables import NOT_RUN, Table
 
 AS_GOOD = 0.01  # of mIoU or AP, up to which two rows are called alike
@@ -184,7 +184,7 @@ def quality_not_recognition(study: RecognitionStudy, scores: Sequence[Score]) ->
     quality = select(scores, metric="psnr")
     pairs = [
         (
-            summarise(s.value for s in select(quality, label=label)).mean,
+            mean_of(quality, label=label).mean,
             row_summary(study, scores, label).mean,
         )
         for label in dict.fromkeys(s.label for s in quality)

@@ -20,14 +20,14 @@ from llie_core.papers.recognition.study import (
     TUNED,
     RecognitionStudy,
     Streets,
-    mean_of,
+    intensity_of,
 )
 from llie_core.recognizers import Recognizer, create_recognizer
 from llie_core.reporting.claims import load_claims
 from llie_core.reporting.figures import Panel
 from llie_core.reporting.published import PublishedValue
 from llie_core.reporting.published import table as published
-from llie_core.reporting.scores import Score, Summary, select, summarise
+from llie_core.reporting.scores import Score, Summary, mean_of, select
 from llie_core.reporting.tables import (
     NOT_RUN,
     Counted,
@@ -86,14 +86,12 @@ def findings(study: RecognitionStudy, scores: Sequence[Score]) -> Table:
 def row_summary(study: RecognitionStudy, scores: Iterable[Score], label: str) -> Summary:
     """A row's number of the task over seeds, on the whole test set in low light."""
     own = study.downstream
-    found = select(scores, label=label, metric=own.metric, subset=own.whole)
-    return summarise(s.value for s in found)
+    return mean_of(scores, label=label, metric=own.metric, subset=own.whole)
 
 
 def in_normal_light(study: RecognitionStudy, scores: Iterable[Score]) -> Summary:
     """The recognizer's number on normal-light images, where nothing is enhanced."""
-    found = select(scores, metric=study.downstream.metric, subset=DAY)
-    return summarise(s.value for s in found)
+    return mean_of(scores, metric=study.downstream.metric, subset=DAY)
 
 
 def _words(found: Summary) -> str:
@@ -139,7 +137,7 @@ def recognizer_table(study: RecognitionStudy, scores: Sequence[Score]) -> Table:
     rows, note = [[row.shown, *cells, lost]], f"{weights}; frozen for every row."
     tuned = select(scores, metric=study.downstream.metric, subset=TUNED)
     if tuned:
-        rows.append([study.tuned_row.shown, "–", f"{summarise(s.value for s in tuned):.3f}", "–"])
+        rows.append([study.tuned_row.shown, "–", f"{mean_of(tuned):.3f}", "–"])
         note += " The last row was trained on in low light, without an enhancer: an upper bound."
     return Table("The recognizer that every row uses", header, rows, note)
 
@@ -151,7 +149,7 @@ def by_darkness(
     over seeds), from dark to bright; empty where no darker images were evaluated."""
     own = study.downstream
     light = select(scores, label="identity", metric="brightness", subset="all")
-    subsets = {s.subset: mean_of(s.subset) for s in scores if mean_of(s.subset)}
+    subsets = {s.subset: intensity_of(s.subset) for s in scores if intensity_of(s.subset)}
     if light:
         subsets |= {own.whole: 255 * light[0].value}
     series: dict[str, list[tuple[float, float]]] = {}
@@ -161,7 +159,7 @@ def by_darkness(
         for subset, mean in sorted(subsets.items(), key=lambda pair: pair[1]):
             found = select(scores, label=label, metric=own.metric, subset=subset)
             if found:
-                point = mean, summarise(s.value for s in found).mean
+                point = mean, mean_of(found).mean
                 series.setdefault(title_of(label, study.titles), []).append(point)
     return {title: points for title, points in series.items() if len(points) > 1}
 
@@ -175,7 +173,7 @@ def class_table(study: RecognitionStudy, scores: Sequence[Score]) -> Table:
     labels = sorted(present, key=[*study.titles, *present].index)
     rows = []
     for name in study.downstream.classes:
-        values = [summarise(s.value for s in select(found, label=x, subset=name)) for x in labels]
+        values = [mean_of(found, label=x, subset=name) for x in labels]
         rows.append([name, *(f"{v:.3f}" if v.seeds else "–" for v in values)])
     header = ["class", *(title_of(label, study.titles) for label in labels)]
     profiles = ", ".join(dict.fromkeys(score.profile for score in found))

@@ -26,16 +26,14 @@ from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any, ClassVar
 
-from torch import nn
-
-from llie_core.data import collate, mask_targets, open_dataset, pose_targets
+from llie_core.data import mask_targets, open_dataset, pose_targets
 from llie_core.data.camvid import CAMVID_CLASSES
 from llie_core.data.exlpose import ExLPose
 from llie_core.data.pose import ScaledPersons
 from llie_core.data.segmentation import CITYSCAPES_CLASSES
 from llie_core.data.wrappers import Augmented, Cached, DarkenedTo, MeanScaled, Resized
 from llie_core.dataset import SizedDataset
-from llie_core.engine.loop import Experiment, Objective, TrainSettings
+from llie_core.engine.loop import Experiment
 from llie_core.files import project_root
 from llie_core.hashing import file_hash
 from llie_core.losses.task_driven import BothLights, TaskLoss
@@ -57,7 +55,7 @@ from llie_core.papers.rows import BASELINES, NORMAL_LIGHT, Released, Row, Traine
 from llie_core.papers.study import Study, TestSet
 from llie_core.recognizers import Recognizer
 from llie_core.recognizers.cpn import CPN
-from llie_core.reporting.scores import Score, select, summarise
+from llie_core.reporting.scores import Score, mean_of, select
 from llie_core.tasks.base import Task
 from llie_core.tasks.pose import ALL, Pose
 from llie_core.tasks.quality import Cost
@@ -219,7 +217,7 @@ class RecognitionStudy(Study):
     def blind_readers(self, scores: Iterable[Score]) -> dict[str, str]:
         own = self.downstream
         found = select(scores, metric=own.metric, subset=DAY)
-        day = summarise(score.value for score in found)
+        day = mean_of(found)
         why = f"near chance: {own.title} {day:.3f} in normal light, less than {own.least:g}"
         return {score.recognizer: why for score in found} if day.mean < own.least else {}
 
@@ -310,12 +308,12 @@ class RecognitionStudy(Study):
         """An enhancer trained by the frozen recognizer's loss, and nothing else."""
         loss = TaskLoss(recognizer, self.downstream.targets)
         data, validate = self.train_images(NIGHT), self._validation(recognizer)
-        return self._experiment(row, row.build(), loss, data, self.settings.train, validate)
+        return self.training(row, row.build(), loss, data, self.settings.train, validate)
 
     def human_vision_experiment(self, row: Row) -> Experiment:
         """Zero-DCE trained by its own losses."""
         data = self.train_images(NIGHT)
-        return self._experiment(row, row.build(), zero_dce_loss, data, self.settings.zero_dce)
+        return self.training(row, row.build(), zero_dce_loss, data, self.settings.zero_dce)
 
     def recognizer_experiment(self, row: Row) -> Experiment:
         """The recognizer, before it is frozen."""
@@ -326,7 +324,7 @@ class RecognitionStudy(Study):
             recognizer.load_imagenet_backbone(project_root() / own.start)
         data = downstream.drawn_for_recognizer(self.train_images(downstream.learns_in))
         loss = downstream.objective(recognizer)
-        return self._experiment(row, recognizer, loss, data, own.train)
+        return self.training(row, recognizer, loss, data, own.train)
 
     def tuning_experiment(self, row: Row, recognizer: Recognizer) -> Experiment:
         """The recognizer trained on in low light, without an enhancer."""
@@ -335,7 +333,7 @@ class RecognitionStudy(Study):
         tuned.load_state_dict(recognizer.state_dict())
         train = replace(own.train, steps=own.tuning, lr=own.train.lr / 5)
         loss = TaskLoss(tuned, self.downstream.targets)
-        return self._experiment(row, tuned, loss, self.train_images(NIGHT), train)
+        return self.training(row, tuned, loss, self.train_images(NIGHT), train)
 
     def _validation(self, recognizer: Recognizer) -> ValidationTask | None:
         """The task's number on validation images in low light, where the settings ask for it."""
@@ -343,14 +341,6 @@ class RecognitionStudy(Study):
             return None
         task = self.downstream.task(recognizer)
         return ValidationTask(task, self.images("val", NIGHT), self.downstream.metric)
-
-    def _experiment(
-        self, row: Row, model: nn.Module, objective: Objective, data: SizedDataset,
-        train: TrainSettings, validate: ValidationTask | None = None,
-    ) -> Experiment:  # fmt: skip
-        return Experiment(
-            model, objective, data, collate, train, row.seed, validate, self.settings.workers
-        )
 
     # Test sets ---------------------------------------------------------------------------------
 
@@ -404,9 +394,7 @@ class RecognitionStudy(Study):
     def headline(self, scores: list[Score]) -> str:
         own = self.downstream
         low, ours = (
-            summarise(
-                s.value for s in select(scores, label=label, metric=own.metric, subset=own.whole)
-            )
+            mean_of(scores, label=label, metric=own.metric, subset=own.whole)
             for label in ("identity", "gem_pam")
         )
         if not (low.seeds and ours.seeds):
@@ -419,7 +407,7 @@ def at_mean(mean: float) -> str:
     return f"mean {mean:g}"
 
 
-def mean_of(subset: str) -> float:
+def intensity_of(subset: str) -> float:
     """The mean intensity of such a subset; 0 for another one."""
     word, _, number = subset.partition(" ")
     return float(number) if word == "mean" else 0.0
