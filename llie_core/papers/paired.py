@@ -156,14 +156,6 @@ class PairedSettings(StudySettings):
     train: TrainSettings = TRAIN
     evaluation: EvaluationSettings = EvaluationSettings()
 
-    renamed = {
-        "models": "rows",
-        "turns": "pairs.flips",
-        "no_reference": "evaluation.sets",
-        "no_reference_count": "evaluation.count",
-        "lol_parts": "pairs.parts",
-    }
-
 
 class PairedStudy(Study):
     """A paper whose enhancer is trained on pairs.

@@ -66,12 +66,6 @@ def test_a_released_checkpoint_of_the_papers_network_is_its_main_row():
 def test_wrong_settings_are_named():
     with pytest.raises(ValueError, match="protocols: 'psnr-best' is no entry"):
         open_tiny(protocols=["psnr-best"])
-    for old, new in (
-        ("turns", r"pairs\.flips"), ("no_reference", r"evaluation\.sets"),
-        ("size", r"pairs\.size"), ("steps", r"train\.steps"),
-    ):  # fmt: skip
-        with pytest.raises(ValueError, match=f"setting '{old}' is now {new}"):
-            open_study("neid", "smoke", **{old: 1})
 
 
 def test_training_takes_crops_and_validation_may():

@@ -210,14 +210,6 @@ class DrgnSettings(PairedSettings):
     detector: TrainSettings = DETECTOR
     detection: DetectionSettings = DetectionSettings()
 
-    renamed = {
-        **PairedSettings.renamed,
-        "street_train": "streets.train_count",
-        "street_test": "streets.test_count",
-        "street_size": "streets.size",
-        "detector_batch": "detector.batch_size",
-    }
-
     def __post_init__(self):
         super().__post_init__()
         if self.dataset == BUILTIN and self.pairs.parts != "official":

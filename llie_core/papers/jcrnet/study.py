@@ -151,15 +151,6 @@ class JcrnetSettings(PairedSettings):
     joined: tuple[str, ...] = ()
     saliency: SaliencySettings = SaliencySettings()
 
-    renamed = PairedSettings.renamed | {
-        "further_size": "evaluation.size",
-        "saliency_steps": "saliency.train.steps",
-        "saliency_batch": "saliency.train.batch_size",
-        "saliency_lr": "saliency.train.lr",
-        "saliency_train": "saliency.train_count",
-        "saliency_test": "saliency.test_count",
-    }
-
     def __post_init__(self):
         super().__post_init__()
         if "jcrnet" not in self.rows:

@@ -181,14 +181,8 @@ class JointSettings(StudySettings):
     train: TrainSettings = TRAIN
     darkener: TrainSettings = TRAIN_DARKENER
 
-    renamed = {
-        "recognizer_steps": "tinaface.train.steps",
-        "recognizer_batch": "tinaface.train.batch_size",
-        "recognizer_lr": "tinaface.train.lr",
-        "recognizer_size": "tinaface.size",
-        "score_threshold": "mtcnn.threshold",
-        **{own: f"train.{own}" for own in vars(TRAIN)},  # not tinaface.train's
-    }
+    # What is named without its section is the training's, not the recognizer's.
+    renamed = {own: f"train.{own}" for own in vars(TRAIN)}
 
     def __post_init__(self):
         super().__post_init__()

@@ -132,13 +132,6 @@ class RecognitionSettings(StudySettings):
     scenes: SceneSettings = SceneSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
 
-    renamed = {
-        "models": "rows",
-        "recognizer_steps": "recognizer.train.steps",
-        "recognizer_batch": "recognizer.train.batch_size",
-        "recognizer_lr": "recognizer.train.lr",
-    }
-
     def __post_init__(self):
         super().__post_init__()
         for label in self.rows or ("",):

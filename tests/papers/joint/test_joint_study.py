@@ -197,12 +197,7 @@ def test_every_ratio_and_what_others_need_is_a_row_by_name():
         ({"readers": ["tinaface"]}, "readers: mtcnn trains and has to read too"),
         ({"readers": ["mtcnn", "tinaface"]}, "readers: the small tinaface finds too few faces"),
         ({"tinaface": {"backbone": "large"}}, "tinaface.backbone: choose small or resnet50"),
-        (
-            {"recognizer_steps": 3},
-            r"now tinaface.train.steps: write {tinaface: {train: {steps: …}}}",
-        ),
         ({"steps": 3}, "now train.steps: write"),
-        ({"score_threshold": 0.8}, "now mtcnn.threshold"),
         ({"darkener_steps": 3}, "now darkener.steps"),
     ],
     ids=str,
