@@ -24,6 +24,7 @@ from statistics import fmean
 from torch import Tensor
 
 from llie_core.data import open_dataset
+from llie_core.dataset import items
 from llie_core.files import project_root, write_rows, write_text
 from llie_core.losses.colour import rgb_to_hsv
 from llie_core.metrics import niqe, psnr
@@ -69,7 +70,7 @@ class Images:
             pairs = open_dataset("lol", "val", self.data, val=PAIRS)
         else:
             pairs = open_dataset("lol", "test", self.data)
-        return [(pair["image"][None], pair["target"][None]) for pair in _items(pairs)]
+        return [(pair["image"][None], pair["target"][None]) for pair in items(pairs)]
 
     def low_light(self) -> Iterator[Tensor]:
         return self._others(LOW_LIGHT)
@@ -83,10 +84,6 @@ class Images:
             data = open_dataset(name, split, self.data)
             for index in range(PARTS.index(self.part), len(data), 2):
                 yield data[index]["image"][None]
-
-
-def _items(data) -> Iterator[dict]:
-    yield from (data[index] for index in range(len(data)))
 
 
 def measure(name: str, weights: str, images: Images) -> Measured:

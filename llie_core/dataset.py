@@ -1,5 +1,6 @@
 """What every data set offers, whichever room reads it."""
 
+from collections.abc import Iterator
 from typing import Protocol
 
 
@@ -16,3 +17,8 @@ class SizedDataset(Protocol):
     def describe(self) -> dict:
         """What identifies the items, for hashes and records."""
         ...
+
+
+def items(data: SizedDataset) -> Iterator[dict]:
+    """Every item, in order."""
+    return (data[index] for index in range(len(data)))

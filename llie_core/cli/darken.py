@@ -9,7 +9,6 @@ that a killed run goes on where it stopped; what becomes of an image depends on 
 alone.
 """
 
-import argparse
 import json
 import math
 import sys
@@ -17,7 +16,7 @@ from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 
-from llie_core.cli.arguments import add_device, path, weights_name
+from llie_core.cli.arguments import add_device, folder, path, weights_name
 
 RECORD = "darkening.jsonl"
 DRGN = ("drgn", "lw_drgn")
@@ -35,8 +34,11 @@ OWN = {
 }
 
 
-def add_options(command: argparse.ArgumentParser) -> None:
-    """The options of `llie darken`, grouped by the models that they belong to."""
+def add(commands) -> None:
+    """Add the subcommand, its options grouped by the models that they belong to."""
+    about = "darken images: physically, to an exposure, or as others are degraded"
+    command = commands.add_parser("darken", help=about)
+    command.set_defaults(run=run)
     command.add_argument(
         "--model", default="physical",
         help="physical (default) or ec_zero_dce: dark copies; drgn, lw_drgn: pairs, low/ and high/",
@@ -74,10 +76,12 @@ def add_options(command: argparse.ArgumentParser) -> None:
         "--one-pass", action="store_const", const=True,
         help="put the degradation on as it was read from the low-light image, with its structure",
     )  # fmt: skip
+    command.add_argument("source", type=path, help="an image, or a folder with its subfolders")
+    command.add_argument("target", type=folder, help="folder for the results (PNG)")
 
 
-def run(options) -> tuple[str, int]:
-    """Darken as asked. Returns what to say and the exit code, 1 where an image failed.
+def run(options) -> int:
+    """Darken as asked. Returns the exit code, 1 where an image failed.
 
     Raises:
         ValueError, FileNotFoundError: what cannot be done, in one line.
@@ -152,7 +156,7 @@ def _conditioned(options) -> tuple[Callable, dict]:
                    "code": code(model, add_noise, quantise)}  # fmt: skip
 
 
-def _darken(options, darkener: Callable, asked: dict) -> tuple[str, int]:
+def _darken(options, darkener: Callable, asked: dict) -> int:
     """Every image of the source by a `Darkener`; one that fails is named, the others go on."""
     import torch
 
@@ -181,8 +185,8 @@ def _darken(options, darkener: Callable, asked: dict) -> tuple[str, int]:
                 lines.write(json.dumps(line) + "\n")
 
         failed = each_image(left, write, lambda image: image.path)
-    said = f"{len(images) - failed} of {len(images)} images are in {options.target}"
-    return said, 1 if failed else 0
+    print(f"{len(images) - failed} of {len(images)} images are in {options.target}")
+    return 1 if failed else 0
 
 
 def _state(image, request: str) -> tuple[str, int, str]:
@@ -204,7 +208,7 @@ def _done(record: Path) -> set[tuple[str, int, str]]:
 # Pairs -----------------------------------------------------------------------------------------
 
 
-def _write_pairs(options) -> tuple[str, int]:
+def _write_pairs(options) -> int:
     """Pairs by a learned degradation: low/ and high/ in TARGET."""
     from llie_core.cli.image_files import trained_model, weights_path
     from llie_core.data.synthesis import write_pairs
@@ -239,8 +243,8 @@ def _write_pairs(options) -> tuple[str, int]:
     for problem in filter(None, (*written.unreadable.values(), source.not_read)):
         print(f"llie: {problem}", file=sys.stderr)
     there = len(source) - len(written.unreadable)
-    said = f"{written.pairs} pairs written to {options.target} ({there} are there)"
-    return said, 1 if damaged or written.unreadable else 0
+    print(f"{written.pairs} pairs written to {options.target} ({there} are there)")
+    return 1 if damaged or written.unreadable else 0
 
 
 def _whole(images, count: int) -> list[int]:

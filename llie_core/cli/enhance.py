@@ -5,7 +5,6 @@ A folder's results keep its tree; `.enhanced.jsonl` there has a line an image, w
 image, so that the same command goes on where it was stopped.
 """
 
-import argparse
 import json
 import os
 import sys
@@ -24,8 +23,11 @@ FORMATS = ("png", "jpg", "webp", "tif")
 WORKER_MEMORY = 2 * 2**30  # bytes that one image at a time may take
 
 
-def add_options(command: argparse.ArgumentParser) -> None:
-    """The arguments of `llie enhance`."""
+def add(commands) -> None:
+    """Add the subcommand."""
+    about = "enhance a photograph, a video, a folder, or a pipe"
+    command = commands.add_parser("enhance", help=about)
+    command.set_defaults(run=run)
     command.add_argument("source", type=path, help="an image, a video, a folder with its "
                          "subfolders, or -")  # fmt: skip
     command.add_argument(

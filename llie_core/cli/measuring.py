@@ -229,9 +229,9 @@ def _metadata(name: str, weights: str | Path | None) -> dict[str, str]:
 def _pairs(split: str, data: Path):
     """(low, high), (1, 3, H, W) each, of a part of LOL: "val" is 15 pairs of our485."""
     from llie_core.data import open_dataset
+    from llie_core.dataset import items
 
-    part = open_dataset("lol", split, data)
-    for item in map(part.__getitem__, range(len(part))):
+    for item in items(open_dataset("lol", split, data)):
         yield item["image"][None], item["target"][None]
 
 

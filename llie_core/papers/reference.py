@@ -8,7 +8,6 @@ results/reference/<paper>/<dataset>/<profile>/
     weights/<label>-seed<k>.safetensors     half precision; only those asked for
 """
 
-import csv
 import json
 import shutil
 from collections.abc import Container, Iterable, Sequence
@@ -17,8 +16,8 @@ from pathlib import Path
 from safetensors.torch import load_file, save_file
 
 from llie_core.engine.runs import Run, file_name
-from llie_core.files import atomic, project_root, write_rows
-from llie_core.papers.evaluations import recorded_scores
+from llie_core.files import atomic, project_root, read_rows, write_rows
+from llie_core.papers.evaluations import image_values, recorded_scores
 from llie_core.papers.study import Study
 from llie_core.papers.trainings import trainings
 from llie_core.reporting.scores import Score, write_scores
@@ -121,8 +120,8 @@ def _evaluations(
         found = {path: own for path in paths if (own := recorded_scores(path)) is not None}
         for path, own in found.items():
             scores += own
-            with (run.directory / "per_image" / path.name).open(newline="") as file:
-                lines = [{"label": run.label, "seed": run.seed} | x for x in csv.DictReader(file)]
+            measured = read_rows(image_values(path))
+            lines = [{"label": run.label, "seed": run.seed} | line for line in measured]
             if lines:
                 images.setdefault(path.stem, []).extend(lines)
     return scores, images

@@ -18,7 +18,7 @@ from llie_core.files import read_rows, results_dir
 from llie_core.metrics.resampling import DRAWS, LEVEL, bootstrap
 from llie_core.names import title_of
 from llie_core.reporting.scores import OF_PAPERS, EarlierScores, Score, all_kept, read_scores
-from llie_core.reporting.sources import reference_doubt
+from llie_core.reporting.sources import short_doubt
 from llie_core.reporting.tables import Table
 
 LOW, NORMAL = "identity", "original"  # the low-light and the normal-light image as rows
@@ -132,11 +132,10 @@ def kept_readings() -> list[Reading]:
     """What all reference runs kept of their images; of doubtful runs the name says so."""
     found = []
     for folder in all_kept():
-        paper, dataset, profile = folder.parts[-3:]
-        if profile not in OF_PAPERS:  # such as photographs
+        if folder.name not in OF_PAPERS:  # such as photographs
             continue
         run = "/".join(folder.parts[-3:])
-        if doubt := reference_doubt(paper, dataset).partition(":")[0]:
+        if doubt := short_doubt(folder):
             run += f" ({doubt})"
         found += read_folder(folder, run)
     return found

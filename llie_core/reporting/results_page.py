@@ -1,9 +1,9 @@
 """docs/RESULTS.md, written from the reference runs: every number there is a score that is kept."""
 
-import csv
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from llie_core.files import read_rows
 from llie_core.metrics.protocols import load_protocols
 from llie_core.metrics.resampling import bootstrap
 from llie_core.names import metric_title, subset_title, title_of
@@ -19,7 +19,7 @@ from llie_core.reporting.scores import (
     select,
     summarise,
 )
-from llie_core.reporting.sources import reference_doubt
+from llie_core.reporting.sources import short_doubt
 from llie_core.reporting.tables import Table, share_of_pixels
 
 # (metric, subset) of the tables; what a test set does not have is left out.
@@ -70,7 +70,7 @@ def results_markdown(titles: Mapping[str, str], findings: Mapping[tuple[str, str
 
 def _doubt(folder: Path) -> str:
     """Why the numbers of reference runs decide no claim, in a sentence; "" where they may."""
-    doubt = reference_doubt(folder.parts[-3], folder.parts[-2]).partition(":")[0]
+    doubt = short_doubt(folder)
     return f"These numbers decide no claim: {doubt}." if doubt else ""
 
 
@@ -153,9 +153,7 @@ def _note(scores: list[Score], shown: Iterable[tuple[str, str]], spread: str) ->
 
 
 def _runs_table(path: Path) -> str:
-    with path.open(newline="", encoding="utf-8") as file:
-        runs = list(csv.DictReader(file))
-    rows = []
+    rows, runs = [], read_rows(path)
     for label in dict.fromkeys(run["label"] for run in runs):
         own = [run for run in runs if run["label"] == label]
         seconds = summarise(float(run["seconds"]) for run in own).mean

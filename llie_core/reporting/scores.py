@@ -150,8 +150,7 @@ def kept_runs(paper: str, dataset: str) -> list[dict]:
     folder = reference_folder(paper, dataset)
     if folder is None:
         return []
-    with (folder / "runs.csv").open(newline="", encoding="utf-8") as file:
-        runs: list[dict] = list(csv.DictReader(file))
+    runs: list[dict] = [*read_rows(folder / "runs.csv")]
     return [run | {"code": json.loads(run.get("code") or "{}")} for run in runs]
 
 

@@ -3,6 +3,7 @@ run and the run at hand."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from llie_core.engine.reuse import changed_since
 from llie_core.reporting.claims import Claim, Context, Measured, Verdict, judge
@@ -74,11 +75,12 @@ def _joined(first: Verdict, found: Sequence[Verdict], why_not: Callable) -> Verd
         why = why_not(sorted(claim_sets(first.claim)))
         return replace(first, verdict=f"not run ({why})", evidence="")
     decided = [v for v in found if not v.verdict.startswith("not run")] or found[:1]
-    words, evidence = (
-        "; ".join(dict.fromkeys(filter(None, (getattr(v, name) for v in decided))))
-        for name in ("verdict", "evidence")
-    )
-    return replace(first, verdict=words, evidence=evidence)
+    return replace(first, verdict=_each(decided, "verdict"), evidence=_each(decided, "evidence"))
+
+
+def _each(verdicts: Sequence[Verdict], name: str) -> str:
+    """A text of all verdicts, each once."""
+    return "; ".join(dict.fromkeys(filter(None, (getattr(one, name) for one in verdicts))))
 
 
 # The reference run, then the run at hand ---------------------------------------------------------
@@ -115,19 +117,21 @@ def _of_folds(contexts: Sequence[Context], same: Sequence[Verdict]) -> Verdict:
         if _weight(one) == 1
     ]
     weighed = [*decided, *still_open]
-    words, evidence = (
-        "; ".join(dict.fromkeys(filter(None, (getattr(one, name) for one in weighed))))
-        for name in ("verdict", "evidence")
-    )
+    words = _each(weighed, "verdict")
     if len({one.verdict.partition(" on ")[0] for one in decided}) > 1:
         words = f"inconclusive (the folds disagree: {words})"
-    return replace(same[0], verdict=words, evidence=evidence)
+    return replace(same[0], verdict=words, evidence=_each(weighed, "evidence"))
 
 
 def reference_doubt(paper: str, dataset: str) -> str:
     """Why the reference run of a paper on a data set decides nothing; "" where it may, or where
     none is kept."""
     return doubtful(kept_scores(paper, dataset), kept_runs(paper, dataset))
+
+
+def short_doubt(folder: Path) -> str:
+    """`reference_doubt` of a folder of reference runs, without the modules that changed."""
+    return reference_doubt(*folder.parts[-3:-1]).partition(":")[0]
 
 
 def doubtful(scores: Sequence[Score], runs: Sequence[Mapping]) -> str:

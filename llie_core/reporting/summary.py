@@ -22,7 +22,7 @@ from llie_core.reporting.scores import (
     reference_folder,
     select,
 )
-from llie_core.reporting.sources import reference_doubt
+from llie_core.reporting.sources import short_doubt
 from llie_core.reporting.tables import VERDICTS, Table, place_of, set_table
 
 
@@ -157,7 +157,7 @@ def _doubt(folder: Path) -> str:
     paper, dataset = folder.parts[-3:-1]
     if folder != reference_folder(paper, dataset):
         return "no claim is about these rows"
-    doubt = reference_doubt(paper, dataset).partition(":")[0]
+    doubt = short_doubt(folder)
     return f"decides no claim: {doubt}" if doubt else ""
 
 

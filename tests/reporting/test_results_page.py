@@ -7,7 +7,7 @@ import pytest
 from llie_core.files import project_root
 from llie_core.papers import list_papers, study_of
 from llie_core.papers.found import kept_findings
-from llie_core.reporting import results_page
+from llie_core.reporting import results_page, sources
 from llie_core.reporting import scores as scores_module
 from llie_core.reporting.intervals import intervals
 from llie_core.reporting.results_page import results_markdown
@@ -80,7 +80,7 @@ def test_the_page_begins_with_what_was_found(page):
 
 def test_runs_that_decide_no_claim_say_so(monkeypatch):
     doubts = {"camvid": "the kept runs come from earlier code: llie_core.losses.paired"}
-    monkeypatch.setattr(results_page, "reference_doubt", lambda _, name: doubts.get(name, ""))
+    monkeypatch.setattr(sources, "reference_doubt", lambda _, name: doubts.get(name, ""))
     page = page_now()
     said = "These numbers decide no claim: the kept runs come from earlier code.\n"
     assert (

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from llie_core.files import project_root, write_rows
-from llie_core.reporting import scores, summary
+from llie_core.reporting import scores, sources, summary
 from llie_core.reporting.claims import Claim, Verdict
 from llie_core.reporting.published import list_papers
 from llie_core.reporting.scores import mean_of, reference_scores, select, write_scores
@@ -56,7 +56,7 @@ def test_verdicts_survive_commas_and_are_read_back(folder):
 
 def test_reference_runs_that_decide_no_claim_are_named(monkeypatch):
     doubts = {("neid", "lol"): "the kept runs come from earlier code: llie_core.models.neid"}
-    monkeypatch.setattr(summary, "reference_doubt", lambda *of: doubts.get(of, ""))
+    monkeypatch.setattr(sources, "reference_doubt", lambda *of: doubts.get(of, ""))
     note = summary.reference_table().note
     assert note.endswith(
         "neid on lol, reference: decides no claim: the kept runs come from earlier code. "

@@ -1,7 +1,6 @@
 """What the report of paper 2 shows beside its scores: findings, tables by detector, detections,
 audit; the claims are judged in claims.py."""
 
-import csv
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -10,7 +9,8 @@ import torch
 from torch import Tensor
 
 from llie_core.data.wrappers import spread
-from llie_core.dataset import SizedDataset
+from llie_core.dataset import SizedDataset, items
+from llie_core.files import read_rows
 from llie_core.metrics.cost import count_macs, count_parameters
 from llie_core.models import Enhancer
 from llie_core.models.zero_dce import RGBCurves
@@ -188,7 +188,7 @@ def data_summary(study: JointStudy) -> Table:
     count = without = 0
     faces, dark, light = dict.fromkeys(SUBSETS, 0), 0.0, 0.0
     missed: list[float] = []
-    for item in _items(data):
+    for item in items(data):
         count += 1
         if "exposure_target" in item["darkening"]:
             missed.append(abs(item["darkening"]["mean"] - item["darkening"]["exposure_target"]))
@@ -261,8 +261,7 @@ def map_statistics(maps: Iterable[Tensor]) -> tuple[float, Tensor]:
 def audit() -> Table:
     """Parameters and work of enhancers and detectors against what their own papers print, which
     cited.csv holds with its source."""
-    with Path(__file__).with_name("cited.csv").open(encoding="utf-8", newline="") as file:
-        cited = list(csv.DictReader(file))
+    cited = read_rows(Path(__file__).with_name("cited.csv"))
     networks = [_cited(line) for line in cited]
     for name in ("ec_zero_dce", "mtcnn"):
         networks.append(Counted(title_of(name), count_parameters(build_model(name, {}))))
@@ -423,13 +422,9 @@ def _portrait(size: int) -> Tensor:
     return torch.from_numpy(np.asarray(image, dtype=np.float32)).permute(2, 0, 1) / 255
 
 
-def _items(data: SizedDataset) -> Iterable[dict]:
-    return (data[index] for index in range(len(data)))
-
-
 def _with_faces(data: SizedDataset, count: int) -> list[dict]:
     found: list[dict] = []
-    for item in _items(data):
+    for item in items(data):
         if len(found) == count:
             break
         if len(item["boxes"]) >= 2:

@@ -149,8 +149,7 @@ class TinaFaceSettings(Section):
 
     def __post_init__(self):
         super().__post_init__()
-        if self.backbone not in ("small", "resnet50"):
-            raise ValueError("backbone: choose small or resnet50")
+        check_choice(("small", "resnet50"), backbone=self.backbone)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from llie_core.dataset import items
 from llie_core.devices import device_name
 from llie_core.engine.distributed import default_device
 from llie_core.losses.colour import rgb_to_hsv
@@ -93,7 +94,7 @@ def loss_table(study: NeidStudy, scores: Sequence[Score]) -> Table:
         if row.compose or row.options["variant"]:
             continue
         loss, model = row.given["loss"], study.load_as(NEID, row, "cpu")
-        seen = [_of_pair(model, study.test_pairs[i]) for i in range(len(study.test_pairs))]
+        seen = [_of_pair(model, pair) for pair in items(study.test_pairs)]
         kept, refined, enlarged = (torch.stack(x).nanmean().item() for x in zip(*seen, strict=True))
         rows.append([
             row.shown, f"{loss.delta:g}", loss.hue, f"{loss.lambda_mse:g}",
@@ -429,7 +430,7 @@ def _over_test_set(
         values = []
         for row in rows:
             model, device = study.load_as(Enhancer, row), default_device()
-            for item in (study.test_pairs[i] for i in range(len(study.test_pairs))):
+            for item in items(study.test_pairs):
                 output = model.enhance(item["image"][None].to(device)).cpu()
                 values.append(measure(output, item["target"][None]).item())
         means.append(sum(values) / len(values))

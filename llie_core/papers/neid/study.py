@@ -29,7 +29,7 @@ from llie_core.engine.loop import Experiment, Objective, TrainSettings
 from llie_core.engine.settings import Section, override
 from llie_core.losses.colour import DETAIL_TARGETS, HUES, neid_loss
 from llie_core.models.neid import BIAS, INITS, NEID, NORMS, BrightenThenEnlarge
-from llie_core.names import split_label
+from llie_core.names import check_choice, split_label
 from llie_core.papers.paired import (
     BUILTIN,
     QUICK_PROTOCOLS,
@@ -76,9 +76,8 @@ class LossSettings(Section):
 
     def __post_init__(self):
         super().__post_init__()
-        for name, known in (("hue", HUES), ("detail_target", DETAIL_TARGETS)):
-            if getattr(self, name) not in known:
-                raise ValueError(f"{name}: choose one of {', '.join(known)}")
+        check_choice(HUES, hue=self.hue)
+        check_choice(DETAIL_TARGETS, detail_target=self.detail_target)
         if not (self.delta > 0 and min(self.lambda_mse, self.lambda_colour) >= 0):
             raise ValueError("delta must be above 0, lambda_mse and lambda_colour not below")
 
@@ -111,9 +110,8 @@ class NeidSettings(PairedSettings):
 
     def __post_init__(self):
         super().__post_init__()
-        for name, known in (("init", INITS), ("norm", NORMS)):
-            if getattr(self, name) not in known:
-                raise ValueError(f"{name}: choose one of {', '.join(known)}")
+        check_choice(INITS, init=self.init)
+        check_choice(NORMS, norm=self.norm)
 
 
 def quick(dataset: str) -> NeidSettings:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from llie_core.data import dataset_spec
 from llie_core.data.wrappers import spread
+from llie_core.dataset import items
 from llie_core.metrics.cost import count_macs, count_parameters
 from llie_core.models import create_enhancer
 from llie_core.models.ialm import BOUNDS, IALM, share_at_bounds
@@ -183,8 +184,7 @@ def class_table(study: RecognitionStudy, scores: Sequence[Score]) -> Table:
 def subset_table(study: RecognitionStudy) -> Table:
     """Images and brightness of the test set, by subset where there are any; one at a time."""
     data, sums = study.images("test", NIGHT), {"": [0, 0.0]}
-    for index in range(len(data)):
-        item = data[index]
+    for item in items(data):
         for subset in {"", item.get("subset", "")}:
             found = sums.setdefault(subset, [0, 0.0])
             found[0] += 1

@@ -196,7 +196,7 @@ def test_every_ratio_and_what_others_need_is_a_row_by_name():
         ({"recognizer": "tinafce"}, "no recognizer 'tinafce'; did you mean 'tinaface'"),
         ({"readers": ["tinaface"]}, "readers: mtcnn trains and has to read too"),
         ({"readers": ["mtcnn", "tinaface"]}, "readers: the small tinaface finds too few faces"),
-        ({"tinaface": {"backbone": "large"}}, "tinaface.backbone: choose small or resnet50"),
+        ({"tinaface": {"backbone": "large"}}, "tinaface.backbone='large': choose one of 'small'"),
         ({"steps": 3}, "now train.steps: write"),
         ({"darkener_steps": 3}, "now darkener.steps"),
     ],

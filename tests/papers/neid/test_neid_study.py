@@ -70,12 +70,12 @@ def test_rows_come_in_the_order_of_the_tables_with_one_run_a_seed(open_tiny):
 @pytest.mark.parametrize(
     "changes, words",
     [
-        ({"loss": {"hue": "round"}}, "hue: choose one of printed, circular"),
-        ({"loss": {"detail_target": "both"}}, "detail_target: choose one of image, target"),
+        ({"loss": {"hue": "round"}}, "hue='round': choose one of 'printed', 'circular'"),
+        ({"loss": {"detail_target": "both"}}, "detail_target='both': choose one of 'image'"),
         ({"loss": {"lambda_colour": -0.1}}, "lambda_mse and lambda_colour not below"),
         ({"loss": {"delta": 0.0}}, "delta must be above 0"),
-        ({"init": "zeros"}, "init: choose one of paper, pytorch"),
-        ({"norm": "batch"}, "norm: choose one of none, group"),
+        ({"init": "zeros"}, "init='zeros': choose one of 'paper', 'pytorch'"),
+        ({"norm": "batch"}, "norm='batch': choose one of 'none', 'group'"),
     ],
 )
 def test_wrong_settings_are_named(open_tiny, changes, words):
