@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 
-from llie_core.cli import compare, darken, data, enhance, measuring, reports, training
+from llie_core.cli import compare, darken, data, enhance, models, reports, training
 from llie_core.names import nearest
 from llie_core.signals import handling, interrupt
 
@@ -61,7 +61,7 @@ def build_parser() -> argparse.ArgumentParser:
         prog="llie", description="Low-light enhancement, and what it does for recognition."
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for group in (enhance, darken, compare, training, data, measuring, reports):
+    for group in (enhance, darken, compare, training, data, models, reports):
         group.add(commands)
     for command in commands.choices.values():
         command.set_defaults(parser=command)

@@ -362,7 +362,7 @@ class PairedStudy(Study):
         """Parameters, MACs and latency."""
         size = self.settings.evaluation.cost_size
         return TestSet(self.test_name, None, partial(Cost, size), kind="cost",
-                       rows=self.once)  # fmt: skip
+                       rows=self.is_timed)  # fmt: skip
 
     @cached_property
     def unpaired(self) -> tuple[list[TestSet], dict[str, str]]:

@@ -637,7 +637,7 @@ class Study(ABC):
                 lines.append([row.label, str(len(data)), data.report()])
         return Table("External methods", ["method", "images", "missing, superfluous"], lines)
 
-    def once(self, row: Row) -> bool:
+    def is_timed(self, row: Row) -> bool:
         """For cost: rows of the first seed whose images are made here."""
         first = row.seed == self.settings.seeds[0] or not row.is_trained
         return first and enhanced(row) and not isinstance(row.weights, External)

@@ -382,7 +382,7 @@ class RecognitionStudy(Study):
     def cost_set(self) -> TestSet:
         """Parameters and latency of enhancer and recognizer together."""
         task = partial(Cost, self.settings.evaluation.cost_size, warm_up=1, runs=4, seconds=0.3)
-        return self._set(self.settings.dataset, "", task, kind="cost", rows=self.once)
+        return self._set(self.settings.dataset, "", task, kind="cost", rows=self.is_timed)
 
     def _set(self, name: str, light: str, task: Callable[..., Task], **about) -> TestSet:
         split = "val" if self.settings.dataset == "nightcity" else "test"
