@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import dataset_trees as trees
 import pytest
+from made import a_score
 
 from llie_core.engine import reuse
 from llie_core.engine.loop import Training
@@ -32,10 +33,8 @@ OTHER_SETTINGS = "settings differ from the paper's preset"
 
 def psnr(label, value, seed=0, dataset="lol", profile="reference") -> Score:
     """A score of a trained row on the test pairs."""
-    return Score(
-        "run", label, "", dataset, "test", "all", "psnr", value, 15, seed, "psnr-rgb-float",
-        profile, "CPU (2 threads)", "float32", 5, 10, "trained here", "c0ffee",
-    )  # fmt: skip
+    own = {"dataset": dataset, "profile": profile, "steps_done": 5, "steps_planned": 10}
+    return a_score(label=label, value=value, seed=seed, n=15, commit="c0ffee", **own)
 
 
 def verdict_of(study, claim, scores=(), measured=None):

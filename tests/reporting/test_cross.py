@@ -3,6 +3,7 @@
 import csv
 
 import pytest
+from made import MIOU, UNTRAINED, a_score
 
 from llie_core.files import write_rows
 from llie_core.reporting import scores as scores_of
@@ -13,15 +14,14 @@ from llie_core.reporting.cross import (
     read_folder,
     report_readings,
 )
-from llie_core.reporting.scores import Score, write_scores
+from llie_core.reporting.scores import write_scores
 
 
 def score(dataset="camvid", metric="miou", recognizer="deeplabv3plus", label="identity", seed=0,
           value=0.5):  # fmt: skip
-    return Score(
-        f"recognition/{dataset}/quick/{label}/seed{seed}", label, recognizer, dataset, "test",
-        "all", metric, value, 4, seed, "seg-miou", "quick", "CPU", "float32", 1, 1, "none", "abc",
-    )  # fmt: skip
+    run = f"recognition/{dataset}/quick/{label}/seed{seed}"
+    own = {"run": run, "label": label, "recognizer": recognizer, "dataset": dataset, "seed": seed}
+    return a_score(**MIOU | UNTRAINED | own | {"metric": metric, "value": value})
 
 
 def test_images_weigh_by_their_faces():

@@ -13,9 +13,10 @@ from PIL import Image
 
 matplotlib.use("Agg")
 
+from made import a_score
+
 from llie_core.reporting import figures
 from llie_core.reporting.published import table as published_table
-from llie_core.reporting.scores import Score
 
 
 @pytest.fixture
@@ -151,12 +152,7 @@ def test_a_run_has_one_colour_in_every_axis_of_the_training_curves(shown):
 
 # Comparison of rows ----------------------------------------------------------------------------
 
-SCORE = Score(
-    run="neid/builtin-photos/quick/neid/seed0", label="neid", recognizer="",
-    dataset="builtin-photos", split="test", subset="all", metric="psnr", value=17.0, n=16, seed=0,
-    protocol="psnr-rgb-float", profile="quick", device="CPU (1 threads)", precision="float32",
-    steps_done=150, steps_planned=117_500, weights="trained here", commit="0123456789",
-)  # fmt: skip
+SCORE = a_score()
 
 
 def test_comparisons_have_a_line_a_row_with_seeds_mean_and_published_value(shown):

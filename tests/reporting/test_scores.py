@@ -5,10 +5,10 @@ from dataclasses import replace
 from statistics import stdev
 
 import pytest
+from made import HARD, a_score
 
 from llie_core.reporting import scores as module
 from llie_core.reporting.scores import (
-    Score,
     kept_scores,
     read_scores,
     reference_scores,
@@ -17,13 +17,7 @@ from llie_core.reporting.scores import (
     write_scores,
 )
 
-SCORE = Score(
-    run="joint/builtin-faces/quick/zero_dce_pp+2:1/seed0", label="zero_dce_pp+2:1",
-    recognizer="mtcnn", dataset="builtin-faces", split="test", subset="hard", metric="ap",
-    value=0.1 + 0.2, n=96, seed=0, protocol="face-ap-height", profile="quick",
-    device="CPU (2 threads)", precision="float32", steps_done=150, steps_planned=322_000,
-    weights="trained here", commit="0123456789",
-)  # fmt: skip
+SCORE = a_score(**HARD | {"value": 0.1 + 0.2})
 
 
 def test_round_trip_keeps_every_field_and_its_type(tmp_path):

@@ -4,11 +4,11 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+from made import HARD, a_score
 
 from llie_core.metrics.protocols import load_protocols
 from llie_core.papers import list_papers
 from llie_core.reporting.published import load
-from llie_core.reporting.scores import Score
 from llie_core.reporting.tables import (
     Counted,
     Table,
@@ -23,13 +23,7 @@ from llie_core.reporting.tables import (
 
 SCRIPT = "<script>alert('x')</script>"
 ESCAPED = "&lt;script&gt;alert(&#x27;x&#x27;)&lt;/script&gt;"
-SCORE = Score(
-    run="joint/builtin-faces/quick/zero_dce_pp+2:1/seed0", label="zero_dce_pp+2:1",
-    recognizer="mtcnn", dataset="builtin-faces", split="test", subset="hard", metric="ap",
-    value=0.5, n=96, seed=0, protocol="face-ap-height", profile="quick",
-    device="CPU (1 threads)", precision="float32", steps_done=150, steps_planned=322_000,
-    weights="trained here", commit="0123456789",
-)  # fmt: skip
+SCORE = a_score(**HARD)
 PSNR = replace(
     SCORE, label="neid", metric="psnr", subset="all", value=17.126, n=64, protocol="psnr-rgb-float"
 )
@@ -130,7 +124,7 @@ def test_conditions_name_everything_a_number_depends_on():
     scores = [SCORE, replace(SCORE, seed=2), replace(PSNR, steps_planned=0, steps_done=0)]
     assert conditions(scores) == (
         "builtin-faces (test split); profile quick; recognizer MTCNN; "
-        "n = 96 (AP hard); n = 64 (PSNR); seed 0, 2; 150 of 322000 steps; "
+        "n = 96 (AP hard); n = 64 (PSNR); seed 0, 2; 150 of 117500 steps; "
         "protocol face-ap-height, psnr-rgb-float; CPU (1 threads); commit 0123456789."
     )
     assert conditions([]) == "nothing was measured"

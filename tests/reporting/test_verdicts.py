@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from made import HARD, UNTRAINED, a_score
 
 from llie_core.reporting import claims
 from llie_core.reporting.claims import Claim, Context, judge
@@ -26,11 +27,10 @@ PROTOCOLS = {"ap": "face-ap-height", "niqe": "niqe-live", "psnr": "psnr-rgb-floa
 
 
 def score(label, value, subset="easy", seed=0, trained=False, metric="ap", device=GPU) -> Score:
-    return Score(
-        "run", label, "mtcnn", "builtin-faces", "test", subset, metric, value, 9, seed,
-        PROTOCOLS[metric], "quick", device, "float32", 5 * trained, 10 * trained,
-        "trained here" if trained else "none", "c0ffee",
-    )  # fmt: skip
+    own = {"label": label, "subset": subset, "metric": metric, "value": value, "n": 9, "seed": seed}
+    own |= {"protocol": PROTOCOLS[metric], "device": device, "commit": "c0ffee"}
+    done = {"steps_done": 5, "steps_planned": 10} if trained else UNTRAINED
+    return a_score(**HARD | own | done)
 
 
 def seeds(label, values, subset="easy", first=0, metric="ap") -> list[Score]:

@@ -4,6 +4,7 @@ import math
 import shutil
 from dataclasses import replace
 
+import made
 import numpy as np
 import pytest
 import torch
@@ -21,7 +22,7 @@ from llie_core.papers.jcrnet import figures, report
 from llie_core.papers.jcrnet.study import SALIENCY, VIDEO, JcrnetStudy
 from llie_core.reporting.claims import Context
 from llie_core.reporting.published import load
-from llie_core.reporting.scores import Score, select
+from llie_core.reporting.scores import select
 
 SIX = {"mae", "max_f", "avg_f", "weighted_f", "s_measure", "e_measure"}
 ROWS = {"identity", "gamma", "jcrnet", "jcrnet+w/o JRS"}
@@ -67,13 +68,9 @@ def value(scores, **wanted):
 
 def a_score(metric, dataset, **about):
     """A score of JCRNet as another run would hold it."""
-    fields = {
-        "run": "r", "label": "jcrnet", "recognizer": "", "split": "test", "subset": "all",
-        "value": 1.0, "n": 2, "seed": 0, "protocol": f"{metric}-live", "profile": "paper",
-        "device": "CPU", "precision": "float32", "steps_done": 5, "steps_planned": 5,
-        "weights": "trained here", "commit": "abc",
-    }  # fmt: skip
-    return Score(metric=metric, dataset=dataset, **fields | about)
+    own = {"label": "jcrnet", "metric": metric, "dataset": dataset, "value": 1.0, "n": 2}
+    own |= {"protocol": f"{metric}-live", "profile": "paper", "steps_done": 5, "steps_planned": 5}
+    return made.a_score(**own | about)
 
 
 def cells_of(table, row):

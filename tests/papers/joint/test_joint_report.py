@@ -8,12 +8,13 @@ from functools import partial
 
 import pytest
 import torch
+from made import HARD, UNTRAINED, a_score
 from test_joint_study import TRAINED, tiny
 
 from llie_core.papers import judging, open_study
 from llie_core.papers.joint import claims, faces, report
 from llie_core.papers.joint.study import GROUPS
-from llie_core.reporting.scores import Score, select
+from llie_core.reporting.scores import select
 from llie_core.tasks.faces import HEIGHTS, SUBSETS, height_name
 from llie_core.weights import available
 
@@ -24,12 +25,8 @@ STUDY = tiny(readers=list(READERS), tinaface={"backbone": "resnet50", "weights":
 
 
 def score(label, reader, subset, value, metric="ap", n=10):
-    return Score(
-        run="r", label=label, recognizer=reader, dataset="builtin-faces", split="test",
-        subset=subset, metric=metric, value=value, n=n, seed=0, protocol="face-ap-height",
-        profile="quick", device="CPU", precision="float32", steps_done=0, steps_planned=0,
-        weights="none", commit="",
-    )  # fmt: skip
+    own = {"label": label, "recognizer": reader, "subset": subset, "metric": metric}
+    return a_score(**HARD | UNTRAINED | own | {"value": value, "n": n})
 
 
 @pytest.fixture

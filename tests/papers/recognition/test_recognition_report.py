@@ -6,6 +6,7 @@ import weakref
 
 import pytest
 import torch
+from made import MIOU, a_score
 from test_recognition_study import PERSONS, SETS, tiny
 
 from llie_core.data import dataset_spec
@@ -13,14 +14,9 @@ from llie_core.hashing import file_hash
 from llie_core.models import create_enhancer
 from llie_core.papers import judging
 from llie_core.papers.recognition import claims, report
-from llie_core.reporting.scores import Score, select
+from llie_core.reporting.scores import select
 
-MIOU = Score(
-    run="r", label="", recognizer="deeplabv3plus", dataset="builtin-streets", split="test",
-    subset="all", metric="miou", value=0.0, n=3, seed=0, protocol="seg-miou", profile="smoke",
-    device="CPU", precision="float32", steps_done=1, steps_planned=1, weights="trained here",
-    commit="",
-)  # fmt: skip
+SCORE = a_score(**MIOU | {"value": 0.0, "profile": "smoke"})
 
 
 def both():
@@ -185,7 +181,7 @@ def test_every_claim_gets_a_verdict(results, dataset):
 
 def measured_rows(values):
     """Scores of mIoU by label."""
-    return [dataclasses.replace(MIOU, label=label, value=value) for label, value in values.items()]
+    return [dataclasses.replace(SCORE, label=label, value=value) for label, value in values.items()]
 
 
 @pytest.mark.parametrize(("large", "holds"), [(0.405, True), (0.42, False)])
@@ -209,7 +205,7 @@ def test_rows_of_one_value_share_their_mean_rank():
     for order in (1, -1):
         rows = list(zip("abcd", (10.0, 11.0, 12.0, 13.0), (0.1, 0.2, 0.2, 0.2), strict=True))
         found = [
-            dataclasses.replace(MIOU, label=label, metric=metric, value=value)
+            dataclasses.replace(SCORE, label=label, metric=metric, value=value)
             for label, psnr, miou in rows[::order]
             for metric, value in (("psnr", psnr), ("miou", miou))
         ]
