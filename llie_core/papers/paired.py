@@ -12,7 +12,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from torch import nn
 
@@ -339,7 +339,7 @@ class PairedStudy(Study):
         return tuple(dict.fromkeys((*own, *self.settings.evaluation.unpaired)))
 
     def test_sets(self) -> list[TestSet]:
-        return [self.main_set, *self.normal_sets, self.cost_set, *self.unpaired[0]]
+        return [self.main_set, *self.normal_sets, self.cost_set, *self.unpaired.sets]
 
     @property
     def normal_sets(self) -> list[TestSet]:
@@ -365,18 +365,22 @@ class PairedStudy(Study):
                        rows=self.is_timed)  # fmt: skip
 
     @cached_property
-    def unpaired(self) -> tuple[list[TestSet], dict[str, str]]:
-        """The paper's sets without ground truth that are at hand, and why the others are not."""
-        found, absent = open_each(self.unpaired_sets, self.open_unpaired)
-        task = partial(ImageQuality, self.unpaired_protocols)
-        return [TestSet(name, data, task, rows=enhanced) for name, data in found.items()], absent
+    def unpaired(self) -> "Found":
+        """The paper's sets without ground truth."""
+        return self.quality_sets(self.unpaired_sets, self.unpaired_protocols)
+
+    def quality_sets(self, names: Iterable[str], protocols: tuple[str, ...]) -> "Found":
+        """Further sets on which all rows are measured by some protocols."""
+        found, absent = open_each(names, self.open_unpaired)
+        task = partial(ImageQuality, protocols)
+        return Found([TestSet(name, x, task, rows=enhanced) for name, x in found.items()], absent)
 
     def open_unpaired(self, name: str) -> SizedDataset:
         """One set without ground truth; raises Absent."""
         return open_other(self.settings, name)
 
     def absent(self) -> dict[str, str]:
-        return self.unpaired[1]
+        return self.unpaired.absent
 
     # Report ------------------------------------------------------------------------------------
 
@@ -398,6 +402,13 @@ class PairedStudy(Study):
 
 
 # Other test sets -------------------------------------------------------------------------------
+
+
+class Found(NamedTuple):
+    """Test sets that are at hand, and why the others are not, by name."""
+
+    sets: list[TestSet]
+    absent: dict[str, str]
 
 
 def open_each(

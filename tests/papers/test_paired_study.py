@@ -177,7 +177,7 @@ def test_rows_are_evaluated_on_them(unpaired, shared_data, monkeypatch):
 
 def test_lightness_order_is_measured_on_them_where_it_is_asked_for(unpaired):
     study = open_tiny(sets=unpaired, more=["loe-imresize"])
-    scores = study.evaluate(test_sets=study.unpaired[0], device="cpu")
+    scores = study.evaluate(test_sets=study.unpaired.sets, device="cpu")
     found = {(s.dataset, s.label): s.value for s in scores if s.protocol == "loe-imresize"}
     assert found.keys() == {(d, m) for d in ("lime", "dicm") for m in ("identity", "gamma")}
     assert found["lime", "identity"] == 0
@@ -188,7 +188,7 @@ def test_lightness_order_is_measured_on_them_where_it_is_asked_for(unpaired):
 def test_without_weights_the_table_says_how_to_get_them(unpaired, monkeypatch):
     monkeypatch.setenv("LLIE_WEIGHTS", str(unpaired))
     study = open_tiny(sets=unpaired)
-    scores = study.evaluate(test_sets=study.unpaired[0], device="cpu")
+    scores = study.evaluate(test_sets=study.unpaired.sets, device="cpu")
     assert scores == []
     assert unpaired_table(study, scores).rows[0][1:3] == [
         "not available: llie weights fetch niqe", "not available: llie weights fetch brisque",
@@ -205,7 +205,7 @@ def test_other_programs_images_become_rows(unpaired, tmp_path, shared_data, monk
         pixels = (data[i]["target"].permute(1, 2, 0).numpy() * 255).round()
         save(tmp_path / f"external/kind/builtin-photos/{data[i]['name']}.png", pixels)
     study = open_tiny(sets=unpaired, external=str(tmp_path / "external"))
-    kind, lime = study.row("kind"), study.unpaired[0][0]
+    kind, lime = study.row("kind"), study.unpaired.sets[0]
     (score,) = study.evaluate(kind, test_sets=[study.main_set], device="cpu")
     assert score.value > 50 and score.weights == "external"
     assert study.external_table().rows == [["kind", "2", "every item has an image"]]

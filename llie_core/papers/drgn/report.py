@@ -320,7 +320,7 @@ def detections(study: DrgnStudy) -> list[list[Panel]]:
     """Fig. 7: one image of each detection set as each row gives it, with the strongest of what is
     found in it: as many boxes as it has objects."""
     lines = []
-    for one in study.detection_sets[0]:
+    for one in study.detection.sets:
         task = study.task(one)
         if not isinstance(task, ObjectDetection):
             continue
@@ -354,7 +354,7 @@ def scenes(study: DrgnStudy) -> dict[str, list[Example]]:
     """Figs. 1, 4 and 5: data set → examples of it; the own test pairs, then other sets."""
     rows = shown_rows(study)
     found = {study.test_name: examples(study, rows, 3)}
-    for one in (*study.unpaired[0], *study.paired_sets[0]):
+    for one in (*study.unpaired.sets, *study.paired.sets):
         found[one.name] = examples(study, rows, 1, one)
     return found
 

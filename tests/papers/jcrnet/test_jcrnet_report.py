@@ -35,7 +35,7 @@ def done(tmp_path_factory):
     folder, external, sets = (tmp_path_factory.mktemp(x) for x in ("results", "external", "sets"))
     given = {"evaluation": {"sets": str(tree(sets))}}
     study = tiny(**given)
-    shown = (study.main_set, study.other_sets[0][0], study.saliency_sets[0][0])
+    shown = (study.main_set, study.others.sets[0], study.saliency.sets[0])
     for test_set, data in ((one, study.data(one)) for one in shown):
         for item in (data[index] for index in range(len(data))):
             pixels = (item["target"] * 255).round().permute(1, 2, 0)  # it gets everything right
@@ -103,7 +103,7 @@ def test_unpaired_sets_and_phones_are_evaluated_where_the_weights_are(
     monkeypatch.setenv("LLIE_RESULTS", str(tmp_path / "results"))
     monkeypatch.setenv("LLIE_WEIGHTS", str(shared_data / "metric_weights"))
     monkeypatch.setattr(JcrnetStudy, "unpaired_protocols", ("brisque-live",))
-    sets = [*study.unpaired[0], *study.other_sets[0][1:]]
+    sets = [*study.unpaired.sets, *study.others.sets[1:]]
     found = report.of_other_sets(study, study.evaluate(study.row("jcrnet"), test_sets=sets))
     assert {s.dataset for s in found} == {"dicm", "lime", "mef", VIDEO}
     assert {s.subset for s in select(found, dataset=VIDEO)} == {*PHONES, "mean"}
@@ -143,7 +143,7 @@ def test_a_new_saliency_network_reads_again_but_trains_no_enhancer(
     weights = study.run(study.row("jcrnet")).weights_path
     before = file_hash(weights)
     again = tiny(saliency={"sets": ["builtin-streets"], "train": {"steps": 3, "batch_size": 2}})
-    new = again.evaluate(again.row("gamma"), again.row("jcrnet"), test_sets=again.saliency_sets[0])
+    new = again.evaluate(again.row("gamma"), again.row("jcrnet"), test_sets=again.saliency.sets)
     old = [s for s in select(report.of_saliency(done[2]), dataset="builtin-streets")
            if s.label in ("gamma", "jcrnet")]  # fmt: skip
     assert file_hash(weights) == before and len(new) == len(old)
@@ -183,7 +183,7 @@ def from_data(tmp_path_factory, shared_data):
             data=str(root), baselines=["identity", "he"], evaluation={"size": size[::-1]},
             saliency={"sets": SALIENCY},
         )  # fmt: skip
-        sets = [*study.unpaired[0], *study.other_sets[0], *study.saliency_sets[0]]
+        sets = [*study.unpaired.sets, *study.others.sets, *study.saliency.sets]
         yield study, study.evaluate(test_sets=sets, device="cpu")
 
 
@@ -211,7 +211,7 @@ def test_their_resampler_is_plain_bilinear_and_named_at_the_papers_size(from_dat
     study, scores = from_data
     assert {s.protocol for s in select(scores, dataset="dicm", metric="niqe")} == {"niqe-live"}
     at_384 = tiny(data=study.settings.data, evaluation={"size": [384, 384]})
-    (dicm,) = [one for one in at_384.unpaired[0] if one.name == "dicm"]
+    (dicm,) = [one for one in at_384.unpaired.sets if one.name == "dicm"]
     protocols = [p.id for p in at_384.task(dicm).protocols if p.metric in ("niqe", "brisque")]
     assert protocols in ([], ["niqe-live-384-bilinear", "brisque-live-384-bilinear"])
     plain = dicm.data.source[0]["image"]
@@ -385,7 +385,7 @@ def test_audit_holds_the_network_against_the_paper():
 
 def verdicts_of(study, scores):
     """Verdicts by these scores alone, without those of the reference run."""
-    measured = {one.name: report.measurements(study, one) for one in study.saliency_sets[0]}
+    measured = {one.name: report.measurements(study, one) for one in study.saliency.sets}
     found = report.judged(study, scores, judging.context(study, scores), measured)
     return {verdict.claim.id: verdict for verdict in found}
 
@@ -452,7 +452,7 @@ def test_whole_sets_after_the_papers_training_are_its_own():
 def test_bias_is_what_is_found_salient_less_what_is(tmp_path, monkeypatch):
     monkeypatch.setenv("LLIE_RESULTS", str(tmp_path))
     study = tiny()
-    (test_set,) = study.saliency_sets[0]
+    (test_set,) = study.saliency.sets
     for label, shares in (("identity", (0.1, 0.1)), ("jcrnet", (0.32, 0.30))):
         path = study.run(study.row(label)).directory / "per_image" / f"{test_set.key}.csv"
         path.parent.mkdir(parents=True)
@@ -461,7 +461,7 @@ def test_bias_is_what_is_found_salient_less_what_is(tmp_path, monkeypatch):
     holds, evidence = report.measurements(study, test_set)["balance_helps_saliency"]
     assert holds and "off by 0.2000 on the input, by 0.0100 after JCRNet" in evidence
     alone = tiny(baselines=["gamma"])
-    answer = report.measurements(alone, alone.saliency_sets[0][0])["balance_helps_saliency"]
+    answer = report.measurements(alone, alone.saliency.sets[0])["balance_helps_saliency"]
     assert answer == (None, "needs the rows identity and jcrnet")
 
 

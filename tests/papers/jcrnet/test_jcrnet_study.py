@@ -234,8 +234,8 @@ def test_phones_that_are_there_are_found_without_the_others(sets, tmp_path):
 
 def test_a_folder_of_another_set_is_not_taken_for_a_set(sets):
     study = tiny(evaluation={"sets": str(sets / "LIME")})
-    assert [one.name for one in study.unpaired[0]] == ["lime"]
-    assert [one.name for one in study.saliency_sets[0]] == ["builtin-streets"]
+    assert [one.name for one in study.unpaired.sets] == ["lime"]
+    assert [one.name for one in study.saliency.sets] == ["builtin-streets"]
     assert study.absent()["ecssd"].startswith("no folder ECSSD")
 
 
@@ -280,7 +280,7 @@ def test_the_reader_learns_from_normal_light_and_reads_low_light(sets):
     assert study.run(ecssd).dataset == "ecssd"
     described = study.experiment(streets).data.describe()["source"]
     assert (described["light"], described["split"], described["count"]) == ("day", "train", 4)
-    dark = {one.name: study.data(one)[0] for one in study.saliency_sets[0]}
+    dark = {one.name: study.data(one)[0] for one in study.saliency.sets}
     for item in dark.values():
         assert item["image"].mean() < 0.6 * item["target"].mean()
     assert len(study.experiment(ecssd).data) == 7  # of ten
@@ -303,7 +303,7 @@ def test_vst_reads_with_its_authors_weights(tmp_path, monkeypatch):
     (tmp_path / VST_FILE).touch()
     found = tiny(saliency={"model": "vst"}, data=str(tmp_path))  # in the folder of the data
     for study, file in ((named, "other.pth"), (found, VST_FILE)):
-        (test_set,) = study.saliency_sets[0]
+        (test_set,) = study.saliency.sets
         assert isinstance(study.task(test_set).recognizer, Loaded)
         assert loaded.pop() == tmp_path / file and test_set.recognizer == "vst"
         assert [row.label for row in test_set.needs] == ["vst"]
