@@ -21,6 +21,7 @@ from torch import Tensor
 
 from llie_core.data import dataset_spec, list_datasets, open_dataset
 from llie_core.data.external import ExternalOutputs
+from llie_core.data.folders import folders_in
 from llie_core.data.paired import HIGH, LOW, PairsIn
 from llie_core.data.registry import Absent, find_folder, locate
 from llie_core.data.unpaired import ImageFolder
@@ -97,12 +98,14 @@ class Found:
         return not low <= 0 <= high
 
 
-def open_set(given: str, split: str = "test") -> tuple[str, SizedDataset]:
+def open_set(given: str, split: str = "") -> tuple[str, SizedDataset]:
     """A test set by what a command line says, and its name.
 
     Args:
         given: a built-in set, NAME=FOLDER of a known one, or a folder: of a known set by its usual
-            name, of pairs (low/ and high/, as data/paired.py has them), or of images.
+            name, of pairs (low/ and high/, as data/paired.py has them), of such folders (train/,
+            test/), or of images.
+        split: "" for test, or for all that a folder of pairs or images holds.
 
     Raises:
         ValueError, FileNotFoundError: no such set, or not there; one line.
@@ -112,17 +115,30 @@ def open_set(given: str, split: str = "test") -> tuple[str, SizedDataset]:
         spec = dataset_spec(name)
         if spec.public and not spec.builtin and not folder:
             raise ValueError(f"say where it is: --data {name}=FOLDER; {spec.where()}")
-        return name, open_dataset(name, split, folder or None)
+        return name, open_dataset(name, split or "test", folder or None)
     root = Path(given)
     for spec in list_datasets():
-        if spec.folder and locate(spec, root) == root and split in spec.splits:
+        if spec.folder and locate(spec, root) == root and (split or "test") in spec.splits:
             try:
-                return spec.name, open_dataset(spec.name, split, root)
+                return spec.name, open_dataset(spec.name, split or "test", root)
             except Absent:  # another set in a folder of that name
                 continue
-    if find_folder(root, *LOW) and find_folder(root, *HIGH):
-        return root.resolve().name, PairsIn(root)
-    return root.resolve().name, ImageFolder(root)
+    return root.resolve().name, _open_folder(root, split)
+
+
+def _open_folder(root: Path, split: str) -> SizedDataset:
+    """A folder of no known set: of pairs, of parts with pairs each, or of images."""
+    parts = [folder.name for folder in folders_in(root) if _holds_pairs(folder)]
+    if split in parts:
+        return PairsIn(root / split)
+    if split or (parts and not _holds_pairs(root)):
+        known = f"pairs lie in {', '.join(parts)}" if parts else "it is one set, without splits"
+        raise ValueError(f"{root}: {known}{'; name one by --split' * (bool(parts) and not split)}")
+    return PairsIn(root) if _holds_pairs(root) else ImageFolder(root)
+
+
+def _holds_pairs(folder: Path) -> bool:
+    return bool(find_folder(folder, *LOW) and find_folder(folder, *HIGH))
 
 
 def protocols_for(data: SizedDataset, also: Iterable[str] = ()) -> tuple[list[str], list[str]]:
@@ -135,7 +151,7 @@ def protocols_for(data: SizedDataset, also: Iterable[str] = ()) -> tuple[list[st
     wanted = dict.fromkeys([*(WITH_TRUTH if paired else ()), *WITHOUT_TRUTH, *also])
     for name in also:
         known = load_protocols().get(name)
-        if known is None or known.inputs not in ("pair", "image"):
+        if known is None or known.inputs not in ("pair", "low-light", "image"):
             raise ValueError(f"--protocol {name}: no protocol of images; see protocols.toml")
         if known.inputs == "pair" and not paired:
             raise ValueError(f"--protocol {name} needs ground truths, which the set does not have")
@@ -370,5 +386,6 @@ def ranking(
 ) -> Ranking:  # fmt: skip
     """What was found on a test set; `split` is left out of sets that have none."""
     known = {spec.name for spec in list_datasets()}
+    split = split or "test"
     split = split if name in known and split in dataset_spec(name).splits else "only"
     return Ranking(name, split, len(data), protocols, absent, found, device_name(device))

@@ -2,6 +2,7 @@
 --help is instant."""
 
 import argparse
+import io
 import os
 import signal
 import sys
@@ -17,6 +18,9 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
         The exit code: 0 done, 1 failed, 2 wrong usage or input, 128 + n ended by signal n.
     """
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        if isinstance(stream, io.TextIOWrapper):  # one that knows ASCII only gets "?" for a dash
+            stream.reconfigure(errors="replace")
     parser = build_parser()
     options, rest = parser.parse_known_args(arguments)
     # argparse takes positionals that stand together: of compare, those behind an option as well.
@@ -37,10 +41,10 @@ def main(arguments: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt as error:
-        return _interrupted(getattr(error, "number", signal.SIGINT))
+        return _interrupted(getattr(error, "number", signal.SIGINT), options)
     except (ValueError, TypeError, OSError, ImportError, RuntimeError, MemoryError) as error:
         if arrived:  # a library that the signal met, at its import say, made another error of it
-            return _interrupted(arrived[0])
+            return _interrupted(arrived[0], options)
         ours = isinstance(error, ValueError | TypeError | OSError | ImportError)
         line = next(iter(str(error).splitlines()), "out of memory")  # CUDA's go on for pages
         if isinstance(error, OSError) and error.filename and error.strerror:
@@ -51,8 +55,9 @@ def main(arguments: list[str] | None = None) -> int:
         return 2 if ours else 1
 
 
-def _interrupted(number: int) -> int:
-    print("llie: interrupted; run the same command again to resume", file=sys.stderr)
+def _interrupted(number: int, options: argparse.Namespace) -> int:
+    again = "; run the same command again to resume" if getattr(options, "resumes", False) else ""
+    print(f"llie: interrupted{again}", file=sys.stderr)
     return 128 + number
 
 

@@ -28,6 +28,20 @@ def folder(text: str) -> Path:
     return Path(text)
 
 
+def whole(text: str) -> int:
+    """A whole number from 0 up."""
+    if not text.strip().isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number from 0 up")
+    return int(text)
+
+
+def positive(text: str) -> int:
+    """A whole number from 1 up."""
+    if not text.strip().isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number from 1 up")
+    return int(text)
+
+
 def device(text: str) -> str:
     """A device of torch that this machine has."""
     import torch
@@ -76,7 +90,8 @@ def study_of(options, **changes):
     """
     from llie_core.papers import open_study
 
-    given = {"data": options.data, "seeds": getattr(options, "seeds", None)}
+    data = str(Path(options.data).expanduser().absolute()) if options.data else ""
+    given = {"data": data, "seeds": getattr(options, "seeds", None)}
     changes |= {key: value for key, value in given.items() if value}
     settings = merged(changes, overrides(options.overrides))
     return open_study(options.paper, options.profile, options.dataset, **settings)

@@ -20,7 +20,7 @@ CHECKPOINTS = (".pth", ".pt", ".ckpt", ".pkl", ".safetensors", ".bin")
 DRAWING = ("IPython", "seaborn")  # that the module of the figures imports
 # Options of the two uses and what they are if not given.
 OF_PHOTOS = {"recognizer": [], "strength": 1.0, "no_gate": False, "threshold": None, "side": None}
-OF_SETS = {"split": "test", "count": 0, "protocol": []}
+OF_SETS = {"split": "", "count": 0, "protocol": []}
 
 
 def add(commands) -> None:
@@ -230,7 +230,7 @@ def _photos(options, methods: dict, photos: list[Path]) -> int:
             print(f"llie: {problem_of(photo, error)}", file=sys.stderr)
             continue
         compared.append(compare_photo(photo.name, image, models, recognizers, **settings))
-        print(compared[-1].table())
+        print(f"{photo}\n{compared[-1].table()}")
     if compared:
         write_text(target, page(compared))
         print(target)

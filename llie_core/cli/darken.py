@@ -16,7 +16,7 @@ from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 
-from llie_core.cli.arguments import add_device, folder, path, weights_name
+from llie_core.cli.arguments import add_device, folder, path, weights_name, whole
 
 RECORD = "darkening.jsonl"
 DRGN = ("drgn", "lw_drgn")
@@ -38,12 +38,12 @@ def add(commands) -> None:
     """Add the subcommand, its options grouped by the models that they belong to."""
     about = "darken images: physically, to an exposure, or as others are degraded"
     command = commands.add_parser("darken", help=about)
-    command.set_defaults(run=run)
+    command.set_defaults(run=run, resumes=True)
     command.add_argument(
         "--model", default="physical",
         help="physical (default) or ec_zero_dce: dark copies; drgn, lw_drgn: pairs, low/ and high/",
     )  # fmt: skip
-    command.add_argument("--seed", type=int, default=0, help="of all that is drawn")
+    command.add_argument("--seed", type=whole, default=0, help="of all that is drawn")
     trained = command.add_argument_group("ec_zero_dce, drgn, lw_drgn")
     trained.add_argument(
         "--weights",

@@ -3,9 +3,17 @@
 import json
 import shlex
 import sys
-from pathlib import Path
 
-from llie_core.cli.arguments import add_study, folder, merged, overrides, path, study_of
+from llie_core.cli.arguments import (
+    add_study,
+    folder,
+    merged,
+    overrides,
+    path,
+    positive,
+    study_of,
+    whole,
+)
 
 EXTERNAL = "external"  # where other programs' images are put, below the project
 
@@ -26,10 +34,11 @@ def add(commands) -> None:
         "--data", type=path, required=True,
         help="folder of normal-light images; for coco…, a copy of COCO also gives its boxes",
     )  # fmt: skip
-    make.add_argument("--out", type=folder, required=True, help="folder for low/ and high/")
-    make.add_argument("--seed", type=int, default=0)
-    make.add_argument("--count", type=int, help="images; default: as many as the set has")
-    make.set_defaults(run=_make_dataset)
+    make.add_argument("--out", type=folder, required=True, help="folder for low/ and high/, of "
+                      "lol-style and coco24700 in train/")  # fmt: skip
+    make.add_argument("--seed", type=whole, default=0)
+    make.add_argument("--count", type=positive, help="images; default: as many as the set has")
+    make.set_defaults(run=_make_dataset, resumes=True)
     export = commands.add_parser("export", help="write a paper's test images for other programs")
     add_study(export)
     export.add_argument("--out", type=folder, required=True, help="folder for the images (PNG)")
@@ -88,7 +97,7 @@ def _export(options) -> int:
 def _reproduce(study, options) -> list[str]:
     """The make command of a study's report with other programs' images as rows."""
     changes = merged(overrides(options.overrides), {"external": EXTERNAL})
-    data = [f"DATA={Path(options.data).expanduser().absolute()}"] if options.data else []
+    data = [f"DATA={study.settings.data}"] if options.data else []
     return [
         "make", "reproduce", f"PAPER={study.paper}", f"DATASET={study.settings.dataset}",
         f"PROFILE={study.settings.profile}", *data, f"SETTINGS={json.dumps(changes)}",

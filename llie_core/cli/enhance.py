@@ -19,6 +19,7 @@ RECORD = ".enhanced.jsonl"
 PIPE = Path("-")
 REPLACE = "--overwrite replaces it"
 VIDEO_BRANDS = (b"iso", b"mp4", b"M4V", b"qt ")  # of MP4 and MOV; HEIC has the same header
+HEIC_BRANDS = tuple(b"ftyp" + brand for brand in (b"he", b"mi", b"ms"))
 FORMATS = ("png", "jpg", "webp", "tif")
 WORKER_MEMORY = 2 * 2**30  # bytes that one image at a time may take
 
@@ -27,7 +28,7 @@ def add(commands) -> None:
     """Add the subcommand."""
     about = "enhance a photograph, a video, a folder, or a pipe"
     command = commands.add_parser("enhance", help=about)
-    command.set_defaults(run=run)
+    command.set_defaults(run=run, resumes=True)
     command.add_argument("source", type=path, help="an image, a video, a folder with its "
                          "subfolders, or -")  # fmt: skip
     command.add_argument(
@@ -87,7 +88,6 @@ def run(options) -> int:
         raise ValueError(f"--format: the suffix of {options.target} says the format; leave it out")
     if options.target is None:
         options.target = _beside(options.source, options.format)
-        options.overwrite = True  # a result of before, by its name
     suffix = options.target.suffix.lower()
     if options.source.is_dir() or options.target.is_dir() or not suffix:
         return _folder(options)
@@ -110,7 +110,13 @@ def _beside(source: Path, kind: str | None) -> Path:
 
 def _pipe(options) -> int:
     """From standard input, to standard output, or both; messages go to standard error."""
+    from llie_core.data.videos import is_video
+
     source, target = options.source, options.target or PIPE
+    if target == PIPE and sys.stdout is None:
+        raise ValueError("standard output is closed; name a file to write")
+    if source.is_file() and is_video(source):
+        raise ValueError(f"{source}: a video does not go through a pipe; name a file to write")
     if source.is_dir():
         raise ValueError(f"{source}: a folder does not go through a pipe; name a folder to write")
     if target.is_dir() or not (target == PIPE or target.suffix):
@@ -123,7 +129,7 @@ def _pipe(options) -> int:
                 raise ValueError("standard input is empty: pipe an image into llie enhance -")
             if content[4:8] == b"ftyp" and content[8:11] in VIDEO_BRANDS:
                 raise ValueError("standard input is a video, which needs to be a file")
-            source = Path(folder, "in.heic" if content[4:8] == b"ftyp" else "in")
+            source = Path(folder, "in.heic" if content[4:10] in HEIC_BRANDS else "in")
             source.write_bytes(content)
         try:
             code = _file(options, source, written, target, sys.stderr)
@@ -141,11 +147,14 @@ def _file(options, source: Path, target: Path, named: Path | None = None, stream
 
     if not source.is_file():
         raise FileNotFoundError(f"{source}: no such image or folder")
-    kinds = videos.KINDS if videos.is_video(source) else photos.KINDS
-    if target.suffix.lower() not in kinds:
-        raise ValueError(f"{target}: written are {', '.join(kinds)}; give it one of these suffixes")
     if target.exists() and target.samefile(source):
-        raise ValueError(f"{target}: the result would replace an image; name another file")
+        raise ValueError(f"{target}: the result would replace its source; name another file")
+    word, kinds = ("video", videos.KINDS) if videos.is_video(source) else ("image", photos.KINDS)
+    if target.suffix.lower() not in kinds:
+        raise ValueError(
+            f"{target}: {source} is {'a' if word == 'video' else 'an'} {word}; "
+            f"written are {', '.join(kinds)}"
+        )
     if target.exists() and not (options.overwrite or named == PIPE):
         raise ValueError(f"{target} exists already; {REPLACE}")
     enhance = _Enhance(options)
@@ -214,11 +223,8 @@ class _Enhance:
         # One image at a time on a GPU: its memory is less, and one fills it.
         self.alone = nullcontext() if self.device == "cpu" else threading.Lock()
         if self.weights and (spoilt := spoiling(name, str(self.weights))):
-            print(
-                f"llie: {name}: its {self.weights} weights spoil photographs (PSNR of normal-light "
-                f"ones to themselves {spoilt.change:.1f} dB; docs/DEFAULT.md)",
-                file=sys.stderr,
-            )
+            what = f"its {self.weights} weights spoil photographs"
+            print(f"llie: {name}: {what} ({spoilt}; docs/DEFAULT.md)", file=sys.stderr)
 
     def __call__(self, source: Path, target: Path) -> str:
         from llie_core.data.photos import read_photo, write_photo
@@ -236,7 +242,8 @@ class _Enhance:
             result = enhance_gated(self.model, x, self.strength, self.gate)
             image = result.image[0].cpu()
         write_photo(target, image, photo)
-        return f"strength {result.strength:.2f}: {result.reason}" if result.reason else ""
+        weaker = f"strength {result.strength:.2f}: {result.reason}" if result.reason else ""
+        return ", ".join(filter(None, (photo.left_out, weaker)))
 
     def request(self, options) -> str:
         """Hash of what the results depend on besides the images: options, weights and code."""

@@ -122,6 +122,8 @@ def find_images(
         FileNotFoundError: no such image or folder, or none in it.
         ValueError: a result would replace an image.
     """
+    if source.is_dir() and source.resolve() == folder.resolve():
+        raise ValueError(f"{folder}: the results would lie among the images; name another folder")
     found = {source.name: source} if source.is_file() else _below(source, folder, readable)
     own = {path.resolve() for path in found.values()}
     images = []
@@ -194,17 +196,18 @@ def _below(source: Path, folder: Path, readable: tuple[str, ...] = SUFFIXES) -> 
     if not source.is_dir():
         raise FileNotFoundError(f"{source}: no such image or folder")
     apart = folder.resolve() if lies_in(folder, source) else None
-    found = {}
-    for path in files_in(source, deep=True):
+    found: dict[str, Path] = {}
+    closed: list[str] = []
+    for path in files_in(source, deep=True, closed=closed):
         is_image = path.suffix.lower() in readable
         if is_image and (apart is None or apart not in path.resolve().parents):
             found[path.relative_to(source).as_posix()] = path
     others = not_read(source, deep=True, besides=readable)
     if not found:
         wanted = f"{source}: holds no image ({', '.join(sorted(readable))})"
-        raise FileNotFoundError("; ".join(filter(None, [wanted, others])))
-    if others:
-        print(f"llie: {others}", file=sys.stderr)
+        raise FileNotFoundError("; ".join(filter(None, [wanted, others, *closed])))
+    for line in filter(None, (others, *closed)):
+        print(f"llie: {line}", file=sys.stderr)
     return found
 
 

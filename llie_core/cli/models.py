@@ -72,12 +72,15 @@ def _models(options) -> int:
 def _model(spec, mark: str) -> list[str]:
     """The line of a model, and those of its weights."""
     from llie_core.models import create_enhancer
+    from llie_core.models.records import spoiling
 
     model = create_enhancer(spec.name)
     numbers = "" if model.learned else _measured(spec.name, "")
     onnx = f"no: {model.exports}" if model.exports else "yes"
     line = f"{mark} {spec.name:<20} {_cost(model)} {numbers or _NOT_MEASURED}  {onnx}"
     of = [f"plug-in of {spec.package}"] if spec.package else []
+    if not model.learned and (spoilt := spoiling(spec.name, "")):
+        of.append(f"spoils photographs: {spoilt}")
     return [line, *of, *_weights_of(spec)]
 
 
@@ -155,7 +158,7 @@ def _weights_of(spec) -> list[str]:
     for kind, about in lines:
         known = measured(spec.name, kind)
         numbers = f"; LOL {known.psnr:.2f} dB, self {known.change:.1f} dB" if known else ""
-        verdict = "; spoils photographs" if spoiling(spec.name, kind) else ""
+        verdict = f"; spoils photographs: {how}" if (how := spoiling(spec.name, kind)) else ""
         said.append(f"{kind}: {about}{numbers}{verdict}")
     return said
 
@@ -185,7 +188,7 @@ def _export(options) -> int:
         done = export_onnx(model, whole, _metadata(options.model, weights))
         if options.int8:
             quantize(whole, options.file, (low for low, _ in _pairs("val", options.data)))
-        sizes = ", ".join(f"{height}×{width}" for height, width in done.sizes)
+        sizes = ", ".join(f"{width}×{height}" for height, width in done.sizes)
         print(
             f"{options.file}: H and W multiples of {done.multiple}; differs from PyTorch by "
             f"{done.difference:.1g} at most ({sizes}){', before int8' if options.int8 else ''}"

@@ -10,7 +10,7 @@ def add(commands) -> None:
     report.add_argument(
         "--parameters", type=path, required=True, help="YAML of notebook parameters"
     )
-    report.set_defaults(run=_report)
+    report.set_defaults(run=_report, resumes=True)
     results = commands.add_parser("results", help="write docs/RESULTS.md from results/reference")
     results.set_defaults(run=_results)
     choose = commands.add_parser(

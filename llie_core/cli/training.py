@@ -17,7 +17,7 @@ def add(commands) -> None:
     add_device(fit)
     fit.add_argument("--processes", type=int, default=1, help="training processes (DDP)")
     fit.add_argument("--no-score", action="store_true", help="train only")
-    fit.set_defaults(run=_fit)
+    fit.set_defaults(run=_fit, resumes=True)
     runs = commands.add_parser("runs", help="print every training of studies, a command a line, "
                                "those first that others need")  # fmt: skip
     add_study(runs, papers="*")
@@ -84,7 +84,7 @@ def _studies(options) -> list:
     from llie_core import papers
 
     opened = []
-    for paper in options.papers or papers.list_papers():
+    for paper in dict.fromkeys(options.papers or papers.list_papers()):
         study = papers.study_of(paper)
         datasets = study.default_datasets(options.profile, options.data or "")
         for dataset in [options.dataset] if options.dataset else datasets:

@@ -71,7 +71,7 @@ class FileSet(Dataset):
         item |= self.extras(index)
         for role in ("target", "mask"):
             if role in item and item[role].shape[-2:] != item["image"].shape[-2:]:
-                sizes = [" × ".join(map(str, item[r].shape[-2:])) for r in ("image", role)]
+                sizes = ["×".join(map(str, size_of(item[r]))) for r in ("image", role)]
                 raise ValueError(
                     f"{self.name}: {path} is {sizes[0]}, its {role} "
                     f"{self.path(index, role)} is {sizes[1]}"
@@ -133,31 +133,41 @@ def check_frame(path: Path, size: tuple[int, int], frame: tuple[int, int] | None
         )
 
 
-def files_in(folder: Path, deep: bool = False) -> list[Path]:
+def files_in(folder: Path, deep: bool = False, closed: list[str] | None = None) -> list[Path]:
     """The files of a folder, sorted; deep: of its subfolders too.
 
     Hidden files and folders (".ipynb_checkpoints") are left out. Links are followed, but not back
     to a folder above themselves.
+
+    closed: takes a line on each subfolder that may not be read; without it such a one is an error.
     """
-    return sorted(path for path, is_folder in _walk(folder, deep, ()) if not is_folder)
+    return sorted(path for path, is_folder in _walk(folder, deep, (), closed) if not is_folder)
 
 
 def folders_in(folder: Path, deep: bool = False) -> list[Path]:
     """The subfolders of a folder, sorted, on the terms of `files_in`."""
-    return sorted(path for path, is_folder in _walk(folder, deep, ()) if is_folder)
+    return sorted(path for path, is_folder in _walk(folder, deep, (), None) if is_folder)
 
 
-def _walk(folder: Path, deep: bool, above: tuple) -> Iterator[tuple[Path, bool]]:
+def _walk(
+    folder: Path, deep: bool, above: tuple, closed: list[str] | None
+) -> Iterator[tuple[Path, bool]]:
     status = folder.stat()
     place = (status.st_dev, status.st_ino)
     if place in above:
         return
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if not entry.name.startswith("."):
-                yield folder / entry.name, entry.is_dir()
-                if deep and entry.is_dir():
-                    yield from _walk(folder / entry.name, deep, (*above, place))
+    try:
+        entries = [*os.scandir(folder)]
+    except PermissionError as error:
+        if closed is None or not above:
+            raise
+        closed.append(f"{folder}: {error.strerror}; passed over")
+        return
+    for entry in entries:
+        if not entry.name.startswith("."):
+            yield folder / entry.name, entry.is_dir()
+            if deep and entry.is_dir():
+                yield from _walk(folder / entry.name, deep, (*above, place), closed)
 
 
 def images_in(folder: Path, deep: bool = False, ending: str = "") -> dict[str, str]:
@@ -188,7 +198,7 @@ def not_read(folder: Path, deep: bool = False, besides: Iterable[str] = ()) -> s
     besides: suffixes of NOT_READ that the caller reads.
     """
     unread = set(NOT_READ) - set(besides)
-    files = [path for path in files_in(folder, deep) if path.suffix.lower() in unread]
+    files = [path for path in files_in(folder, deep, []) if path.suffix.lower() in unread]
     if not files:
         return ""
     kinds = Counter(path.suffix.lower() for path in files)

@@ -138,11 +138,22 @@ def _opened(path: Path) -> Iterator:
         with Image.open(path, formats=FORMATS) as image:
             yield image
     except UnidentifiedImageError as error:
-        kinds = ", ".join(FORMATS)
-        raise ValueError(f"cannot read image {path}: damaged, or not one of {kinds}") from error
+        reason = f"damaged, or not one of {', '.join(FORMATS)}"
+        if _is_float_tiff(path):  # of several channels, which Pillow does not know
+            reason = str(_no_range())
+        raise ValueError(f"cannot read image {path}: {reason}") from error
     except Exception as error:  # decoders raise anything on damaged files
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ValueError(f"cannot read image {path}: {reason}") from error
+
+
+def _is_float_tiff(path: Path) -> bool:
+    with contextlib.suppress(Exception):  # no TIFF, a damaged one, or no package to read it
+        from tifffile import TiffFile
+
+        with TiffFile(path) as file:
+            return file.pages.first.dtype.kind == "f"
+    return False
 
 
 def _orientation(image) -> int:

@@ -39,19 +39,21 @@ EXIF_TEXTS = (270, 271, 272, 305, 306, 315, 33432)
 class Photo:
     """A photograph. image: (3, H, W) float32 RGB in [0, 1], upright. deep: more than 8 bits.
 
-    profile: its ICC profile. exif: its EXIF block. None where there is none.
+    profile: its ICC profile. exif: its EXIF block. None where there is none. left_out: what of the
+    file the image does not show, in words.
     """
 
     image: Tensor
     deep: bool = False
     profile: bytes | None = None
     exif: bytes | None = None
+    left_out: str = ""
 
 
 def readable() -> tuple[str, ...]:
     """Suffixes of the files that `read_photo` reads with the packages that are installed."""
     extra = (suffixes for module, suffixes in EXTRAS.values() if importlib.util.find_spec(module))
-    return (*SUFFIXES, *(suffix for suffixes in extra for suffix in suffixes))
+    return (*SUFFIXES, ".gif", *(suffix for suffixes in extra for suffix in suffixes))
 
 
 def read_photo(path: str | os.PathLike) -> Photo:
@@ -75,7 +77,16 @@ def read_photo(path: str | os.PathLike) -> Photo:
 
     with Image.open(path) as file:
         deep = file.mode.startswith("I") or _bits(path, file) > 8
-        return Photo(image, deep, _profile(file), _exif(file))
+        return Photo(image, deep, _profile(file), _exif(file), _left_out(file))
+
+
+def _left_out(file) -> str:
+    """Of a file that Pillow has opened: further frames, and transparency."""
+    # A phone's JPEG holds previews as further frames.
+    frames = 1 if file.format in ("JPEG", "MPO") else getattr(file, "n_frames", 1)
+    clear = file.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in file.info
+    parts = [f"the first of {frames} frames"] if frames > 1 else []
+    return ", ".join([*parts, *(["its transparency over black"] if clear else [])])
 
 
 def _bits(path: Path, file) -> int:

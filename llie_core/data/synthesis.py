@@ -16,6 +16,7 @@ are like the papers', not equal to them.
 import contextlib
 import hashlib
 import json
+import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
@@ -182,7 +183,7 @@ class _Job:
 
 def generator(seed: int, name: str) -> np.random.Generator:
     """The random numbers of one image: a function of seed and name."""
-    return np.random.default_rng([seed, *hashlib.sha256(name.encode()).digest()])
+    return np.random.default_rng([seed, *hashlib.sha256(os.fsencode(name)).digest()])
 
 
 def centre_fit(item: dict, size: tuple[int, int]) -> dict:

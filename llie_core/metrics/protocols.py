@@ -367,6 +367,6 @@ def _read_pair(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     x, y = read(first), read(second)
     if x.shape != y.shape:
-        sizes = [f"{image.shape[-2]}×{image.shape[-1]}" for image in (x, y)]
+        sizes = [f"{image.shape[-1]}×{image.shape[-2]}" for image in (x, y)]
         raise ValueError(f"{first} is {sizes[0]} but {second} is {sizes[1]}")
     return x[None], y[None]

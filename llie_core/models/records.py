@@ -45,10 +45,16 @@ class Measured:
     normal: int
 
     @property
-    def spoils(self) -> bool:
-        """Whether it spoils photographs that need little or nothing."""
+    def spoils(self) -> str:
+        """How it spoils photographs that need little or nothing, "" where it does not."""
         clipped = max(self.clipped, self.normal_clipped)
-        return self.change < LEAST_CHANGE or clipped > MOST_CLIPPED or self.hue > MOST_HUE
+        ways = {
+            f"normal-light ones keep a PSNR of {self.change:.1f} dB to themselves":
+                self.change < LEAST_CHANGE,
+            f"{clipped:.1%} of the pixels are newly clipped": clipped > MOST_CLIPPED,
+            f"hues change by {self.hue:.0f}°": self.hue > MOST_HUE,
+        }  # fmt: skip
+        return ", ".join(words for words, true in ways.items() if true)
 
 
 @cache
@@ -66,10 +72,10 @@ def measured(model: str, weights: str, part: str = "report") -> Measured | None:
     return next(found, None)
 
 
-def spoiling(model: str, weights: str) -> Measured | None:
-    """What a method measured on the first part on which it spoils photographs, None for none."""
+def spoiling(model: str, weights: str) -> str:
+    """How a method spoils photographs on the first part on which it does, "" for none."""
     parts = (measured(model, weights, part) for part in PARTS)
-    return next((one for one in parts if one and one.spoils), None)
+    return next((one.spoils for one in parts if one and one.spoils), "")
 
 
 def default_enhancer() -> tuple[str, str | None]:

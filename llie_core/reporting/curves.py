@@ -14,8 +14,8 @@ Points = Sequence[tuple[float, float]]  # (step, value), in the order of the ste
 
 
 def loss_curve(run: Run) -> Points:
-    """(step, loss) of every step in the log."""
-    return [(row["step"], row["total"]) for row in run.read_log()]
+    """(steps done, loss) of every step in the log, which counts them from 0."""
+    return [(row["step"] + 1, row["total"]) for row in run.read_log()]
 
 
 def validation_curve(run: Run) -> Points:

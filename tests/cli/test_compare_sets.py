@@ -166,6 +166,7 @@ def test_protocols_by_name_and_some_images(pairs, tmp_path, capsys):
         (["gamma", "--strength", "0.5", "--data", "SET"], ["--strength is of photographs"]),
         (["gamma", "--no-gate", "--data", "SET"], ["--no-gate is of photographs"]),
         (["gamma", "--count", "-1", "--data", "SET"], ["--count -1: it must not be negative"]),
+        (["gamma", "--split", "val", "--data", "SET"], ["mine: it is one set, without splits"]),
         (["identity", "--data", "SET"], ["name a method to compare"]),
         (["theirs", "again=theirs", "theirs=theirs", "--data", "SET"], ["have one title"]),
         (["absent.pth", "--data", "SET"], ["no file of weights at absent.pth"]),
@@ -205,6 +206,28 @@ def test_a_checkpoint_is_compared_by_its_file(pairs, tmp_path):
     write_image(tmp_path / "a.png", seeded(3, 16, 20))
     assert main(["compare", "LOL.pth", "a.png"]) == 0
     assert "<figcaption>LOL.pth</figcaption>" in (tmp_path / "a-compared.html").read_text()
+
+
+def test_parts_of_pairs_in_a_folder_are_named_and_never_taken_for_images(pairs, tmp_path):
+    parts = tmp_path / "made"
+    parts.mkdir()
+    pairs.rename(parts / "train")
+    with pytest.raises(ValueError, match="made: pairs lie in train; name one by --split"):
+        open_set(str(parts))
+    with pytest.raises(ValueError, match=r"made: pairs lie in train$"):
+        open_set(str(parts), "test")
+    name, data = open_set(str(parts), "train")
+    assert name == "made" and len(data) == 3 and "target" in data[0]
+
+
+def test_the_order_of_lightness_is_measured_against_the_low_light_image(tmp_path):
+    for number in range(2):
+        write_image(tmp_path / "mine" / "low" / f"{number}.png", seeded(3, 60, 70, seed=number))
+        write_image(tmp_path / "mine" / "high" / f"{number}.png", seeded(3, 60, 70, seed=9))
+    assert main(["compare", "gamma", "--data", "mine", "--protocol", "loe-imresize"]) == 0
+    found = {x["method"]: x for x in lines(tmp_path / "mine-compared.csv")
+             if x["protocol"] == "loe-imresize"}  # fmt: skip
+    assert float(found["input"]["mean"]) == 0 and int(found["gamma 1/2.2"]["n"]) == 2
 
 
 def test_sets_by_their_folders(pairs, tmp_path):

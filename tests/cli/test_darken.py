@@ -1,6 +1,7 @@
 """`llie darken`: what it writes, records and refuses."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -120,6 +121,18 @@ def test_images_of_earlier_code_are_darkened_anew(photos, tmp_path, monkeypatch)
     monkeypatch.setattr(reuse, "module_tree", lambda name: f"another {name}")
     assert main(["darken", str(photos), str(out)]) == 0
     assert all(path.stat().st_mtime_ns != time for path, time in before.items())
+
+
+def test_a_name_that_is_no_utf_8_and_an_image_without_one(tmp_path, capsys):
+    odd = os.fsencode(tmp_path / "in") + b"/bad\xff.png"
+    (tmp_path / "in").mkdir()
+    Image.new("RGB", (4, 4), (90, 90, 90)).save(tmp_path / "a.png")
+    os.rename(tmp_path / "a.png", odd)  # noqa: PTH104 (a path of bytes)
+    assert main(["darken", str(tmp_path / "in"), str(tmp_path / "out")]) == 0
+    assert os.listdir(os.fsencode(tmp_path / "out") + b"/") != []  # noqa: PTH208
+    with pytest.raises(SystemExit):
+        main(["darken", str(tmp_path / "in"), str(tmp_path / "out"), "--seed", "-1"])
+    assert "argument --seed: '-1': expected a whole number from 0 up" in capsys.readouterr().err
 
 
 def test_a_target_in_the_source_is_no_source(photos, capsys):

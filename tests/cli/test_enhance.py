@@ -4,6 +4,7 @@ import errno
 import io
 import os
 import struct
+import sys
 from pathlib import Path
 from zlib import compress, crc32
 
@@ -92,8 +93,8 @@ def test_every_kind_is_enhanced_and_what_cannot_be_read_is_named(
             ["w: clahe has no weights"],
         ),
         (["enhance", "a.png", "--strength", "1.5"], ["--strength 1.5 must lie in [0, 1]"]),
-        (["enhance", "a.png", "out.bmp"], ["out.bmp: written are .png, .jpg"]),
-        (["enhance", "a.png", "../here/a.png"], ["would replace an image; name another file"]),
+        (["enhance", "a.png", "out.bmp"], ["out.bmp: a.png is an image; written are .png, .jpg"]),
+        (["enhance", "a.png", "../here/a.png"], ["would replace its source; name another file"]),
         (
             ["enhance", "a.png", "out", "--model", "zero_dce", "--weights", "w"],
             ["no file of weights at w"],
@@ -150,9 +151,67 @@ def test_odd_containers_are_read_as_they_are_meant(tmp_path):
     assert torch.equal(images["palette.png"], read_image(source / "palette.bmp"))
 
 
+def test_a_file_beside_the_source_is_not_replaced_unasked(tmp_path, refused, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    save(Path("a.png"))
+    Path("a-enhanced.png").write_bytes(b"mine")
+    refused(["enhance", "a.png", "--model", "identity"], "a-enhanced.png exists already; --overw")
+    save(Path("photos", "a.png"))
+    Path("photos-enhanced").mkdir()
+    Path("photos-enhanced", "a.png").write_bytes(b"mine")
+    refused(["enhance", "photos", "--model", "identity"], "exists already; --overwrite replaces it")
+    for kept in ("a-enhanced.png", "photos-enhanced/a.png"):
+        assert Path(kept).read_bytes() == b"mine"
+    assert main(["enhance", "a.png", "--model", "identity", "--overwrite"]) == 0
+
+
+def test_what_an_image_does_not_show_is_said(tmp_path, capsys):
+    frames = [Image.new("RGB", (8, 6), (k, k, k)) for k in (10, 20, 30)]
+    frames[0].save(tmp_path / "in.gif", save_all=True, append_images=frames[1:])
+    Image.new("RGBA", (8, 6), (90, 90, 90, 40)).save(tmp_path / "in.png")
+    for name, words in (
+        ("in.gif", "the first of 3 frames"),
+        ("in.png", "its transparency over bl"),
+    ):
+        target = tmp_path / f"{name}.png"
+        assert main(["enhance", str(tmp_path / name), str(target), "--model", "identity"]) == 0
+        assert capsys.readouterr().out.startswith(f"{target}: input, {words}")
+
+
+@pytest.mark.parametrize("command", ["enhance", "darken"])
+def test_a_subfolder_that_may_not_be_read_is_named_and_the_others_go_on(
+    command, tmp_path, monkeypatch, capsys
+):
+    save(tmp_path / "in" / "a.png")
+    save(tmp_path / "in" / "locked" / "b.png")
+    scandir = os.scandir
+
+    def deny(folder):
+        if Path(folder).name == "locked":
+            raise PermissionError(13, "Permission denied", str(folder))
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", deny)
+    more = ["--model", "identity"] if command == "enhance" else []
+    assert main([command, str(tmp_path / "in"), str(tmp_path / "out"), *more]) == 0
+    said = capsys.readouterr().err
+    assert said == f"llie: {tmp_path / 'in' / 'locked'}: Permission denied; passed over\n"
+    assert (tmp_path / "out" / "a.png").is_file()
+
+
+def test_a_closed_output_is_one_line(tmp_path, monkeypatch, capsys):
+    save(tmp_path / "a.png")
+    monkeypatch.setattr(sys, "stdout", None)
+    assert main(["enhance", str(tmp_path / "a.png"), "-", "--model", "identity"]) == 2
+    assert capsys.readouterr().err == "llie: standard output is closed; name a file to write\n"
+
+
 def test_results_never_replace_the_images(folder, refused):
     before = (folder / "good.png").read_bytes()
-    refused(["enhance", str(folder), str(folder)], "would replace an image; name another folder")
+    refused(
+        ["enhance", str(folder), str(folder)],
+        "results would lie among the images; name another folder",
+    )
     refused(["enhance", str(folder / "good.png"), str(folder / ".." / "images")], "good.png")
     assert (folder / "good.png").read_bytes() == before
 
@@ -191,13 +250,13 @@ def test_a_format_beside_a_named_file_is_refused(tmp_path, capsys):
 def test_formats_that_are_not_read_are_named_and_counted(tmp_path, capsys):
     source = tmp_path / "in"
     save(source / "a.png")
-    for name in ("b.heic", "event/c.dng", "d.gif"):
+    for name in ("b.heic", "event/c.dng", "d.psd"):
         (source / name).parent.mkdir(exist_ok=True)
         (source / name).write_bytes(b"other")
     assert main(["enhance", str(source), str(tmp_path / "out")]) == 0
     said = capsys.readouterr()
     assert "1 of 1 images written" in said.out and said.err.count("\n") == 1
-    assert "1 .dng, 1 .gif, 1 .heic not read (b.heic, d.gif, event/c.dng); convert" in said.err
+    assert "1 .dng, 1 .heic, 1 .psd not read (b.heic, d.psd, event/c.dng); convert" in said.err
 
 
 def test_a_missing_package_for_videos_is_one_line_that_names_the_extra(
@@ -314,6 +373,11 @@ def test_a_failing_image_does_not_stop_darkening(three, tmp_path, monkeypatch, c
     assert main(made) == 1
     said = capsys.readouterr()
     assert "b.png: out of memory" in said.err and "2 pairs written" in said.out
+    for option in ("--count", "--seed"):  # refused before anything is written
+        with pytest.raises(SystemExit):
+            main([*made[:-1], str(tmp_path / "none"), option, "-1"])
+        assert f"argument {option}: '-1': expected a whole number" in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
 
 
 # Weights --------------------------------------------------------------------------------------
@@ -421,7 +485,7 @@ def test_a_pair_that_cannot_be_scored_is_named_and_the_others_go_on(tmp_path, ca
     assert main(["score", str(tmp_path / "out"), str(tmp_path / "high")]) == 1
     said = capsys.readouterr()
     assert said.err.count("\n") == 2 and f"cannot read image {tmp_path / 'out/b.png'}" in said.err
-    assert "turned.png is 12×16 but" in said.err
+    assert "turned.png is 16×12 but" in said.err
     assert scores(said.out)["psnr-rgb-uint8"][1] == 1
 
 

@@ -94,8 +94,8 @@ def test_videos_of_a_folder_stand_beside_its_images(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("target", "expected"),
     [
-        ("b.png", "b.png: written are .mp4, .m4v, .mov, .mkv, .webm"),
-        ("b.avi", "b.avi: written are .mp4"),
+        ("b.png", "a.mp4 is a video; written are .mp4, .m4v, .mov, .mkv, .webm"),
+        ("b.avi", "a.mp4 is a video; written are .mp4"),
         ("a.mp4", "the result would replace"),
     ],
 )

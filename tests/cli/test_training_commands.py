@@ -381,6 +381,7 @@ def test_a_curve_is_drawn_in_characters(capsys, refused):
     assert main(["runs", *STUDY, *SETS, "--curve", f"{ROW}/seed0"]) == 0
     text = capsys.readouterr().out
     assert text.startswith(f"{run_of()}: finished, 6 of 6 steps") and text.count("•") == 6
+    assert " at step 6\n" in text
     refused(["runs", *STUDY, *SETS, "--curve", "zero_dce_p+1"], "no training with", "seed0")
 
 

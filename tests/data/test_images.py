@@ -273,10 +273,11 @@ def test_garbage_is_named(tmp_path, content):
         read_image(path)
 
 
-def test_float_tiff_is_refused_and_absent_file_is_named(tmp_path):
-    path = save(tmp_path, Image.fromarray(np.zeros((2, 2), np.float32)), "a.tif")
+@pytest.mark.parametrize("shape", [(2, 2), (2, 2, 3)])
+def test_float_tiff_is_refused_and_absent_file_is_named(tmp_path, shape):
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros(shape, np.float32))
     with pytest.raises(ValueError, match="no fixed range"):
-        read_image(path)
+        read_image(tmp_path / "a.tif")
     with pytest.raises(FileNotFoundError, match=r"absent\.png"):
         read_image(tmp_path / "absent.png")
 
