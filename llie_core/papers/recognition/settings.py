@@ -183,8 +183,8 @@ REFERENCE: dict[str, dict] = {
         "evaluation": {"means": (30.0, 10.0, 5.0, 2.0)},
     },
     "builtin-streets-pose": {
-        "scenes": {"train_count": 512}, "evaluation": {"test_count": 128}, "train": {"steps": 100},
-        "zero_dce": {"steps": 100}, "recognizer": {"train": {"steps": 1000}},
+        "scenes": {"train_count": 512}, "evaluation": {"test_count": 128}, "train": {"steps": 400},
+        "zero_dce": {"steps": 160}, "recognizer": {"train": {"steps": 1000}},
     },
 }  # fmt: skip
 
