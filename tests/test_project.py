@@ -323,3 +323,13 @@ def test_library_code_does_not_print(path):
     ]
     # A message to the user goes to stderr: a report or a pipe must not take it for a result.
     assert all(any(k.arg == "file" for k in call.keywords) for call in calls)
+
+
+PAGES = ["README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_to_files(page):
+    found = re.findall(r"\]\(([^)#]+)[^)]*\)", (ROOT / page).read_text(encoding="utf-8"))
+    own = [link for link in found if not link.startswith("http")]
+    assert [link for link in own if not ((ROOT / page).parent / link).exists()] == []

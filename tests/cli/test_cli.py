@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import os
 import resource
 import signal
 import subprocess
@@ -199,6 +200,13 @@ def test_results_writes_the_page_of_the_reference_runs(tmp_path, monkeypatch, ca
     assert capsys.readouterr().out == f"{page}\n"
     titles = {name: study_of(name).title for name in list_papers()}
     assert page.read_text() == results_markdown(titles, kept_findings())
+
+
+def test_an_output_that_knows_ascii_alone_gets_question_marks():
+    command = [sys.executable, "-m", "llie_core.cli", "models"]
+    env = dict(os.environ, PYTHONIOENCODING="ascii")
+    done = subprocess.run(command, env=env, cwd=project_root(), capture_output=True, timeout=60)
+    assert done.returncode == 0 and done.stderr == b"" and b"?" in done.stdout
 
 
 # Exit codes -----------------------------------------------------------------------------------
