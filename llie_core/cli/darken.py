@@ -9,7 +9,6 @@ that a killed run goes on where it stopped; what becomes of an image depends on 
 alone.
 """
 
-import json
 import math
 import sys
 from collections.abc import Callable
@@ -160,49 +159,28 @@ def _darken(options, darkener: Callable, asked: dict) -> int:
     """Every image of the source by a `Darkener`; one that fails is named, the others go on."""
     import torch
 
-    from llie_core.cli.image_files import InputImage, check_own, each_image, find_images
+    from llie_core.cli.image_files import InputImage, Record, check_own, each_image, find_images
     from llie_core.data.images import read_image, write_image
     from llie_core.data.synthesis import generator
-    from llie_core.files import appended, locked
+    from llie_core.files import locked
     from llie_core.hashing import content_hash
 
     images = find_images(options.source, options.target)
-    record = options.target / RECORD
-    check_own(images, record, "name another folder")
+    path = options.target / RECORD
+    check_own(images, path, "name another folder")
     request = content_hash({**asked, "seed": options.seed})
     with locked(options.target / ".lock", str(options.target)):
-        record.touch()  # before the first image, which is then one of ours
-        done = _done(record)
-        left = [p for p in images if not (p.target.exists() and _state(p, request) in done)]
+        record = Record(path, request)
 
         def write(image: InputImage) -> None:
-            name, size, _ = _state(image, request)
             pixels = read_image(image.path).numpy()
-            dark, about = darkener(pixels, generator(options.seed, name))
+            dark, about = darkener(pixels, generator(options.seed, image.name))
             write_image(image.target, torch.from_numpy(dark))
-            line = {"name": name, "darkening": about, "bytes": size, "request": request}
-            with appended(record) as lines:
-                lines.write(json.dumps(line) + "\n")
+            record.note(image, darkening=about)
 
-        failed = each_image(left, write, lambda image: image.path)
+        failed = each_image(list(filter(record.left, images)), write, lambda image: image.path)
     print(f"{len(images) - failed} of {len(images)} images are in {options.target}")
     return 1 if failed else 0
-
-
-def _state(image, request: str) -> tuple[str, int, str]:
-    """Name, size in bytes (an image that was replaced is darkened anew) and request."""
-    size = image.path.stat().st_size if image.path.exists() else 0
-    return image.name, size, request
-
-
-def _done(record: Path) -> set[tuple[str, int, str]]:
-    """The last state in which each image was darkened."""
-    from llie_core.data.paired import read_records
-    from llie_core.data.synthesis import drop_torn_line
-
-    drop_torn_line(record)
-    last = {line["name"]: (line["bytes"], line["request"]) for line in read_records(record)}
-    return {(name, *state) for name, state in last.items()}
 
 
 # Pairs -----------------------------------------------------------------------------------------

@@ -5,12 +5,11 @@ A folder's results keep its tree; `.enhanced.jsonl` there has a line an image, w
 image, so that the same command goes on where it was stopped.
 """
 
-import json
 import os
 import sys
 import tempfile
 import threading
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from llie_core.cli.arguments import add_device, path, weights_name
@@ -265,48 +264,15 @@ class _Enhance:
 @contextmanager
 def _record(options, enhance: _Enhance):
     """Whether an image is left to do, and what notes that it is done; a single image always is."""
-    from llie_core.files import appended, locked
+    from llie_core.cli.image_files import Record
+    from llie_core.files import locked
 
     if not options.source.is_dir():
         yield lambda image: True, lambda image: None
         return
-    request, record = enhance.request(options), options.target / RECORD
-    writing = threading.Lock()
-
-    def state(image) -> list:
-        status = image.path.stat()
-        return [request, status.st_size, status.st_mtime_ns]
-
-    def note(image) -> None:
-        with writing, appended(record) as lines:
-            lines.write(json.dumps({"name": image.name, "state": state(image)}) + "\n")
-
     with locked(options.target / ".lock", str(options.target)):
-        record.touch()  # before the first image, which is then one of ours
-        done = _done(record)
-
-        def left(image) -> bool:
-            with suppress(OSError):  # such as a name that is too long: writing it will say so
-                return not (image.target.exists() and done.get(image.name) == state(image))
-            return True
-
-        yield left, note
-
-
-def _done(record: Path) -> dict[str, list]:
-    """Name → state of the images that are done; a line that a kill cut short says nothing."""
-    from llie_core.files import appended
-
-    done: dict[str, list] = {}
-    text = record.read_text(encoding="utf-8")
-    if text and not text.endswith("\n"):
-        with appended(record) as lines:
-            lines.write("\n")
-    for line in text.splitlines():
-        with suppress(ValueError, KeyError, TypeError):
-            entry = json.loads(line)
-            done[entry["name"]] = entry["state"]
-    return done
+        record = Record(options.target / RECORD, enhance.request(options))
+        yield record.left, record.note
 
 
 def _workers() -> int:

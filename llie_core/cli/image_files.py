@@ -1,6 +1,7 @@
 """What the commands that take images share: finding and pairing them, a trained model, the loop."""
 
 import contextlib
+import json
 import os
 import sys
 from collections import Counter
@@ -8,15 +9,16 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Event
+from threading import Event, Lock
 from typing import TypeVar
 
 import torch
 
 from llie_core.data.folders import SUFFIXES, bare, files_in, not_read
+from llie_core.data.synthesis import drop_torn_line
 from llie_core.data.videos import is_video, written_name
 from llie_core.engine.distributed import default_device
-from llie_core.files import problem_of
+from llie_core.files import appended, problem_of
 from llie_core.models import (
     Enhancer,
     create_enhancer,
@@ -145,6 +147,40 @@ def check_own(images: Iterable[InputImage], record: Path, remedy: str) -> None:
     there = [image.target for image in images if os.path.exists(image.target)]  # noqa: PTH110
     if there and not record.is_file():
         raise ValueError(f"{there[0]} exists already; {remedy}")
+
+
+class Record:
+    """A file with a line an image, written after the image's result, by which the same command goes
+    on where it stopped. The folder's lock is held.
+
+    request: hash of all that decides the results besides the images.
+    """
+
+    def __init__(self, path: Path, request: str):
+        self.path, self.request, self._writing = path, request, Lock()
+        path.touch()  # before the first image, which is then one of ours
+        drop_torn_line(path)
+        self._done: dict[str, list] = {}
+        for line in path.read_text(encoding="utf-8").splitlines():
+            with contextlib.suppress(ValueError, KeyError, TypeError):
+                entry = json.loads(line)
+                self._done[entry["name"]] = entry["state"]
+
+    def left(self, image: InputImage) -> bool:
+        """Whether its result is not there, or is of another file or request."""
+        with contextlib.suppress(OSError):  # such as a name that is too long: writing it will say
+            return not (image.target.exists() and self._done.get(image.name) == self._state(image))
+        return True
+
+    def note(self, image: InputImage, **about: object) -> None:
+        """Write that it is done, and what else there is to say."""
+        line = {"name": image.name, **about, "state": self._state(image)}
+        with self._writing, appended(self.path) as lines:
+            lines.write(json.dumps(line) + "\n")
+
+    def _state(self, image: InputImage) -> list:
+        status = image.path.stat()
+        return [self.request, status.st_size, status.st_mtime_ns]
 
 
 def find_pairs(source: Path, reference: Path) -> tuple[list[tuple[Path, Path]], list[str]]:
