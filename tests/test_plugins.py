@@ -141,7 +141,7 @@ def test_a_network_is_trained_as_a_row_and_runs_with_its_weights(python, tmp_pat
     (weights,) = (tmp_path / "results").rglob("weights.safetensors")
     write_image(tmp_path / "a.png", torch.full((3, 8, 9), 0.2))
     assert python(*llie("enhance", "a.png", "--model", "gain", "--weights", weights))[0] == 0
-    code, _, err = python(*llie("enhance", "a.png", "--model", "gain"))
+    code, _, err = python(*llie("enhance", "a.png", "--model", "gain", "--overwrite"))
     assert code == 2 and err.startswith("llie: gain needs --weights:")
     code, _, err = python(*fit, "brighter")
     assert code == 2 and "brighter has no parameters to train; put it into `methods`" in err

@@ -110,7 +110,7 @@ def test_a_map_of_another_size_is_named(tmp_path):
     trees.save(tmp_path / "test" / "Seq05VD_1.png", trees.noise_image(0, (8, 6)))
     trees.save(tmp_path / "testannot" / "Seq05VD_1.png", np.zeros((6, 7)))
     data = open_dataset("camvid", "test", tmp_path)
-    with pytest.raises(ValueError, match=r"is 6 × 8, its mask .*is 6 × 7"):
+    with pytest.raises(ValueError, match=r"is 8×6, its mask .*is 7×6"):
         data[0]
 
 

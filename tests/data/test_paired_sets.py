@@ -86,7 +86,7 @@ def test_images_of_one_pair_must_have_one_size(tmp_path):
     trees.pairs(tmp_path, ["1.png"])
     trees.save(tmp_path / "high/1.png", trees.noise_image(0, (24, 18)))
     data = open_dataset("test148", "test", tmp_path)
-    with pytest.raises(ValueError, match=r"low/1\.png is 16 × 24, its target .*1\.png is 18 × 24"):
+    with pytest.raises(ValueError, match=r"low/1\.png is 24×16, its target .*1\.png is 24×18"):
         data[0]
 
 

@@ -241,7 +241,7 @@ def test_the_mean_is_over_the_pairs_that_can_be_scored(tmp_path, no_weights):
     assert row.value == pytest.approx(np.mean(values), abs=1e-9)
     assert (row.n, row.note) == (2, "")
     turned, broken = problems
-    assert turned == f"{a / 'turned.png'} is 48×65 but {b / 'turned.png'} is 65×48"
+    assert turned == f"{a / 'turned.png'} is 65×48 but {b / 'turned.png'} is 48×65"
     assert str(a / "broken.png") in broken
 
 
