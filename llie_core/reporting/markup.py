@@ -86,12 +86,13 @@ class _Shown:
         kinds = ["sortable"] if len(numbers) > 2 else []
         if len(self.columns) <= 3 and all(c.kind == "number" for c in self.columns[1:]):
             kinds.append("narrow")  # which a phone shows as a table
+        classes = f' class="{" ".join(kinds)}"' if kinds else ""
         label = html.escape(caption or self.caption)
         head = "".join(map(_head, self.columns))
         lines = "".join(map(self._line, numbers))
         return (
             f'<div class="table" role="region" tabindex="0" aria-label="{label}">'
-            f'<table class="{" ".join(kinds)}"{_data("filters", self.filters)}>{title}'
+            f"<table{classes}{_data('filters', self.filters)}>{title}"
             f"<thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table></div>"
         )
 
