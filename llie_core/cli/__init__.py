@@ -18,9 +18,8 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
         The exit code: 0 done, 1 failed, 2 wrong usage or input, 128 + n ended by signal n.
     """
-    for stream in filter(None, (sys.stdout, sys.stderr)):
-        if isinstance(stream, io.TextIOWrapper):  # one that knows ASCII only gets "?" for a dash
-            stream.reconfigure(errors="replace")
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="replace")  # "?" for what an ASCII terminal does not know
     parser = build_parser()
     options, rest = parser.parse_known_args(arguments)
     # argparse takes positionals that stand together: of compare, those behind an option as well.

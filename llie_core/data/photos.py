@@ -84,9 +84,11 @@ def _left_out(file) -> str:
     """Of a file that Pillow has opened: further frames, and transparency."""
     # A phone's JPEG holds previews as further frames.
     frames = 1 if file.format in ("JPEG", "MPO") else getattr(file, "n_frames", 1)
-    clear = file.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in file.info
     parts = [f"the first of {frames} frames"] if frames > 1 else []
-    return ", ".join([*parts, *(["its transparency over black"] if clear else [])])
+    alpha = file.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in file.info
+    if alpha and file.convert("RGBA").getchannel("A").getextrema()[0] < 255:
+        parts.append("its transparency over black")
+    return ", ".join(parts)
 
 
 def _bits(path: Path, file) -> int:

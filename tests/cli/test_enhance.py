@@ -165,6 +165,13 @@ def test_a_file_beside_the_source_is_not_replaced_unasked(tmp_path, refused, mon
     assert main(["enhance", "a.png", "--model", "identity", "--overwrite"]) == 0
 
 
+def test_an_opaque_image_with_an_alpha_channel_loses_nothing(tmp_path, capsys):
+    Image.new("RGBA", (8, 6), (90, 90, 90, 255)).save(tmp_path / "in.png")
+    target = tmp_path / "out.png"
+    assert main(["enhance", str(tmp_path / "in.png"), str(target), "--model", "identity"]) == 0
+    assert capsys.readouterr().out == f"{target}: input\n"
+
+
 def test_what_an_image_does_not_show_is_said(tmp_path, capsys):
     frames = [Image.new("RGB", (8, 6), (k, k, k)) for k in (10, 20, 30)]
     frames[0].save(tmp_path / "in.gif", save_all=True, append_images=frames[1:])
