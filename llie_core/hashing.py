@@ -43,7 +43,7 @@ def hashes_in(root: Path, names: Iterable[str]) -> dict[str, str]:
     root, names = Path(root), sorted(set(names))
     memory = results_dir() / "hashes" / f"{content_hash(str(root.resolve()))}.json"
     states = {name: _state(root / name) for name in names}
-    known = _remembered(memory)
+    known = remembered(memory)
     unread = [name for name in names if known.get(name, [None])[0] != states[name]]
     size = sum((root / name).stat().st_size for name in unread)
     if size > WORTH_A_LINE:
@@ -58,7 +58,7 @@ def hashes_in(root: Path, names: Iterable[str]) -> dict[str, str]:
     settled = time.time_ns() - SETTLED
     fresh = {n: [states[n], read[n]] for n in unread if max(states[n][2:]) < settled}
     if fresh:
-        _remember(memory, _remembered(memory) | fresh)
+        remember(memory, remembered(memory) | fresh)
     return {name: read[name] if name in read else known[name][1] for name in names}
 
 
@@ -73,16 +73,16 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _remembered(memory: Path) -> dict[str, list]:
-    """Name → [state, hash]; empty where there is nothing, or something damaged."""
+def remembered(memory: Path) -> dict[str, list]:
+    """What `remember` wrote; empty where there is nothing, or something damaged."""
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         content = json.loads(memory.read_text(encoding="utf-8"))
-        if content["sum"] == content_hash(content["files"]):
-            return content["files"]
+        if content["sum"] == content_hash(content["found"]):
+            return content["found"]
     return {}
 
 
-def _remember(memory: Path, files: dict[str, list]) -> None:
-    # Where nothing may be written, the files are read each time.
+def remember(memory: Path, found: dict[str, list]) -> None:
+    """Write what was found to a file; where nothing may be written, it is found each time."""
     with contextlib.suppress(OSError):
-        write_text(memory, json.dumps({"sum": content_hash(files), "files": files}))
+        write_text(memory, json.dumps({"sum": content_hash(found), "found": found}))

@@ -21,7 +21,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from llie_core.hashing import content_hash
+from llie_core.files import results_dir
+from llie_core.hashing import content_hash, file_digest, file_hash, remember, remembered
 from llie_core.plugins import roots
 
 PACKAGE = __name__.partition(".")[0]
@@ -31,6 +32,7 @@ DECIDING = ("models", "recognizers", "losses", "metrics", "data", "synthetic", "
 PLAIN = (type(None), bool, int, float, str, bytes, PurePath, np.generic, torch.dtype, torch.device)
 ARRAYS = (torch.Tensor, np.ndarray)
 VALUES = (*PLAIN, *ARRAYS)
+PARSED_KEPT = 4000  # modules and their versions, then begun anew: some 2 MB
 
 
 # Values ----------------------------------------------------------------------------------------
@@ -129,6 +131,8 @@ def _name(value: object) -> str:
 
 # Code ------------------------------------------------------------------------------------------
 
+_unkept: set[str] = set()  # contents that were parsed and are not in the memory yet
+
 
 def code(*objects: object, modules: Iterable[str] = ()) -> str:
     """Hash of the syntax trees of every module of llie_core or of a plug-in behind some objects,
@@ -147,7 +151,9 @@ def trees(*objects: object) -> dict[str, str]:
 
 
 def _trees(modules: Iterable[str]) -> dict[str, str]:
-    return {name: module_tree(name)[:8] for name in modules}
+    found = {name: module_tree(name)[:8] for name in modules}
+    _keep_parsed()
+    return found
 
 
 def changed_since(record: Mapping[str, str]) -> list[str]:
@@ -227,9 +233,20 @@ def module_tree(name: str) -> str:
 
 @cache
 def _parsed(name: str) -> tuple[str, tuple[str, ...]]:
-    """Hash of a module's syntax tree, and all names that it imports, wherever in it."""
-    package = name if _file(name).endswith("__init__.py") else name.rpartition(".")[0]
-    tree, imported = ast.parse(Path(_file(name)).read_text(encoding="utf-8")), []
+    """Hash of a module's syntax tree, and all names that it imports, wherever in it; parsed once a
+    content, which results/hashes/ keeps."""
+    source, own = _file(name), file_hash(Path(__file__))
+    package = name if source.endswith("__init__.py") else name.rpartition(".")[0]
+    content = content_hash([own, package, file_digest(Path(source))])
+    if content not in _known():
+        _known()[content] = _parse(Path(source), package)
+        _unkept.add(content)
+    tree, imported = _known()[content]
+    return tree, tuple(imported)
+
+
+def _parse(source: Path, package: str) -> list:
+    tree, imported = ast.parse(source.read_text(encoding="utf-8")), []
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
         if isinstance(body, list) and body and _is_docstring(body[0]):
@@ -239,7 +256,25 @@ def _parsed(name: str) -> tuple[str, tuple[str, ...]]:
         elif isinstance(node, ast.ImportFrom):
             base = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
             imported += [base, *(f"{base}.{alias.name}" for alias in node.names)]
-    return hashlib.sha256(dump(tree).encode()).hexdigest(), tuple(imported)
+    return [hashlib.sha256(dump(tree).encode()).hexdigest(), imported]
+
+
+def _memory() -> Path:
+    return results_dir() / "hashes" / "code.json"
+
+
+@cache
+def _known() -> dict[str, list]:
+    """Content of a module → what `_parse` found in it."""
+    return remembered(_memory())
+
+
+def _keep_parsed() -> None:
+    if _unkept:
+        fresh = {content: _known()[content] for content in _unkept}
+        before = remembered(_memory())
+        remember(_memory(), (before if len(before) < PARSED_KEPT else {}) | fresh)
+        _unkept.clear()
 
 
 def dump(node: object) -> str:
@@ -278,7 +313,8 @@ def _is_module(name: str) -> bool:
 
 def forget_sources() -> None:
     """Read the modules' files again: for tests that edit them."""
-    for cached in (module_tree, _parsed, _imports, _file, _is_module):
+    _unkept.clear()
+    for cached in (module_tree, _parsed, _known, _imports, _file, _is_module):
         cached.cache_clear()
 
 

@@ -55,7 +55,7 @@ def unhashed(name, split, root, **options):
     digested = set()
     plain = hashing.file_digest
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(hashing, "_remembered", lambda _memory: {})
+        patch.setattr(hashing, "remembered", lambda _memory: {})
         patch.setattr(
             hashing, "file_digest", lambda path: digested.add(path.resolve()) or plain(path)
         )

@@ -96,11 +96,7 @@ def package(tmp_path, monkeypatch):
     yield write
     for name in [name for name in sys.modules if name.startswith("toy_core")]:
         del sys.modules[name]
-    for cached in (
-        reuse.module_tree,
-        *(getattr(reuse, n) for n in ("_imports", "_file", "_is_module")),
-    ):
-        cached.cache_clear()
+    reuse.forget_sources()
 
 
 def toy(module):
@@ -157,6 +153,24 @@ def test_layout_comments_and_docstrings_are_free(package, text, same):
     before = code(f)
     package("losses.l1", text)
     assert (code(f) == before) is same
+
+
+def test_a_module_is_parsed_once_a_content(package, tmp_path, monkeypatch):
+    monkeypatch.setenv("LLIE_RESULTS", str(tmp_path / "results"))
+    package("losses.l1", "def f(x):\n    return x + 1\n")
+    f, first = toy("losses.l1").f, None
+    parsed, parse = [], reuse._parse
+    monkeypatch.setattr(reuse, "_parse", lambda *one: parsed.append(one) or parse(*one))
+    for text in ("x + 1", "x + 2", "x + 1"):
+        package("losses.l1", f"def f(x):\n    return {text}\n")
+        first = first or code(f)
+        assert (code(f) == first) is (text == "x + 1")
+    assert len(parsed) == 2
+    memory = tmp_path / "results" / "hashes" / "code.json"
+    memory.write_text(memory.read_text().replace('"found"', '"lost"'))
+    reuse.forget_sources()
+    assert code(f) == first
+    assert len(parsed) == 3
 
 
 def test_a_syntax_tree_reads_alike_in_every_version_of_python():
