@@ -69,25 +69,6 @@ PRINTED = {
 }  # fmt: skip
 
 
-# What is decided by other means, or by none.
-OTHERWISE = {
-    "recognition": {
-        "measured": "02 09 40 44 45 46 47", "hypothesis": "08 33",
-        "eye": "17 18 19 20 21 22 23 29 30 31 42",
-    },
-    "joint": {"measured": "02 03 05 06 07 08 09 11 12 16 17 18 20 21 22 44"},
-    "jcrnet": {
-        "measured": "77", "impossible": "47 48",
-        "appearance": "19 22 26 32 55 56 62 65 66 71",
-        "eye": "03 04 05 06 07 08 13 14 15 16 17 20 21 23 24 25 49 52 59 72 76",
-    },
-    "drgn": {
-        "measured": "02 08 11 12 18 31 32 33", "eye": "05 06 07 17 28 29 30 36 41",
-    },
-    "neid": {"measured": "01 05 07 09 10 12", "eye": "03 06 17 18 19"},
-}  # fmt: skip
-
-
 def ids(paper, numbers):
     return [f"{list_papers().index(paper) + 1}.{number}" for number in numbers.split()]
 
@@ -124,13 +105,6 @@ def test_what_the_printed_tables_say_of_every_sentence_about_numbers(paper):
     assert {claim.id: printed_outcome(paper, claim) for claim in numbers} == {
         claim: outcome for outcome, which in outcomes.items() for claim in which
     }
-
-
-@each_paper
-def test_every_other_sentence_is_measured_left_to_the_eye_or_not_decided(paper):
-    for kind in ("appearance", "measured", "eye", "hypothesis", "impossible"):
-        found = [claim.id for claim in load_claims(paper) if claim.kind == kind]
-        assert found == ids(paper, OTHERWISE[paper].get(kind, "")), kind
 
 
 @pytest.mark.parametrize("paper", ["jcrnet", "drgn", "neid"])
