@@ -65,33 +65,28 @@ def list_papers() -> tuple[str, ...]:
     return tuple(sorted(numbers, key=lambda name: (numbers[name], name)))
 
 
-def load(paper: str) -> list[PublishedValue]:
+@lru_cache
+def load(paper: str) -> tuple[PublishedValue, ...]:
     """All cells of a paper's results tables, in the order of the tables and of their rows.
 
     Raises ValueError for an unknown paper.
     """
     if paper not in list_papers():
         raise unknown("paper", paper, list_papers())
-    return list(_read(paper))
+    with (FOLDER / paper / "published.csv").open(newline="", encoding="utf-8") as file:
+        return tuple(_parse(record) for record in csv.DictReader(file))
 
 
-def table(paper: str, number: str | int) -> list[PublishedValue]:
+def table(paper: str, number: str) -> list[PublishedValue]:
     """The cells of one table; `number` as printed ("1", "4.1", "VII"; DRGN's fourth: "4a", "4b").
 
     Raises ValueError for an unknown paper or table.
     """
-    cells = [cell for cell in load(paper) if cell.table == str(number)]
+    cells = [cell for cell in load(paper) if cell.table == number]
     if not cells:
         known = ", ".join(dict.fromkeys(cell.table for cell in load(paper)))
         raise ValueError(f"paper {paper!r} has no results table {number!r}; known: {known}")
     return cells
-
-
-@lru_cache
-def _read(paper: str) -> tuple[PublishedValue, ...]:
-    path = FOLDER / paper / "published.csv"
-    with path.open(newline="", encoding="utf-8") as file:
-        return tuple(_parse(record) for record in csv.DictReader(file))
 
 
 def _parse(record: dict[str, str]) -> PublishedValue:

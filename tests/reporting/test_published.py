@@ -225,7 +225,3 @@ def test_unknown_paper_or_table_is_named_with_the_known_ones():
         load("retinex")
     with pytest.raises(ValueError, match=r"no results table '4'; known: 1, 2, 3, 4a, 4b"):
         table("drgn", "4")
-
-
-def test_table_number_may_be_an_int():
-    assert table("neid", 1) == table("neid", "1")
