@@ -109,7 +109,7 @@ def _compress(outputs: Sequence[Any]) -> None:
     originals = [data[place].pop("image/png") for place in large]
     rest = sum(len(str(value)) for of in data for value in of.values()) + len(scripts() + style())
     for quality in QUALITIES:
-        images = [_jpeg(original, quality) for original in originals]
+        images = [_jpeg(_decoded(original), quality) for original in originals]
         if rest + sum(map(len, images)) < 0.98 * MOST:
             break
     for place, image in zip(large, images, strict=True):
@@ -118,12 +118,11 @@ def _compress(outputs: Sequence[Any]) -> None:
         words["image/jpeg"] = words.pop("image/png", {})
 
 
-def _jpeg(png: str, quality: int) -> str:
-    """An encoded PNG as an encoded JPEG."""
-    image = _decoded(png)
-    small = io.BytesIO()
-    image.save(small, "JPEG", quality=quality)
-    return base64.b64encode(small.getvalue()).decode()
+def _jpeg(image: Image.Image, quality: int) -> str:
+    """An image as an encoded JPEG."""
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=quality)
+    return base64.b64encode(file.getvalue()).decode()
 
 
 def scripts() -> str:
@@ -186,11 +185,9 @@ def _in_thirds(images: Sequence[Image.Image]) -> Image.Image:
     return whole
 
 
-def _small(image: Image.Image, width: int = 320) -> str:
-    image.thumbnail((width, width))
-    small = io.BytesIO()
-    image.save(small, "JPEG", quality=82)
-    return f"data:image/jpeg;base64,{base64.b64encode(small.getvalue()).decode()}"
+def _small(image: Image.Image) -> str:
+    image.thumbnail((320, 320))
+    return f"data:image/jpeg;base64,{_jpeg(image, 82)}"
 
 
 def _joined(cell: Any) -> None:
