@@ -2,7 +2,6 @@
 
 import ast
 import contextlib
-import hashlib
 import json
 import os
 import re
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from llie_core.files import locked, project_root, write_text
-from llie_core.hashing import file_hash
+from llie_core.hashing import content_hash, file_hash
 from llie_core.names import unknown
 from llie_core.plugins import plugin_files
 from llie_core.reporting import index
@@ -55,7 +54,7 @@ def report_name(paper: str, parameters: dict) -> str:
         if not re.fullmatch(r"\w[\w.+-]*", value):
             raise ValueError(f"{key}: {value!r} is no name (letters, digits, '-', '_', '.', '+')")
     own = {key: parameters.get(key, default) for key, default in DEFAULTS.items()}
-    suffix = "" if own == DEFAULTS else f"-{_hash(own)[:6]}"
+    suffix = "" if own == DEFAULTS else f"-{content_hash(own)[:6]}"
     return "-".join(names.values()) + suffix
 
 
@@ -200,7 +199,7 @@ def _inputs(paper: str, parameters: dict) -> str:
     if paper == SUMMARY:
         own = report_name(paper, parameters)
         used += [path for path in index.states_dir().glob("*.json") if path.stem != own]
-    return _hash([parameters, contents, [_listing(path) for path in used]])
+    return content_hash([parameters, contents, [_listing(path) for path in used]])
 
 
 def code_contents() -> dict[str, str]:
@@ -208,11 +207,6 @@ def code_contents() -> dict[str, str]:
     package = Path(__file__).parents[1]
     code = sorted(path for path in package.rglob("*") if path.suffix in _CODE)
     return {str(path.relative_to(package)): file_hash(path) for path in code}
-
-
-def _hash(content: object) -> str:
-    text = json.dumps(content, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _texts(value: object) -> Iterator[str]:
