@@ -399,14 +399,13 @@ class JointStudy(Study):
 
     def joint_experiment(self, row: Row, *needed: nn.Module) -> Experiment:
         """The joint training; `needed`: the darkener of WIDER FACE, the TinaFace that trains."""
-        assert isinstance(row.weights, Trained)
-        w_up, w_down = row.weights.settings["weights"]
-        trainer = row.weights.settings["trainer"]
+        w_up, w_down = row.given["weights"]
+        trainer = row.given["trainer"]
         darkener, *rest = needed if self.on_wider else (None, *needed)
         detector = rest[0] if rest else None
         if trainer and detector is None:
             detector = create_recognizer(trainer, **(self._windows if trainer == "mtcnn" else {}))
-        upstream = partial(upstream_loss, **row.weights.settings["upstream"])
+        upstream = partial(upstream_loss, **row.given["upstream"])
         loss = JointLoss(upstream, detector, face_targets, w_up, w_down)
         data = self.train_data(darkener)
         return self.training(row, row.build(), loss, data, self.settings.train)
