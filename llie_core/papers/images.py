@@ -109,13 +109,13 @@ def pair_lines(data: SizedDataset, count: int = 6) -> list[list[Panel]]:
 # Parts -----------------------------------------------------------------------------------------
 
 
-def comparison(example: Example, side: float = 0.25, columns: int = 6) -> list[list[Panel]]:
+def comparison(example: Example, columns: int = 6) -> list[list[Panel]]:
     """Lines for `figures.images`: images with the region marked, and below each its part.
 
-    side: of the square region, as a part of the image's shorter side; it lies where the ground
-    truth (without one: the brightened input) has most detail. columns: images a line.
+    The region lies where the ground truth (without one: the brightened input) has most detail.
+    columns: images a line.
     """
-    region = detailed_region(example, side)
+    region = detailed_region(example)
     marked, lines = torch.tensor([region]), []
     for chunk in in_lines(list(example.all().items()), columns):
         lines.append([Panel(title, image, regions=marked) for title, image in chunk])
@@ -185,6 +185,6 @@ def colour_share(image: Tensor, bins: int = 64, luma: bool = False) -> Tensor:
     return counts / counts.sum(dim=1, keepdim=True)
 
 
-def colour_shares(example: Example, bins: int = 64, luma: bool = False) -> dict[str, Tensor]:
+def colour_shares(example: Example, luma: bool = False) -> dict[str, Tensor]:
     """`colour_share` of every row's image, for `figures.histograms`."""
-    return {title: colour_share(image, bins, luma) for title, image in example.shown().items()}
+    return {title: colour_share(image, luma=luma) for title, image in example.shown().items()}

@@ -32,12 +32,12 @@ def data_table(study: PairedStudy) -> Table:
     return Table(f"Pairs of {study.settings.dataset}", header, rows)
 
 
-def protocol_table(study: PairedStudy, row: Row, index: int = 0) -> Table:
+def protocol_table(study: PairedStudy, row: Row) -> Table:
     """One output of one row under every protocol that images allow, side by side."""
     data = study.row_data(row, study.main_set)
     if data is None:
         raise ValueError(f"{row.label}: no images of {study.main_set.name}")
-    item = data[index]
+    item = data[0]
     output = study.load_as(Enhancer, row, "cpu").enhance(item["image"][None])
     low_light = item.get("input", item["image"])
     others = {"pair": item["target"][None], "low-light": low_light[None]}

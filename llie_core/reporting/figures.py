@@ -74,7 +74,7 @@ def figure_html(figure: Figure, alt: str) -> str:
     return f'<p><img alt="{html.escape(alt)}" src="data:image/png;base64,{content}"></p>\n'
 
 
-def images(rows: Sequence[Sequence[Panel]], title: str = "", alt: str = "") -> None:
+def images(rows: Sequence[Sequence[Panel]], title: str = "") -> None:
     """A grid of images with labels, boxes and scores, shown; the alt text counts the boxes."""
     if not rows:
         show_words(f"{title or 'Images'}: none in this run.")
@@ -97,7 +97,7 @@ def images(rows: Sequence[Sequence[Panel]], title: str = "", alt: str = "") -> N
         figure.suptitle(title)
     figure.tight_layout()
     counted = [f"{p.label}: {len(p.boxes)} detections" for p in rows[0] if len(p.boxes)]
-    show(figure, f"{alt or title}. {'; '.join(counted)}".strip())
+    show(figure, f"{title}. {'; '.join(counted)}".strip())
 
 
 def compare(panels: Sequence[Panel], title: str, main: str = "") -> None:

@@ -70,11 +70,11 @@ def _card(one: Training, name: str) -> str:
     )
 
 
-def _curve(losses: Sequence[float], title: str, points: int = 200) -> str:
-    """The loss by step, as a small chart."""
+def _curve(losses: Sequence[float], title: str) -> str:
+    """The loss by step, as a small chart of at most 200 points."""
     if len(losses) < 2:
         return ""
-    shown = losses[:: -(-len(losses) // points)]
+    shown = losses[:: -(-len(losses) // 200)]
     low, span = min(shown), (max(shown) - min(shown)) or 1.0
     line = " ".join(
         f"{300 * place / (len(shown) - 1):.1f},{58 - 56 * (value - low) / span:.1f}"

@@ -56,11 +56,6 @@ def test_bodies_are_drawn_limb_by_limb_within_the_image(shown):
     assert axis.get_xlim() == (-0.5, 11.5) and axis.get_ylim() == (15.5, -0.5)
 
 
-def test_images_may_have_an_alt_text_of_their_own(shown):
-    figures.images([[panel("a", [])]], "A title", alt="What it shows")
-    assert shown[0][1] == "What it shows."
-
-
 def test_training_curves_have_one_axis_a_term_and_one_line_a_run(shown):
     def rows(**terms):
         return [{"step": float(i), **{k: v + i for k, v in terms.items()}} for i in range(40)]

@@ -145,14 +145,14 @@ def pair_examples(study: JcrnetStudy, count: int) -> list[Example]:
     return examples(study, filter(enhanced, study.first_seed()), count)
 
 
-def other_examples(study: JcrnetStudy, count: int = 1) -> dict[str, list[Example]]:
-    """Figs. 5 to 10: data set → images of it as every row gives them, of the sets at hand."""
+def other_examples(study: JcrnetStudy) -> dict[str, list[Example]]:
+    """Figs. 5 to 10: data set → an image of it as every row gives it, of the sets at hand."""
     sets = [*study.unpaired.sets, *study.others.sets]
     rows = [row for row in study.first_seed() if enhanced(row)]
-    return {one.name: examples(study, rows, count, one) for one in sets if not one.subset}
+    return {one.name: examples(study, rows, 1, one) for one in sets if not one.subset}
 
 
-def triple(example: Example, side: float = 0.25) -> list[list[Panel]]:
+def triple(example: Example) -> list[list[Panel]]:
     """Fig. 1: an image as some rows give it, three parts marked, and each part enlarged: where most
     brightness is missing, where the ground truth is most colourful, where the input is brightest;
     apart from each other.
@@ -163,7 +163,7 @@ def triple(example: Example, side: float = 0.25) -> list[list[Panel]]:
     for values in (missing, colour, luma(example.dark)[0]):  # (H, W)
         for x0, y0, x1, y1 in regions:
             values[y0:y1, x0:x1] = -1e3
-        regions.append(largest_region(values, side))
+        regions.append(largest_region(values, 0.25))
     shown = [(title, image) for label, title in example.titles.items() if label in COMPARED
              for image in [example.outputs.get(label)] if image is not None]  # fmt: skip
     shown.append((TRUTH, truth))
@@ -302,20 +302,19 @@ def noise_in_black(image: Tensor, target: Tensor) -> float | None:
     return None if math.isnan(noise) else noise
 
 
-def saliency_panels(study: JcrnetStudy, count: int = 1) -> list[list[Panel]]:
-    """Fig. 18: a line of images as each row gives them, and below what is found salient."""
+def saliency_panels(study: JcrnetStudy) -> list[list[Panel]]:
+    """Fig. 18: of each set an image as each row gives it, and below what is found salient."""
     lines = []
     for test_set in study.saliency.sets:
         rows = [row for row in study.first_seed() if test_set.rows(row)]
         data, task = study.data(test_set), study.task(test_set)
         assert isinstance(task, Saliency)
         recognizer = task.recognizer.cpu()
-        found = examples(study, rows, count, test_set)
-        for one, index in zip(found, spread(len(data), count), strict=True):
-            maps = [_grey(recognizer.predict(image[None])) for image in one.outputs.values()]
-            lines.append([Panel(title, image) for title, image in one.shown().items()])
-            lines[-1].append(Panel(f"{test_set.name} (below: mask)", one.dark))
-            lines.append([Panel("", x) for x in [*maps, _grey(data[index]["mask"][None])]])
+        (one,), (index,) = examples(study, rows, 1, test_set), spread(len(data), 1)
+        maps = [_grey(recognizer.predict(image[None])) for image in one.outputs.values()]
+        lines.append([Panel(title, image) for title, image in one.shown().items()])
+        lines[-1].append(Panel(f"{test_set.name} (below: mask)", one.dark))
+        lines.append([Panel("", x) for x in [*maps, _grey(data[index]["mask"][None])]])
     return lines
 
 

@@ -177,14 +177,14 @@ def detail_lines(study: NeidStudy, count: int) -> tuple[list[list[Panel]], str]:
     return lines, f"Fig. 9: the most detailed part of images of {what}"
 
 
-def unpaired_lines(study: NeidStudy, count: int = 1) -> dict[str, list[list[Panel]]]:
-    """Figs. 6 to 8: title → `count` images of each set there is, with an enlarged part."""
+def unpaired_lines(study: NeidStudy) -> dict[str, list[list[Panel]]]:
+    """Figs. 6 to 8: title → an image of each set there is, with an enlarged part."""
     lines = {}
     for test_set in study.unpaired.sets:
-        found = examples(study, study.first_seed(), count, test_set)
+        (one,) = examples(study, study.first_seed(), 1, test_set)
         name = test_set.name
         title = f"Fig. {FIGURES[name]}: images of {name.upper()}, and a part of each enlarged"
-        lines[title] = [line for one in found for line in comparison(one)]
+        lines[title] = comparison(one)
     return lines
 
 
