@@ -46,19 +46,13 @@ def write_verdicts(folder: Path, verdicts: Iterable[Verdict]) -> None:
     write_rows(folder / "verdicts.csv", rows)
 
 
-def read_verdicts(folder: Path) -> list[str]:
-    """The verdicts of a report, in the order of the claims; empty where there are none."""
-    return [row["verdict"] for row in read_rows(folder / "verdicts.csv")]
-
-
 def report_folders(profile: str) -> list[Path]:
     """results/<paper>/<dataset>/<profile> of every report that was made, by paper."""
-    found = [
+    return [
         path.parent
         for paper in list_papers()
         for path in sorted((results_dir() / paper).glob(f"*/{profile}/headline.json"))
     ]
-    return found
 
 
 def headline_table(profile: str) -> Table:
@@ -75,7 +69,7 @@ def verdict_table(profile: str) -> Table:
     """How many claims of each paper got each verdict, a line a report."""
     rows = []
     for folder in report_folders(profile):
-        verdicts = read_verdicts(folder)
+        verdicts = [row["verdict"] for row in read_rows(folder / "verdicts.csv")]
         counts = [sum(v.startswith(word) for v in verdicts) for word in VERDICTS]
         rows.append([*_names(folder), str(len(verdicts)), *(str(c or "–") for c in counts)])
     header = ["paper", "data set", "claims", *VERDICTS]

@@ -291,7 +291,8 @@ def _pair(
         printed += " *"
     found = select(scores, label=cell.label, metric=cell.metric, subset=cell.subset)
     found = [score for score in found if _belongs(score, cell, stands_for)]
-    return printed, _mean(found, decimals, times=_UNITS.get((cell.unit, *_unit(found)), 1))
+    unit = found[0].unit if found else ""
+    return printed, _mean(found, decimals, times=_UNITS.get((cell.unit, unit), 1))
 
 
 def _mean(
@@ -301,10 +302,6 @@ def _mean(
         return none
     places = decimals if decimals is not None else (2 if scores[0].unit == "dB" else 3)
     return f"{summarise(times * score.value for score in scores):.{places}f}"
-
-
-def _unit(scores: list[Score]) -> tuple[str]:
-    return (scores[0].unit if scores else "",)
 
 
 def _note(cells: list[PublishedValue], scores: list[Score], stands_for: str | None) -> str:

@@ -49,11 +49,6 @@ def test_every_verdict_is_counted_once_by_its_first_words(folder):
     }  # fmt: skip
 
 
-def test_verdicts_survive_commas_and_are_read_back(folder):
-    assert summary.read_verdicts(folder) == WORDS
-    assert summary.read_verdicts(folder / "none") == []
-
-
 def test_reference_runs_that_decide_no_claim_are_named(monkeypatch):
     doubts = {("neid", "lol"): "the kept runs come from earlier code: llie_core.models.neid"}
     monkeypatch.setattr(sources, "reference_doubt", lambda *of: doubts.get(of, ""))
