@@ -35,7 +35,6 @@ class FieldRow:
     not known; cells: (data set, "psnr" or "ssim") → the printed number."""
 
     source: str
-    method: str
     title: str
     gt_mean: str
     parameters: float | None
@@ -171,5 +170,4 @@ def _parse(line: Mapping[str, str]) -> FieldRow:
         if line[f"{name} {metric}"]
     }
     size = float(line["parameters"]) if line["parameters"] else None
-    return FieldRow(line["source"], line["method"], line["title"], line["gt_mean"], size,
-                    line["work"], cells)  # fmt: skip
+    return FieldRow(line["source"], line["title"], line["gt_mean"], size, line["work"], cells)
