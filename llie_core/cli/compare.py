@@ -24,7 +24,6 @@ OF_SETS = {"split": "", "count": 0, "protocol": []}
 
 
 def add(commands) -> None:
-    """Add the subcommand."""
     compare = commands.add_parser(
         "compare", help="methods side by side, on photographs or on a test set, as a page"
     )

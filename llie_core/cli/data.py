@@ -19,7 +19,6 @@ EXTERNAL = "external"  # where other programs' images are put, below the project
 
 
 def add(commands) -> None:
-    """Add this group's subcommands."""
     datasets = commands.add_parser("datasets", help="list data sets; check copies; make synthetic")
     actions = datasets.add_subparsers(metavar="doctor | make")
     datasets.set_defaults(run=_datasets)

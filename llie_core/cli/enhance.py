@@ -24,7 +24,6 @@ WORKER_MEMORY = 2 * 2**30  # bytes that one image at a time may take
 
 
 def add(commands) -> None:
-    """Add the subcommand."""
     about = "enhance a photograph, a video, a folder, or a pipe"
     command = commands.add_parser("enhance", help=about)
     command.set_defaults(run=run, resumes=True)

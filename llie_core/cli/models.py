@@ -9,7 +9,6 @@ from llie_core.files import problem_of
 
 
 def add(commands) -> None:
-    """Add this group's subcommands."""
     models = commands.add_parser("models", help="list enhancers, darkeners and recognizers")
     models.add_argument(
         "--rivals", action="store_true",

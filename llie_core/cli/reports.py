@@ -4,7 +4,6 @@ from llie_core.cli.arguments import add_device, path
 
 
 def add(commands) -> None:
-    """Add this group's subcommands."""
     report = commands.add_parser("report", help="execute a paper's notebook and write its HTML")
     report.add_argument("paper", metavar="PAPER")
     report.add_argument(

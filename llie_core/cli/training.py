@@ -8,7 +8,6 @@ from llie_core.cli.arguments import add_device, add_study, study_of
 
 
 def add(commands) -> None:
-    """Add this group's subcommands."""
     fit = commands.add_parser("fit", help="train one row, or resume or reuse it, and evaluate it")
     add_study(fit)
     fit.add_argument("--row", default="", help="by its label, such as zero_dce_pp+2:1; default: "
