@@ -1,6 +1,5 @@
 """`llie compare METHOD… --data SET`: its numbers, intervals, page and files; what fails."""
 
-import csv
 import re
 
 import pytest
@@ -9,6 +8,7 @@ from seeded import seeded
 
 from llie_core.cli import main
 from llie_core.data.images import read_image, write_image
+from llie_core.files import read_rows
 from llie_core.metrics import psnr
 from llie_core.metrics.resampling import bootstrap
 from llie_core.models import create_enhancer
@@ -36,11 +36,6 @@ def pairs(tmp_path):
     return tmp_path / "mine"
 
 
-def lines(path):
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
 def test_numbers_are_those_of_the_images(pairs, tmp_path, capsys):
     assert main(["compare", "gamma", "theirs", "--data", str(pairs), "--html", "out.html"]) == 0
     said = capsys.readouterr()
@@ -56,7 +51,7 @@ def test_numbers_are_those_of_the_images(pairs, tmp_path, capsys):
                    for n in (1, 2)],
     }  # fmt: skip
     rows = {
-        line["method"]: line for line in lines(tmp_path / "out.csv") if line["protocol"] == PSNR
+        line["method"]: line for line in read_rows(tmp_path / "out.csv") if line["protocol"] == PSNR
     }
     assert set(rows) == set(expected)
     for method, values in expected.items():
@@ -66,7 +61,7 @@ def test_numbers_are_those_of_the_images(pairs, tmp_path, capsys):
         assert float(row["low"]) == pytest.approx(low_end, abs=2e-5)
         assert float(row["high"]) == pytest.approx(high_end, abs=2e-5)
         assert int(row["n"]) == len(values)
-    each = [line for line in lines(tmp_path / "out-images.csv") if line["method"] == "theirs"]
+    each = [line for line in read_rows(tmp_path / "out-images.csv") if line["method"] == "theirs"]
     assert [line["name"] for line in each] == ["1.png", "2.png"]
     assert rows["theirs"]["parameters"] == "–" and rows["gamma 1/2.2"]["parameters"] == "0"
     assert "Fewer images than the set: theirs." in said.out
@@ -144,7 +139,7 @@ def test_protocols_by_name_and_some_images(pairs, tmp_path, capsys):
     arguments = ["compare", "gamma", "--data", str(pairs), "--count", "2"]
     also = ("fsim-yiq-luma", "ssim-3d", "brightness")
     assert main([*arguments, *(word for name in also for word in ("--protocol", name))]) == 0
-    found = lines(tmp_path / "mine-compared.csv")
+    found = read_rows(tmp_path / "mine-compared.csv")
     assert {line["protocol"] for line in found} >= {PSNR, *also}
     assert {line["n"] for line in found} == {"2"}
     header = capsys.readouterr().out.splitlines()[1]
@@ -184,7 +179,7 @@ def test_a_method_that_fails_stops_no_other(pairs, tmp_path, capsys):
     assert main(["compare", "wrong", "gamma", "--data", str(pairs)]) == 1
     said = capsys.readouterr()
     assert said.err.count("\n") == 1 and "0.png is 5 × 5, but 0.png is 24 × 30" in said.err
-    assert {line["method"] for line in lines(tmp_path / "mine-compared.csv")} == {
+    assert {line["method"] for line in read_rows(tmp_path / "mine-compared.csv")} == {
         "input", "gamma 1/2.2",
     }  # fmt: skip
 
@@ -198,7 +193,7 @@ def test_a_checkpoint_is_compared_by_its_file(pairs, tmp_path):
     small = RetinexFormer(n_feat=8, stage=1, num_blocks=[1, 1, 1])
     torch.save({"params": small.state_dict()}, tmp_path / "LOL.pth")
     assert main(["compare", "LOL.pth", "again=LOL.pth", "--data", str(pairs)]) == 0
-    found = [x for x in lines(tmp_path / "mine-compared.csv") if x["protocol"] == PSNR]
+    found = [x for x in read_rows(tmp_path / "mine-compared.csv") if x["protocol"] == PSNR]
     own = {line["method"]: line for line in found if line["weights"] == "file"}
     assert set(own) == {"LOL.pth", "again, LOL.pth"}
     assert len({line["mean"] for line in own.values()}) == 1
@@ -225,7 +220,7 @@ def test_the_order_of_lightness_is_measured_against_the_low_light_image(tmp_path
         write_image(tmp_path / "mine" / "low" / f"{number}.png", seeded(3, 60, 70, seed=number))
         write_image(tmp_path / "mine" / "high" / f"{number}.png", seeded(3, 60, 70, seed=9))
     assert main(["compare", "gamma", "--data", "mine", "--protocol", "loe-imresize"]) == 0
-    found = {x["method"]: x for x in lines(tmp_path / "mine-compared.csv")
+    found = {x["method"]: x for x in read_rows(tmp_path / "mine-compared.csv")
              if x["protocol"] == "loe-imresize"}  # fmt: skip
     assert float(found["input"]["mean"]) == 0 and int(found["gamma 1/2.2"]["n"]) == 2
 

@@ -1,6 +1,5 @@
 """Reference runs: what is kept of a study, when it is refused, and what is in git."""
 
-import csv
 import dataclasses
 import subprocess
 from pathlib import Path
@@ -10,18 +9,13 @@ from safetensors import safe_open
 
 from llie_core.engine import runs
 from llie_core.engine.settings import override
-from llie_core.files import project_root
+from llie_core.files import project_root, read_rows
 from llie_core.papers import open_study, reference
 from llie_core.reporting.scores import read_scores, reference_scores, select
 
 KEPT = sorted((project_root() / "results" / "reference").glob("*/*/*/scores.csv"))
 kept = pytest.mark.parametrize("path", KEPT, ids=lambda path: "/".join(path.parts[-4:-1]))
 MIB = 2**20
-
-
-def lines_of(path):
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
 
 
 # In git ------------------------------------------------------------------------------------------
@@ -31,9 +25,9 @@ def lines_of(path):
 def test_every_trained_row_has_its_run_and_its_log(path):
     trained = {(s.label, s.seed) for s in read_scores(path) if s.steps_planned}
     rows = {
-        (line["label"], int(line["seed"])): line for line in lines_of(path.with_name("runs.csv"))
+        (line["label"], int(line["seed"])): line for line in read_rows(path.with_name("runs.csv"))
     }
-    logs = {(line["label"], int(line["seed"])) for line in lines_of(path.with_name("logs.csv"))}
+    logs = {(line["label"], int(line["seed"])) for line in read_rows(path.with_name("logs.csv"))}
     assert trained and trained <= set(rows) and set(rows) == logs
     for line in rows.values():
         assert line["commit"] and line["train_hash"] and int(line["steps_done"])
@@ -90,10 +84,10 @@ def test_kept_runs_hold_scores_images_runs_and_logs(study):
     folder = reference.keep(study, weights=["neid"])
     assert folder.parts[-5:] == ("results", "reference", "neid", "builtin-photos", "smoke")
     assert set(read_scores(folder / "scores.csv")) == set(scores)
-    images = lines_of(folder / "per_image" / "quality-builtin-photos.csv")
+    images = read_rows(folder / "per_image" / "quality-builtin-photos.csv")
     assert [line["label"] for line in images] == ["gamma"] * 2 + ["neid"] * 2
-    assert [line["label"] for line in lines_of(folder / "runs.csv")] == ["neid"]
-    assert len(lines_of(folder / "logs.csv")) == 2
+    assert [line["label"] for line in read_rows(folder / "runs.csv")] == ["neid"]
+    assert len(read_rows(folder / "logs.csv")) == 2
     assert (folder / "weights" / "neid-seed0.safetensors").exists()
     before = {path: path.read_bytes() for path in folder.rglob("*.csv")}
     assert reference.keep(study) == folder  # once more, in place of the first
@@ -181,6 +175,6 @@ def test_dirty_or_mixed_commits_are_not_kept(study, monkeypatch, commits, messag
 def test_long_logs_are_thinned_to_their_last_line(tmp_path):
     log = [{"step": float(step), "total": 1 / (step + 1)} for step in range(1001)]
     reference.write_log(tmp_path / "logs.csv", {("a", 0): log})
-    lines = lines_of(tmp_path / "logs.csv")
+    lines = read_rows(tmp_path / "logs.csv")
     assert len(lines) == reference.LOG_ROWS
     assert (lines[0]["step"], lines[-1]["step"]) == ("0", "1000")

@@ -1,11 +1,9 @@
 """The table of every enhancer before every recognizer, from files of images."""
 
-import csv
-
 import pytest
 from made import MIOU, UNTRAINED, a_score
 
-from llie_core.files import write_rows
+from llie_core.files import read_rows, write_rows
 from llie_core.reporting import scores as scores_of
 from llie_core.reporting.cross import (
     Reading,
@@ -95,8 +93,7 @@ def test_the_table_of_a_folder(folder):
 
 def test_a_recognizers_own_row_is_no_enhancer(folder):
     path = folder / "per_image" / "faces-builtin-faces.csv"
-    with path.open(newline="") as file:
-        lines = list(csv.DictReader(file))
+    lines = read_rows(path)
     write_rows(path, [*lines, lines[0] | {"label": "mtcnn"}])
     assert "mtcnn" not in read_folder(folder, "")[0].values
 

@@ -1,7 +1,5 @@
 """The study of paper 4: two trainings a row, what they share, its data and test sets."""
 
-import csv
-
 import pytest
 import torch
 from dataset_trees import coco, exdark, lol
@@ -11,6 +9,7 @@ from llie_core.data.images import write_image
 from llie_core.data.synthesis import LOL_STYLE
 from llie_core.data.wrappers import DarkReference
 from llie_core.engine.fit import train_hash
+from llie_core.files import read_rows
 from llie_core.losses.zero_reference import zero_dce_loss
 from llie_core.papers import judging, open_study
 from llie_core.papers.drgn import study as studies
@@ -297,8 +296,7 @@ def test_every_row_has_its_numbers_under_a_named_protocol(scores):
 def test_per_image_values_stand_behind_the_detection(results, scores):
     study = results()
     path = study.run(study.row("gamma")).directory / "per_image" / f"detection-{STREETS}.csv"
-    with path.open(newline="") as file:
-        lines = list(csv.DictReader(file))
+    lines = read_rows(path)
     names = ["name", "psnr-rgb-float", "ssim-valid-gaussian", "objects", "detections",
              "recall"]  # fmt: skip
     assert list(lines[0]) == names

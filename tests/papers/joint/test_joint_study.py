@@ -1,6 +1,5 @@
 """The study of paper 2: its rows, what trains and evaluates anew, and a smoke run."""
 
-import csv
 import dataclasses
 import json
 
@@ -10,6 +9,7 @@ import torch
 from llie_core.data import dark_faces, face_targets, open_dataset
 from llie_core.engine.fit import fit, train_hash
 from llie_core.engine.reuse import identity, modules_behind
+from llie_core.files import read_rows
 from llie_core.hashing import content_hash, file_hash
 from llie_core.losses.zero_reference import zero_reference_total
 from llie_core.models import create_enhancer
@@ -432,8 +432,7 @@ def test_what_is_behind_each_score_is_kept_image_by_image(results, scores):
     items = [study.main_set.data[i] for i in range(4)]
     for row in study.rows():
         path = study.run(row).directory / "per_image" / f"{study.main_set.key}.csv"
-        with path.open(newline="") as file:
-            lines = list(csv.DictReader(file))
+        lines = read_rows(path)
         assert [line["name"] for line in lines] == [item["name"] for item in items]
         assert [json.loads(line["darkening"]) for line in lines] == [i["darkening"] for i in items]
         value = {s.metric: s.value for s in select(scores, label=row.label, recognizer="mtcnn")}
