@@ -113,6 +113,14 @@ def mean_of(scores: Iterable[Score], **wanted: object) -> Summary:
     return summarise(score.value for score in select(scores, **wanted))
 
 
+def best_untrained(scores: Iterable[Score]) -> tuple[str, int]:
+    """Of some scores of one metric, the higher the better: the label of the best method without
+    training, "" where there is none, and how many there are."""
+    others = ("identity", "original")  # nothing is enhanced
+    values = {s.label: s.value for s in scores if s.weights == "none" and s.label not in others}
+    return max(values, key=lambda label: values[label], default=""), len(values)
+
+
 OF_PAPERS = ("paper", "reference")  # profiles whose kept runs judge claims, the better one first
 
 

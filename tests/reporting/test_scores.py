@@ -9,6 +9,7 @@ from made import HARD, a_score
 
 from llie_core.reporting import scores as module
 from llie_core.reporting.scores import (
+    best_untrained,
     kept_scores,
     read_scores,
     reference_scores,
@@ -123,6 +124,14 @@ def test_select():
 
 
 # Reference runs ----------------------------------------------------------------------------------
+
+
+def test_the_best_method_without_training():
+    values = {"identity": 9.0, "gamma": 1.0, "lime": 3.0, "original": 9.0}
+    scores = [a_score(label=x, value=v, weights="none") for x, v in values.items()]
+    scores.append(a_score(label="neid", value=5.0, weights="trained here"))
+    assert best_untrained(scores) == ("lime", 2)
+    assert best_untrained([]) == ("", 0)
 
 
 def test_the_best_reference_that_is_kept_is_read(tmp_path, monkeypatch):

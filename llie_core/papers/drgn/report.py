@@ -24,6 +24,7 @@ from llie_core.reporting.figures import Panel
 from llie_core.reporting.published import table as published_table
 from llie_core.reporting.scores import (
     Score,
+    best_untrained,
     kept_logs,
     mean_of,
     reference_scores,
@@ -69,9 +70,11 @@ def findings(study: DrgnStudy, scores: Sequence[Score]) -> Table:
     ]  # fmt: skip
     for name in dict.fromkeys(s.dataset for s in scores if s.metric == "map_50"):
         found = select(scores, dataset=name, metric="map_50")
-        words = [_against(found, main, label, 3) for label in ("identity", "original")]
+        others = ("identity", best_untrained(found)[0], "original")
+        words = [_against(found, main, label, 3) for label in others if label]
         words += study.blind_readers(found).values()
-        rows.append([f"Does a detector find more on {name}?", f"mAP50: {'; '.join(words)}"])
+        question = f"Does a detector find more on the {found[0].n} images of {name}?"
+        rows.append([question, f"mAP50: {'; '.join(words)}"])
     used = [s for s in scores if s in own or s.metric == "map_50"]
     note = f"Mean over seeds. {judging.evidence(study, used)}"
     return Table("What was found", ["question", "finding"], rows, note)
@@ -79,11 +82,10 @@ def findings(study: DrgnStudy, scores: Sequence[Score]) -> Table:
 
 def _classical(scores: Sequence[Score], main: str) -> str:
     """A row's PSNR against the best of the methods without training."""
-    values = {s.label: s.value for s in scores if s.weights == "none" and s.label != "identity"}
-    if not values:
+    best, count = best_untrained(scores)
+    if not best:
         return "none was evaluated (setting baselines)"
-    best = max(values, key=lambda label: values[label])
-    return f"{_against(scores, main, best, 2, ' dB')}, the best of {len(values)}"
+    return f"{_against(scores, main, best, 2, ' dB')}, the best of {count}"
 
 
 def _learned(study: DrgnStudy, scores: Sequence[Score]) -> str:

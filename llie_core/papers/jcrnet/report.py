@@ -31,7 +31,14 @@ from llie_core.recognizers import create_recognizer
 from llie_core.reporting.claims import Context, Measured, Verdict
 from llie_core.reporting.published import PublishedValue
 from llie_core.reporting.published import table as published_table
-from llie_core.reporting.scores import Score, mean_of, reference_scores, select, summarise
+from llie_core.reporting.scores import (
+    Score,
+    best_untrained,
+    mean_of,
+    reference_scores,
+    select,
+    summarise,
+)
 from llie_core.reporting.sources import Source, verdicts_by
 from llie_core.reporting.tables import (
     Counted,
@@ -109,13 +116,12 @@ def findings(study: JcrnetStudy, scores: list[Score]) -> Table:
     """A sentence a question, from scores of one report; "not evaluated" where rows are absent."""
     pairs = select(scores, metric="psnr", recognizer="", dataset=scores[0].dataset)
     saliency = select(of_saliency(scores), metric="mae", dataset=SALIENCY[0])
-    untrained = {s.label: s.value for s in pairs if s.weights == "none" and s.label != "identity"}
+    best, count = best_untrained(pairs)
     own = mean_of(pairs, label="jcrnet")
     ours = f"{own:.2f} dB" if own.seeds else "JCRNet was not evaluated (setting rows)"
     others = "no method without training was evaluated (setting baselines)"
-    if untrained:
-        best = max(untrained, key=lambda label: untrained[label])
-        others = f"{untrained[best]:.2f} dB of {title_of(best)}, the best of {len(untrained)}"
+    if best:
+        others = f"{mean_of(pairs, label=best):.2f} dB of {title_of(best)}, the best of {count}"
     parts = [
         f"{title_of(label)} {mean_of(pairs, label=label):.2f} dB"
         for label in dict.fromkeys(s.label for s in pairs if s.label.startswith("jcrnet+"))
@@ -127,7 +133,7 @@ def findings(study: JcrnetStudy, scores: list[Score]) -> Table:
     ]
     rows = [
         ["Is it ahead of methods without training?",
-         f"{ours}{' against ' if own.seeds and untrained else '; '}{others}."],
+         f"{ours}{' against ' if own.seeds and best else '; '}{others}."],
         ["Do its parts each matter?", f"JCRNet {own:.2f} dB; {'; '.join(parts)}."
          if parts and own.seeds else
          f"Not evaluated; {ASK}."],

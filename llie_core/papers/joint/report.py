@@ -32,6 +32,7 @@ from llie_core.reporting.published import PublishedValue, load
 from llie_core.reporting.published import table as published
 from llie_core.reporting.scores import (
     Score,
+    best_untrained,
     mean_of,
     reference_folder,
     reference_scores,
@@ -103,9 +104,14 @@ def findings(study: JointStudy, scores: Sequence[Score]) -> Table:
         by = "" if trainer == reader else f" by {reader_title(study, trainer)}'s loss"
         own = read_by(scores, reader, trainer)
         dark, alone, joint, normal = (_words(own, label) for label in GROUPS)
+        best, count = best_untrained(select(own, metric="ap", subset="hard"))
+        untrained = "None was evaluated."
+        if best:
+            untrained = f"After {title_of(best)} {_words(own, best)}, the best of {count}."
         rows += [
             [f"Does joint training{by} help {title}?",
              f"After joint training {joint}; after Zero-DCE++ alone {alone}."],
+            [f"What do methods without training give {title}?", untrained],
             [f"How far is that from normal light for {title}?",
              f"In low light {dark}; in normal light {normal}."],
         ]  # fmt: skip

@@ -36,7 +36,7 @@ from llie_core.papers.rows import Row
 from llie_core.papers.study import one_timing
 from llie_core.reporting.claims import Measured
 from llie_core.reporting.figures import Panel
-from llie_core.reporting.scores import Score, mean_of, select
+from llie_core.reporting.scores import Score, best_untrained, mean_of, select
 from llie_core.reporting.tables import Counted, Table, audit_table
 
 FOUR_K = (2160, 3840)
@@ -52,8 +52,7 @@ CAPTIONS = {"1": "quantitative evaluation on LOL", "2": "ablation, PSNR in dB"}
 def findings(study: NeidStudy, scores: Sequence[Score]) -> Table:
     """A sentence a question, from scores of one report; "not evaluated" where rows are absent."""
     scores, titles = select(scores, metric="psnr", dataset=scores[0].dataset), study.row_titles
-    untrained = {s.label: s.value for s in scores if s.weights == "none" and s.label != "identity"}
-    best = max(untrained, key=lambda label: untrained[label], default="")
+    best, count = best_untrained(scores)
     share = _work("", (256, 256)) / _work(UNET, (256, 256))
     unet, alone, unfused, own_loss = (
         _against(scores, label, titles)
@@ -61,7 +60,7 @@ def findings(study: NeidStudy, scores: Sequence[Score]) -> Table:
     )
     classical = "none was evaluated (setting baselines)"
     if best:
-        classical = f"{_against(scores, best, titles)}, the best of {len(untrained)}"
+        classical = f"{_against(scores, best, titles)}, the best of {count}"
     cost = f"NEID needs {share:.2f} of the multiply-adds of the U-net at full size"
     rows = [
         ["Is a quarter of the pixels enough?", f"{cost}; {unet}."],

@@ -28,7 +28,7 @@ from llie_core.reporting.claims import load_claims
 from llie_core.reporting.figures import Panel
 from llie_core.reporting.published import PublishedValue
 from llie_core.reporting.published import table as published
-from llie_core.reporting.scores import Score, Summary, mean_of, select
+from llie_core.reporting.scores import Score, Summary, best_untrained, mean_of, select
 from llie_core.reporting.tables import (
     NOT_RUN,
     Counted,
@@ -69,16 +69,22 @@ def findings(study: RecognitionStudy, scores: Sequence[Score]) -> Table:
         )
     )  # fmt: skip
     day, metric = _words(in_normal_light(study, scores)), study.downstream.title
+    own = select(scores, metric=study.downstream.metric)
+    best, count = best_untrained(select(own, subset=study.downstream.whole))
+    untrained = "none was evaluated"
+    if best:
+        untrained = f"{title_of(best)} {_words(row_summary(study, scores, best))}"
+        untrained = f"{metric} {untrained}, the best of {count}"
     rows = [
         ["Does the recognizer find more behind GEM+PAM?",
          f"{metric} {low} without it, {ours} with it."],
         ["More than behind enhancement for the human eye, or IALM?",
          f"{metric}: Zero-DCE {zero_dce}, IALM {ialm}, GEM+PAM {ours}."],
+        ["What do methods without training give?", f"{untrained}."],
         ["Do both modules contribute?",
          f"{metric} without PAM {gem}, without GEM {pam}, with both {ours}."],
         ["What does low light cost it?", f"{metric} {day} in normal light, {low} in low light."],
     ]  # fmt: skip
-    own = select(scores, metric=study.downstream.metric)
     used = [s for s in own if s.subset in (study.downstream.whole, DAY)]
     note = f"{study.downstream.title}, mean over seeds. {judging.evidence(study, used)}"
     return Table("What was found", ["question", "finding"], rows, note)

@@ -59,7 +59,8 @@ def test_findings_name_what_was_not_evaluated(results, scores):
     found = dict(report.findings(results(), scores).rows)
     assert found["Are two steps better than one?"] == "DRGN without DL-DA: not evaluated"
     assert "standard deviation of I_D" in found["Is it the degradation that is learned?"]
-    assert "against normal light" in found[f"Does a detector find more on {STREETS}?"]
+    answer = next(words for question, words in found.items() if f"images of {STREETS}?" in question)
+    assert "against gamma" in answer and "against normal light" in answer
 
 
 def test_findings_are_of_lw_drgn_where_drgn_was_not_evaluated(results, scores):
@@ -69,7 +70,8 @@ def test_findings_are_of_lw_drgn_where_drgn_was_not_evaluated(results, scores):
     better = found["Is LW-DRGN better than methods without training?"]
     assert better.startswith("LW-DRGN ") and "against gamma" in better
     assert better.endswith(", the best of 1")
-    assert found[f"Does a detector find more on {STREETS}?"].startswith("mAP50: LW-DRGN ")
+    answer = next(words for question, words in found.items() if f"images of {STREETS}?" in question)
+    assert answer.startswith("mAP50: LW-DRGN ")
 
 
 def test_what_is_absent_is_said_with_the_reason(results):

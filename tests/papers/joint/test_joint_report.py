@@ -74,7 +74,17 @@ def test_findings_name_the_rows_numbers_for_each_detector(made_up):
         "After joint training AP 0.420, recall not run; "
         "after Zero-DCE++ alone AP 0.320, recall not run."
     )
-    assert "in normal light AP 0.921" in said[3] and "1 seed" not in table.note
+    assert "in normal light AP 0.921" in said[5] and "1 seed" not in table.note
+
+
+def test_findings_compare_with_the_best_method_without_training(made_up):
+    trained = [
+        dataclasses.replace(s, weights="trained here") for s in made_up if s.label in TRAINED
+    ]
+    plain = [dataclasses.replace(s, label="clahe") for s in made_up if s.label == "identity"]
+    assert report.findings(STUDY, trained).rows[1][1] == "None was evaluated."
+    answer = report.findings(STUDY, [*trained, *plain]).rows[1][1]
+    assert answer.startswith("After CLAHE AP ") and answer.endswith(", the best of 1.")
 
 
 def by_height(gain_of):
