@@ -42,12 +42,12 @@ def project_root() -> Path:
 
 def results_dir() -> Path:
     """Root of all runs: $LLIE_RESULTS, else `results` of the project."""
-    return Path(os.environ.get("LLIE_RESULTS", project_root() / "results")).resolve()
+    return Path(os.environ.get("LLIE_RESULTS") or project_root() / "results").resolve()
 
 
 def reports_dir() -> Path:
     """Root of all HTML reports: $LLIE_REPORTS, else `reports` of the project."""
-    return Path(os.environ.get("LLIE_REPORTS", project_root() / "reports")).resolve()
+    return Path(os.environ.get("LLIE_REPORTS") or project_root() / "reports").resolve()
 
 
 @contextlib.contextmanager
@@ -219,7 +219,21 @@ def is_locked(path: Path) -> bool:
         lock.acquire(timeout=0)
     except Timeout:
         return True
+    except OSError as error:
+        if error.errno not in (*DENIED, errno.EROFS):
+            raise
+        return _is_held(Path(path))
     lock.release()
+    return False
+
+
+def _is_held(path: Path) -> bool:
+    """`is_locked` for who may only read the file, such as another user who follows a training."""
+    with path.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
     return False
 
 

@@ -250,6 +250,28 @@ def test_reading_goes_on_while_another_process_writes(tmp_path):
         assert is_locked(tmp_path / ".lock")
 
 
+@pytest.mark.parametrize("error", [errno.EACCES, errno.EROFS])
+def test_who_may_only_read_a_lock_file_sees_whether_it_is_held(error, tmp_path, monkeypatch):
+    path, opened = tmp_path / ".lock", os.open
+
+    def read_only(name, flags, *rest, **more):
+        if flags & os.O_RDWR:
+            raise OSError(error, os.strerror(error), str(name))
+        return opened(name, flags, *rest, **more)
+
+    with locked(path, "the run"), monkeypatch.context() as patch:
+        patch.setattr(os, "open", read_only)
+        assert is_locked(path)
+    monkeypatch.setattr(os, "open", read_only)
+    assert not is_locked(path)
+
+
+@pytest.mark.parametrize("name", ["results", "reports"])
+def test_an_empty_variable_is_none(name, monkeypatch):
+    monkeypatch.setenv(f"LLIE_{name.upper()}", "")
+    assert getattr(files, f"{name}_dir")() == ROOT / name
+
+
 def no_locks(monkeypatch, error):
     """A file system that answers every flock with an error."""
 
