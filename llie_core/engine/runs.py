@@ -168,11 +168,15 @@ def existing_hash(path: Path) -> str:
 
 
 def read_numbers(path: Path) -> list[dict[str, float]]:
-    """A CSV file of numbers; empty where it is not there."""
+    """The whole lines of a CSV file of numbers; empty where it is not there.
+
+    A last line without its end is left out: it is being written, or was cut off by a full disk.
+    """
     if not path.exists():
         return []
-    with path.open(newline="") as file:
-        return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    whole = (line for line in lines if line.endswith("\n"))
+    return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(whole)]
 
 
 def environment(device) -> dict[str, str]:

@@ -72,5 +72,12 @@ def test_a_step_counts_once_its_line_is_whole(run, text, steps):
     assert logged_steps(run) == steps
 
 
+@pytest.mark.parametrize("cut", ["2,", "2,1", "2,1,0.", "2,1,0.5"])
+def test_a_line_of_the_log_is_read_once_it_is_whole(run, cut):
+    run.directory.mkdir(parents=True)
+    run.log_path.write_text("step,lr,total\n0,1,2\n1,1,0.7\n" + cut)
+    assert [row["total"] for row in run.read_log()] == [2.0, 0.7]
+
+
 def test_seconds_are_read_as_a_clock():
     assert [clock(s) for s in (0, 42.4, 307, 7507)] == ["0:00", "0:42", "5:07", "2:05:07"]
