@@ -2,6 +2,7 @@
 --help is instant."""
 
 import argparse
+import contextlib
 import io
 import os
 import signal
@@ -35,15 +36,19 @@ def main(arguments: list[str] | None = None) -> int:
 
     try:
         with handling(end):
-            return options.run(options)
+            code = options.run(options)
+            sys.stdout.flush()  # here, where a reader that has gone or a full disk is one line
+            return code
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return 0
     except KeyboardInterrupt as error:
         return _interrupted(getattr(error, "number", signal.SIGINT), options)
     except (ValueError, TypeError, OSError, ImportError, RuntimeError, MemoryError) as error:
         if arrived:  # a library that the signal met, at its import say, made another error of it
             return _interrupted(arrived[0], options)
+        if isinstance(error, OSError) and not error.filename and _output_fails():
+            error.filename = "standard output"
         ours = isinstance(error, ValueError | TypeError | OSError | ImportError)
         line = next(iter(str(error).splitlines()), "out of memory")  # CUDA's go on for pages
         if isinstance(error, OSError) and error.filename and error.strerror:
@@ -52,6 +57,23 @@ def main(arguments: list[str] | None = None) -> int:
             line = str(error)
         print(f"llie: {line}", file=sys.stderr)
         return 2 if ours else 1
+
+
+def _output_fails() -> bool:
+    """Whether standard output cannot be written, such as a file on a full disk; what is left for
+    it is dropped."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        _drop_output()
+        return True
+    return False
+
+
+def _drop_output() -> None:
+    """Send what is left for standard output nowhere; Python would try once more at its end."""
+    with contextlib.suppress(OSError, ValueError):  # not a file, in a test
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _interrupted(number: int, options: argparse.Namespace) -> int:

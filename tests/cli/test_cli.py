@@ -7,6 +7,7 @@ import resource
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -249,3 +250,20 @@ def test_a_signal_that_a_library_made_another_error_of_is_an_interruption(monkey
     parser.set_defaults(run=fail)
     monkeypatch.setattr(cli, "build_parser", lambda: parser)
     assert main([]) == 143 and capsys.readouterr().err == "llie: interrupted\n"
+
+
+def test_what_cannot_be_printed_at_the_end_is_one_line_or_none(monkeypatch, capsys):
+    """A short text stays in Python's buffer until then: `llie runs > FILE`, `llie runs | true`."""
+    parser = argparse.ArgumentParser()
+    parser.set_defaults(run=lambda _options: print("a line") or 0)
+    monkeypatch.setattr(cli, "build_parser", lambda: parser)
+    with Path("/dev/full").open("w") as full, monkeypatch.context() as patch:
+        patch.setattr("sys.stdout", full)
+        assert main([]) == 2
+    assert capsys.readouterr().err == "llie: standard output: No space left on device\n"
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as pipe, monkeypatch.context() as patch:
+        patch.setattr("sys.stdout", pipe)
+        assert main([]) == 0
+    assert capsys.readouterr().err == ""
