@@ -33,13 +33,19 @@ def keep(study: Study, weights: Sequence[str] = ()) -> Path:
 
     Raises:
         FileNotFoundError: a row is not trained, or not evaluated under the study's settings.
-        ValueError: runs or scores of several commits, or of a commit with changed files.
+        ValueError: no row of `weights` by that name, or none that is trained; runs or scores of
+            several commits, or of a commit with changed files.
     """
     settings = study.settings
     own = Path("results/reference", study.paper, settings.dataset, settings.profile)
     target = project_root() / own
     rows, runs = study.rows(), list(trainings(study))
     stamps = [_checked_stamp(run) for run in runs]
+    wanted = [study.row(label) for label in weights]
+    for row in wanted:
+        if not row.is_trained:
+            raise ValueError(f"--weights {row.label}: it has none from a training here")
+        study.run(row).checked_weights()
     keys = {test_set.key for test_set in study.test_sets()}
     for test_set in study.test_sets():
         for row in filter(test_set.rows, rows):
@@ -58,9 +64,8 @@ def keep(study: Study, weights: Sequence[str] = ()) -> Path:
         shutil.rmtree(left, ignore_errors=True)
     write_reference(fresh, scores, images, stamps)
     _write_logs(fresh, runs)
-    for label in weights:
-        row = study.row(label)
-        name = f"{file_name(label)}-seed{row.seed}.safetensors"
+    for row in wanted:
+        name = f"{file_name(row.label)}-seed{row.seed}.safetensors"
         save_half(study.run(row).checked_weights(), fresh / "weights" / name)
     if target.exists():
         target.rename(earlier)

@@ -119,6 +119,15 @@ def test_what_was_kept_is_not_lost_where_keeping_fails(study, monkeypatch, at):
     assert [path.name for path in folder.parent.iterdir()] == [folder.name]
 
 
+def test_weights_that_cannot_be_kept_leave_no_folder(study):
+    study.train()
+    study.evaluate()
+    for label, message in (("nied", "no row 'nied'; did you mean"), ("gamma", "it has none")):
+        with pytest.raises(ValueError, match=message):
+            reference.keep(study, [label])
+    assert not (reference.project_root() / "results" / "reference").exists()
+
+
 def test_unfinished_runs_are_not_kept(study):
     with pytest.raises(FileNotFoundError, match="not trained yet"):
         reference.keep(study)
