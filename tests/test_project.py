@@ -333,3 +333,10 @@ def test_links_lead_to_files(page):
     found = re.findall(r"\]\(([^)#]+)[^)]*\)", (ROOT / page).read_text(encoding="utf-8"))
     own = [link for link in found if not link.startswith("http")]
     assert [link for link in own if not ((ROOT / page).parent / link).exists()] == []
+
+
+def test_the_paths_of_a_job_are_quoted():
+    """So that it runs in a checkout, and writes to results, whose path has spaces."""
+    shell = (ROOT / "cluster" / "Snakefile").read_text().rpartition("shell:")[2]
+    fields = re.findall(r"{(.+?)}", shell)
+    assert fields == ["ROOT:q", "params.command", "log:q"]  # the command is quoted as it is
