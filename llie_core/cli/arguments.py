@@ -1,6 +1,7 @@
 """Arguments that several commands take: paths, and the options that name a study."""
 
 import argparse
+import contextlib
 import json
 from pathlib import Path
 
@@ -33,6 +34,14 @@ def whole(text: str) -> int:
     if not text.strip().isdecimal():
         raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number from 0 up")
     return int(text)
+
+
+def seed(text: str) -> int:
+    """A seed that torch takes; what a negative one means, the study says."""
+    with contextlib.suppress(ValueError):
+        if (number := int(text)) < 2**63:
+            return number
+    raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number from 0 to 2^63 − 1")
 
 
 def positive(text: str) -> int:

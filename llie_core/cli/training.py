@@ -4,7 +4,7 @@ import argparse
 import json
 import os
 
-from llie_core.cli.arguments import add_device, add_study, study_of
+from llie_core.cli.arguments import add_device, add_study, seed, study_of
 
 
 def add(commands) -> None:
@@ -12,7 +12,7 @@ def add(commands) -> None:
     add_study(fit)
     fit.add_argument("--row", default="", help="by its label, such as zero_dce_pp+2:1; default: "
                      "the paper's own method")  # fmt: skip
-    fit.add_argument("--seed", type=int, default=0)
+    fit.add_argument("--seed", type=seed, default=0)
     add_device(fit)
     fit.add_argument("--processes", type=int, default=1, help="training processes (DDP)")
     fit.add_argument("--no-score", action="store_true", help="train only")
@@ -36,7 +36,7 @@ def add(commands) -> None:
 
 
 def _add_seeds(command) -> None:
-    command.add_argument("--seeds", type=int, nargs="*", help="default: the profile's")
+    command.add_argument("--seeds", type=seed, nargs="*", help="default: the profile's")
 
 
 def _fit(options) -> int:
@@ -49,11 +49,14 @@ def _fit(options) -> int:
     scored = row.model in list_enhancers() and not options.no_score
     # Before the processes of torchrun part: a training that a test set needs takes them all.
     needed = [one for test_set in study.test_sets() for one in test_set.needs] if scored else []
+    before = study.run(row).read_stamp()
     run = study.train(*needed, row, device=options.device)[-1]
     if int(os.environ.get("RANK", "0")):
         return 0  # under torchrun the first process evaluates and speaks for all
     stamp = run.read_stamp()
-    print(f"{run}: {stamp['steps_done']} steps in {stamp['seconds']:.0f} s on {stamp['device']}")
+    reused = ", reused" if stamp == before else ""
+    print(f"{run}: {stamp['steps_done']} steps in {stamp['seconds']:.0f} s on {stamp['device']}"
+          f"{reused}")  # fmt: skip
     print(f"weights: {run.weights_path}")
     for score in study.evaluate(row, device=options.device) if scored else ():
         print(f"{score.dataset:<16} {score.metric:>14} {score.subset:<8} {score.value:8.4f} "
@@ -88,7 +91,12 @@ def _studies(options) -> list:
         datasets = study.default_datasets(options.profile, options.data or "")
         for dataset in [options.dataset] if options.dataset else datasets:
             own = argparse.Namespace(**{**vars(options), "paper": paper, "dataset": dataset})
-            opened.append(study_of(own))
+            try:
+                opened.append(study_of(own))
+            except (ValueError, TypeError) as error:
+                if len(options.papers) == 1:
+                    raise
+                raise ValueError(f"{paper}: {error}") from error
     return opened
 
 

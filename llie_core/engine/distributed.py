@@ -61,10 +61,12 @@ def launch(function: Callable, *args, processes: int = 1):
 
     Raises:
         Interrupted: a signal ended the processes.
+        RuntimeError: one of them failed; the message is that of its error, in one line.
     """
     if processes == 1:
         return function(*args)
     from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     config = LaunchConfig(
@@ -81,6 +83,15 @@ def launch(function: Callable, *args, processes: int = 1):
         return elastic_launch(config, function)(*args)[0]
     except SignalException as error:  # the processes have ended
         raise Interrupted(error.sigval) from error
+    except ChildFailedError as error:
+        rank, failure = error.get_first_failure()
+        raise RuntimeError(f"process {rank} of {processes}: {_reason(failure.message)}") from error
+
+
+def _reason(message: str | dict) -> str:
+    """The error of a process as torch records it: a text, or a dict with a traceback beside it."""
+    text = message["message"] if isinstance(message, dict) else message
+    return next(iter(text.splitlines()), "it failed without a message")
 
 
 def averaged(terms: dict[str, torch.Tensor], world_size: int) -> dict[str, torch.Tensor]:

@@ -1,5 +1,6 @@
 """Train one run, resume it, or reuse it: hashes, locks and stamps around the loop."""
 
+import sys
 from contextlib import nullcontext, suppress
 from dataclasses import replace
 
@@ -12,8 +13,8 @@ from llie_core.engine.averaging import Average
 from llie_core.engine.batchnorm import recompute_statistics, tracked_norms
 from llie_core.engine.distributed import default_device, first_says, join_process_group
 from llie_core.engine.loop import Experiment, Training
-from llie_core.engine.records import write_progress
-from llie_core.engine.reuse import identity, trees
+from llie_core.engine.records import read_checkpoint, write_progress
+from llie_core.engine.reuse import changed_since, identity, trees
 from llie_core.engine.runs import Run, environment, existing_hash
 from llie_core.engine.sampling import BatchDraws, Drawn
 from llie_core.files import atomic, locked
@@ -102,6 +103,8 @@ def fit(
 
 def _train(training: Training, run: Run) -> None:
     if training.rank == 0:
+        if why := _why_anew(run, training.train_hash):
+            print(f"{run}: {why}", file=sys.stderr)
         described = {"run": vars(run), "experiment": identity(training.experiment)}
         run.write_json("settings.json", described)
     try:
@@ -114,6 +117,26 @@ def _train(training: Training, run: Run) -> None:
         _finish(training, run)
     if training.world_size > 1:
         dist.barrier()
+
+
+def _why_anew(run: Run, train_hash: str) -> str:
+    """What an earlier training in this folder was that does not count for this one; "" where there
+    is none, or one that is resumed."""
+    if stamp := run.read_stamp():
+        if not run.weights_path.exists():
+            return f"trained anew, because {run.weights_path.name} is gone"
+        modules = ", ".join(changed_since(stamp.get("code", {})))
+        changed = f"the code has changed ({modules})" if modules else (
+            "its data, the rows it builds on, precision or processes have changed"
+        )  # fmt: skip
+        return f"trained anew, because {changed} since it was finished"
+    checkpoint = read_checkpoint(run.checkpoint_path, torch.device("cpu"))
+    if checkpoint.get("train_hash", train_hash) == train_hash:
+        return ""
+    return (
+        f"begun anew, not resumed after {checkpoint['step']} steps, because code, data, the rows "
+        "it builds on, precision or processes have changed since"
+    )
 
 
 def _record_failure(run: Run, error: Exception) -> None:

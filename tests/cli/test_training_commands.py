@@ -13,12 +13,15 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
+from torch.distributed.launcher import api
 
 from llie_core.cli import build_parser, main
 from llie_core.cli.arguments import overrides, study_of
 from llie_core.data.images import read_image
+from llie_core.engine.distributed import launch
 from llie_core.engine.loop import Training
-from llie_core.engine.records import read_checkpoint
+from llie_core.engine.records import read_checkpoint, write_checkpoint
 from llie_core.files import locked
 from llie_core.papers import open_study, reference
 from llie_core.papers.trainings import fit_command
@@ -103,6 +106,52 @@ def test_a_row_that_the_settings_do_not_select_is_evaluated_too(capsys):
     assert "(n = 2, psnr-rgb-float)" in capsys.readouterr().out
 
 
+def test_a_finished_training_is_said_to_be_reused(capsys):
+    assert main(TRAIN) == 0
+    assert "reused" not in capsys.readouterr().out
+    assert main(TRAIN) == 0
+    assert capsys.readouterr().out.splitlines()[0].endswith(", reused")
+
+
+def test_a_training_that_does_not_count_any_more_is_named_with_the_reason(capsys):
+    assert main(TRAIN) == 0
+    run, stamp = run_of(), run_of().read_stamp()
+    other = {"train_hash": "another"}
+    changed = other | {"code": stamp["code"] | {"llie_core.models.zero_dce": "another"}}
+    capsys.readouterr()
+    for record, reason in (
+        (changed, "the code has changed (llie_core.models.zero_dce)"),
+        (other, "its data, the rows it builds on, precision or processes have changed"),
+    ):
+        run.write_json("stamp.json", stamp | record)
+        assert main(TRAIN) == 0
+        said = capsys.readouterr().err
+        assert said == f"{run}: trained anew, because {reason} since it was finished\n"
+    run.weights_path.unlink()
+    assert main(TRAIN) == 0
+    gone = "trained anew, because weights.safetensors is gone"
+    assert capsys.readouterr().err == f"{run}: {gone}\n"
+
+
+def test_a_checkpoint_of_another_training_is_not_dropped_in_silence(capsys, monkeypatch):
+    step = Training.step
+
+    def signalled(self, number, batch):
+        if number == 2:
+            signal.raise_signal(signal.SIGTERM)
+        step(self, number, batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Training, "step", signalled)
+        assert main(TRAIN) == 143
+    path = run_of().checkpoint_path
+    write_checkpoint(path, read_checkpoint(path, torch.device("cpu")) | {"train_hash": "another"})
+    capsys.readouterr()
+    assert main(TRAIN) == 0
+    assert f"{run_of()}: begun anew, not resumed after 3 steps" in capsys.readouterr().err
+    assert run_of().read_stamp()["resumed_at"] == 0
+
+
 def test_a_training_that_others_need_is_a_row(capsys):
     assert main([*FIT, "--row", "ec_zero_dce"]) == 0
     text = capsys.readouterr().out
@@ -143,6 +192,14 @@ def test_fit_refuses_in_one_line(arguments, expected, refused, results):
     profile = [] if "--profile" in arguments else ["--profile", "smoke"]
     refused(["fit", *arguments, *profile, "--no-score"], *expected)
     assert not list(results.rglob("*.safetensors"))
+
+
+@pytest.mark.parametrize("command", [["fit", "joint", "--seed"], ["runs", "joint", "--seeds"]])
+def test_a_seed_that_torch_does_not_take_is_refused(command, capsys):
+    for text in (str(2**63), "1.5"):
+        with pytest.raises(SystemExit):
+            main([*command, text])
+        assert f"{text!r}: expected a whole number from 0 to 2^63" in capsys.readouterr().err
 
 
 # --set ----------------------------------------------------------------------------------------
@@ -224,6 +281,27 @@ def test_two_processes_train_one_row(capsys):
     assert main([*TRAIN, "--processes", "2"]) == 0
     assert run_of().read_stamp()["world_size"] == 2
     assert capsys.readouterr().out.count("weights: ") == 1
+
+
+@pytest.mark.parametrize(
+    ("message", "line"),
+    [
+        ({"message": "ValueError: batch_size 3\nmore", "extraInfo": {"timestamp": "1"}},
+         "process 1 of 2: ValueError: batch_size 3"),
+        ("Signal 9 (SIGKILL) received by PID 7", "process 1 of 2: Signal 9 (SIGKILL) received by"),
+    ],
+)  # fmt: skip
+def test_the_error_of_one_of_several_processes_is_one_line(message, line, monkeypatch):
+    failure = ProcessFailure(local_rank=1, pid=7, exitcode=1, error_file="")
+    failure.message = message
+
+    def failing(*_):
+        raise ChildFailedError("job", {1: failure})
+
+    monkeypatch.setattr(api, "elastic_launch", lambda *_: failing)
+    with pytest.raises(RuntimeError) as error:
+        launch(print, processes=2)
+    assert str(error.value).startswith(line) and "\n" not in str(error.value)
 
 
 def test_under_torchrun_one_process_evaluates():
@@ -383,6 +461,13 @@ def test_a_curve_is_drawn_in_characters(capsys, refused):
     assert text.startswith(f"{run_of()}: finished, 6 of 6 steps") and text.count("•") == 6
     assert " at step 6\n" in text
     refused(["runs", *STUDY, *SETS, "--curve", "zero_dce_p+1"], "no training with", "seed0")
+
+
+def test_of_several_papers_the_one_that_refuses_a_setting_is_named(refused):
+    pair = ["--set", "faces.size=64"]
+    refused(["runs", "neid", "joint", "--profile", "smoke", *pair], "neid: unknown setting 'faces'")
+    said = refused(["runs", "neid", "--profile", "smoke", *pair], "unknown setting 'faces'")
+    assert "neid: " not in said
 
 
 def test_keep_hands_over_the_study_and_the_rows_whose_weights_are_kept(monkeypatch, capsys):
