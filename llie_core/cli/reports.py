@@ -7,7 +7,10 @@ def add(commands) -> None:
     report = commands.add_parser("report", help="execute a paper's notebook and write its HTML")
     report.add_argument("paper", metavar="PAPER")
     report.add_argument(
-        "--parameters", type=path, required=True, help="YAML of notebook parameters"
+        "--parameters",
+        type=path,
+        required=True,
+        help="file with the notebook's parameters, as YAML: a line each, such as profile: quick",
     )
     report.set_defaults(run=_report, resumes=True)
     results = commands.add_parser("results", help="write docs/RESULTS.md from results/reference")
