@@ -188,6 +188,7 @@ def reference(dataset: str) -> JcrnetSettings:
     backbone = PRETRAINED if available("efficientnet-lite0") else "plain"
     return override(quick(dataset), {
         "profile": "reference",
+        "rows": ("jcrnet", "jcrnet+w/o FES", "jcrnet+w/o JRS", "jcrnet+w/o IAS"),
         # Weights are chosen by whole scenes: on tiles, instance norm and channel attention see
         # other statistics than in the test (the same pixels: 18.0 dB as tiles, 16.7 dB whole).
         "pairs": SCENES | {"val_count": 15, "val_size": 0},
