@@ -124,3 +124,21 @@ def test_the_readmes_training_lowers_the_loss_of_a_users_model(tmp_path, monkeyp
     exec(code.replace("loss.backward()", "loss.backward(); losses.append(loss.item())"),
          scope | {"losses": losses})  # fmt: skip
     assert losses[-1] < 0.97 * losses[0]
+
+
+def test_the_recipe_for_ones_own_pairs_lowers_the_loss(tmp_path, monkeypatch):
+    from PIL import Image
+
+    for folder, level in (("low", 12), ("high", 120)):
+        (tmp_path / "my-pairs" / folder).mkdir(parents=True)
+        for index in range(3):
+            colour = (level, level + 4 * index, level)
+            Image.new("RGB", (120, 100), colour).save(tmp_path / f"my-pairs/{folder}/{index}.png")
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    losses = []
+    code = example("PairsIn").replace("range(2000)", "range(25)")
+    code = code.replace("loss.backward()", "loss.backward(); losses.append(loss.item())")
+    exec(code, {"losses": losses})
+    assert losses[-1] < 0.5 * losses[0]
+    create_enhancer("curve_refine", "mine.pt")
