@@ -63,18 +63,20 @@ def findings(study: DrgnStudy, scores: Sequence[Score]) -> Table:
     own = select(scores, dataset=scores[0].dataset, metric="psnr")
     main = "drgn" if select(own, label="drgn") or not select(own, label="lw_drgn") else "lw_drgn"
     rows = [
-        ["Are two steps better than one?", _against(own, "drgn", "drgn+w/o DL-DA", 2, " dB")],
+        ["Are two steps better than one?", _against(own, "drgn", "drgn+w/o DL-DA")],
         ["Is it the degradation that is learned?", _learned(study, scores)],
-        ["What does LW-DRGN lose, a seventh as large?", _against(own, "lw_drgn", "drgn", 2, " dB")],
+        ["What does LW-DRGN lose, a seventh as large?", _against(own, "lw_drgn", "drgn")],
         [f"Is {title_of(main)} better than methods without training?", _classical(own, main)],
     ]  # fmt: skip
     for name in dict.fromkeys(s.dataset for s in scores if s.metric == "map_50"):
         found = select(scores, dataset=name, metric="map_50")
-        others = ("identity", best_untrained(found)[0], "original")
-        words = [_against(found, main, label, 3) for label in others if label]
-        words += study.blind_readers(found).values()
+        labels = (main, "identity", best_untrained(found)[0], "original")
+        means = {title_of(label): mean_of(found, label=label) for label in labels if label}
+        words = ", ".join(f"{x} {f'{m:.3f}' if m.seeds else NOT_RUN}" for x, m in means.items())
         question = f"Does a detector find more on the {found[0].n} images of {name}?"
-        rows.append([question, f"mAP50: {'; '.join(words)}"])
+        rows.append(
+            [question, "; ".join([f"mAP50: {words}", *study.blind_readers(found).values()])]
+        )
     used = [s for s in scores if s in own or s.metric == "map_50"]
     note = f"Mean over seeds. {judging.evidence(study, used)}"
     return Table("What was found", ["question", "finding"], rows, note)
@@ -85,7 +87,7 @@ def _classical(scores: Sequence[Score], main: str) -> str:
     best, count = best_untrained(scores)
     if not best:
         return "none was evaluated (setting baselines)"
-    return f"{_against(scores, main, best, 2, ' dB')}, the best of {count}"
+    return f"{_against(scores, main, best)}, the best of {count}"
 
 
 def _learned(study: DrgnStudy, scores: Sequence[Score]) -> str:
@@ -105,15 +107,15 @@ def _learned(study: DrgnStudy, scores: Sequence[Score]) -> str:
     return "; ".join(words) or "no first training was run"
 
 
-def _against(scores: Sequence[Score], label: str, other: str, places: int, unit: str = "") -> str:
-    """One row's mean against another's, in words."""
+def _against(scores: Sequence[Score], label: str, other: str) -> str:
+    """One row's PSNR against another's, in words."""
     parts = []
     for name in (label, other):
         mean = mean_of(scores, label=name)
         title = title_of(name)
         if not mean.seeds:
             return f"{title}: not evaluated"
-        parts.append(f"{title} {mean:.{places}f}{unit}")
+        parts.append(f"{title} {mean:.2f} dB")
     return " against ".join(parts)
 
 
