@@ -1,7 +1,9 @@
 """Training in several processes: joining them, starting them, averaging over them."""
 
+import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from functools import cache
 from typing import TypeVar
@@ -12,6 +14,7 @@ import torch.distributed as dist
 from llie_core.signals import ENDING, Interrupted
 
 T = TypeVar("T")
+TALKERS = [f"torch.distributed.elastic.{name}.api" for name in ("multiprocessing", "agent.server")]
 
 
 def default_device(rank: int = 0) -> str:
@@ -74,18 +77,34 @@ def launch(function: Callable, *args, processes: int = 1):
         min_nodes=1,
         max_nodes=1,
         nproc_per_node=processes,
+        max_restarts=0,  # what failed, such as a loss that is not finite, would fail again
         start_method="spawn",
         rdzv_backend="c10d",
         rdzv_endpoint="localhost:0",
         signals_to_handle=",".join(number.name for number in ENDING),
     )
     try:
-        return elastic_launch(config, function)(*args)[0]
+        with _quiet():
+            return elastic_launch(config, function)(*args)[0]
     except SignalException as error:  # the processes have ended
         raise Interrupted(error.sigval) from error
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
         raise RuntimeError(f"process {rank} of {processes}: {_reason(failure.message)}") from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without torch's own pages on an error or a signal; LOGLEVEL in the environment shows them."""
+    loggers = [logging.getLogger(name) for name in ([] if "LOGLEVEL" in os.environ else TALKERS)]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)
 
 
 def _reason(message: str | dict) -> str:

@@ -1,6 +1,7 @@
 """`llie fit`, `runs`, `keep`, `export`: a study from the command line."""
 
 import json
+import logging
 import os
 import shlex
 import shutil
@@ -291,17 +292,25 @@ def test_two_processes_train_one_row(capsys):
         ("Signal 9 (SIGKILL) received by PID 7", "process 1 of 2: Signal 9 (SIGKILL) received by"),
     ],
 )  # fmt: skip
-def test_the_error_of_one_of_several_processes_is_one_line(message, line, monkeypatch):
+def test_the_error_of_one_of_several_processes_is_one_line(message, line, monkeypatch, caplog):
     failure = ProcessFailure(local_rank=1, pid=7, exitcode=1, error_file="")
     failure.message = message
 
+    configs = []
+    logger = logging.getLogger("torch.distributed.elastic.multiprocessing.api")
+    monkeypatch.setattr(logging.getLogger("torch"), "propagate", True)
+    monkeypatch.delenv("LOGLEVEL", raising=False)
+
     def failing(*_):
+        logger.error("Traceback (most recent call last): …")
         raise ChildFailedError("job", {1: failure})
 
-    monkeypatch.setattr(api, "elastic_launch", lambda *_: failing)
+    monkeypatch.setattr(api, "elastic_launch", lambda config, _: configs.append(config) or failing)
     with pytest.raises(RuntimeError) as error:
         launch(print, processes=2)
     assert str(error.value).startswith(line) and "\n" not in str(error.value)
+    assert configs[0].max_restarts == 0 and not caplog.records
+    assert logger.isEnabledFor(logging.ERROR)
 
 
 def test_under_torchrun_one_process_evaluates():
