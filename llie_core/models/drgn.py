@@ -1,4 +1,4 @@
-r"""DRGN and LW-DRGN: estimate the degradation of a low-light image, take it off, refine the rest.
+r"""DRGN and LW-DRGN: estimate the degradation of a low-light image, subtract it, refine the rest.
 
 "Degrade is Upgrade: Learning Degradation for Low-light Image Enhancement", K. Jiang, Z. Wang,
 Z. Wang, C. Chen, P. Yi, T. Lu, C.-W. Lin, AAAI 2022 ("paper 4" here).

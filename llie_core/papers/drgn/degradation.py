@@ -110,7 +110,7 @@ def degradation_panels(study: DrgnStudy) -> list[list[Panel]]:
             made = model.degrade(seen.reference, seen.low)
         lines.append([
             Panel(f"{row.shown}: I_L", seen.low[-1]),
-            Panel("taken off: −I_D", -made["degradation"][-1]),
+            Panel("subtracted: −I_D", -made["degradation"][-1]),
             Panel("left: I_B = I_L − I_D", (seen.low - made["degradation"])[-1]),
             Panel("I", seen.target[-1]),
             Panel("I_ref", seen.reference[-1]),

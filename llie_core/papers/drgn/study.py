@@ -284,7 +284,7 @@ def paper(dataset: str) -> DrgnSettings:
 
 
 class DrgnStudy(PairedStudy):
-    title = "DRGN: learn the degradation, take it off, refine"
+    title = "DRGN: learn the degradation, subtract it, refine"
     question = (
         "Are two steps better than one, is it the degradation that is learned, and does a detector "
         "find more?"
