@@ -7,7 +7,7 @@ from llie_core.engine.reuse import changed_since
 from llie_core.engine.runs import Run, read_json
 from llie_core.files import is_locked
 
-STATES = ("finished", "outdated", "running", "failed", "interrupted", "waiting")
+STATES = ("finished", "outdated", "running", "failed", "interrupted", "damaged", "waiting")
 
 
 @dataclass(frozen=True)
@@ -15,9 +15,10 @@ class Progress:
     """How far one training is.
 
     state: one of STATES. "outdated": finished, but by code that has changed since, so that it
-    would be trained anew; "interrupted": it resumes when its command is run again; "waiting": not
-    begun. steps, planned: done, and of its settings (0: not begun); seconds: spent so far; left:
-    seconds to the end at the speed so far, None where it is not known; error: why it failed.
+    would be trained anew; "interrupted": it resumes when its command is run again; "damaged": a
+    record of it cannot be read; "waiting": not begun. steps, planned: done, and of its settings (0:
+    not begun); seconds: spent so far; left: seconds to the end at the speed so far, None where it
+    is not known; error: why it failed, or what is damaged.
     """
 
     state: str
@@ -35,6 +36,13 @@ class Progress:
 
 def progress_of(run: Run) -> Progress:
     """How far a training is, by its stamp, or else by its log, checkpoint and lock."""
+    try:
+        return _read_progress(run)
+    except ValueError as error:
+        return Progress("damaged", error=str(error))
+
+
+def _read_progress(run: Run) -> Progress:
     if stamp := run.read_stamp():
         state = "outdated" if changed_since(stamp["code"]) else "finished"
         steps = stamp["steps_done"]

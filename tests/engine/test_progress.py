@@ -54,6 +54,15 @@ def test_a_damaged_record_of_progress_stops_nothing(run):
     assert progress_of(run).state == "interrupted"
 
 
+@pytest.mark.parametrize("name", ["stamp.json", "settings.json"])
+def test_a_damaged_record_is_a_state_that_names_the_file(run, name):
+    begun(run)
+    (run.directory / name).write_text("{")
+    found = progress_of(run)
+    assert found.state == "damaged"
+    assert name in str(found) and "delete it and run again" in str(found)
+
+
 def test_a_finished_training_of_earlier_code_is_outdated(run, monkeypatch):
     begun(run)
     run.write_json("stamp.json", {"code": {}, "steps_done": 40, "seconds": 80.0})
