@@ -344,7 +344,8 @@ class Study(ABC):
             self._train(needed, device, quiet)
         run, processes = self.run(row), self.settings.processes
         if processes > 1:
-            train_hash = launch(_fit_job, self.paper, self.settings, *key, processes=processes)
+            job = (self.paper, self.settings, *key, _for_each_process(device))
+            train_hash = launch(_fit_job, *job, processes=processes)
         else:
             train_hash = fit(self.experiment(row), run, device, quiet=quiet)
         if run.read_stamp().get("train_hash") != train_hash:
@@ -662,10 +663,22 @@ def _frozen(model: nn.Module) -> nn.Module:
     return freeze() if freeze else model.requires_grad_(False).eval()
 
 
-def _fit_job(paper: str, settings: StudySettings, label: str, seed: int) -> str:
+def _for_each_process(device) -> str | None:
+    """The device of each training process; None: a GPU of its own, where there is one.
+
+    Raises:
+        ValueError: one GPU is named for all.
+    """
+    given = torch.device(device) if device else None
+    if given and given.type != "cpu" and given.index is not None:
+        raise ValueError(f"device {device}: each process takes a GPU of its own; leave it out")
+    return "cpu" if given and given.type == "cpu" else None
+
+
+def _fit_job(paper: str, settings: StudySettings, label: str, seed: int, device: str | None) -> str:
     """One process of a DDP training (module level, so that it can be spawned)."""
     from llie_core.papers import study_of
 
     opened = study_of(paper)(settings)
     row = opened.row(label, seed)
-    return fit(opened.experiment(row), opened.run(row))
+    return fit(opened.experiment(row), opened.run(row), device)

@@ -25,6 +25,7 @@ from llie_core.engine.loop import Training
 from llie_core.engine.records import read_checkpoint, write_checkpoint
 from llie_core.files import locked
 from llie_core.papers import open_study, reference
+from llie_core.papers import study as study_module
 from llie_core.papers.trainings import fit_command
 from llie_core.reproduce import planned
 
@@ -311,6 +312,26 @@ def test_the_error_of_one_of_several_processes_is_one_line(message, line, monkey
     assert str(error.value).startswith(line) and "\n" not in str(error.value)
     assert configs[0].max_restarts == 0 and not caplog.records
     assert logger.isEnabledFor(logging.ERROR)
+
+
+@pytest.mark.parametrize(
+    ("device", "given"),
+    [(None, None), ("cpu", "cpu"), (torch.device("cpu"), "cpu"), ("cuda", None)],
+)
+def test_each_of_several_processes_trains_on_the_cpu_or_on_a_gpu_of_its_own(
+    device, given, monkeypatch
+):
+    jobs = []
+    monkeypatch.setattr(study_module, "launch", lambda _, *job, processes: jobs.append(job))
+    study = tiny(processes=2)
+    study.train(study.row(ROW), device=device)
+    assert [job[-1] for job in jobs] == [given]
+
+
+def test_one_gpu_for_several_processes_is_refused():
+    study = tiny(processes=2)
+    with pytest.raises(ValueError, match="device cuda:1: each process takes a GPU of its own"):
+        study.train(study.row(ROW), device="cuda:1")
 
 
 def test_under_torchrun_one_process_evaluates():
