@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from llie_core.engine.reuse import identity
+from llie_core.papers.rows import Row
 from llie_core.papers.study import Study
 from llie_core.papers.trainings import trainings
 from llie_core.reporting.claims import Context, Verdict, judge
@@ -47,7 +48,7 @@ def _of_reference(study: Own, dataset: str) -> tuple[Own, list[Score], Context]:
     """The study of a kept run, its scores, and what a verdict by them has to name."""
     kept = kept_scores(study.paper, dataset)
     reference = study.open(kept[0].profile, dataset)
-    seeds = len({score.seed for score in kept if score.steps_planned})
+    seeds = _fewest_seeds(score for score in kept if score.steps_planned)
     blind = reference.blind_readers(kept)
     titles = reference.row_titles
     return reference, kept, Context(dataset, kept[0].profile, seeds, False, blind, titles)
@@ -63,12 +64,21 @@ def evidence(study: Study, scores: Sequence[Score]) -> str:
 
 
 def context(study: Study, scores: Iterable[Score] = ()) -> Context:
-    """What a verdict has to name: data set, profile, seeds, whether it is the paper's own, and
-    which recognizers are blind by these scores."""
+    """What a verdict has to name: data set, profile, the fewest seeds of a row, whether it is the
+    paper's own, and which recognizers are blind by these scores."""
     settings, own = study.settings, not reservations(study)
     blind = study.blind_readers(scores)
-    place = settings.dataset, settings.profile, len(settings.seeds)
+    seeds = _fewest_seeds(row for row in study.rows() if row.is_trained)
+    place = settings.dataset, settings.profile, seeds or len(settings.seeds)
     return Context(*place, own, blind, study.row_titles)
+
+
+def _fewest_seeds(trained: Iterable[Row | Score]) -> int:
+    """The number of seeds of the row that has the fewest."""
+    seeds: dict[str, set[int]] = {}
+    for one in trained:
+        seeds.setdefault(one.label, set()).add(one.seed)
+    return min(map(len, seeds.values()), default=0)
 
 
 def reservations(study: Study) -> list[str]:

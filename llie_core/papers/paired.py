@@ -147,10 +147,12 @@ class EvaluationSettings(Section):
 class PairedSettings(StudySettings):
     """Settings of a training on pairs.
 
-    rows: trained rows by label; baselines: rows without training.
+    rows: trained rows by label; one_seed: those of them that the first seed alone trains, such as
+    ablations that take long; baselines: rows without training.
     """
 
     rows: tuple[str, ...] = ()
+    one_seed: tuple[str, ...] = ()
     baselines: tuple[str, ...] = BASELINES
     pairs: PairSettings = PairSettings()
     train: TrainSettings = TRAIN
@@ -187,7 +189,7 @@ class PairedStudy(Study):
     def rows(self) -> list[Row]:
         settings = self.settings
         known = (*self.trained_labels, *rivals())
-        for label in settings.rows:
+        for label in (*settings.rows, *settings.one_seed):
             if label not in known:
                 raise unknown("row", label, known)
         fixed = [Row(model, model) for model in dict.fromkeys(settings.baselines)]
@@ -195,7 +197,7 @@ class PairedStudy(Study):
             self.row_of(label, seed)
             for label in known
             if label in settings.rows and label not in settings.released
-            for seed in settings.seeds
+            for seed in settings.seeds[: 1 if label in settings.one_seed else None]
         ]
         given = self.given_rows(row.label for row in (*fixed, *trained))
         return [*fixed, *given, *trained]

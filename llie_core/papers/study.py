@@ -260,7 +260,7 @@ class Study(ABC):
         for row in found:
             if row.seed == seed or not row.is_trained:
                 return row
-        if seed not in self.settings.seeds:
+        if self.settings.seeds != (seed,):
             return type(self)(replace(self.settings, seeds=(seed,))).row(label, seed)
         return found[0]  # trained with one seed for all, such as a recognizer
 

@@ -150,7 +150,8 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Context:
-    """What was run: data set, profile, number of seeds, and whether it is the paper's own.
+    """What was run: data set, profile, seeds of the row with the fewest, whether it is the paper's
+    own.
 
     blind: recognizer → why it decides nothing, such as one near chance on normal-light images.
     titles: row's label → what evidence calls it, where not names.title_of.

@@ -63,9 +63,20 @@ def test_a_released_checkpoint_of_the_papers_network_is_its_main_row():
         assert (row.label, row.seed, row.source) == (label, 3, "trained here")
 
 
+def test_of_rows_with_one_seed_the_first_is_trained():
+    study = open_tiny(rows=["neid", "neid+LE"], one_seed=["neid+LE"], seeds=[3, 4])
+    trained = [(row.label, row.seed) for row in study.rows() if row.is_trained]
+    assert trained == [("neid", 3), ("neid", 4), ("neid+LE", 3)]
+    assert study.row("neid+LE", 4).seed == 4  # asked for by name
+    assert judging.context(study).seeds == 1  # no claim about both rows is decided by three
+    assert judging.context(open_tiny(rows=["neid"], seeds=[3, 4])).seeds == 2
+
+
 def test_wrong_settings_are_named():
     with pytest.raises(ValueError, match="protocols: 'psnr-best' is no entry"):
         open_tiny(protocols=["psnr-best"])
+    with pytest.raises(ValueError, match=r"no row 'neid\+all'"):
+        open_tiny(one_seed=["neid+all"]).rows()
 
 
 def test_training_takes_crops_and_validation_may():
