@@ -223,7 +223,8 @@ def _missing(margins: list[Margin], lookup_of: Callable[[Part], Lookup], titles)
 
 
 def _words(margins: list[Margin], named: bool, titles) -> str:
-    """The smallest margin of every place and, where `named`, whose it is."""
+    """The margin of every place that decides and, where `named`, whose it is: the smallest of those
+    against the claim, else of the open ones, else of all."""
     metrics, datasets = ({getattr(m.part, k) for m in margins} for k in ("metric", "dataset"))
     groups: dict[tuple, list[Margin]] = {}
     for m in margins:
@@ -234,7 +235,7 @@ def _words(margins: list[Margin], named: bool, titles) -> str:
         groups.setdefault((place, m.pair if m.part.kind in FIGURES else None), []).append(m)
     words = []
     for (place, _), group in groups.items():
-        smallest = min(group, key=lambda m: summarise(m.values.values()).mean)
+        smallest = min(group, key=lambda m: (_sign(m), summarise(m.values.values()).mean))
         a, b = (row_title(of, titles) for of in smallest.pair)
         between = "to" if smallest.part.kind == "ratio" else "over"
         whose = f" ({a} {between} {b})" if named else ""

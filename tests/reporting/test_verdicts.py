@@ -318,6 +318,18 @@ def test_within_seed_spread_is_inconclusive(verdict):
     assert verdict(check, scores + bad, THREE).verdict.startswith(DOES_NOT)
 
 
+def test_evidence_shows_the_margin_that_decides(verdict):
+    """Not one that is smaller, and within its own spread."""
+    check = {**ORDER, "low": ["b", "c"]}
+    a, wide = seeds("a", [0.6, 0.6, 0.6]), seeds("b", [0.1, 0.9, 1.1])
+    behind = verdict(check, [*a, *wide, score("c", 0.61)], THREE)
+    assert behind.verdict.startswith(DOES_NOT)
+    assert behind.evidence.endswith("easy -0.0100 ± 0.0000 (a over c)")
+    open_still = verdict(check, [*a, *seeds("b", [0.1, 0.2, 0.9]), score("c", 0.59)], THREE)
+    assert open_still.verdict == WITHIN
+    assert open_still.evidence.endswith("easy +0.2000 ± 0.4359 (a over b)")
+
+
 def test_rows_are_paired_by_seed_not_by_place(verdict):
     # Seed by seed a leads by 0.01; sorted or by place the margins would scatter by 0.3.
     a, b = seeds("a", [0.91, 0.61, 0.31]), seeds("b", [0.90, 0.60, 0.30])
