@@ -166,21 +166,25 @@ class Context:
     titles: Mapping[str, str] = field(default_factory=dict)
     timed: str = ""
 
-    def holds(self, yes: bool, seeds: int | None = None, whole: bool = True) -> str:
+    def holds(
+        self, yes: bool, seeds: int | None = None, whole: bool = True, missing: str = ""
+    ) -> str:
         """The verdict's words.
 
-        seeds: how many were compared, if not all that were run; whole: False for a claim of which
-        this report covers a part only. That part can refute the claim, but not reproduce it.
+        seeds: how many were compared, if not all that were run, 0 where no row is trained; whole:
+        False for a claim of which this report covers a part only: that part can refute the claim,
+        but not reproduce it; missing: the numbers that were not there.
         """
         if self.papers_own and (whole or not yes):
-            return "reproduced" if yes else "not reproduced"
-        return f"{'holds' if yes else 'does not hold'} on {self.place(seeds)}"
+            return f"{'reproduced' if yes else 'not reproduced'}{f' ({missing})' * bool(missing)}"
+        return f"{'holds' if yes else 'does not hold'} on {self.place(seeds, missing)}"
 
-    def place(self, seeds: int | None = None) -> str:
-        """What was run, in words; seeds: as for `holds`."""
+    def place(self, seeds: int | None = None, missing: str = "") -> str:
+        """What was run, in words; seeds, missing: as for `holds`."""
         seeds = self.seeds if seeds is None else seeds
-        timed = f", {self.timed}" if self.timed else ""
-        return f"{self.dataset} ({self.profile}, {seeds} seed{'s' * (seeds != 1)}{timed})"
+        trained = f"{seeds} seed{'s' * (seeds != 1)}" if seeds else "no trained rows"
+        words = f"{self.profile}, {trained}{f', {self.timed}' * bool(self.timed)}"
+        return f"{self.dataset} ({words}{f'; {missing}' * bool(missing)})"
 
 
 @cache
@@ -291,7 +295,9 @@ def _judge_numbers(claim: Claim, tables: Tables, report: "_Report") -> tuple[str
         return f"not run ({blind})", evidence
     if here.holds is None:
         return _undecided(here), evidence
-    return context.holds(here.holds, here.seeds, whole=not elsewhere), evidence
+    # What refutes a claim needs no more numbers; "most" may hold without those of some rows.
+    missing = here.missing if here.holds else ""
+    return context.holds(here.holds, here.seeds or 0, not elsewhere, missing), evidence
 
 
 def _undecided(outcome: Outcome) -> str:

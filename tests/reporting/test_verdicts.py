@@ -18,8 +18,9 @@ THREE = replace(HERE, seeds=3)
 OWN = Context("wider-face", "paper", 1, papers_own=True)
 HOLDS, DOES_NOT = "holds on builtin-faces", "does not hold on builtin-faces"
 CONTRADICTED = "contradicted by the paper's own table"
-ON_A_CPU = "holds on wider-face (paper, 1 seed, timed on a CPU)"
+ON_A_CPU = "holds on wider-face (paper, no trained rows, timed on a CPU)"
 OF_THE_PAPER = "not run (a figure of the paper's own data)"
+NONE_TRAINED = "no trained rows"  # whatever seeds the run has
 WITHIN = "inconclusive (within the spread of the seeds)"
 GPU, CPU = "NVIDIA A100", "CPU (2 threads)"
 PROTOCOLS = {"ap": "face-ap-height", "niqe": "niqe-live", "psnr": "psnr-rgb-float",
@@ -68,7 +69,7 @@ def verdict(monkeypatch):
 @pytest.mark.parametrize(
     ("context", "up", "down"),
     [
-        (HERE, f"{HOLDS} (quick, 1 seed)", f"{DOES_NOT} (quick, 1 seed)"),
+        (THREE, f"{HOLDS} (quick, {NONE_TRAINED})", f"{DOES_NOT} (quick, {NONE_TRAINED})"),
         (OWN, "reproduced", "not reproduced"),
     ],
 )
@@ -182,6 +183,19 @@ def test_most_needs_more_than_half(verdict):
     assert found.evidence.endswith("2 of 4 comparisons pass, 1 fail; no numbers for e")
     lost = [score("a", 0.4), *scores[1:]]  # whatever e has
     assert verdict(check, lost).verdict.startswith(DOES_NOT)
+
+
+@pytest.mark.parametrize(
+    ("context", "words"),
+    [
+        (HERE, f"{HOLDS} (quick, no trained rows; no numbers for e)"),
+        (OWN, "reproduced (no numbers for e)"),
+    ],
+)
+def test_a_verdict_by_most_names_the_rows_without_numbers(verdict, context, words):
+    check = {**ORDER, "low": ["b", "c", "d", "e"], "most": True}
+    scores = [*A_OVER_B, score("c", 0.5), score("d", 0.5)]
+    assert verdict(check, scores, context).verdict == words
 
 
 def test_most_places_needs_all_pairs_of_a_place(verdict):
@@ -485,7 +499,8 @@ def test_a_measured_claim_that_compares_rows_is_held_to_the_same_rules(verdict):
     assert judged("psnr", THREE).verdict == f"{HOLDS} (quick, 3 seeds)"
     assert judged(["latency", "psnr"], OWN).verdict.startswith("inconclusive")
     assert judged("latency", OWN).verdict == "reproduced"  # costs need no seeds
-    assert judged("latency", OWN, CPU).verdict == ON_A_CPU
+    timed = ON_A_CPU.replace(NONE_TRAINED, "1 seed")
+    assert judged("latency", OWN, CPU).verdict == timed
     blind = replace(THREE, blind={"mtcnn": "near chance"})
     assert judged("ap", blind).verdict == "not run (near chance)"
     assert judged("psnr", blind).verdict.startswith(HOLDS)
@@ -514,5 +529,5 @@ def test_a_restating_claim_takes_over_the_verdict(monkeypatch):
     again = Claim("9.02", "§2", 2, "Again.", restates="9.01")
     monkeypatch.setattr(claims, "load_claims", lambda paper: (first, again))
     one, two = judge("joint", A_OVER_B, HERE)
-    assert two.verdict == one.verdict == f"{HOLDS} (quick, 1 seed)"
+    assert two.verdict == one.verdict == f"{HOLDS} (quick, {NONE_TRAINED})"
     assert two.evidence == "as 9.01"
