@@ -7,6 +7,7 @@ from llie_core.files import read_rows
 from llie_core.metrics.protocols import load_protocols
 from llie_core.metrics.resampling import bootstrap
 from llie_core.names import metric_title, subset_title, title_of
+from llie_core.reporting.comparisons import LEAST_SEEDS
 from llie_core.reporting.cross import Reading, read_folder
 from llie_core.reporting.intervals import half_widths, intervals
 from llie_core.reporting.published import list_papers
@@ -41,10 +42,12 @@ that is one to two dB of PSNR, so a smaller difference of two means decides noth
 
 Numbers *decide no claim* where the code of the networks or losses has changed since the runs, or
 where files differed from their commit. Of the test sets, *wider-val-a* and *-b* are two halves, by
-event, of the WIDER FACE validation images at hand, darkened; *lol* is LOL's eval15, *lol-384* the
-same at 384×384, *lol-cast* under a green cast, *lol-normal-light* its ground truths as input;
-*-darkened* are normal-light images, darkened until the input has the PSNR that the paper prints,
-*-lol-style* darkened to look like LOL's; *dicm*, *lime*, *mef*, *npe* have no ground truth.
+event, of the WIDER FACE validation images at hand, darkened; *camvid* is its dusk sequence, and its
+normal-light images show other scenes; *lol* is LOL's eval15, *lol-384* the same at 384×384,
+*lol-cast* under a green cast, *lol-normal-light* its ground truths as input; *-darkened* are
+normal-light images, darkened about as much as the paper's COCO1000 (it prints 11.58 dB of PSNR for
+the input), *-lol-style* darkened to look like LOL's; *dicm*, *lime*, *mef*, *npe* have no ground
+truth.
 """
 
 
@@ -61,7 +64,8 @@ def results_markdown(titles: Mapping[str, str], findings: Mapping[tuple[str, str
             numbers.append(f"## {title}\n")
         for folder in (one for one in folders if one.name in OF_PAPERS):
             table, name = findings[paper, folder.parent.name], f"On {folder.parent.name}."
-            found += [" ".join(filter(None, (name, _doubt(folder)))) + "\n",
+            about = filter(None, (name, _trained(folder), _doubt(folder)))
+            found += [" ".join(about) + "\n",
                       _table(table.header, table.rows), ""]  # fmt: skip
         for folder in folders:
             numbers += _of_folder(folder)
@@ -72,6 +76,25 @@ def _doubt(folder: Path) -> str:
     """Why the numbers of reference runs decide no claim, in a sentence; "" where they may."""
     doubt = short_doubt(folder)
     return f"These numbers decide no claim: {doubt}." if doubt else ""
+
+
+def _trained(folder: Path) -> str:
+    """How far the rows were trained, and with how many seeds, in a sentence; "" for no training."""
+    labels = {s.label for s in read_scores(folder / "scores.csv") if s.steps_planned}
+    runs = [run for run in read_rows(folder / "runs.csv") if run["label"] in labels]
+    if not runs:
+        return ""
+    steps = " or ".join(dict.fromkeys(map(_steps, runs)))
+    count = len({run["seed"] for run in runs})
+    seeds = f"{count} seed{'s' * (count != 1)}"
+    few = f"; an order of trained rows takes {LEAST_SEEDS}" * (count < LEAST_SEEDS)
+    return f"Trained for {steps}, {seeds}{few}."
+
+
+def _steps(run: Mapping[str, str]) -> str:
+    share = share_of_pixels(run)
+    of_pixels = f" ({share} of the pixels)" * (share != "–")
+    return f"{run['steps_done']} of {run['steps_planned']} steps{of_pixels}"
 
 
 def _of_folder(folder: Path) -> list[str]:

@@ -114,10 +114,11 @@ def mean_of(scores: Iterable[Score], **wanted: object) -> Summary:
 
 
 def best_untrained(scores: Iterable[Score]) -> tuple[str, int]:
-    """Of some scores of one metric, the higher the better: the label of the best method without
-    training, "" where there is none, and how many there are."""
+    """Of some scores of one metric: the label of the method without training that is best by the
+    metric's direction, "" where there is none, and how many there are."""
     others = ("identity", "original")  # nothing is enhanced
-    values = {s.label: s.value for s in scores if s.weights == "none" and s.label not in others}
+    found = {s.label: s for s in scores if s.weights == "none" and s.label not in others}
+    values = {x: -s.value if s.direction == "lower" else s.value for x, s in found.items()}
     return max(values, key=lambda label: values[label], default=""), len(values)
 
 

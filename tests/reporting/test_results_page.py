@@ -78,6 +78,16 @@ def test_the_page_begins_with_what_was_found(page):
     assert said[0] == "Does joint training help RetinaFace?"
 
 
+def test_findings_say_how_far_and_how_often_their_rows_were_trained(page):
+    found = page.split("## What was found\n")[1].split("\n## Paper 1: ")[0]
+    of_jcrnet = found.split("### Paper 3: ")[1].split("\n|")[0]
+    assert (
+        "On lol. Trained for 1200 of 35000 steps (0.0795 % of the pixels), 1 seed; an order of "
+        "trained rows takes 3.\n" in of_jcrnet
+    )
+    assert "Trained for 120 of 322000 steps, 3 seeds." in found.split("On wider-val-a.")[1]
+
+
 def test_runs_that_decide_no_claim_say_so(monkeypatch):
     doubts = {"camvid": "the kept runs come from earlier code: llie_core.losses.paired"}
     monkeypatch.setattr(sources, "reference_doubt", lambda _, name: doubts.get(name, ""))

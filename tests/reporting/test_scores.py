@@ -131,6 +131,8 @@ def test_the_best_method_without_training():
     scores = [a_score(label=x, value=v, weights="none") for x, v in values.items()]
     scores.append(a_score(label="neid", value=5.0, weights="trained here"))
     assert best_untrained(scores) == ("lime", 2)
+    errors = [replace(score, metric="mae", protocol="sal-mae") for score in scores]
+    assert best_untrained(errors) == ("gamma", 2)  # the lower the better
     assert best_untrained([]) == ("", 0)
 
 

@@ -70,9 +70,13 @@ def findings(study: DrgnStudy, scores: Sequence[Score]) -> Table:
     ]  # fmt: skip
     for name in dict.fromkeys(s.dataset for s in scores if s.metric == "map_50"):
         found = select(scores, dataset=name, metric="map_50")
-        labels = (main, "identity", best_untrained(found)[0], "original")
-        means = {title_of(label): mean_of(found, label=label) for label in labels if label}
-        words = ", ".join(f"{x} {f'{m:.3f}' if m.seeds else NOT_RUN}" for x, m in means.items())
+        best, count = best_untrained(found)
+        means = {x: mean_of(found, label=x) for x in (main, "identity", best, "original") if x}
+        words = ", ".join(
+            f"{title_of(x)} {f'{mean:.3f}' if mean.seeds else NOT_RUN}"
+            f"{f' (the best of {count} without training)' * (x == best)}"
+            for x, mean in means.items()
+        )
         question = f"Does a detector find more on the {found[0].n} images of {name}?"
         rows.append(
             [question, "; ".join([f"mAP50: {words}", *study.blind_readers(found).values()])]

@@ -126,9 +126,13 @@ def findings(study: JcrnetStudy, scores: list[Score]) -> Table:
         f"{title_of(label)} {mean_of(pairs, label=label):.2f} dB"
         for label in dict.fromkeys(s.label for s in pairs if s.label.startswith("jcrnet+"))
     ]
+    seen, of = best_untrained(saliency)
+    untrained = (
+        {seen: f"after {title_of(seen)} (the best of {of} without training)"} if seen else {}
+    )
     read = [
         f"{mean_of(found):.3f} {what}"
-        for label, what in READ_AS.items()
+        for label, what in (READ_AS | untrained).items()
         if (found := select(saliency, label=label))
     ]
     rows = [

@@ -54,17 +54,19 @@ def findings(study: NeidStudy, scores: Sequence[Score]) -> Table:
     scores, titles = select(scores, metric="psnr", dataset=scores[0].dataset), study.row_titles
     best, count = best_untrained(scores)
     share = _work("", (256, 256)) / _work(UNET, (256, 256))
-    unet, alone, unfused, own_loss = (
+    unet, unfused, own_loss = (
         _against(scores, label, titles)
-        for label in (f"neid+{UNET}", "neid+LE", "neid+LE + DR", f"neid+{OWN_LOSS}")
+        for label in (f"neid+{UNET}", "neid+LE + DR", f"neid+{OWN_LOSS}")
     )
+    branch = _against(scores, "neid+LE", titles, "neid+LE + DR")
     classical = "none was evaluated (setting baselines)"
     if best:
         classical = f"{_against(scores, best, titles)}, the best of {count}"
     cost = f"NEID needs {share:.2f} of the multiply-adds of the U-net at full size"
     rows = [
         ["Is a quarter of the pixels enough?", f"{cost}; {unet}."],
-        ["Does the detail branch help?", f"{alone}; {unfused}."],
+        ["Does the detail branch help?", f"Without fusing {branch}."],
+        ["Does fusing its features help?", f"{unfused}."],
         ["What does the printed loss cost?", f"{own_loss}."],
         ["Is it better than methods without training?", f"{classical}."],
     ]  # fmt: skip
@@ -72,11 +74,13 @@ def findings(study: NeidStudy, scores: Sequence[Score]) -> Table:
     return Table("What was found", ["question", "finding"], rows, note)
 
 
-def _against(scores: Sequence[Score], label: str, titles: Mapping[str, str]) -> str:
-    """NEID's PSNR against another row's, in words."""
-    ours, other = (mean_of(scores, label=x, metric="psnr") for x in ("neid", label))
+def _against(
+    scores: Sequence[Score], label: str, titles: Mapping[str, str], own: str = "neid"
+) -> str:
+    """A row's PSNR (NEID's) against another row's, in words."""
+    ours, other = (mean_of(scores, label=x, metric="psnr") for x in (own, label))
     title = title_of(label, titles)
-    for found, name in ((ours, title_of("neid", titles)), (other, title)):
+    for found, name in ((ours, title_of(own, titles)), (other, title)):
         if not found.seeds:
             return f"{name}: not evaluated (setting rows)"
     return f"{ours:.2f} dB against {other:.2f} dB of {title}"

@@ -61,6 +61,7 @@ def test_findings_name_what_was_not_evaluated(results, scores):
     assert "standard deviation of I_D" in found["Is it the degradation that is learned?"]
     answer = next(words for question, words in found.items() if f"images of {STREETS}?" in question)
     assert ", gamma" in answer and ", normal light" in answer
+    assert answer.count(" (the best of 1 without training)") == 1  # chosen by these very numbers
 
 
 def test_findings_are_of_lw_drgn_where_drgn_was_not_evaluated(results, scores):

@@ -231,7 +231,11 @@ def test_findings_are_sentences_made_of_scores(study, scores):
     assert ahead[1] == f"{ours} dB against {gamma} dB of gamma 1/2.2, the best of 1."
     assert parts[1].startswith(f"JCRNet {ours} dB; JCRNet without JRS ")
     error = value(streets, label="original", metric="mae")
-    assert saliency[1].endswith(f", {error:.3f} in normal light.")
+    assert f", {error:.3f} in normal light" in saliency[1]
+    error = value(streets, label="gamma", metric="mae")
+    assert saliency[1].endswith(
+        f", {error:.3f} after gamma 1/2.2 (the best of 1 without training)."
+    )
     assert [row[1] for row in report.findings(study, pairs).rows[1:]] == [
         f"Not evaluated; {report.ASK}.", "Not evaluated.",
     ]  # fmt: skip

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 from dataset_trees import noise_image, save
+from made import a_score
 
 from llie_core.files import is_locked
 from llie_core.papers import judging
@@ -17,14 +18,15 @@ from llie_core.reporting.scores import select
 
 def test_findings_answer_the_question_and_name_what_is_absent(study, done):
     table = report.findings(study, done[1])
-    pixels, branch, loss, classical = (row[1] for row in table.rows)
+    pixels, branch, fusing, loss, classical = (row[1] for row in table.rows)
     assert loss == "NEID, our loss: not evaluated (setting rows)."
     psnr = {s.label: s.value for s in select(done[1], metric="psnr")}
     assert pixels == (
         "NEID needs 0.25 of the multiply-adds of the U-net at full size; "
         f"{psnr['neid']:.2f} dB against {psnr[f'neid+{UNET}']:.2f} dB of U-net at full size."
     )
-    assert branch.endswith("of NEID, LE alone; NEID, LE + DR: not evaluated (setting rows).")
+    assert branch == "Without fusing NEID, LE + DR: not evaluated (setting rows)."
+    assert fusing == "NEID, LE + DR: not evaluated (setting rows)."
     assert classical.endswith(f"{psnr['gamma']:.2f} dB of gamma 1/2.2, the best of 1.")
     assert "builtin-photos (test split); profile smoke" in table.note
 
@@ -36,8 +38,17 @@ def test_findings_stand_without_the_papers_row_and_without_methods(study, done):
         "NEID needs 0.25 of the multiply-adds of the U-net at full size; "
         "NEID: not evaluated (setting rows)."
     )
-    assert answers[1].startswith("NEID: not evaluated (setting rows); ")
-    assert answers[3] == "none was evaluated (setting baselines)."
+    assert answers[2] == "NEID: not evaluated (setting rows)."
+    assert answers[4] == "none was evaluated (setting baselines)."
+
+
+def test_the_detail_branch_is_what_le_and_dr_differ_in(study):
+    """Not LE against the whole of NEID, which fuses as well."""
+    psnr = {"neid": 17.4, "neid+LE": 16.9, "neid+LE + DR": 17.5}
+    scores = [a_score(label=x, value=v) for x, v in psnr.items()]
+    _, branch, fusing, *_ = (row[1] for row in report.findings(study, scores).rows)
+    assert branch == "Without fusing 17.50 dB against 16.90 dB of NEID, LE alone."
+    assert fusing == "17.40 dB against 17.50 dB of NEID, LE + DR."
 
 
 def test_figures_show_what_is_sent_and_the_details(study):
@@ -97,7 +108,7 @@ def test_both_losses_stand_side_by_side(study, open_tiny):
     )  # fmt: skip
     # The enlargement knows nothing of either training.
     assert printed["bicubic, dB"] == ours["bicubic, dB"] and float(ours["bicubic, dB"]) > 20
-    question, answer = report.findings(both, scores).rows[2]
+    question, answer = report.findings(both, scores).rows[3]
     assert question.startswith("What does the printed loss") and "NEID, our loss" in answer
 
 

@@ -49,6 +49,32 @@ def test_report_parts_hold_what_was_measured(results, dataset):
     assert list(report.logs(study))[:2] == [study.recognizer_row.shown, "Zero-DCE"]
 
 
+def test_lights_of_other_scenes_are_no_cost(results, monkeypatch):
+    """As on CamVid, whose normal-light images show other streets than its dusk ones."""
+    assert "camvid" in report.OTHER_SCENES
+    study, scores = tiny(), results["builtin-streets"]
+    assert report.findings(study, scores).rows[4][0] == "What does low light cost it?"
+    monkeypatch.setattr(report, "OTHER_SCENES", ("builtin-streets",))
+    question, answer = report.findings(study, scores).rows[4]
+    assert "other scenes" in question and "cost" not in question and "in normal light" in answer
+    table = report.recognizer_table(study, scores)
+    assert table.rows[0][-1] == "–" and "of other scenes" in table.note
+
+
+def test_findings_tell_of_darker_images_where_they_were_evaluated(results):
+    values = {"identity": 0.3, "gem_pam": 0.2}
+    darker = [
+        dataclasses.replace(SCORE, label=x, subset=subset, value=v)
+        for x, v in values.items() for subset in ("mean 10", "mean 2")
+    ]  # fmt: skip
+    scores = results["builtin-streets"]
+    assert report.findings(tiny(), [*scores, *darker]).rows[5][1] == (
+        "mIoU 0.300 without GEM+PAM, 0.200 with it at a mean of 2; "
+        "0.300 without GEM+PAM, 0.200 with it at a mean of 10 of 255."
+    )
+    assert len(report.findings(tiny(), scores).rows) == 5
+
+
 def test_percent_stands_beside_percent_and_other_programs_wait(results):
     scores = results["builtin-streets"]
     table = report.paper_tables(tiny(), scores)[0]
