@@ -1,5 +1,6 @@
 """docs/RESULTS.md, written from the reference runs: every number there is a score that is kept."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -85,9 +86,9 @@ def _trained(folder: Path) -> str:
     if not runs:
         return ""
     steps = " or ".join(dict.fromkeys(map(_steps, runs)))
-    count = len({run["seed"] for run in runs})
-    seeds = f"{count} seed{'s' * (count != 1)}"
-    few = f"; an order of trained rows takes {LEAST_SEEDS}" * (count < LEAST_SEEDS)
+    counts = sorted(set(Counter(run["label"] for run in runs).values()))  # of seeds, a row
+    seeds = f"{' or '.join(map(str, counts))} seed{'s' * (counts != [1])}"
+    few = f"; an order of trained rows takes {LEAST_SEEDS}" * (counts[0] < LEAST_SEEDS)
     return f"Trained for {steps}, {seeds}{few}."
 
 
