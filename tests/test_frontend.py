@@ -81,6 +81,28 @@ def test_a_recognizer_that_is_not_frozen_trains_too(dark):
     assert all(p.grad is not None for p in model.recognizer.parameters())
 
 
+def test_a_frozen_detector_gives_its_losses_where_it_is_asked_for_training_mode(dark):
+    torch.manual_seed(0)
+    detector = ssdlite320_mobilenet_v3_large(weights=None, weights_backbone=None, num_classes=3)
+    model = FrontEnd(create_enhancer("zero_dce_pp"), detector, training_mode=True).train()
+    before = {name: value.clone() for name, value in detector.state_dict().items()}
+    target = {"boxes": torch.tensor([[4.0, 4.0, 30.0, 28.0]]), "labels": torch.tensor([1])}
+    losses = model(list(dark), [target, target])
+    sum(losses.values()).backward()
+    assert all(p.grad is not None for p in model.enhancer.parameters())
+    assert all(p.grad is None for p in detector.parameters())
+    torch.testing.assert_close(detector.state_dict(), before, rtol=0, atol=0)
+    model.eval()
+    assert not any(module.training for module in model.modules())
+    assert {"boxes", "labels", "scores"} == set(model(list(dark))[0])
+
+
+def test_training_says_which_sizes_an_enhancer_takes(dark):
+    model = FrontEnd(create_enhancer("curve_refine"), Classifier()).train()
+    with pytest.raises(ValueError, match=r"CurveRefine trains on .* multiples of 4, not on 33×47"):
+        model(dark)
+
+
 def test_bad_images_are_one_line(dark):
     model = FrontEnd(create_enhancer("gamma"), Classifier()).eval()
     with pytest.raises(ValueError, match=r"Gamma\.enhance: x holds NaN"):
