@@ -1,4 +1,5 @@
-"""Enhancers of other packages: entry points of the group `llie.enhancers`, NAME = "MODULE:CLASS".
+"""Enhancers of other packages: entry points of the group `llie.enhancers`, NAME = "MODULE:CLASS",
+and their losses on pairs, if they have one, of the group `llie.losses`, NAME = "MODULE:FUNCTION".
 
 Only the packages' metadata is read here; a method's code is imported when it is asked for.
 """
@@ -12,16 +13,18 @@ from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 from pathlib import Path
 
-GROUP = "llie.enhancers"
+GROUP, LOSSES = "llie.enhancers", "llie.losses"
 
 
 @dataclass(frozen=True)
 class Plugin:
-    """One method: its name, "module:class", and the package whose metadata names it."""
+    """One method: its name, "module:class", the package whose metadata names it, and its loss,
+    "module:function", "" where it brings none."""
 
     name: str
     builder: str
     package: str
+    loss: str = ""
 
 
 def plugins(taken: Iterable[str]) -> list[Plugin]:
@@ -30,7 +33,8 @@ def plugins(taken: Iterable[str]) -> list[Plugin]:
     taken: names that are not free.
     """
     found: dict[str, Plugin] = {}
-    entries = _entries()
+    entries = _entries(GROUP)
+    losses = {(e.name, e.dist.name if e.dist else "?"): e.value for e in _entries(LOSSES)}
     if entries:  # a row's model is of either kind
         from llie_core.recognizers import list_recognizers
 
@@ -45,7 +49,10 @@ def plugins(taken: Iterable[str]) -> list[Plugin]:
         if why:
             print(f"llie: {GROUP}: {entry.name} of {package} is left out: {why}", file=sys.stderr)
         else:
-            found.setdefault(entry.name, Plugin(entry.name, entry.value, package))
+            found.setdefault(
+                entry.name,
+                Plugin(entry.name, entry.value, package, losses.get((entry.name, package), "")),
+            )
     return list(found.values())
 
 
@@ -60,7 +67,8 @@ def _problem(entry: EntryPoint) -> str:
 @cache
 def roots() -> frozenset[str]:
     """Top-level modules of the plug-ins: their code decides results, as the project's does."""
-    return frozenset(re.split("[.:]", entry.value)[0] for entry in _entries())
+    entries = (*_entries(GROUP), *_entries(LOSSES))
+    return frozenset(re.split("[.:]", entry.value)[0] for entry in entries)
 
 
 def plugin_files() -> list[Path]:
@@ -70,6 +78,6 @@ def plugin_files() -> list[Path]:
     return [Path(place) for own in places for place in own if place]
 
 
-def _entries() -> list[EntryPoint]:
-    found = entry_points(group=GROUP)
+def _entries(group: str) -> list[EntryPoint]:
+    found = entry_points(group=group)
     return sorted(found, key=lambda entry: (entry.name, entry.dist.name if entry.dist else ""))

@@ -32,7 +32,18 @@ class GammaNet(Enhancer):
     def forward(self, x: Tensor) -> Tensor:
         return x.clamp_min(1e-4) ** self.power
 '''
-LINE = '    ModelSpec("gamma_net", "GammaNet", "gamma_net:GammaNet"),\n'
+L1 = '''
+"""Twice the mean absolute difference."""
+
+
+def doubled(outputs, batch):
+    l1 = (outputs["image"] - batch["target"]).abs().mean()
+    return {"total": 2 * l1, "l1": l1}
+'''
+LINE = """    ModelSpec(
+        "gamma_net", "GammaNet", "gamma_net:GammaNet", loss="llie_core.losses.l1:doubled"
+    ),
+"""
 
 EVALUATE = """
 import json, sys
@@ -47,6 +58,25 @@ for paper in list_papers():
     study = open_study(paper, "smoke", released=released, **tiny.get(paper, {}))
     scores = study.evaluate(study.row("gamma_net"), test_sets=study.test_sets()[:1])
     found[paper] = [sorted({s.weights for s in scores}), sorted({s.metric for s in scores})]
+print(json.dumps(found))
+"""
+
+TRAIN = """
+import json, sys
+from llie_core.papers import list_papers, open_study
+
+found, tiny = {}, json.loads(sys.argv[1])
+for paper in list_papers():
+    study = open_study(paper, "smoke", methods=["gamma_net"], seeds=[0, 1], **tiny.get(paper, {}))
+    rows = [row for row in study.rows() if row.label == "gamma_net"]
+    by_name = open_study(paper, "smoke", **tiny.get(paper, {})).row("gamma_net")
+    assert [row.seed for row in rows] == [0, 1] and study.is_given(rows[0])
+    assert study.run(rows[0]) == study.run(by_name) and study.main_row().label != "gamma_net"
+    assert rows[0].shown == "GammaNet" == study.row_titles["gamma_net"]
+    (run,) = study.train(rows[0], quiet=True)
+    scores = study.evaluate(rows[0], test_sets=study.test_sets()[:1])
+    weights = sorted({s.weights for s in scores})
+    found[paper] = [weights, sorted(run.read_log()[0])]
 print(json.dumps(found))
 """
 
@@ -174,18 +204,34 @@ def python(checkout, *arguments):
     return done.stdout
 
 
-def test_a_method_is_one_file_and_one_line(checkout):
+@pytest.fixture(scope="module")
+def with_method(checkout):
+    """The same with a network of one's own and its loss: two files and one line."""
     models = checkout / "llie_core" / "models"
     assert "gamma_net" not in (models / "__init__.py").read_text()
+    (models.parent / "losses" / "l1.py").write_text(L1)
     (models / "gamma_net.py").write_text(GAMMA_NET)
     registry = (models / "__init__.py").read_text()
     last = '    ModelSpec("neid", "NEID", "neid:NEID"),\n'
     assert registry.count(last) == 1
     (models / "__init__.py").write_text(registry.replace(last, last + LINE))
-    found = json.loads(python(checkout, "-c", EVALUATE, json.dumps(TINY)).splitlines()[-1])
+    return checkout
+
+
+def test_a_method_is_one_file_and_one_line(with_method):
+    found = json.loads(python(with_method, "-c", EVALUATE, json.dumps(TINY)).splitlines()[-1])
     assert set(found) == {"recognition", "joint", "jcrnet", "drgn", "neid"}
     for weights, metrics in found.values():
         assert weights == ["released"] and metrics
+
+
+def test_a_method_with_parameters_is_trained_in_every_study(with_method):
+    found = json.loads(python(with_method, "-c", TRAIN, json.dumps(TINY)).splitlines()[-1])
+    assert set(found) == {"recognition", "joint", "jcrnet", "drgn", "neid"}
+    assert all(weights == ["trained here"] for weights, _ in found.values())
+    # By its own loss on pairs, by the frozen recognizer's elsewhere.
+    own = {paper for paper, (_, logged) in found.items() if "l1" in logged}
+    assert own == {"jcrnet", "drgn", "neid"}
 
 
 def test_a_paper_is_one_folder_and_one_notebook(checkout):

@@ -37,10 +37,17 @@ class Gain(Enhancer):
 
     def forward(self, x):
         return x * (1 + parts.positive(self.head(x)))
+
+
+def l1_loss(outputs, batch):
+    l1 = (outputs["image"] - batch["target"]).abs().mean()
+    return {"total": 2 * l1, "l1": l1}
 """
 ENTRY_POINTS = """[llie.enhancers]
 brighter = my_method:Brighter
 gain = my_package.net:Gain
+[llie.losses]
+gain = my_package.net:l1_loss
 """
 BROKEN = """[llie.enhancers]
 absent = no_such_module:Method
@@ -139,6 +146,7 @@ def test_a_network_is_trained_as_a_row_and_runs_with_its_weights(python, tmp_pat
     code, out, err = python(*fit, "gain")
     assert code == 0 and "psnr" in out, err
     (weights,) = (tmp_path / "results").rglob("weights.safetensors")
+    assert "l1" in weights.with_name("log.csv").read_text().splitlines()[0].split(",")
     write_image(tmp_path / "a.png", torch.full((3, 8, 9), 0.2))
     assert python(*llie("enhance", "a.png", "--model", "gain", "--weights", weights))[0] == 0
     code, _, err = python(*llie("enhance", "a.png", "--model", "gain", "--overwrite"))

@@ -1,7 +1,8 @@
 """Enhancers: `create_enhancer(name)` builds any of them; a method's file is imported on demand.
 
-To add a method: one file beside this one and one record in `MODELS`; its released weights, if any,
-are an entry of weights.toml. A package of one's own adds methods by entry points (plugins.py).
+To add a method: one file beside this one and one record in `_RECORDS`; its released weights, if
+any, are an entry of weights.toml. A package of one's own adds methods by entry points (plugins.py).
+The setting `methods: [NAME]` makes it a row of any study, where it is trained if it has parameters.
 """
 
 from dataclasses import dataclass
@@ -35,7 +36,9 @@ class ModelSpec:
     where none is known. reference: the weights that the project ships, below results/reference
     (`records.reference_run` has their record), "" where it ships none. reference_also: the data
     sets that they were trained on besides the one of that record, whose terms hold for them, too.
-    package: the one that a plug-in is of, "" for the project's own.
+    loss: "package.module:function" of the loss by which papers 3 to 5 train it where they compare
+    it, an `engine.loop.Objective`; "" for `losses.paired.PlainLoss`. package: the one that a
+    plug-in is of, "" for the project's own.
     """
 
     name: str
@@ -45,6 +48,7 @@ class ModelSpec:
     released: str = ""
     reference: str = ""
     reference_also: tuple[str, ...] = ()
+    loss: str = ""
     package: str = ""
 
 
@@ -67,7 +71,13 @@ _RECORDS = (
     ModelSpec("mf", "MF", "fusion:MultiScaleFusion"),
     ModelSpec("zero_dce", "Zero-DCE", "zero_dce:ZeroDCE", released="zero-dce"),
     ModelSpec("zero_dce_pp", "Zero-DCE++", "zero_dce:ZeroDCEPlusPlus", released="zero-dce-pp"),
-    ModelSpec("sci", "SCI", "sci:SCI", released="sci-medium"),
+    ModelSpec(
+        "sci",
+        "SCI",
+        "sci:SCI",
+        released="sci-medium",
+        loss="llie_core.losses.illumination:sci_loss",
+    ),
     ModelSpec("ruas", "RUAS", "ruas:RUAS", released="ruas-lol"),
     ModelSpec("iat", "IAT", "iat:IAT", released="iat-lol"),
     ModelSpec("cpga_net_plus", "CPGA-Net+", "cpga_net:CPGANetPlus", released="cpga-net-plus-lol"),
@@ -102,7 +112,9 @@ _RECORDS = (
 )
 MODELS: dict[str, ModelSpec] = {spec.name: spec for spec in _RECORDS}
 for _one in plugins(taken={*MODELS, "original"}):
-    MODELS[_one.name] = ModelSpec(_one.name, _one.name, _one.builder, package=_one.package)
+    MODELS[_one.name] = ModelSpec(
+        _one.name, _one.name, _one.builder, loss=_one.loss, package=_one.package
+    )
 
 
 def list_enhancers() -> list[str]:

@@ -4,8 +4,8 @@
     validation pairs, carved from train, choose the weights; the test set is read once
 
 Beside the paper's own network and its ablations stand methods without training, any other
-program's images from an external folder and, by name, `RIVALS`: small networks of other origin,
-trained on the same pairs.
+program's images from an external folder and, by name, any other network of the registry, trained on
+the same pairs: `OTHER_NETWORKS`, and a new one or a plug-in's.
 """
 
 from abc import abstractmethod
@@ -35,12 +35,11 @@ from llie_core.dataset import SizedDataset
 from llie_core.engine.loop import Experiment, Objective, TrainSettings
 from llie_core.engine.settings import Section, free
 from llie_core.files import project_root
-from llie_core.losses.illumination import sci_loss
 from llie_core.losses.paired import PlainLoss
 from llie_core.metrics.protocols import load_protocols
-from llie_core.models import MODELS, create_enhancer
+from llie_core.models import create_enhancer, list_enhancers
 from llie_core.names import title_of, unknown
-from llie_core.papers.rows import BASELINES, Row, Trained
+from llie_core.papers.rows import BASELINES, Row, Trained, training_loss
 from llie_core.papers.study import Study, StudySettings, TestSet, enhanced
 from llie_core.reporting.scores import Score, mean_of, select
 from llie_core.tasks.quality import MAIN, Cost, ImageQuality, all_protocols
@@ -53,8 +52,8 @@ REFERENCE = "lol"  # whose copy reference runs read
 NEWER_PAIRS = (
     "lol-v2-real", "lol-v2-syn", "lsrw", "uhd-ll", "sice", "sid-srgb", "smid-srgb",
 )  # fmt: skip
-# Rival → options of its training; trained by `PlainLoss` but for SCI, which has its own.
-RIVALS: dict[str, dict[str, Any]] = {
+# Small networks of other origin, offered by name → options of their constructors.
+OTHER_NETWORKS: dict[str, dict[str, Any]] = {
     "curve_refine": {}, "cpga_net_plus": {}, "iat": {}, "sci": {"stages": 3},
 }  # fmt: skip
 NO_FOLDER = "no folder given (DATA, or setting evaluation.sets)"
@@ -66,11 +65,6 @@ SCENES: dict[str, Any] = {
     "size": 0, "resize": (100, 152), "part": (0.25, 1.0), "flips": "horizontal",
 }  # fmt: skip
 Opened = TypeVar("Opened")
-
-
-def rivals() -> dict[str, dict[str, Any]]:
-    """`RIVALS` and the enhancers of plug-ins, which are trained alike."""
-    return RIVALS | {name: {} for name, spec in MODELS.items() if spec.package}
 
 
 @dataclass(frozen=True)
@@ -86,9 +80,9 @@ class PairSettings(Section):
     on the sides of whole ones; parts: of LOL, "official" or another split of the loader;
     photographs: sets, expected in `data`, whose images join the pairs' ground truths as
     normal-light photographs, darkened or to be left as they are (`ForPhotographs`), for an enhancer
-    of any photograph, of rivals only; part: range of the share of height and width that is taken
-    for the image, of which a network without it learns scenes by heart: before it is brought to
-    `resize`, and without one of rivals only.
+    of any photograph, for other networks only; part: range of the share of height and width that is
+    taken for the image, of which a network without it learns scenes by heart: before it is brought
+    to `resize`, and without one for other networks only.
     """
 
     size: int = 64
@@ -147,8 +141,8 @@ class EvaluationSettings(Section):
 class PairedSettings(StudySettings):
     """Settings of a training on pairs.
 
-    rows: trained rows by label; one_seed: those of them that the first seed alone trains, such as
-    ablations that take long; baselines: rows without training.
+    rows: trained rows by label, or other networks by name; one_seed: those of them that the first
+    seed alone trains, such as ablations that take long; baselines: rows without training.
     """
 
     rows: tuple[str, ...] = ()
@@ -188,14 +182,14 @@ class PairedStudy(Study):
 
     def rows(self) -> list[Row]:
         settings = self.settings
-        known = (*self.trained_labels, *rivals())
+        known = (*self.trained_labels, *OTHER_NETWORKS)
         for label in (*settings.rows, *settings.one_seed):
-            if label not in known:
+            if label not in known and label not in list_enhancers():
                 raise unknown("row", label, known)
         fixed = [Row(model, model) for model in dict.fromkeys(settings.baselines)]
         trained = [
             self.row_of(label, seed)
-            for label in known
+            for label in dict.fromkeys((*known, *settings.rows))
             if label in settings.rows and label not in settings.released
             for seed in settings.seeds[: 1 if label in settings.one_seed else None]
         ]
@@ -203,21 +197,25 @@ class PairedStudy(Study):
         return [*fixed, *given, *trained]
 
     def main_row(self) -> Row:
-        known = (*self.trained_labels, *rivals())
+        known = (*self.trained_labels, *OTHER_NETWORKS, *self.settings.rows)
         label = next((label for label in known if label in self.settings.rows), known[0])
         compared = (row for row in self.rows() if row.label == label)  # trained here, or released
         return next(compared, None) or self.row_of(label, self.settings.seeds[0])
 
     def possible_rows(self) -> list[Row]:
         seed = self.settings.seeds[0]
-        return [self.row_of(label, seed) for label in (*self.trained_labels, *rivals())]
+        return [self.row_of(label, seed) for label in (*self.trained_labels, *OTHER_NETWORKS)]
 
     def row_of(self, label: str, seed: int) -> Row:
-        """A row that can be trained: of the paper, or a rival."""
-        if label not in rivals():
+        """A row that can be trained: of the paper, or another network."""
+        if label in self.trained_labels:
             return self.trained_row(label, seed)
-        trained = replace(self.trained(), experiment=self.rival)
-        return Row(label, label, rivals()[label], trained, seed)
+        return self.method_row(label, seed)
+
+    def method_row(self, name: str, seed: int) -> Row:
+        """Another network, trained on the pairs by the loss of its record, else by `PlainLoss`."""
+        trained = replace(self.trained(), experiment=self.method_experiment)
+        return Row(name, name, OTHER_NETWORKS.get(name, {}), trained, seed)
 
     # Data --------------------------------------------------------------------------------------
 
@@ -281,7 +279,7 @@ class PairedStudy(Study):
 
     def experiment(self, row: Row) -> Experiment:
         found = super().experiment(row)
-        if row.label in rivals() or "pairs" not in row.given or found.settings.planned_pixels:
+        if self._is_other(row) or "pairs" not in row.given or found.settings.planned_pixels:
             return found
         published = self.profiles["paper"](self.settings.dataset)
         assert isinstance(published, PairedSettings)
@@ -304,8 +302,11 @@ class PairedStudy(Study):
         validate = self.validation(self.val_pairs) if train.validate_every else None
         return self.training(row, row.build(), objective, data, train, validate)
 
-    def rival(self, row: Row) -> Experiment:
-        """The training of a rival: on the pairs, and on photographs where sets are named."""
+    def _is_other(self, row: Row) -> bool:
+        return row.label in list_enhancers() and row.label not in self.trained_labels
+
+    def method_experiment(self, row: Row) -> Experiment:
+        """The training of another network: on the pairs, and on photographs where any are named."""
         pairs, model = self.settings.pairs, create_enhancer(row.model)
         if not model.learned:
             raise ValueError(f"{row.label} has no parameters to train; put it into `methods`")
@@ -316,7 +317,7 @@ class PairedStudy(Study):
             normal = Joined(NormalLight(self.train_pairs), *found)
             own, other = (self._augmented(x, **options) for x in (self.train_pairs, normal))
             data = ForPhotographs(own, other, LOL_STYLE)
-        return self.experiment_on(data, row, sci_loss if row.model == "sci" else PlainLoss())
+        return self.experiment_on(data, row, training_loss(row.model) or PlainLoss())
 
     def validation(self, pairs: SizedDataset) -> ValidationPSNR:
         """Mean PSNR over validation pairs."""

@@ -9,17 +9,18 @@ Row("llflow", "identity", weights=External(folder))      another program's image
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from llie_core.engine.loop import Experiment
+from llie_core.engine.loop import Experiment, Objective
 from llie_core.engine.reuse import identity
 from llie_core.files import project_root
 from llie_core.hashing import content_hash
-from llie_core.models import MODELS, Enhancer, create_enhancer, list_enhancers
+from llie_core.models import MODELS, Enhancer, create_enhancer, list_enhancers, model_spec
 from llie_core.names import nearest, title_of
 from llie_core.recognizers import Recognizer, create_recognizer, list_recognizers
 from llie_core.weights import weights_table
@@ -98,7 +99,7 @@ class Row:
     title: str = ""
 
     def __post_init__(self):
-        if self.weights is None and _has_parameters(self.model, tuple(self.options.items())):
+        if self.weights is None and has_parameters(self.model, self.options):
             raise ValueError(
                 f"{self.label}: {self.model} has parameters and needs weights: a training, the "
                 f"authors' checkpoint (setting released: {{{self.model}: FILE}}), or another "
@@ -171,6 +172,32 @@ def build_released(row: Row) -> nn.Module:
     recognizer: Any = create_recognizer(row.model, frozen=False, **row.options)
     recognizer.load_released_weights(project_root() / file)  # only some of them have it
     return recognizer
+
+
+def training_loss(model: str) -> Objective | None:
+    """The loss that the record of an enhancer names for its training on pairs; None without one.
+
+    Raises:
+        ValueError: there is no such module or function; one line.
+    """
+    path = model_spec(model).loss
+    if not path:
+        return None
+    module, _, name = path.partition(":")
+    try:
+        found: Objective = getattr(import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"loss of {model}, {path}: {error}") from error
+    return found
+
+
+def has_parameters(model: str, options: Mapping[str, Any] | None = None) -> bool:
+    """Whether a model needs weights; every recognizer counts as one that does.
+
+    Raises:
+        ValueError: unknown name, or a plug-in that fails.
+    """
+    return _has_parameters(model, tuple((options or {}).items()))
 
 
 @cache

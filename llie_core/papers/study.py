@@ -37,9 +37,18 @@ from llie_core.engine.runs import Run, commit
 from llie_core.engine.settings import Section, free, override
 from llie_core.files import locked, project_root, results_dir
 from llie_core.hashing import content_hash, file_hash
+from llie_core.models import list_enhancers
 from llie_core.names import unknown
 from llie_core.papers.evaluations import all_read_back, write_back
-from llie_core.papers.rows import External, Released, Row, Trained, build_released, released_row
+from llie_core.papers.rows import (
+    External,
+    Released,
+    Row,
+    Trained,
+    build_released,
+    has_parameters,
+    released_row,
+)
 from llie_core.reporting.claims import Verdict
 from llie_core.reporting.index import write_headline
 from llie_core.reporting.intervals import with_interval
@@ -60,7 +69,8 @@ class StudySettings(Section):
     external: folder of other programs' images, METHOD/DATASET/NAME.png; released: enhancer → the
     file of its authors' checkpoint ("" for the one that `llie weights fetch` keeps), or any label →
     a checkpoint that spandrel recognises (models/checkpoint.py), each a row; methods: further
-    enhancers without parameters, such as a plug-in's, each a row.
+    enhancers of the registry or of a plug-in, each a row; one with parameters is trained, once per
+    seed, as `Study.method_row` of the paper says.
     """
 
     dataset: str
@@ -172,6 +182,15 @@ class Study(ABC):
         """Rows that can be trained by name though the settings do not select them."""
         return []
 
+    def method_row(self, name: str, seed: int) -> Row:
+        """The row of an enhancer with parameters that the paper does not compare, such as a new
+        one: how this study trains it.
+
+        Raises:
+            ValueError: this study trains no other enhancer.
+        """
+        return Row(name, name)  # which raises, since it has no weights
+
     def absent(self) -> dict[str, str]:
         """Test sets of the paper that are not at hand, and why."""
         return {}
@@ -247,7 +266,8 @@ class Study(ABC):
     # Rows --------------------------------------------------------------------------------------
 
     def row(self, label: str, seed: int | None = None) -> Row:
-        """A row by its label: compared, possible, or needed by one of these.
+        """A row by its label: compared, possible, needed by one of these, or any other enhancer
+        with parameters, by its name in the registry.
 
         Raises:
             ValueError: no such row; the message names the known ones.
@@ -255,6 +275,10 @@ class Study(ABC):
         seed = self.settings.seeds[0] if seed is None else seed
         known = list(self._every_row())
         found = [row for row in known if row.label == label]
+        if not found and label in list_enhancers():
+            if not has_parameters(label):
+                raise ValueError(f"{label} has no parameters to train; put it into `methods`")
+            return self.method_row(label, seed)
         if not found:
             raise unknown("row", label, dict.fromkeys(row.label for row in known))
         for row in found:
@@ -283,11 +307,12 @@ class Study(ABC):
         taken: labels of the study's own rows, of which `methods` adds none again.
 
         Raises:
-            ValueError: a checkpoint or another program's folder has the label of another row.
+            ValueError: an unknown method, one that this study cannot train, or a checkpoint or
+                another program's folder that has the label of another row.
         """
         own = {*taken, "original"}
         named = dict.fromkeys(self.settings.methods)
-        methods = [Row(name, name) for name in named if name not in own]
+        methods = [row for name in named if name not in own for row in self._rows_of_method(name)]
         own |= {*named}
         if known := own & {*self.settings.released}:
             raise ValueError(f"released: {min(known)} is a row of this study; name the file anew")
@@ -300,6 +325,13 @@ class Study(ABC):
             for method, folder in self._external_folders.items()
         ]
         return methods + released + external
+
+    def _rows_of_method(self, name: str) -> list[Row]:
+        if name not in list_enhancers():
+            raise unknown("enhancer", name, list_enhancers())
+        if not has_parameters(name):
+            return [Row(name, name)]
+        return [self.method_row(name, seed) for seed in self.settings.seeds]
 
     @cached_property
     def _external_folders(self) -> dict[str, Path]:

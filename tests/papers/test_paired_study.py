@@ -19,7 +19,7 @@ from llie_core.hashing import file_digest
 from llie_core.papers import judging, open_study
 from llie_core.papers import study as studies
 from llie_core.papers.images import examples
-from llie_core.papers.paired import NO_FOLDER, RIVALS
+from llie_core.papers.paired import NO_FOLDER, OTHER_NETWORKS
 from llie_core.papers.paired_tables import data_table, protocol_table, unpaired_table
 from llie_core.reporting.scores import select
 from llie_core.tasks.quality import Cost, ImageQuality, QualityMeter
@@ -356,13 +356,13 @@ def test_weights_are_chosen_by_pairs_that_are_not_the_test_pairs(paper):
                        for x in images)  # fmt: skip
 
 
-# Rivals ----------------------------------------------------------------------------------------
+# Other networks --------------------------------------------------------------------------------
 
 
-def test_rivals_are_rows_of_every_paired_study_by_name():
+def test_other_networks_are_rows_of_every_paired_study_by_name():
     for paper in ("jcrnet", "drgn", "neid"):
         study = open_study(paper, "smoke")
-        for label in RIVALS:
+        for label in OTHER_NETWORKS:
             row = study.row(label)
             assert (row.label, row.model, row.source) == (label, label, "trained here")
             assert label not in {one.label for one in study.rows()}

@@ -364,6 +364,13 @@ class JointStudy(Study):
             f"{MODEL}+{variant}", model, options, trained, seed, needs=tuple(needs), title=title
         )
 
+    def method_row(self, name: str, seed: int) -> Row:
+        """Another enhancer, trained by the detector's loss alone, as the ratio 0:1 is: the own loss
+        of Zero-DCE++ reads its curve maps."""
+        if name == MODEL:
+            raise ValueError(f"{name}: its rows are named by the setting `ratios`")
+        return replace(self.joint_row("0:1", seed), label=name, model=name, options={}, title="")
+
     @cached_property
     def darkener_row(self) -> Row:
         """EC-Zero-DCE, trained to darken, shared by all rows."""

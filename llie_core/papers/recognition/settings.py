@@ -20,7 +20,8 @@ BY_RECOGNIZER: dict[str, dict] = {
     "gem_pam+GEM 128": {"gem_size": 128},
     "gem_pam+w/o GEM, deep PAM": {"modules": "pam", "deep": True},
 }
-TRAINED = ("zero_dce", *BY_RECOGNIZER)
+HUMAN_VISION = "zero_dce"  # trained by its own losses
+TRAINED = (HUMAN_VISION, *BY_RECOGNIZER)
 OF_THE_PAPER = TRAINED[:-2]  # the rows of its tables
 # The paper prints no number of epochs. Ours: 50 for what the recognizer's loss trains, 200 for
 # Zero-DCE, of NightCity's 2,998 images or, at batch 8, ExLPose's some 11,400 persons.

@@ -42,6 +42,7 @@ from llie_core.names import split_label, title_of
 from llie_core.papers.recognition.settings import (
     BY_DATASET,
     BY_RECOGNIZER,
+    HUMAN_VISION,
     PAPERS_OWN,
     TRAINED,
     RecognitionSettings,
@@ -249,12 +250,17 @@ class RecognitionStudy(Study):
     def trained_row(self, label: str, seed: int) -> Row:
         """A row that is trained, by the recognizer's loss or by Zero-DCE's own."""
         given, settings = {"scenes": self.settings.scenes}, self.settings
-        if label not in BY_RECOGNIZER:
+        if label == HUMAN_VISION:
             trained = Trained(self.human_vision_experiment, given | {"train": settings.zero_dce})
             return Row(label, label, weights=trained, seed=seed)
         trained = Trained(self.recognition_experiment, given | {"train": settings.train})
         model, _ = split_label(label)
-        return Row(label, model, BY_RECOGNIZER[label], trained, seed, (self.recognizer_row,))
+        options = BY_RECOGNIZER.get(label, {})
+        return Row(label, model, options, trained, seed, (self.recognizer_row,))
+
+    def method_row(self, name: str, seed: int) -> Row:
+        """Another enhancer, trained as GEM+PAM is: by the recognizer's loss."""
+        return self.trained_row(name, seed)
 
     @property
     def recognizer_row(self) -> Row:

@@ -17,7 +17,7 @@ from llie_core.papers.neid.study import (
     UNET,
     NeidStudy,
 )
-from llie_core.papers.paired import RIVALS
+from llie_core.papers.paired import OTHER_NETWORKS
 from llie_core.reporting.published import table as published_table
 from llie_core.reporting.scores import select
 
@@ -51,7 +51,7 @@ def test_rows_of_both_tables_can_be_run():
     ablations = {cell.label for cell in published_table("neid", "2")}
     trained = ablations | {f"neid+{SEQUENCE}", "neid+ours"}
     assert {row.label for row in open_study("neid", "paper").rows()} >= trained
-    assert trained == {row.label for row in study.possible_rows()} - {*RIVALS}
+    assert trained == {row.label for row in study.possible_rows()} - {*OTHER_NETWORKS}
     assert ablations == {"neid", *ABLATIONS}
 
 
