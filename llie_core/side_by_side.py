@@ -112,6 +112,11 @@ def open_set(given: str, split: str = "") -> tuple[str, SizedDataset]:
     """
     name, _, folder = given.partition("=")
     if folder or not Path(given).is_dir():
+        if folder and Path(folder).is_dir() and name not in (x.name for x in list_datasets()):
+            raise ValueError(
+                f"{name!r} is no known data set (llie datasets lists them); a folder of your own, "
+                f"of images or of pairs in low/ and high/, is given without a name: {folder}"
+            )
         spec = dataset_spec(name)
         if spec.public and not spec.builtin and not folder:
             raise ValueError(f"say where it is: --data {name}=FOLDER; {spec.where()}")
@@ -158,7 +163,10 @@ def protocols_for(data: SizedDataset, also: Iterable[str] = ()) -> tuple[list[st
     kept = available(tuple(wanted))
     absent = [f"{n}: {load_protocols()[n].missing_weights()}" for n in wanted if n not in kept]
     if not kept:
-        raise ValueError(f"nothing can be measured on images without ground truth: {absent[0]}")
+        raise ValueError(
+            "no metric for images without ground truth is at hand: "
+            f"{'; '.join(absent)}. llie compare METHOD… PHOTO… shows photographs side by side"
+        )
     return list(kept), absent
 
 

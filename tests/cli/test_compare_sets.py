@@ -131,8 +131,8 @@ def test_one_image_has_no_interval(pairs, tmp_path, capsys):
 
 def test_images_without_ground_truth_and_without_weights_of_a_metric(pairs, refused):
     said = refused(["compare", "gamma", "--data", str(pairs / "low")])
-    assert "nothing can be measured on images without ground truth" in said
-    assert "llie weights fetch niqe" in said
+    assert "no metric for images without ground truth is at hand" in said
+    assert "llie weights fetch niqe" in said and "llie compare METHOD… PHOTO…" in said
 
 
 def test_protocols_by_name_and_some_images(pairs, tmp_path, capsys):
@@ -154,6 +154,7 @@ def test_protocols_by_name_and_some_images(pairs, tmp_path, capsys):
         (["gamma", "--data", "lol"], ["say where it is: --data lol=FOLDER"]),
         (["gamma", "--data", "loll"], ["no data set 'loll'; did you mean 'lol'?"]),
         (["gamma", "--data", "lol=nowhere"], ["lol: nowhere is no folder"]),
+        (["gamma", "--data", "my_set=theirs"], ["given without a name: theirs"]),
         (["gamma", "--data", "SET", "--protocol", "seg-miou"], ["no protocol of images"]),
         (["gamma", "--data", "SET", "--protocol", "psnrr"], ["no protocol of images"]),
         (["gamma", "a.jpg", "--data", "SET"], ["a.jpg: on a set, name methods only"]),
