@@ -94,8 +94,9 @@ class JointLoss:
     that both start at 1 and their ratio is W_up : W_down from the first step; they stay fixed, and
     the log holds each loss before (`up_raw`, `down_raw`) and after (`up`, `down`) the division.
 
-    upstream(outputs, batch) → dict with `total`; recognizer.loss(images, targets) → dict with
-    `total`; targets(batch) picks the recognizer's targets. A weight of 0 skips that loss entirely.
+    upstream(outputs, batch) → dict with `total`, L_up of Eq. (3.13); recognizer.loss(images,
+    targets) → dict with `total`, L_down of Eq. (3.1); targets(batch) picks the recognizer's
+    targets. A weight of 0 skips that loss entirely.
     """
 
     def __init__(

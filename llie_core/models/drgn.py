@@ -3,7 +3,8 @@ r"""DRGN and LW-DRGN: estimate the degradation of a low-light image, subtract it
 "Degrade is Upgrade: Learning Degradation for Low-light Image Enhancement", K. Jiang, Z. Wang,
 Z. Wang, C. Chen, P. Yi, T. Lu, C.-W. Lin, AAAI 2022 ("paper 4" here).
 
-A low-light image is I_L = I_D + ψ(I_D, I), Eq. (3): a degradation I_D, signed and mostly negative,
+Eq. (1) and Eq. (2), models of noise and of Retinex, are background; nothing here computes them. A
+low-light image is I_L = I_D + ψ(I_D, I), Eq. (3): a degradation I_D, signed and mostly negative,
 on a transformed normal-light image I. Two generators with weights of their own undo it, Eq. (4) and
 Eq. (8):
 

@@ -10,8 +10,10 @@ A seven-layer network reads the image and gives curve maps A in [−1, 1]; the c
 
     LE_n = LE_{n−1} + A_n · LE_{n−1} · (1 − LE_{n−1}),    LE_0 = I
 
-is applied eight times to every pixel. It keeps 0 and 1 fixed and is monotone. Zero-DCE estimates
-24 maps (8 iterations × RGB); Zero-DCE++ has separable convolutions and 3 maps used 8 times.
+(Eq. (3.2) is one step of it with one α, Eq. (3.3) and Eq. (3.4) several, Eq. (3.5) and Eq. (3.6)
+have a map in place of α) is applied eight times to every pixel. It keeps 0 and 1 fixed and is
+monotone. Zero-DCE estimates 24 maps (8 iterations × RGB); Zero-DCE++ has separable convolutions and
+3 maps used 8 times.
 
 Differs from the paper:
 - The thesis prints Eqs. 3.4, 3.6 and 3.7 with the original I in place of LE_{n−1} as the factor.
