@@ -130,6 +130,28 @@ def problem_of(file: object, error: Exception) -> str:
     return line if str(file) in line else f"{file}: {line}"
 
 
+def reason_of(error: Exception) -> str:
+    """What an error says, in one line; its type where it says nothing."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+@contextlib.contextmanager
+def reading(path: Path, kind: str) -> Iterator[None]:
+    """Decode a file in the block; kind: what it is, for messages.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: in the place of whatever the block raises, as decoders do on damaged files; one
+            line that names the file.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{kind} not found: {path}")
+    try:
+        yield
+    except Exception as error:
+        raise ValueError(f"cannot read {kind} {path}: {reason_of(error)}") from error
+
+
 def _is_of_one_file(error: OSError) -> bool:
     """Whether the other files are not met by it; a folder that may not be written meets all."""
     if error.errno in DENIED:

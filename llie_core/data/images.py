@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from llie_core.files import atomic
+from llie_core.files import atomic, reading
 
 # Pillow's names. It would cut the samples of other kinds, such as JPEG 2000, to 8 bits unasked.
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP", "GIF", "PPM")
@@ -45,15 +45,19 @@ def read_image(path: str | os.PathLike, frame: tuple[int, int] | None = None) ->
     """
     path = Path(path)
     if path.suffix == ".npy":
-        levels = _array(path)[..., ::-1].transpose(2, 0, 1) / np.float32(255)
-        return torch.from_numpy(np.ascontiguousarray(levels))
+        return as_tensor(_array(path)[..., ::-1] / np.float32(255))
     with _opened(path) as image:
         orientation = _orientation(image)
         pixels = _pixels(image, path, orientation)
         height, width = pixels.shape[:2]
         if orientation > 4 and frame == (height, width) != (width, height):
             pixels = _turned(pixels, {6: 8, 8: 6}.get(orientation, orientation))
-    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))  # (3, H, W)
+    return as_tensor(pixels)
+
+
+def as_tensor(pixels: np.ndarray) -> Tensor:
+    """(H, W, 3) → (3, H, W)."""
+    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
 
 
 def image_size(path: str | os.PathLike) -> tuple[tuple[int, int], int]:
@@ -115,16 +119,26 @@ def write_image(path: str | os.PathLike, image: Tensor) -> None:
     path = Path(path)
     if path.suffix.lower() != ".png":
         raise ValueError(f"images are written as PNG; give {path.name!r} the suffix .png")
+    levels = levels_of(image, path)
+    with atomic(path) as temporary:
+        Image.fromarray(levels).save(temporary, format="PNG")
+
+
+def levels_of(image: Tensor, path: Path, top: int = 255) -> np.ndarray:
+    """An image (3, H, W), to be written to `path`, as levels (H, W, 3): 8 bits, or 16 up to 65535.
+
+    Raises:
+        ValueError: another shape, or values that are not finite.
+    """
     if image.ndim != 3 or image.shape[0] != 3 or not image.is_floating_point():
         raise ValueError(
             f"expected a float image (3, H, W), got {image.dtype} {tuple(image.shape)} for {path}"
         )
-    pixels = image.detach().to("cpu", torch.float32)
-    if not torch.isfinite(pixels).all():
+    pixels = image.detach().to("cpu", torch.float32).permute(1, 2, 0).numpy()
+    if not np.isfinite(pixels).all():
         raise ValueError(f"image for {path} holds values that are not finite")
-    levels = (pixels.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0)  # (H, W, 3)
-    with atomic(path) as temporary:
-        Image.fromarray(levels.contiguous().numpy()).save(temporary, format="PNG")
+    levels = np.rint(pixels.clip(0, 1) * np.float32(top))
+    return np.ascontiguousarray(levels.astype(np.uint8 if top == 255 else np.uint16))
 
 
 @contextlib.contextmanager
@@ -132,19 +146,15 @@ def _opened(path: Path) -> Iterator:
     """The Pillow image of a file, undecoded; what goes wrong inside becomes one line."""
     from PIL import Image, UnidentifiedImageError
 
-    if not path.is_file():
-        raise FileNotFoundError(f"image not found: {path}")
-    try:
-        with Image.open(path, formats=FORMATS) as image:
+    with reading(path, "image"):
+        try:
+            image = Image.open(path, formats=FORMATS)
+        except UnidentifiedImageError as error:
+            if _is_float_tiff(path):  # of several channels, which Pillow does not know
+                raise _no_range() from error
+            raise ValueError(f"damaged, or not one of {', '.join(FORMATS)}") from error
+        with image:
             yield image
-    except UnidentifiedImageError as error:
-        reason = f"damaged, or not one of {', '.join(FORMATS)}"
-        if _is_float_tiff(path):  # of several channels, which Pillow does not know
-            reason = str(_no_range())
-        raise ValueError(f"cannot read image {path}: {reason}") from error
-    except Exception as error:  # decoders raise anything on damaged files
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise ValueError(f"cannot read image {path}: {reason}") from error
 
 
 def _is_float_tiff(path: Path) -> bool:
@@ -169,9 +179,9 @@ def _orientation(image) -> int:
 
 def _pixels(image, path: Path, orientation: int) -> np.ndarray:
     """(H, W, 3) float32 RGB in [0, 1], upright, transparency over black."""
-    if image.format == "PNG" and _is_16_bit_png(path):
+    if image.format == "PNG" and sample_bits(image, path) > 8:
         return _turned(_read_16_bit_png(path), orientation)
-    if image.format == "TIFF" and max(image.tag_v2.get(_BITS, (1,))) > 8:
+    if image.format == "TIFF" and sample_bits(image, path) > 8:
         return _deep_tiff(image, path, orientation)
     if image.format == "PPM" and (deep := _deep_ppm(path)) is not None:
         return deep
@@ -184,11 +194,16 @@ def _shallow(image) -> np.ndarray:
 
     image.load()
     image = ImageOps.exif_transpose(image)
-    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
-        return _over_black(np.asarray(image.convert("RGBA"), dtype=np.float32) / 255)
+    if has_alpha(image):
+        return _as_rgb(np.asarray(image.convert("RGBA"), dtype=np.float32) / 255)
     if image.mode == "F" or image.mode.startswith("I"):
         raise _no_range()
     return np.asarray(image.convert("RGB"), dtype=np.float32) / 255
+
+
+def has_alpha(image) -> bool:
+    """Whether an image that Pillow has opened may be transparent."""
+    return image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info
 
 
 def _no_range() -> ValueError:
@@ -205,11 +220,6 @@ def _turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
     return np.rot90(pixels, quarters)
 
 
-def _over_black(rgba: np.ndarray) -> np.ndarray:
-    """(H, W, 4) with straight alpha → (H, W, 3) composited over black."""
-    return rgba[..., :3] * rgba[..., 3:]
-
-
 def _as_rgb(values: np.ndarray, straight: bool = True) -> np.ndarray:
     """(H, W, C) in [0, 1], C = 1 to 4 (grey or RGB, then alpha) → (H, W, 3) over black.
 
@@ -222,11 +232,16 @@ def _as_rgb(values: np.ndarray, straight: bool = True) -> np.ndarray:
     return rgb * values[..., colours:]
 
 
-def _is_16_bit_png(path: Path) -> bool:
-    """Whether the file's PNG header says 16 bits a sample (byte 24 is IHDR's bit depth)."""
+def sample_bits(image, path: Path) -> int:
+    """Bits a sample of a file that Pillow has opened; of PPM and PGM 8 or 16."""
+    if image.format == "TIFF":
+        return max(image.tag_v2.get(_BITS, (1,)))
     with path.open("rb") as file:
-        head = file.read(25)
-    return len(head) == 25 and head[24] == 16
+        head = file.read(1024)
+    if image.format == "PNG":
+        return head[24]  # IHDR's bit depth
+    header = _PPM_HEADER.match(head) if image.format == "PPM" else None
+    return 16 if header and int(header[4]) > 255 else 8
 
 
 def _read_16_bit_png(path: Path) -> np.ndarray:

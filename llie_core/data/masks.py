@@ -1,12 +1,12 @@
 """Reading label maps and saliency masks exactly: stored values, never colours or interpolation."""
 
-import contextlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from llie_core.files import reading
 
 _WHOLE_NUMBERS = ("L", "P", "I", "I;16", "1")
 
@@ -34,23 +34,13 @@ def mask_size(path: Path) -> tuple[int, int]:
     """(W, H) of a mask, from the file's header."""
     from PIL import Image
 
-    with _named(path), Image.open(path) as image:
+    with reading(path, "mask"), Image.open(path) as image:
         return image.size
 
 
 def _open(path: Path):
     from PIL import Image
 
-    with _named(path), Image.open(path) as image:
+    with reading(path, "mask"), Image.open(path) as image:
         image.load()
         return image.copy()
-
-
-@contextlib.contextmanager
-def _named(path: Path) -> Iterator[None]:
-    if not path.is_file():
-        raise FileNotFoundError(f"mask not found: {path}")
-    try:
-        yield
-    except Exception as error:  # decoders raise anything on damaged files
-        raise ValueError(f"cannot read mask {path}: {' '.join(str(error).split())}") from error

@@ -14,12 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from llie_core.data.folders import SUFFIXES
-from llie_core.data.images import read_image
-from llie_core.files import atomic
+from llie_core.data.images import as_tensor, has_alpha, levels_of, read_image, sample_bits
+from llie_core.files import atomic, reading
 
 HEIC = (".heic", ".heif")
 RAW = (".dng", ".arw", ".cr2", ".cr3", ".nef", ".orf", ".raf", ".rw2", ".pef", ".srw")
@@ -76,7 +75,7 @@ def read_photo(path: str | os.PathLike) -> Photo:
     from PIL import Image
 
     with Image.open(path) as file:
-        deep = file.mode.startswith("I") or _bits(path, file) > 8
+        deep = file.mode.startswith("I") or sample_bits(file, path) > 8
         return Photo(image, deep, _profile(file), _exif(file), _left_out(file))
 
 
@@ -85,28 +84,9 @@ def _left_out(file) -> str:
     # A phone's JPEG holds previews as further frames.
     frames = 1 if file.format in ("JPEG", "MPO") else getattr(file, "n_frames", 1)
     parts = [f"the first of {frames} frames"] if frames > 1 else []
-    alpha = file.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in file.info
-    if alpha and file.convert("RGBA").getchannel("A").getextrema()[0] < 255:
+    if has_alpha(file) and file.convert("RGBA").getchannel("A").getextrema()[0] < 255:
         parts.append("its transparency over black")
     return ", ".join(parts)
-
-
-def _bits(path: Path, file) -> int:
-    """Bits a sample of a file that Pillow has opened."""
-    if file.format == "TIFF":
-        return max(file.tag_v2.get(258, (1,)))
-    if file.format == "PNG":
-        with path.open("rb") as content:
-            return content.read(25)[24]
-    return 16 if file.format == "PPM" and _peak(path) > 255 else 8
-
-
-def _peak(path: Path) -> int:
-    """The largest sample that a PPM's header allows."""
-    with path.open("rb") as content:
-        words = [line.split(b"#")[0].split() for line in content.read(1024).splitlines()[:8]]
-    numbers = [word for line in words for word in line]
-    return int(numbers[3]) if len(numbers) > 3 and numbers[3].isdigit() else 255
 
 
 def _profile(file) -> bytes | None:
@@ -127,36 +107,17 @@ def _read_heic(path: Path) -> Photo:
     from pillow_heif import register_heif_opener
 
     register_heif_opener()
-    if not path.is_file():
-        raise FileNotFoundError(f"image not found: {path}")
-    try:
-        with Image.open(path, formats=["HEIF"]) as file:
-            pixels = np.asarray(ImageOps.exif_transpose(file).convert("RGB"), np.float32) / 255
-            return Photo(_tensor(pixels), False, _profile(file), _exif(file))
-    except Exception as error:  # decoders raise anything on damaged files
-        raise ValueError(f"cannot read image {path}: {_reason(error)}") from error
+    with reading(path, "image"), Image.open(path, formats=["HEIF"]) as file:
+        pixels = np.asarray(ImageOps.exif_transpose(file).convert("RGB"), np.float32) / 255
+        return Photo(as_tensor(pixels), False, _profile(file), _exif(file))
 
 
 def _read_raw(path: Path) -> Photo:
     import rawpy
 
-    if not path.is_file():
-        raise FileNotFoundError(f"image not found: {path}")
-    try:
-        with rawpy.imread(str(path)) as raw:
-            pixels = raw.postprocess(use_camera_wb=True, no_auto_bright=True, output_bps=16)
-    except Exception as error:
-        raise ValueError(f"cannot read image {path}: {_reason(error)}") from error
-    return Photo(_tensor(pixels.astype(np.float32) / 65535), deep=True)
-
-
-def _reason(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
-
-
-def _tensor(pixels: np.ndarray) -> Tensor:
-    """(H, W, 3) → (3, H, W)."""
-    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+    with reading(path, "image"), rawpy.imread(str(path)) as raw:
+        pixels = raw.postprocess(use_camera_wb=True, no_auto_bright=True, output_bps=16)
+    return Photo(as_tensor(pixels.astype(np.float32) / 65535), deep=True)
 
 
 def write_photo(path: str | os.PathLike, image: Tensor, like: Photo | None = None) -> None:
@@ -176,15 +137,8 @@ def write_photo(path: str | os.PathLike, image: Tensor, like: Photo | None = Non
     kind = KINDS.get(path.suffix.lower())
     if kind is None:
         raise ValueError(f"{path}: written are {', '.join(KINDS)}; give it one of these suffixes")
-    if image.ndim != 3 or image.shape[0] != 3 or not image.is_floating_point():
-        shape = tuple(image.shape)
-        raise ValueError(f"expected a float image (3, H, W), got {image.dtype} {shape} for {path}")
-    pixels = image.detach().cpu().permute(1, 2, 0).numpy()  # (H, W, 3)
-    if not np.isfinite(pixels).all():
-        raise ValueError(f"image for {path} holds values that are not finite")
     deep = like.deep and kind in ("PNG", "TIFF")
-    top, dtype = (65535, np.uint16) if deep else (255, np.uint8)
-    levels = np.rint(pixels.clip(0, 1) * np.float32(top)).astype(dtype)
+    levels = levels_of(image, path, 65535 if deep else 255)
     with atomic(path) as temporary:
         if not deep:
             _write_shallow(temporary, levels, kind, like)
@@ -201,7 +155,7 @@ def _write_shallow(path: Path, levels: np.ndarray, kind: str, like: Photo) -> No
     options = {"JPEG": {"quality": QUALITY, "subsampling": 0}, "WEBP": {"quality": QUALITY}}
     about = {"icc_profile": like.profile, "exif": like.exif}
     about = options.get(kind, {}) | {name: value for name, value in about.items() if value}
-    Image.fromarray(np.ascontiguousarray(levels)).save(path, format=kind, **about)
+    Image.fromarray(levels).save(path, format=kind, **about)
 
 
 def _deep_png(levels: np.ndarray, like: Photo) -> bytes:
