@@ -22,3 +22,8 @@ class SizedDataset(Protocol):
 def items(data: SizedDataset) -> Iterator[dict]:
     """Every item, in order."""
     return (data[index] for index in range(len(data)))
+
+
+def names_of(data: SizedDataset) -> list[str]:
+    """Names of the items, read only where the set does not list them."""
+    return list(getattr(data, "names", None) or (item["name"] for item in items(data)))

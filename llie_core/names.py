@@ -1,7 +1,7 @@
 """Names: of rows and how tables show them; misspelt ones and the nearest known."""
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 METRICS = {
     "psnr": "PSNR", "ssim": "SSIM", "fsim": "FSIM", "lpips": "LPIPS", "niqe": "NIQE",
@@ -40,6 +40,11 @@ def check_choice(known: Iterable[object], **choices: object) -> None:
     for name, value in choices.items():
         if value not in known:
             raise ValueError(f"{name}={value!r}: choose one of {', '.join(map(repr, known))}")
+
+
+def listed(names: Sequence[str], most: int = 5) -> str:
+    """Names in a message, of many the first: "a, b, …"."""
+    return ", ".join(names[:most]) + (", …" if len(names) > most else "")
 
 
 def join_label(model: str, variant: str) -> str:

@@ -26,11 +26,10 @@ from llie_core.models import (
     list_enhancers,
     model_spec,
 )
-from llie_core.names import nearest
+from llie_core.names import listed, nearest
 from llie_core.weights import weights_table
 
 Item = TypeVar("Item")
-SHOWN = 5  # names in a message
 
 
 @dataclass(frozen=True)
@@ -214,8 +213,7 @@ def _without_partner(folder: Path, own: Iterable[str], other: Iterable[str]) -> 
     lonely = sorted(set(own) - set(other))
     if not lonely:
         return ""
-    listed = ", ".join(lonely[:SHOWN]) + (", …" if len(lonely) > SHOWN else "")
-    return f"{folder}: {len(lonely)} without a partner ({listed})"
+    return f"{folder}: {len(lonely)} without a partner ({listed(lonely)})"
 
 
 def _keyed(found: dict[str, Path]) -> dict[str, Path]:

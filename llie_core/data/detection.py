@@ -146,12 +146,8 @@ def _exdark_annotations(root: Path) -> dict[str, str]:
     files = [
         path for path in files_in(folder, deep=True) if path.suffix.lower() in (".txt", ".xml")
     ]
-    return {_bare(path.name): path.relative_to(root).as_posix() for path in files}
-
-
-def _bare(name: str) -> str:
-    """2015_00001.png.txt → 2015_00001"""
-    return name.split(".")[0].lower()
+    # 2015_00001.png.txt belongs to 2015_00001.png
+    return {path.name.split(".")[0].lower(): path.relative_to(root).as_posix() for path in files}
 
 
 def _exdark_class(name: str, path: Path) -> int:

@@ -21,6 +21,8 @@ from llie_core.data.registry import (
 )
 from llie_core.data.splits import NotHeldOut
 from llie_core.dataset import SizedDataset
+from llie_core.files import reason_of
+from llie_core.names import listed
 
 LISTED = 20  # unreadable files that are named
 
@@ -51,9 +53,7 @@ class Findings:
     digests: dict[str, Digests] = field(default_factory=dict)
 
 
-def doctor_text(
-    name: str | None, root: str | Path, quick: bool = False, workers: int | None = None
-) -> tuple[str, int]:
+def doctor_text(name: str | None, root: str | Path, quick: bool = False) -> tuple[str, int]:
     """Check one data set, or every one below `root`.
 
     Args:
@@ -61,7 +61,6 @@ def doctor_text(
         root: the set's folder, or the folder that holds the sets.
         quick: read the files' headers only; damage inside a file and images that two splits
             share then stay unseen.
-        workers: reading threads; default: as Python chooses.
 
     Returns:
         The report, and an exit code: 1 where something found is not whole or leaks between its
@@ -78,7 +77,7 @@ def doctor_text(
     seen: dict[Path, Checked] = {}
     found, absent = [], [s for s in list_datasets() if not (name or s.builtin or s.public)]
     for spec in wanted:
-        findings = _find(spec, root, bool(name), quick, workers, seen)
+        findings = _find(spec, root, bool(name), quick, seen)
         if findings is None:
             absent.append(spec)
         else:
@@ -86,16 +85,13 @@ def doctor_text(
     if not quick:
         held = {findings.spec.name: findings for findings in found}
         digests = {name: findings.digests for name, findings in held.items()}
-        for name, note in leaks_across(digests, root, workers):
+        for name, note in leaks_across(digests, root):
             held[name].notes.append(note)
-    return _report(found, absent, root, quick), _exit_code(found)
+    wrong = not found or any(findings.problems for findings in found)
+    return _report(found, absent, root, quick), int(wrong)
 
 
-def _exit_code(found: list[Findings]) -> int:
-    return int(not found or any(findings.problems for findings in found))
-
-
-def _find(spec, root, named, quick, workers, seen) -> Findings | None:
+def _find(spec, root, named, quick, seen) -> Findings | None:
     """The findings of a set: None where there is nothing of it below root.
 
     Of the folders where it may lie the first that holds any of it counts; where none does, the
@@ -107,7 +103,7 @@ def _find(spec, root, named, quick, workers, seen) -> Findings | None:
     first = None
     for folder in candidates(spec, root):
         if named or folder != root or folder == usual:
-            findings = _examine(spec, folder, quick, workers, seen)
+            findings = _examine(spec, folder, quick, seen)
             if not findings.absent:
                 return findings
             first = first or findings
@@ -117,7 +113,7 @@ def _find(spec, root, named, quick, workers, seen) -> Findings | None:
     return first
 
 
-def _examine(spec, folder, quick, workers, seen) -> Findings:
+def _examine(spec, folder, quick, seen) -> Findings:
     """Open every split of a set and check its files."""
     findings = Findings(spec, folder)
     missing = []
@@ -132,7 +128,7 @@ def _examine(spec, folder, quick, workers, seen) -> Findings:
         except (ValueError, OSError) as error:
             findings.problems.append(f"{split}: {error}")
             continue
-        _check_split(findings, split, data, quick, workers, seen)
+        _check_split(findings, split, data, quick, seen)
     if missing and not findings.lines and not findings.problems:
         findings.absent = missing[0]
     else:
@@ -153,11 +149,11 @@ def _open(findings: Findings, spec: DatasetSpec, split: str) -> SizedDataset:
         return open_at(spec, split, findings.folder, missing="skip")
 
 
-def _check_split(findings, split, data, quick, workers, seen) -> None:
+def _check_split(findings, split, data, quick, seen) -> None:
     """Read the split's images, each once, and add its line, problems and notes."""
     first = {data.path(i): i for i in reversed(range(len(data)))}
     new = [path for path in first if path not in seen]
-    with ThreadPoolExecutor(workers) as pool:
+    with ThreadPoolExecutor() as pool:
         results = pool.map(lambda path: _check(data, first[path], path, quick), new)
         seen.update(zip(new, results, strict=True))
     checked = {path: seen[path] for path in first}
@@ -188,10 +184,9 @@ def _notes(
         yield f"{name} belongs to train and is left out"
     rotated = [data.names[first[path]] for path, c in checked.items() if c.rotated]
     if rotated:
-        named = ", ".join(rotated[:5]) + (", …" if len(rotated) > 5 else "")
         yield (
-            f"EXIF orientation in {len(rotated)} of {len(checked)} images ({named}): read upright, "
-            "or as stored where their annotation is for that"
+            f"EXIF orientation in {len(rotated)} of {len(checked)} images ({listed(rotated)}): "
+            "read upright, or as stored where their annotation is for that"
         )
     for role, files in data.files().items():
         if role in ("image", "target", "mask"):
@@ -213,7 +208,7 @@ def _check(data: SizedDataset, index: int, path: Path, quick: bool) -> Checked:
             return Checked(size, rotated=rotated)
         item = data.whole(index)
     except (ValueError, OSError) as error:
-        return Checked(problem=" ".join(str(error).split()))
+        return Checked(problem=reason_of(error))
     digests = [digest(item[role]) for role in ("image", "target") if role in item]
     return Checked(size_of(item["image"]), tuple(digests), rotated=rotated)
 

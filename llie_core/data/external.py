@@ -12,8 +12,9 @@ from torch.utils.data import Dataset
 
 from llie_core.data.folders import bare, folders_in, images_in, not_read, require, size_of
 from llie_core.data.images import read_image
-from llie_core.dataset import SizedDataset
+from llie_core.dataset import SizedDataset, names_of
 from llie_core.hashing import hashes_in
+from llie_core.names import listed
 
 
 def external_methods(root: str | Path, dataset: str) -> dict[str, Path]:
@@ -54,7 +55,7 @@ class ExternalOutputs(Dataset):
                 "data set, named alike (METHOD/DATASET/NAME.png)"
             )
         found = images_in(self.folder, deep=True)
-        names = _names(source)
+        names = names_of(source)
         paths = _matched(names, found)
         self.missing = [name for name in names if name not in paths]
         self.superfluous = sorted(set(found.values()) - set(paths.values()))
@@ -90,17 +91,10 @@ class ExternalOutputs(Dataset):
 
     def report(self) -> str:
         """What is missing, superfluous or in a format that is not read, in one line."""
-        parts = [
-            _listed(self.missing, "without an image"),
-            _listed(self.superfluous, "images of no item"),
-            not_read(self.folder, deep=True),
-        ]
-        return "; ".join(part for part in parts if part) or "every item has an image"
-
-
-def _names(source: SizedDataset) -> list[str]:
-    listed = getattr(source, "names", None)
-    return list(listed or (source[index]["name"] for index in range(len(source))))
+        named = {"without an image": self.missing, "images of no item": self.superfluous}
+        parts = [f"{len(n)} {what}: {listed(n, 8)}" for what, n in named.items() if n]
+        parts += filter(None, [not_read(self.folder, deep=True)])
+        return "; ".join(parts) or "every item has an image"
 
 
 def _matched(names: list[str], found: dict[str, str]) -> dict[str, str]:
@@ -114,9 +108,3 @@ def _matched(names: list[str], found: dict[str, str]) -> dict[str, str]:
         if path is not None:
             paths[name] = path
     return paths
-
-
-def _listed(names: list[str], what: str) -> str:
-    if not names:
-        return ""
-    return f"{len(names)} {what}: {', '.join(names[:8])}{', …' if len(names) > 8 else ''}"

@@ -10,8 +10,15 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from llie_core.data.images import read_image
-from llie_core.data.registry import Absent, checked_spec, dataset_spec, list_datasets
+from llie_core.data.registry import (
+    Absent,
+    checked_spec,
+    dataset_spec,
+    find_folder,
+    list_datasets,
+)
 from llie_core.hashing import content_hash, hashes_in
+from llie_core.names import listed
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 # Images and videos in other formats: they are counted and named, not read.
@@ -84,8 +91,10 @@ class FileSet(Dataset):
         return None
 
     def extras(self, index: int) -> dict:
-        """What the item holds besides image and name."""
-        return {}
+        """What the item holds besides image and name: here its ground truth, where it has one."""
+        if "target" not in self.entries[index]:
+            return {}
+        return {"target": read_image(self.path(index, "target"), self.frame(index))}
 
     def image_files(self, index: int) -> list[Path]:
         """The image files of an item."""
@@ -203,15 +212,21 @@ def not_read(folder: Path, deep: bool = False, besides: Iterable[str] = ()) -> s
         return ""
     kinds = Counter(path.suffix.lower() for path in files)
     counted = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
-    named = ", ".join(path.relative_to(folder).as_posix() for path in files[:5])
-    more = ", …" if len(files) > 5 else ""
-    return f"{folder}: {counted} not read ({named}{more}); convert to PNG, JPEG or TIFF"
+    named = listed([path.relative_to(folder).as_posix() for path in files])
+    return f"{folder}: {counted} not read ({named}); convert to PNG, JPEG or TIFF"
 
 
 def bare(name: str) -> str:
     """A name without its image suffix ("a.b/1.png" → "a.b/1"; "night-0.5" stays)."""
     suffix = Path(name).suffix
     return name.removesuffix(suffix) if suffix.lower() in SUFFIXES else name
+
+
+def needed_folder(name: str, root: Path, wanted: str) -> Path:
+    """A folder of a set; Absent where it is not there."""
+    if folder := find_folder(root, wanted):
+        return folder
+    raise absent(name, f"no folder {wanted} in {root}")
 
 
 def absent(name: str, problem: str) -> Absent:
@@ -243,10 +258,10 @@ def match(
     for these, others, (here, there) in ((first, second, where), (second, first, where[::-1])):
         alone = [key for key in these if key not in others]
         if alone and missing == "error":
-            listed = ", ".join(alone[:5]) + (", …" if len(alone) > 5 else "")
             raise FileNotFoundError(
                 f"{name}: {len(alone)} of {len(these)} files in {here} have no partner in {there}: "
-                f'{listed}; complete the copy, or pass missing="skip" to use the rest{_where(name)}'
+                f'{listed(alone)}; complete the copy, or pass missing="skip" to use the rest'
+                f"{_where(name)}"
             )
     return both
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from llie_core.data.folders import images_in
 from llie_core.data.images import read_image
 from llie_core.data.registry import dataset_spec, find_folder
+from llie_core.names import listed
 
 Digests = dict[str, str]  # content of an image → where it is
 
@@ -41,9 +42,7 @@ def leaks_within(digests: dict[str, Digests]) -> list[str]:
     return [f"leak: {a} and {b} share {shared}" for a, b, shared in found if shared]
 
 
-def leaks_across(
-    digests: dict[str, dict[str, Digests]], root: Path, workers: int | None
-) -> Iterator[tuple[str, str]]:
+def leaks_across(digests: dict[str, dict[str, Digests]], root: Path) -> Iterator[tuple[str, str]]:
     """Set → note, for sets that are known to overlap and are both here.
 
     digests: set → split → its images. Of a second set that was not asked for, the test images are
@@ -52,36 +51,30 @@ def leaks_across(
     for first, second, folder in OVERLAPS:
         if first not in digests:
             continue
-        test = digests.get(second, {}).get("test") or _elsewhere(second, folder, root, workers)
+        test = digests.get(second, {}).get("test") or _elsewhere(second, folder, root)
         if test:
-            shared = _shared(_training(digests[first]), test, listed=None)
+            # The validation part is held out of the training part.
+            trained = digests[first].get("train", {}) | digests[first].get("val", {})
+            shared = _shared(trained, test, most=None)
             found = shared or "no image pixel by pixel"
             yield first, f"leak: train and {second}'s test share {found}"
 
 
-def _elsewhere(name: str, folder: str, root: Path, workers: int | None) -> Digests:
+def _elsewhere(name: str, folder: str, root: Path) -> Digests:
     """The test images of a set below `root` or beside it; none where there is no such folder."""
     spec = dataset_spec(name)
     places = [f"{top}/{folder}" for top in (spec.folder, *spec.also)]
     test = folder and (find_folder(root, *places) or find_folder(root.parent, *places))
-    return _folder(test, workers) if test else {}
+    if not test:
+        return {}
+    files = list(images_in(test, deep=True).values())
+    with ThreadPoolExecutor() as pool:
+        contents = pool.map(lambda file: digest(read_image(test / file)), files)
+        return dict(zip(contents, files, strict=True))
 
 
-def _training(splits: dict[str, Digests]) -> Digests:
-    """The training part with what is held out of it for validation."""
-    return splits.get("train", {}) | splits.get("val", {})
-
-
-def _shared(first: Digests, second: Digests, listed: int | None = LISTED) -> str:
+def _shared(first: Digests, second: Digests, most: int | None = LISTED) -> str:
     """The images that both hold, in words, so many of them by name; empty where there is none."""
     common = sorted(set(first) & set(second), key=lambda content: first[content])
     pairs = list(dict.fromkeys(f"{first[c]} = {second[c]}" for c in common))
-    more = ", …" if len(pairs) > len(pairs[:listed]) else ""
-    return f"{len(pairs)} images: {', '.join(pairs[:listed])}{more}" if pairs else ""
-
-
-def _folder(folder: Path, workers: int | None) -> Digests:
-    files = list(images_in(folder, deep=True).values())
-    with ThreadPoolExecutor(workers) as pool:
-        contents = pool.map(lambda file: digest(read_image(folder / file)), files)
-        return dict(zip(contents, files, strict=True))
+    return f"{len(pairs)} images: {listed(pairs, most or len(pairs))}" if pairs else ""

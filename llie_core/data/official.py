@@ -10,9 +10,9 @@ from llie_core.data.folders import (
     folders_in,
     images_in,
     match,
+    needed_folder,
     require,
 )
-from llie_core.data.images import read_image
 from llie_core.data.paired import PairedFolder, read_pairs
 from llie_core.data.registry import find_folder
 from llie_core.data.splits import held_out, split_names
@@ -37,17 +37,14 @@ class OfficialPairs(PairedFolder):
     ):  # fmt: skip
         root = (inside and find_folder(root, inside)) or root
         wanted = parts["test" if split == "test" else "train"]
-        if not find_folder(root, wanted):
-            raise absent(name, f"no folder {wanted} in {root}")
+        needed_folder(name, root, wanted)
         self.parts, self.prefixes, self.cameras = {"val": "val", **parts}, prefixes, cameras
         super().__init__(root, split, name, val, 0, seed, missing)
 
     def _pairs(self, name: str, root: Path, base: Path, missing: str) -> dict[str, Entry]:
         pairs = {}
         for camera in self.cameras:
-            folder = find_folder(base, camera) if camera else base
-            if folder is None:
-                raise absent(name, f"no folder {camera} in {base}")
+            folder = needed_folder(name, base, camera) if camera else base
             found = read_pairs(name, root, folder, missing, self.prefixes)
             before = f"{camera}/" if camera else ""
             for key, entry in found.items():
@@ -72,11 +69,8 @@ class Sice(FileSet):
     def __init__(self, root, split, exposures="under", val=0, seed=0, missing="error"):
         require("sice", "exposures", exposures, ("under", "all"))
         root, part = Path(root), self.parts["test" if split == "test" else "train"]
-        base = find_folder(root, part)
-        labels = base and find_folder(base, "Label")
-        if base is None or labels is None:
-            what = f"no folder {part} in {root}" if base is None else f"no folder Label in {base}"
-            raise absent("sice", what)
+        base = needed_folder("sice", root, part)
+        labels = needed_folder("sice", base, "Label")
         scenes = {path.name: path.name for path in folders_in(base) if path != labels}
         references = images_in(labels)
         keys = match("sice", scenes, references, (base, labels), missing)
@@ -91,9 +85,6 @@ class Sice(FileSet):
         ]  # fmt: skip
         options = {"exposures": exposures, "val": 0 if split == "test" else val, "seed": seed}
         super().__init__("sice", root, split, entries, options)
-
-    def extras(self, index: int) -> dict:
-        return {"target": read_image(self.path(index, "target"))}
 
 
 def _exposures(folder: Path, which: str) -> list[str]:
@@ -141,9 +132,6 @@ class ArrayPairs(FileSet):
             ]  # fmt: skip
         options = {"val": 0 if split == "test" else val, "seed": seed}
         super().__init__(name, root, split, entries, options)
-
-    def extras(self, index: int) -> dict:
-        return {"target": read_image(self.path(index, "target"))}
 
 
 def _arrays(folder: Path) -> list[Path]:

@@ -7,8 +7,16 @@ from pathlib import Path
 
 import torch
 
-from llie_core.data.folders import Entry, FileSet, absent, images_in, matched_entries, require
-from llie_core.data.images import image_size, read_image
+from llie_core.data.folders import (
+    Entry,
+    FileSet,
+    absent,
+    images_in,
+    matched_entries,
+    needed_folder,
+    require,
+)
+from llie_core.data.images import image_size
 from llie_core.data.registry import find_folder
 from llie_core.data.splits import held_out, same_content, split_names
 
@@ -56,9 +64,6 @@ class PairedFolder(FileSet):
         """(W, H) of the pair: the image's, unless only EXIF rotates it away from the target's."""
         (size, orientation), (target, _) = map(image_size, self.image_files(index))
         return target if orientation > 4 and size == target[::-1] else size
-
-    def extras(self, index: int) -> dict:
-        return {"target": read_image(self.path(index, "target"), self.frame(index))}
 
 
 def read_pairs(
@@ -109,9 +114,8 @@ class Lol(PairedFolder):
         self.protocol = protocol
         if protocol != "official":
             self.parts = {part: f"{part} of {protocol}" for part in PARTS}  # no folder has it
-        elif not find_folder(root, self.parts["test" if split == "test" else "train"]):
-            wanted = self.parts["test" if split == "test" else "train"]
-            raise absent("lol", f"no folder {wanted} in {root}")
+        else:
+            needed_folder("lol", root, self.parts["test" if split == "test" else "train"])
         test = self.tests.get(protocol, 0)
         super().__init__(root, split, "lol", val, test, seed, missing)
         self.options["protocol"] = protocol

@@ -33,7 +33,7 @@ from llie_core.data.registry import Absent, open_dataset
 from llie_core.data.splits import shuffled
 from llie_core.data.transforms import crop, resize
 from llie_core.data.unpaired import ImageFolder
-from llie_core.dataset import SizedDataset
+from llie_core.dataset import SizedDataset, names_of
 from llie_core.files import appended, locked, problem_of, write_text
 from llie_core.hashing import content_hash
 from llie_core.names import unknown
@@ -196,9 +196,8 @@ def centre_fit(item: dict, size: tuple[int, int]) -> dict:
 
 def _names(source: SizedDataset) -> dict[str, int]:
     """Item name → index; ValueError where two items share a name."""
-    listed = getattr(source, "names", None) or [source[i]["name"] for i in range(len(source))]
-    names = {name: index for index, name in enumerate(listed)}
-    if len({bare(name) for name in names}) < len(listed):
+    names = {name: index for index, name in enumerate(names_of(source))}
+    if len({bare(name) for name in names}) < len(source):
         raise ValueError("two images of the source go by one name; pairs need one each")
     return names
 

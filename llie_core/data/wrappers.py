@@ -441,18 +441,14 @@ class Joined(Dataset):
 class Cached(Wrapped):
     """Every item in memory, decoded once, images as 8 bits: for small sets read over and over.
 
-    A LOL pair, some 22 ms to decode, comes out of it in some 4 ms. Filled by `threads` when the
+    A LOL pair, some 22 ms to decode, comes out of it in some 4 ms. Filled by threads when the
     first item is asked for, so that to open and to describe it costs nothing; read one item before
     loader processes start, and they share it. ValueError for images of more than 8 bits.
     """
 
-    def __init__(self, source: SizedDataset, threads: int | None = None):
-        super().__init__(source)
-        self._threads = threads
-
     @cached_property
     def _items(self) -> list[dict]:
-        with ThreadPoolExecutor(self._threads) as pool:
+        with ThreadPoolExecutor() as pool:
             return list(pool.map(lambda i: _pack(self.source[i]), range(len(self.source))))
 
     def describe(self) -> dict:
