@@ -29,7 +29,7 @@ from llie_core.engine.sampling import Drawn
 from llie_core.files import project_root
 from llie_core.papers import list_papers, open_study
 from llie_core.papers.rows import Row, Trained
-from llie_core.papers.study import Study
+from llie_core.papers.study import Study, frozen
 from llie_core.reporting.tables import Table
 
 ROUNDS = 5
@@ -147,15 +147,12 @@ def step_times(study: Study, row: Row, device: torch.device, rounds: int = ROUND
 def untrained(study: Study, row: Row) -> Experiment:
     """The experiment of a row, with untrained models in the place of those that it needs."""
     assert isinstance(row.weights, Trained)
-    return row.weights.experiment(row, *(_frozen(needed) for needed in row.needs))
+    return row.weights.experiment(row, *map(_built, row.needs))
 
 
-def _frozen(row: Row) -> torch.nn.Module:
+def _built(row: Row) -> torch.nn.Module:
     model: torch.nn.Module = row.build()
-    if row.compose is not None:
-        model = row.compose(model, *(_frozen(needed) for needed in row.needs))
-    freeze = getattr(model, "freeze", None)
-    return freeze() if freeze else model.requires_grad_(False).eval()
+    return frozen(model if row.compose is None else row.compose(model, *map(_built, row.needs)))
 
 
 def _now(device: torch.device) -> float:

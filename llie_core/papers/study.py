@@ -11,7 +11,6 @@ recorded is here, once for all papers. To describe or to hash a row never trains
 """
 
 import contextlib
-import csv
 import os
 import sys
 from abc import ABC, abstractmethod
@@ -35,11 +34,11 @@ from llie_core.engine.loop import Experiment, Objective, TrainSettings
 from llie_core.engine.reuse import code, identity, modules_behind
 from llie_core.engine.runs import Run, commit
 from llie_core.engine.settings import Section, free, override
-from llie_core.files import locked, project_root, results_dir
+from llie_core.files import locked, project_root, read_rows, results_dir
 from llie_core.hashing import content_hash, file_hash
 from llie_core.models import list_enhancers
 from llie_core.names import unknown
-from llie_core.papers.evaluations import all_read_back, write_back
+from llie_core.papers.evaluations import all_read_back, image_values, write_back
 from llie_core.papers.rows import (
     External,
     Released,
@@ -421,7 +420,7 @@ class Study(ABC):
             model = build_released(row)
         if row.compose is not None:
             model = row.compose(model, *(self.load(needed, "cpu") for needed in row.needs))
-        return _frozen(model).to(device or default_device())
+        return frozen(model).to(device or default_device())
 
     def load_as(self, kind: type[Kind], row: Row, device=None) -> Kind:
         """`load` for a row whose model is of a class; TypeError for another."""
@@ -457,10 +456,12 @@ class Study(ABC):
             return []
         device = torch.device(device or default_device())
         runs = [self._train(row, device, True) for row in rows]
-        task, hashes = self.task(test_set), self._eval_hashes(rows, test_set, data, device)
+        task = self.task(test_set)
+        pairs = zip(rows, data, strict=True)
+        hashes = [self._eval_hash(row, test_set, own, device) for row, own in pairs]
         # Times beside other rows are other times; one row by itself takes those that are there.
         together = content_hash(hashes) if len(rows) > 1 else ""
-        paths = [run.directory / "scores" / f"{test_set.key}.csv" for run in runs]
+        paths = [self._scores_path(row, test_set) for row in rows]
         known = partial(all_read_back, paths, hashes, together)
         if (scores := known()) is not None:
             return scores
@@ -488,9 +489,11 @@ class Study(ABC):
         data = self.row_data(row, test_set)
         if data is None:
             return True
-        hashes = self._eval_hashes([row], test_set, [data], default_device())
-        path = self.run(row).directory / "scores" / f"{test_set.key}.csv"
-        return all_read_back([path], hashes, "") is not None
+        own = self._eval_hash(row, test_set, data, default_device())
+        return all_read_back([self._scores_path(row, test_set)], [own], "") is not None
+
+    def _scores_path(self, row: Row, test_set: TestSet) -> Path:
+        return self.run(row).directory / "scores" / f"{test_set.key}.csv"
 
     def _measure(self, rows, runs, test_set, task, data, device) -> list[tuple]:
         """(Numbers, values of each image or times of each round) of every row."""
@@ -546,14 +549,12 @@ class Study(ABC):
             self._train(needed, None, True)
         return [self.load(needed, "cpu") for needed in test_set.needs]
 
-    def _eval_hashes(self, rows: Sequence[Row], test_set: TestSet, data, device) -> list[str]:
-        """Of each row and what it is given of a test set."""
-        pairs = zip(rows, data, strict=True)
-        return [self._eval_hash(row, test_set, own, device) for row, own in pairs]
-
     def _eval_hash(self, row: Row, test_set: TestSet, data, device) -> str:
-        """What decides the scores of a row on a test set."""
-        described, modules = self._read_by(test_set, self.task(test_set))
+        """What decides the scores of a row on a test set, of which it is given `data`."""
+        if test_set.key not in self._described:  # the task is that of every row
+            task = self.task(test_set)
+            self._described[test_set.key] = identity(task), modules_behind(task, TestSet)
+        described, modules = self._described[test_set.key]
         costs = device_name(device) if data is None else ""
         return content_hash(
             {
@@ -565,12 +566,6 @@ class Study(ABC):
                 "code": code(row.build(), row.compose, data, modules=modules),
             }
         )
-
-    def _read_by(self, test_set: TestSet, task: Task) -> tuple[object, list[str]]:
-        """Identity and modules of a task, which are those of every row."""
-        if test_set.key not in self._described:
-            self._described[test_set.key] = identity(task), modules_behind(task, TestSet)
-        return self._described[test_set.key]
 
     def _weights_identity(self, row: Row) -> object:
         """Hash of the row's weights, those of the models it is composed with included."""
@@ -640,9 +635,7 @@ class Study(ABC):
 
     def per_image(self, row: Row, test_set: TestSet) -> list[dict[str, str]]:
         """What was measured of each image; the row has been evaluated on the test set."""
-        path = self.run(row).directory / "per_image" / f"{test_set.key}.csv"
-        with path.open(newline="", encoding="utf-8") as file:
-            return list(csv.DictReader(file))
+        return read_rows(image_values(self._scores_path(row, test_set)))
 
     def timing(self) -> str:
         """How the latencies of `evaluate` were taken, in a sentence; "" where none were."""
@@ -672,7 +665,7 @@ class Study(ABC):
 
     def is_timed(self, row: Row) -> bool:
         """For cost: rows of the first seed whose images are made here."""
-        first = row.seed == self.settings.seeds[0] or not row.is_trained
+        first = bool(self.first_seed([row]))
         return first and enhanced(row) and not isinstance(row.weights, External)
 
 
@@ -690,7 +683,8 @@ def _groups(test_set: TestSet, rows: Iterable[Row]) -> list[list[Row]]:
     return [evaluated] if evaluated else []
 
 
-def _frozen(model: nn.Module) -> nn.Module:
+def frozen(model: nn.Module) -> nn.Module:
+    """A model in eval mode, without gradients; a recognizer freezes itself."""
     freeze = getattr(model, "freeze", None)
     return freeze() if freeze else model.requires_grad_(False).eval()
 

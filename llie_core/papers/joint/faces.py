@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from llie_core.papers.joint.study import GROUPS, JointStudy
-from llie_core.papers.rows import Row
 from llie_core.reporting.claims import Measured
 from llie_core.reporting.scores import Score
 
@@ -46,9 +45,7 @@ def over_seeds(check: Callable, seeds: Sequence[Faces], study: JointStudy) -> Me
 
 
 def _faces(study: JointStudy, seed: int) -> Faces:
-    rows: dict[str, Row] = {
-        row.label: row for row in study.rows() if row.seed == seed or not row.is_trained
-    }
+    rows = {row.label: row for row in study.rows() if row.seed == seed or not row.is_trained}
     labels = {DARK: GROUPS[0], ALONE: GROUPS[1], JOINT: study.main_row().label, NORMAL: GROUPS[3]}
     found: Faces = {}
     for name, label in labels.items():
