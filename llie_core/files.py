@@ -193,9 +193,10 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_rows(path: Path, rows: list[dict], columns: Iterable[str] = ()) -> None:
-    """Write dicts as CSV, atomically; columns default to the keys of the first row."""
+    """Write dicts as CSV, atomically; columns default to the keys of all rows."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, list(columns or (rows[0] if rows else ())), lineterminator="\n")
+    names = columns or dict.fromkeys(key for row in rows for key in row)
+    writer = csv.DictWriter(text, list(names), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     write_text(path, text.getvalue())

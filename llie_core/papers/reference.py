@@ -40,7 +40,9 @@ def keep(study: Study, weights: Sequence[str] = ()) -> Path:
     own = Path("results/reference", study.paper, settings.dataset, settings.profile)
     target = project_root() / own
     rows, runs = study.rows(), list(trainings(study))
-    stamps = [_checked_stamp(run) for run in runs]
+    for run in runs:
+        run.checked_weights()
+    stamps = [run.read_stamp() for run in runs]
     wanted = [study.row(label) for label in weights]
     for row in wanted:
         if not row.is_trained:
@@ -63,7 +65,10 @@ def keep(study: Study, weights: Sequence[str] = ()) -> Path:
     for left in (fresh, earlier):
         shutil.rmtree(left, ignore_errors=True)
     write_reference(fresh, scores, images, stamps)
-    _write_logs(fresh, runs)
+    write_log(fresh / "logs.csv", {(run.label, run.seed): run.read_log() for run in runs})
+    curves = {(run.label, run.seed): run.read_validation() for run in runs}
+    if any(curves.values()):
+        write_log(fresh / "validation.csv", curves)
     for row in wanted:
         name = f"{file_name(row.label)}-seed{row.seed}.safetensors"
         save_half(study.run(row).checked_weights(), fresh / "weights" / name)
@@ -80,14 +85,14 @@ def write_reference(
     """scores.csv, per_image/<key>.csv and runs.csv of a data set."""
     write_scores(folder / "scores.csv", scores)
     for key, lines in images.items():
-        write_rows(folder / "per_image" / f"{key}.csv", lines, _columns(lines))
+        write_rows(folder / "per_image" / f"{key}.csv", lines)
     flat = [
         {"label": stamp["run"]["label"], "seed": stamp["run"]["seed"],
          "dataset": stamp["run"]["dataset"], **{k: v for k, v in stamp.items() if k != "run"},
          "code": json.dumps(stamp["code"], sort_keys=True)}
         for stamp in stamps
     ]  # fmt: skip
-    write_rows(folder / "runs.csv", flat, _columns(flat))
+    write_rows(folder / "runs.csv", flat)
 
 
 def write_log(path: Path, logs: dict[tuple[str, int], list[dict]]) -> None:
@@ -97,7 +102,7 @@ def write_log(path: Path, logs: dict[tuple[str, int], list[dict]]) -> None:
         for (label, seed), log in logs.items()
         for line in _thinned(log)
     ]
-    write_rows(path, lines, _columns(lines))
+    write_rows(path, lines)
 
 
 def save_half(source: Path, target: Path) -> None:
@@ -105,11 +110,6 @@ def save_half(source: Path, target: Path) -> None:
     tensors = {k: v.half() if v.is_floating_point() else v for k, v in load_file(source).items()}
     with atomic(target) as temporary:
         save_file(tensors, temporary)
-
-
-def _checked_stamp(run: Run) -> dict:
-    run.checked_weights()
-    return run.read_stamp()
 
 
 def _evaluations(
@@ -146,21 +146,9 @@ def _one_clean_commit(commits: set[str]) -> None:
         )
 
 
-def _write_logs(folder: Path, runs: Iterable[Run]) -> None:
-    runs = list(runs)
-    write_log(folder / "logs.csv", {(run.label, run.seed): run.read_log() for run in runs})
-    curves = {(run.label, run.seed): run.read_validation() for run in runs}
-    if any(curves.values()):
-        write_log(folder / "validation.csv", curves)
-
-
 def _thinned(log: list[dict]) -> list[dict]:
     """At most LOG_ROWS lines, evenly over a log, its last one included."""
     if len(log) <= LOG_ROWS:
         return log
     step = (len(log) - 1) / (LOG_ROWS - 1)
     return [log[round(i * step)] for i in range(LOG_ROWS)]
-
-
-def _columns(lines: Iterable[dict]) -> list[str]:
-    return list(dict.fromkeys(key for line in lines for key in line))

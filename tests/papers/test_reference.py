@@ -94,7 +94,7 @@ def test_kept_runs_hold_scores_images_runs_and_logs(study):
     assert {path: path.read_bytes() for path in folder.rglob("*.csv")} == before
 
 
-@pytest.mark.parametrize("at", ["write_scores", "_write_logs", "first move", "second move"])
+@pytest.mark.parametrize("at", ["write_scores", "write_log", "first move", "second move"])
 def test_what_was_kept_is_not_lost_where_keeping_fails(study, monkeypatch, at):
     study.train()
     study.evaluate()
