@@ -5,7 +5,6 @@ known of each source. Numbers with GT-mean, without, and of sources that do not 
 into one table or chart: GT-mean alone adds 2 to 5 dB.
 """
 
-import csv
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from functools import cache
 from pathlib import Path
 from statistics import median
 
+from llie_core.files import read_rows
 from llie_core.names import check_choice, title_of
 from llie_core.reporting.intervals import intervals
 from llie_core.reporting.scores import Score, all_kept, read_scores, select, summarise
@@ -68,8 +68,7 @@ def load_field() -> tuple[FieldRow, ...]:
     Raises:
         ValueError: a source that field_sources.toml does not describe, or an unknown GT-mean.
     """
-    with Path(__file__).with_name("field.csv").open(newline="", encoding="utf-8") as file:
-        return tuple(_parse(line) for line in csv.DictReader(file))
+    return tuple(map(_parse, read_rows(Path(__file__).with_name("field.csv"))))
 
 
 @cache

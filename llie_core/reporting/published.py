@@ -14,13 +14,13 @@ has a misprint, a thousands comma, or seconds (latency is kept in ms). `status` 
     not_legible  the text at hand has lost the cell; no value
 """
 
-import csv
 import tomllib
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from llie_core.files import read_rows
 from llie_core.names import join_label, unknown
 
 FOLDER = Path(__file__).parents[1] / "papers"
@@ -73,8 +73,7 @@ def load(paper: str) -> tuple[PublishedValue, ...]:
     """
     if paper not in list_papers():
         raise unknown("paper", paper, list_papers())
-    with (FOLDER / paper / "published.csv").open(newline="", encoding="utf-8") as file:
-        return tuple(_parse(record) for record in csv.DictReader(file))
+    return tuple(map(_parse, read_rows(FOLDER / paper / "published.csv")))
 
 
 def table(paper: str, number: str) -> list[PublishedValue]:
