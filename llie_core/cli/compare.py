@@ -157,8 +157,7 @@ def _set(options, named: Named) -> int:
 def _methods(named: Named, dataset: str, device: str | None) -> tuple[list, str]:
     """The input and what is named, loaded, and the device."""
     from llie_core.before_after import title_of_method
-    from llie_core.cli.image_files import trained_model, weights_path
-    from llie_core.engine.runs import file_hash
+    from llie_core.cli.image_files import trained_model, weights_hash
     from llie_core.models import create_enhancer
     from llie_core.side_by_side import Method
 
@@ -168,8 +167,8 @@ def _methods(named: Named, dataset: str, device: str | None) -> tuple[list, str]
         if word == "identity":
             continue
         model, device, weights = trained_model(name, given, device)
-        sha256 = file_hash(weights_path(name, weights)) if weights else ""
         kind = "file" if isinstance(weights, Path) else weights or ""
+        sha256 = weights_hash(name, weights)
         methods.append(Method(word, title_of_method(word), model, None, kind, sha256))
     for word, folder in named.outputs.items():
         own = folder / dataset if (folder / dataset).is_dir() else folder

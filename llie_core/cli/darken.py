@@ -124,11 +124,10 @@ def _conditioned(options) -> tuple[Callable, dict]:
     """Darkening by EC-Zero-DCE, and noise afterwards."""
     import torch
 
-    from llie_core.cli.image_files import trained_model, weights_path
+    from llie_core.cli.image_files import trained_model, weights_hash
     from llie_core.data.darkening import quantise
     from llie_core.data.noise import LEVELS, add_noise, check_noise
     from llie_core.engine.reuse import code
-    from llie_core.engine.runs import file_hash
     from llie_core.models.ec_zero_dce import EXPOSURE_RANGE
 
     exposure = _range(options.exposure, EXPOSURE_RANGE, "exposure")
@@ -148,8 +147,7 @@ def _conditioned(options) -> tuple[Callable, dict]:
         about = {"exposure_target": target, "mean": round(float(noisy.mean()), 4)}
         return noisy, {**about, "noise": noise, "noise_level": level}
 
-    assert used  # a darkener is learned
-    weights = file_hash(weights_path(options.model, used))
+    weights = weights_hash(options.model, used)
     return apply, {"model": options.model, "weights": weights, "exposure": exposure,
                    "mean": "reached", "noise": [noise, level],
                    "code": code(model, add_noise, quantise)}  # fmt: skip
@@ -188,11 +186,10 @@ def _darken(options, darkener: Callable, asked: dict) -> int:
 
 def _write_pairs(options) -> int:
     """Pairs by a learned degradation: low/ and high/ in TARGET."""
-    from llie_core.cli.image_files import trained_model, weights_path
+    from llie_core.cli.image_files import trained_model, weights_hash
     from llie_core.data.synthesis import write_pairs
     from llie_core.data.unpaired import ImageFolder
     from llie_core.engine.reuse import code
-    from llie_core.engine.runs import file_hash
     from llie_core.models.drgn import TwoStep
     from llie_core.papers.drgn.darkener import collapse_of, degradation_darkener
 
@@ -202,13 +199,12 @@ def _write_pairs(options) -> int:
     if strength[0] < 0:
         raise ValueError(f"--strength {strength[0]}: it must not be negative")
     model, _, used = trained_model(options.model, options.weights, device=options.device)
-    assert isinstance(model, TwoStep) and used  # no other darkener takes --low; it is learned
+    assert isinstance(model, TwoStep)  # no other darkener takes --low
     source = ImageFolder(options.source, without=options.target)
     low, damaged = _readable(options.low, options.target)
     passes = 1 if options.one_pass else 2
-    weights = file_hash(weights_path(options.model, used))
     settings = {"model": options.model, "strength": list(strength), "low": low.describe(),
-                "weights": weights, "passes": passes,
+                "weights": weights_hash(options.model, used), "passes": passes,
                 "code": code(model, low, degradation_darkener)}  # fmt: skip
     darkener = degradation_darkener(model, low, strength, second_pass=passes == 2)
     count = min(COUNT, len(low))

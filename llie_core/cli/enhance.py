@@ -245,16 +245,15 @@ class _Enhance:
 
     def request(self, options) -> str:
         """Hash of what the results depend on besides the images: options, weights and code."""
-        from llie_core.cli.image_files import weights_path
+        from llie_core.cli.image_files import weights_hash
         from llie_core.data.photos import read_photo
         from llie_core.data.videos import rewrite_video
         from llie_core.engine.reuse import code
-        from llie_core.engine.runs import file_hash
         from llie_core.hashing import content_hash
         from llie_core.models.gate import enhance_gated
         from llie_core.models.video import Steady
 
-        weights = file_hash(weights_path(self.name, self.weights)) if self.weights else ""
+        weights = weights_hash(self.name, self.weights)
         asked = [self.name, weights, self.strength, self.gate, options.format]
         used = (enhance_gated, read_photo, Steady, rewrite_video)
         return content_hash([*asked, code(self.model, *used)])

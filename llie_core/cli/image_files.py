@@ -19,6 +19,7 @@ from llie_core.data.synthesis import drop_torn_line
 from llie_core.data.videos import is_video, written_name
 from llie_core.engine.distributed import default_device
 from llie_core.files import appended, problem_of
+from llie_core.hashing import file_hash
 from llie_core.models import (
     Enhancer,
     create_enhancer,
@@ -84,14 +85,16 @@ def _shipped(name: str) -> str:
     )
 
 
-def weights_path(name: str, weights: str | Path) -> Path:
-    """The file of weights that `trained_model` loads for a name or a path."""
+def weights_hash(name: str, weights: str | Path | None) -> str:
+    """SHA-256 of the file of weights that `trained_model` loads; "" for no weights."""
     from llie_core.models.records import reference_run
     from llie_core.weights import file_of, find
 
+    if weights is None:
+        return ""
     if weights == "reference":
-        return reference_run(model_spec(name).reference).path
-    return find(model_spec(name).released) if weights == "released" else file_of(weights)
+        return file_hash(reference_run(model_spec(name).reference).path)
+    return file_hash(find(model_spec(name).released) if weights == "released" else file_of(weights))
 
 
 def _models_of(weights: Path) -> list[str]:
@@ -229,7 +232,8 @@ def _below(source: Path, folder: Path, readable: tuple[str, ...] = SUFFIXES) -> 
     """Name → path of the images below a folder, sorted, without those of `folder`."""
     if not source.is_dir():
         raise FileNotFoundError(f"{source}: no such image or folder")
-    apart = folder.resolve() if lies_in(folder, source) else None
+    # Not within the source, it parts nothing, and no path is resolved.
+    apart = folder.resolve() if source.resolve() in folder.resolve().parents else None
     found: dict[str, Path] = {}
     closed: list[str] = []
     for path in files_in(source, deep=True, closed=closed):
@@ -243,11 +247,6 @@ def _below(source: Path, folder: Path, readable: tuple[str, ...] = SUFFIXES) -> 
     for line in filter(None, (others, *closed)):
         print(f"llie: {line}", file=sys.stderr)
     return found
-
-
-def lies_in(path: Path, folder: Path) -> bool:
-    """Whether a path is below a folder, whatever links lead there."""
-    return folder.resolve() in path.resolve().parents
 
 
 def each_image(

@@ -71,12 +71,13 @@ def _models(options) -> int:
 def _model(spec, mark: str) -> list[str]:
     """The line of a model, and those of its weights."""
     from llie_core.models import create_enhancer
-    from llie_core.models.records import spoiling
+    from llie_core.models.records import measured, spoiling
 
-    model = create_enhancer(spec.name)
-    numbers = "" if model.learned else _measured(spec.name, "")
+    model, numbers = create_enhancer(spec.name), f"{'–':>6} {'–':>5}"
+    if not model.learned and (known := measured(spec.name, "")):
+        numbers = f"{known.psnr:>6.2f} {known.change:>5.1f}"
     onnx = f"no: {model.exports}" if model.exports else "yes"
-    line = f"{mark} {spec.name:<20} {_cost(model)} {numbers or _NOT_MEASURED}  {onnx}"
+    line = f"{mark} {spec.name:<20} {_cost(model)} {numbers}  {onnx}"
     of = [f"plug-in of {spec.package}"] if spec.package else []
     if not model.learned and (spoilt := spoiling(spec.name, "")):
         of.append(f"spoils photographs: {spoilt}")
@@ -113,9 +114,6 @@ def _rivals() -> list[str]:
     return lines
 
 
-_NOT_MEASURED = f"{'–':>6} {'–':>5}"
-
-
 def _cost(model) -> str:
     """Parameters and GMAC of a model."""
     from llie_core.metrics.cost import count_macs, count_parameters
@@ -125,14 +123,6 @@ def _cost(model) -> str:
     except ValueError:  # its path depends on values, which the meta device has not
         macs = None
     return f"{count_parameters(model):>10,} {'–' if macs is None else f'{macs / 1e9:.2f}':>7}"
-
-
-def _measured(name: str, weights: str) -> str:
-    """LOL PSNR and change on normal light of a method with its weights, "" if not measured."""
-    from llie_core.models.records import measured
-
-    known = measured(name, weights)
-    return f"{known.psnr:>6.2f} {known.change:>5.1f}" if known else ""
 
 
 def _weights_of(spec) -> list[str]:
@@ -206,8 +196,7 @@ def _export(options) -> int:
 
 def _metadata(name: str, weights: str | Path | None) -> dict[str, str]:
     """What a file says of its model: shapes, and where the weights are from."""
-    from llie_core.cli.image_files import weights_path
-    from llie_core.engine.runs import file_hash
+    from llie_core.cli.image_files import weights_hash
     from llie_core.models import model_spec
     from llie_core.models.records import reference_run
     from llie_core.weights import weights_table
@@ -219,7 +208,7 @@ def _metadata(name: str, weights: str | Path | None) -> dict[str, str]:
         "output": "enhanced: the same shape, clamped to [0, 1]",
     }
     if weights:
-        about |= {"weights": str(weights), "sha256": file_hash(weights_path(name, weights))}
+        about |= {"weights": str(weights), "sha256": weights_hash(name, weights)}
     if weights == "reference":
         run = reference_run(spec.reference)
         about |= {"run": run.run, "terms": _terms(spec, run.dataset)}

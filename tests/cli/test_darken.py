@@ -17,7 +17,7 @@ from llie_core.data.darkening import Darkening, darken
 from llie_core.data.images import read_image
 from llie_core.data.noise import NOISES
 from llie_core.data.paired import read_records
-from llie_core.engine import reuse, runs
+from llie_core.engine import reuse
 from llie_core.models import create_enhancer
 from llie_core.models.ec_zero_dce import SATURATED, lightness
 
@@ -212,16 +212,16 @@ def test_the_hash_of_pairs_is_that_of_the_weights_that_were_loaded(
     photos, tmp_path, weights, monkeypatch
 ):
     """Under a name, too; no weights of a degradation are shipped."""
-    path, hashed, asked = Path(weights("lw_drgn")), [], []
+    path, asked = Path(weights("lw_drgn")), []
     (photos / "torn.jpg").unlink()
     Image.new("RGB", (16, 16), (20, 10, 5)).save(photos / "a.png")
     loaded = image_files.trained_model("lw_drgn", path, "cpu")[:2]
     monkeypatch.setattr(image_files, "trained_model", lambda *_, **__: (*loaded, "reference"))
-    monkeypatch.setattr(image_files, "weights_path", lambda *of: asked.append(of) or path)
-    monkeypatch.setattr(runs, "file_hash", lambda file: hashed.append(file) or "hash")
+    monkeypatch.setattr(image_files, "weights_hash", lambda *of: asked.append(of) or "hash")
     command = ["darken", str(photos), str(tmp_path / "out"), "--model", "lw_drgn"]
     assert main([*command, "--low", str(photos)]) == 0
-    assert asked == [("lw_drgn", "reference")] and hashed == [path]
+    asked_for = json.loads((tmp_path / "out" / "darkening.json").read_text())["darkener"]
+    assert asked == [("lw_drgn", "reference")] and asked_for["weights"] == "hash"
 
 
 def test_no_image_to_darken_is_said_by_its_name(photos, tmp_path, weights, capsys):
