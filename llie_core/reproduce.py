@@ -25,7 +25,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from llie_core.files import reports_dir, results_dir, write_text
+from llie_core.files import reason_of, reports_dir, results_dir, write_text
 from llie_core.hashing import content_hash
 from llie_core.reporting.execute import (
     DEFAULTS,
@@ -174,7 +174,7 @@ def read_settings(text: str) -> dict:
     try:
         settings = yaml.load(text, Loader)
     except yaml.YAMLError as error:
-        raise ValueError(f"SETTINGS: no valid YAML: {' '.join(str(error).split())}") from error
+        raise ValueError(f"SETTINGS: no valid YAML: {reason_of(error)}") from error
     if not isinstance(settings, dict):
         raise ValueError(
             f"SETTINGS: expected settings such as {{train: {{lr: 2.0e-4}}}}, got {text!r}"

@@ -12,6 +12,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from llie_core.files import reason_of
+
 # What training scripts keep their weights under; where there are averaged ones, those.
 WRAPPERS = ("params_ema", "state_dict", "model_state_dict", "model", "params", "net")
 SHOWN = 3  # differences named in a message
@@ -28,8 +30,7 @@ def load_weights(model: nn.Module, path: str | Path) -> None:
     try:
         tensors = load_file(path)
     except Exception as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(f"{path}: not a readable safetensors file ({reason})") from error
+        raise ValueError(f"{path}: not a readable safetensors file ({reason_of(error)})") from error
     check_tensors(tensors, model.state_dict(), path)
     model.load_state_dict(tensors)
 

@@ -16,7 +16,7 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
-from llie_core.files import atomic
+from llie_core.files import atomic, reason_of
 from llie_core.hashing import file_hash
 from llie_core.names import unknown
 
@@ -164,7 +164,7 @@ def fetch(name: str, url: str | None = None) -> Path:
     except FetchFailed:
         raise
     except (OSError, ValueError) as error:  # URLError, timeouts and disk errors are OSErrors
-        reason = " ".join(str(error).split()).strip("<>")
+        reason = reason_of(error).strip("<>")
         raise FetchFailed(f"could not fetch {name} from {url} to {target}: {reason}") from error
     return target
 

@@ -29,10 +29,10 @@ def folder(text: str) -> Path:
     return Path(text)
 
 
-def whole(text: str) -> int:
-    """A whole number from 0 up."""
-    if not text.strip().isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number from 0 up")
+def whole(text: str, least: int = 0) -> int:
+    """A whole number from `least` up."""
+    if not text.strip().isdecimal() or int(text) < least:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number from {least} up")
     return int(text)
 
 
@@ -46,9 +46,7 @@ def seed(text: str) -> int:
 
 def positive(text: str) -> int:
     """A whole number from 1 up."""
-    if not text.strip().isdecimal() or not int(text):
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number from 1 up")
-    return int(text)
+    return whole(text, 1)
 
 
 def device(text: str) -> str:

@@ -34,13 +34,13 @@ def add(commands) -> None:
 def _report(options) -> int:
     import yaml
 
+    from llie_core.files import reason_of
     from llie_core.reporting.execute import build_report
 
     try:
         parameters = yaml.safe_load(options.parameters.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(f"{options.parameters}: no valid YAML: {reason}") from error
+        raise ValueError(f"{options.parameters}: no valid YAML: {reason_of(error)}") from error
     print(build_report(options.paper, parameters))
     return 0
 
