@@ -35,15 +35,17 @@ def page_html(notebook: Any, title: str) -> str:
     Style and scripts are in it; without scripts everything is still there to read.
     """
     from nbconvert import HTMLExporter
+    from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 
     exporter = HTMLExporter(
         template_name="report",
         extra_template_basedirs=[str(TEMPLATES)],
         embed_images=True,
     )
+    # A cell's lines of text arrive in several outputs.
+    exporter.register_preprocessor(CoalesceStreamsPreprocessor, enabled=True)
     notebook.cells = _featured_first(notebook.cells)
     for cell in notebook.cells:
-        _joined(cell)
         if cell.cell_type == "markdown":
             cell.source = with_equations(cell.source)
     _compress([output for cell in notebook.cells for output in cell.get("outputs", [])])
@@ -188,19 +190,6 @@ def _in_thirds(images: Sequence[Image.Image]) -> Image.Image:
 def _small(image: Image.Image) -> str:
     image.thumbnail((320, 320))
     return f"data:image/jpeg;base64,{_jpeg(image, 82)}"
-
-
-def _joined(cell: Any) -> None:
-    """Make one output of a cell's lines of text, which arrive in several."""
-    outputs: list[Any] = []
-    for output in cell.get("outputs", []):
-        name = output.get("name")  # of a stream
-        if name and outputs and outputs[-1].get("name") == name:
-            outputs[-1].text += output.text
-        else:
-            outputs.append(output)
-    if "outputs" in cell:
-        cell.outputs = outputs
 
 
 def _featured_first(cells: list) -> list:
