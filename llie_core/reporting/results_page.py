@@ -22,7 +22,7 @@ from llie_core.reporting.scores import (
     summarise,
 )
 from llie_core.reporting.sources import short_doubt
-from llie_core.reporting.tables import Table, share_of_pixels
+from llie_core.reporting.tables import Table, share_of_pixels, span
 
 # (metric, subset) of the tables; what a test set does not have is left out.
 COLUMNS = (
@@ -168,12 +168,10 @@ def _spread(scores: list[Score], shown: Iterable[tuple[str, str]], readings: lis
 
 def _note(scores: list[Score], shown: Iterable[tuple[str, str]], spread: str) -> str:
     found = [s for column in shown for s in select(scores, metric=column[0], subset=column[1])]
-    counts = sorted({score.n for score in found})
-    n = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
     protocols = ", ".join(dict.fromkeys(score.protocol for score in found))
     seeds = sorted({score.seed for score in found if score.steps_planned})
     trained = f"; seeds {', '.join(map(str, seeds))}" if seeds else ""
-    return f"\nn = {n}{trained}; protocols {protocols}{spread}.\n"
+    return f"\nn = {span({s.n for s in found})}{trained}; protocols {protocols}{spread}.\n"
 
 
 def _runs_table(path: Path) -> str:

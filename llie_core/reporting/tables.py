@@ -3,7 +3,11 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
+from torch import nn
+
+from llie_core.metrics.cost import count_macs, count_parameters
 from llie_core.metrics.protocols import load_protocols
 from llie_core.metrics.resampling import Interval
 from llie_core.names import metric_title, subset_title, title_of
@@ -190,6 +194,14 @@ class Counted:
     published: Mapping[str, str] = field(default_factory=dict)
     more: Mapping[str, str] = field(default_factory=dict)
 
+    @classmethod
+    def of(
+        cls, title: str, model: nn.Module, size: tuple[int, int] | None = None, **about: Any
+    ) -> "Counted":
+        """A network whose work is counted on an image of (H, W), if on any."""
+        macs = count_macs(model, size).macs if size else None
+        return cls(title, count_parameters(model), macs, **about)
+
 
 def audit_table(
     paper: str, networks: Iterable[Counted], size: tuple[int, int], note: str = ""
@@ -244,7 +256,7 @@ def conditions(scores: Iterable[Score]) -> str:
         f"profile {all_of('profile')}",
         f"recognizer {readers}" if readers else "",
         _half_widths(scores),
-        "; ".join(f"n = {_span(found)} ({what})" for what, found in counts.items()),
+        "; ".join(f"n = {span(found)} ({what})" for what, found in counts.items()),
         f"seed {seeds}",
         ", ".join(steps),
         f"protocol {all_of('protocol')}",
@@ -265,7 +277,8 @@ def _half_widths(scores: Sequence[Score]) -> str:
     return half_widths(found)
 
 
-def _span(numbers: set[int]) -> str:
+def span(numbers: set[int]) -> str:
+    """The least and the largest of some numbers, in words."""
     least, most = min(numbers), max(numbers)
     return str(least) if least == most else f"{least} to {most}"
 

@@ -3,13 +3,14 @@ detections of Fig. 7, Fig. 6, and the verdicts. What the first trainings learned
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 
 import torch
 from torch import Tensor
 
 from llie_core.data import dataset_spec
-from llie_core.dataset import SizedDataset
-from llie_core.metrics.cost import count_macs, count_parameters
+from llie_core.dataset import SizedDataset, items
+from llie_core.metrics.cost import count_macs
 from llie_core.metrics.protocols import load_protocols
 from llie_core.models import Enhancer, create_enhancer
 from llie_core.models.drgn import VARIANTS
@@ -18,7 +19,6 @@ from llie_core.papers import judging
 from llie_core.papers.drgn.degradation import first_logs, measurements, shown_rows
 from llie_core.papers.drgn.study import COST_SIZE, FIRST, PAIRS, REAL, STANDS_FOR, DrgnStudy
 from llie_core.papers.images import Example, colour_share, colour_shares, examples
-from llie_core.recognizers import Recognizer
 from llie_core.reporting.claims import Context, Verdict
 from llie_core.reporting.figures import Panel
 from llie_core.reporting.published import table as published_table
@@ -268,8 +268,7 @@ def audit() -> Table:
     for name, variant in (("drgn", ""), ("lw_drgn", ""), *(("drgn", v) for v in VARIANTS[1:3])):
         model = create_enhancer(name, **({"variant": variant} if variant else {}))
         label = join_label(name, variant)
-        macs = count_macs(model, COST_SIZE).macs
-        networks.append(Counted(title_of(label), count_parameters(model), macs, label))
+        networks.append(Counted.of(title_of(label), model, COST_SIZE, label=label))
     note = (
         "So do the published figures, called Flops. Widths are not printed; ours meet both figures "
         "within 0.1 %. Uniform 64 channels, another reading, would be 225.8 GMAC. The text's "
@@ -347,20 +346,16 @@ def detections(study: DrgnStudy) -> list[list[Panel]]:
             if row.source != "external":
                 given = item["target" if row.normal_light else "image"]
                 image = study.load_as(Enhancer, row, "cpu").enhance(given[None])
-                panels.append(_found(row.shown, image, detector, len(boxes)))
+                found = detector.predict(image)[0]  # by falling score
+                best = (found[key][: len(boxes)] for key in ("boxes", "scores"))
+                panels.append(Panel(row.shown, image[0], *best))
         lines += [panels[start : start + 4] for start in range(0, len(panels), 4)]
     return lines
 
 
-def _busiest(data: SizedDataset, among: int = 8) -> dict:
+def _busiest(data: SizedDataset) -> dict:
     """The one of the first images with most objects."""
-    items = [data[index] for index in range(min(among, len(data)))]
-    return max(items, key=lambda item: int((~item["ignore"]).sum()))
-
-
-def _found(title: str, image: Tensor, detector: Recognizer, count: int) -> Panel:
-    found = detector.predict(image)[0]  # by falling score
-    return Panel(title, image[0], found["boxes"][:count], found["scores"][:count])
+    return max(islice(items(data), 8), key=lambda item: int((~item["ignore"]).sum()))
 
 
 # Images ----------------------------------------------------------------------------------------

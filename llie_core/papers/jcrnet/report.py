@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from llie_core.data import dataset_spec
 from llie_core.data.unpaired import PHONES
-from llie_core.metrics.cost import count_macs, count_parameters
+from llie_core.metrics.cost import count_macs
 from llie_core.metrics.protocols import load_protocols
 from llie_core.models import create_enhancer
 from llie_core.models.jcrnet import ABLATIONS, NEVER_RUN
@@ -289,15 +289,13 @@ def audit() -> Table:
           for name in ("modulation", "retinex", "rgb")),
         ("JCRNet, reading: text", {"reading": "text"}, ""),
     ]  # fmt: skip
-    networks = []
-    for title, options, label in forms:
-        model = create_enhancer("jcrnet", **options)
-        parameters, work = count_parameters(model), count_macs(model, COST_SIZE).macs
-        networks.append(Counted(title, parameters, work, label))
+    networks = [
+        Counted.of(title, create_enhancer("jcrnet", **options), COST_SIZE, label=label)
+        for title, options, label in forms
+    ]
     whole = replace(networks[0], title="JCRNet, never-run layers counted")
     networks.insert(1, replace(whole, parameters=whole.parameters + NEVER_RUN))
-    reader = create_recognizer(READERS[0])
-    networks.append(Counted("saliency network (Table IX)", count_parameters(reader)))
+    networks.append(Counted.of("saliency network (Table IX)", create_recognizer(READERS[0])))
     note = (
         f"The published size comes out exactly with the {NEVER_RUN:,} parameters of layers that "
         "the authors' MindSpore file defines and never runs; counts support this reading and "

@@ -11,7 +11,6 @@ from torch import Tensor
 from llie_core.data.wrappers import spread
 from llie_core.dataset import SizedDataset, items
 from llie_core.files import read_rows
-from llie_core.metrics.cost import count_macs, count_parameters
 from llie_core.models import Enhancer
 from llie_core.models.zero_dce import RGBCurves
 from llie_core.names import split_label, title_of
@@ -270,7 +269,7 @@ def audit() -> Table:
     cited = read_rows(Path(__file__).with_name("cited.csv"))
     networks = [_cited(line) for line in cited]
     for name in ("ec_zero_dce", "mtcnn"):
-        networks.append(Counted(title_of(name), count_parameters(build_model(name, {}))))
+        networks.append(Counted.of(title_of(name), build_model(name, {})))
     sources = "; ".join(dict.fromkeys(f"{title_of(x['network'])}: {x['source']}" for x in cited))
     note = (
         f"Published: {sources}. The thesis prints none. Convolutions only. Ours keeps every pixel "
@@ -285,10 +284,9 @@ def _cited(line: dict[str, str]) -> Counted:
     key, _, value = option.partition("=")
     options = {key: int(value) if value.isdecimal() else value} if key else {}
     model = build_model(name, options)
-    work = count_macs(model, AUDIT_SIZE).macs if line["macs"] else None
     printed = {key: line[key] for key in ("parameters", "macs") if line[key]}
-    return Counted(title_of(name), count_parameters(model), work, published=printed,
-                   more={"option": option or "–"})  # fmt: skip
+    size, more = AUDIT_SIZE if line["macs"] else None, {"option": option or "–"}
+    return Counted.of(title_of(name), model, size, published=printed, more=more)
 
 
 def _mean(scores: Sequence[Score], form: str = ".3f") -> str:

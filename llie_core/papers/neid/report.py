@@ -3,7 +3,7 @@ the cost against a full-resolution U-net, and its measured claims."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
@@ -203,11 +203,8 @@ def audit() -> Table:
             "parameters in training": f"{count_parameters(model):,}",
             "input": "256×256" if variant == UNET else "128×128",
         }
-        at_use = model.deploy()
-        macs = count_macs(at_use, (256, 256)).macs
-        networks.append(
-            Counted(variant or "LE + DR + FF", count_parameters(at_use), macs, more=more)
-        )
+        title = variant or "LE + DR + FF"
+        networks.append(Counted.of(title, model.deploy(), (256, 256), more=more))
     note = (
         "The paper publishes neither layers nor sizes: these are of our reading. At use the "
         "decoder and the head of DR are dropped; FF still needs its 1×1 layer."
@@ -242,12 +239,10 @@ def costs(
             with one_timing("neid"):
                 taken = latencies(networks, size, device, warm_up=warm_up, runs=rounds, seconds=0)
         for title, model in networks.items():
-            work, memory = _macs(model, size), peak_memory(model, size)
-            cost = NetworkCost(title, size, count_parameters(model), work, memory, None)
-            if title in taken:
-                time = taken[title]
-                cost = replace(cost, milliseconds=time.median_ms, load=max(time.loads))
-            found.append(cost)
+            counts = count_parameters(model), _macs(model, size), peak_memory(model, size)
+            time = taken.get(title)
+            timing = (time.median_ms, max(time.loads)) if time else (None, 0.0)
+            found.append(NetworkCost(title, size, *counts, *timing))
     return found
 
 

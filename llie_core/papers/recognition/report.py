@@ -9,7 +9,6 @@ from torch import Tensor
 from llie_core.data import dataset_spec
 from llie_core.data.wrappers import spread
 from llie_core.dataset import items
-from llie_core.metrics.cost import count_macs, count_parameters
 from llie_core.models import create_enhancer
 from llie_core.models.ialm import BOUNDS, IALM, share_at_bounds
 from llie_core.names import title_of
@@ -274,19 +273,17 @@ def audit(study: RecognitionStudy) -> Table:
         ("zero_dce", {}, _enhancer_size("zero_dce")),
     ):
         model = create_enhancer(label.partition("+")[0], **options)
-        macs = count_macs(model, size).macs
         more = {"parameters": words} if words else {}
-        networks.append(Counted(title_of(label), count_parameters(model), macs, published=more))
+        networks.append(Counted.of(title_of(label), model, size, published=more))
     recognizers = {
         "4": ("deeplabv3plus", create_recognizer("deeplabv3plus")),
         "2": ("cpn", create_recognizer("cpn", backbone="resnet50")),
     }
     for number, (name, recognizer) in recognizers.items():
-        words = f"{_parameters(number, 'identity').printed} M"
-        count = count_parameters(recognizer)
-        networks.append(Counted(title_of(name), count, published={"parameters": words}))
+        printed = {"parameters": f"{_parameters(number, 'identity').printed} M"}
+        networks.append(Counted.of(title_of(name), recognizer, published=printed))
     used = study.recognizer_row
-    networks.append(Counted(f"{used.shown}, as used here", count_parameters(used.build())))
+    networks.append(Counted.of(f"{used.shown}, as used here", used.build()))
     note = (
         "The paper's DeepLabV3+ has a dense atrous pyramid (5,225,203 parameters with MobileNetV2 "
         "less its last layer); the library's, used here, a separable one. The paper has no table "
@@ -378,7 +375,10 @@ def predictions(study: RecognitionStudy, count: int) -> list[list[Panel]]:
         if segmented:
             lines += _segmented(study, recognizer, example, item)
         else:
-            posed = [_skeleton(t, x, recognizer) for t, x in example.shown().items()]
+            posed = [
+                Panel(title, x, joints=recognizer.predict(x[None])["joints"], limbs=LIMBS)
+                for title, x in example.shown().items()
+            ]
             lines.append([*posed, _annotated("annotated", item)])
     return lines
 
@@ -404,10 +404,6 @@ def comparisons(study: RecognitionStudy, count: int) -> dict[str, list[Panel]]:
     kinds = ["", ": what is recognized"] if isinstance(study.downstream, Streets) else [""]
     titles = [f"Test image {n} of {dataset}{kind}" for n in range(1, count + 1) for kind in kinds]
     return dict(zip(titles, lines, strict=True))
-
-
-def _skeleton(title: str, image: Tensor, recognizer: Recognizer) -> Panel:
-    return Panel(title, image, joints=recognizer.predict(image[None])["joints"], limbs=LIMBS)
 
 
 def coloured(mask: Tensor, dataset: str) -> Tensor:
