@@ -10,7 +10,6 @@ import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -181,27 +180,22 @@ def large_image(
     """Seconds of `enhance` on one image, 0 where the limit ended it, and bytes that it took."""
     model = create_enhancer(name).to(device).eval()
     model.enhance(torch.rand(1, 3, 64, 64, device=device))
-    seconds = 0.0
-
-    def run() -> None:
-        nonlocal seconds
-        image = 0.3 * torch.rand(1, 3, *size, device=device)
-        began = _now(image.device)
-        model.enhance(image)
-        seconds = _now(image.device) - began
 
     def give_up(*_) -> None:
         raise TimeoutError
 
-    def attempt() -> None:
+    def seconds() -> float:
         signal.signal(signal.SIGALRM, give_up)
         signal.setitimer(signal.ITIMER_REAL, limit or 0)
-        with suppress(TimeoutError):
-            run()
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        try:
+            image = 0.3 * torch.rand(1, 3, *size, device=device)
+            return _seconds(lambda: model.enhance(image), image.device)
+        except TimeoutError:
+            return 0.0
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
 
-    _, grown = _peak(attempt, torch.device(device))
-    return seconds, grown
+    return _peak(seconds, torch.device(device))
 
 
 def _apart(function: Callable, *arguments):

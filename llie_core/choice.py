@@ -164,18 +164,13 @@ def update(data: Path, names: Sequence[str] = ()) -> Path:
     rows = sorted([*kept, *fresh], key=lambda m: (order.index(m.model), m.weights, m.part))
     write_rows(TABLE, [asdict(row) for row in rows])
     measurements.cache_clear()
-    return write_page()
-
-
-def write_page() -> Path:
-    """Write docs/DEFAULT.md from `measured.csv`; returns its path."""
     path = project_root() / "docs" / "DEFAULT.md"
     write_text(path, page())
     return path
 
 
 def page() -> str:
-    """docs/DEFAULT.md."""
+    """docs/DEFAULT.md, from `measured.csv`."""
     name, weights = default_enhancer()
     chosen = model_spec(name).title + (f", {weights} weights" if weights else "")
     tables = "\n".join(_table(part) for part in PARTS)

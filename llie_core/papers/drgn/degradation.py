@@ -48,13 +48,12 @@ def samples(study: DrgnStudy, count: int = 8) -> Samples:
     """`count` images, evenly over the test pairs, cut about their centres."""
     items = [study.test_pairs[index] for index in spread(len(study.test_pairs), count)]
     side = min([SIDE, *(n // 4 * 4 for item in items for n in item["image"].shape[1:])])
-    parts = [crop(item, *_corner(item["image"], side), (side, side)) for item in items]
+    parts = []
+    for item in items:
+        _, height, width = item["image"].shape
+        parts.append(crop(item, (width - side) // 2, (height - side) // 2, (side, side)))
     low, target = (torch.stack([part[key] for part in parts]) for key in ("image", "target"))
     return Samples(low, target, target.roll(max(1, len(target) // 2), dims=0))
-
-
-def _corner(image: Tensor, side: int) -> tuple[int, int]:
-    return (image.shape[2] - side) // 2, (image.shape[1] - side) // 2
 
 
 def shown_rows(study: DrgnStudy) -> list[Row]:

@@ -60,11 +60,12 @@ def metric_chart(study: JcrnetStudy, scores: Sequence[Score]) -> None:
     )
     ours, words = f"here, {scores[0].dataset}", []
     for axis, metric in zip(axes, METRICS, strict=True):
+        here = select(scores, metric=metric)
         lines = {
             "published, LOL": {
                 c.label: c.value for c in printed if c.metric == metric and c.value is not None
             },
-            ours: _means(select(scores, metric=metric)),
+            ours: {s.label: mean_of(here, label=s.label).mean for s in here},
         }
         for title, values in lines.items():
             heights = [values.get(label, math.nan) for label in labels]  # a gap where there is none
@@ -129,12 +130,6 @@ def over_sets(values: Iterable[tuple[str, str, float]]) -> tuple[dict[str, float
         if len(sets) == count
     }
     return means, count
-
-
-def _means(scores: list[Score]) -> dict[str, float]:
-    """Label → mean over seeds."""
-    labels = dict.fromkeys(score.label for score in scores)
-    return {x: mean_of(scores, label=x).mean for x in labels}
 
 
 # Images ------------------------------------------------------------------------------------------

@@ -301,13 +301,11 @@ class JcrnetStudy(PairedStudy):
     @cached_property
     def others(self) -> Found:
         """Other pairs, and phone video."""
-        pairs, absent = open_each(PAIRS, self.open_resized)
+        of_table = resized_protocols(self.settings.evaluation.size, METRICS)
+        sets, absent = self.quality_sets(PAIRS, (*of_table, *APPEARANCE_OF_PAIRS))
         phones, why = open_each(PHONES, lambda phone: self.open_resized(VIDEO, subset=phone))
         for reason in why.values():  # of the first phone that is not there
             absent.setdefault(VIDEO, reason.removeprefix(f"{VIDEO}: "))
-        of_table = resized_protocols(self.settings.evaluation.size, METRICS)
-        task = partial(ImageQuality, (*of_table, *APPEARANCE_OF_PAIRS))
-        sets = [TestSet(name, data, task, rows=enhanced) for name, data in pairs.items()]
         task = partial(ImageQuality, self.unpaired_protocols)
         sets += [
             TestSet(VIDEO, data, task, subset=phone, rows=enhanced)

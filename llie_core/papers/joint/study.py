@@ -421,12 +421,11 @@ class JointStudy(Study):
         """EC-Zero-DCE on crops of normal-light photographs, WIDER FACE's own where it is there."""
         faces = self.settings.faces
         if self.on_wider:
-            crops = Augmented(self._faces("train"), DARKENER_SIZE, flips="horizontal")
-            data: SizedDataset = crops
+            images = self._faces("train")
+            data: SizedDataset = Augmented(images, DARKENER_SIZE, flips="horizontal")
         else:
-            data = NormalLight(
-                open_dataset(PHOTOS, "train", size=DARKENER_SIZE, count=faces.train_count)
-            )
+            pairs = open_dataset(PHOTOS, "train", size=DARKENER_SIZE, count=faces.train_count)
+            data = NormalLight(pairs)
         return self.training(row, row.build(), darkening_loss, data, self.settings.darkener)
 
     def tinaface_experiment(self, row: Row) -> Experiment:
