@@ -66,7 +66,7 @@ def write_notebook(path, cells):
     nb = nbformat.v4.new_notebook(
         metadata={
             "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"},
-            "title": "Toy",
+            "title": f"Toy</title>{SCRIPT}",
         }
     )
     for kind, source, tags in cells:
@@ -142,7 +142,7 @@ def test_report_shows_results_and_no_code(project):
         assert expected in text, expected
     for hidden in ("hidden_code", "said by parameters", "progress on stderr", "import sys", "In ["):
         assert hidden not in text, hidden
-    assert "<title>Toy</title>" in text and "&lt;script&gt;alert(" in text
+    assert "<title>Toy&lt;/title&gt;" in text and "&lt;script&gt;alert(" in text
     assert SCRIPT not in text
 
 
