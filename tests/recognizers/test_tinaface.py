@@ -6,26 +6,23 @@ to a second forward pass, written from the authors' names.
 """
 
 import copy
-import csv
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from read_images import FACE
+from released import ResNet50, released_table
 from seeded import seeded
-from torch import nn
 from torchvision.ops import box_iou, deform_conv2d
 
-from llie_core.metrics.cost import count_parameters
 from llie_core.recognizers import create_recognizer
 from llie_core.recognizers import tinaface as module
 from llie_core.recognizers import tinaface_head as head
 from llie_core.recognizers.multibox import assign
 from llie_core.recognizers.targets import Objects, visible_faces
 
-FACE = torch.tensor([[83.0, 51.0, 173.0, 164.0]])  # in the image below
 NO_FACE = {"boxes": torch.zeros(0, 4)}
 TINAFACE = (head.POSITIVE_IOU, head.POSITIVE_IOU)
 
@@ -35,23 +32,11 @@ def small(frozen=True, seed=0, **options):
     return create_recognizer("tinaface", backbone="small", frozen=frozen, **options)
 
 
-@pytest.fixture(scope="module")
-def astronaut():
-    """The head of scikit-image's astronaut, (1, 3, 256, 256)."""
-    from skimage import data
-
-    return torch.from_numpy(data.astronaut()[10:266, 96:352]).float().permute(2, 0, 1)[None] / 255
-
-
 # Size
 
 
-def test_parameter_counts():
-    """ResNet-50's is that of the released network (facts), counted from its names and shapes."""
-    with torch.device("meta"):
-        assert count_parameters(create_recognizer("tinaface")) == 37_979_636
-    assert count_parameters(small()) == 401_954
-    sizes = [math.prod(map(int, row["shape"].split("x"))) for row in released_rows()]
+def test_the_released_file_has_the_counted_parameters():
+    sizes = [math.prod(map(int, row["shape"].split("x"))) for row in released_table(module)]
     assert sum(sizes) == 37_979_636
 
 
@@ -66,58 +51,12 @@ def test_levels_and_anchors_of_both_backbones():
     assert classes.shape == (1, 3 * (24 * 40 + 12 * 20 + 6 * 10 + 3 * 5))
 
 
-def test_deformable_where_the_release_is():
-    with torch.device("meta"):
-        model = create_recognizer("tinaface")
-    names = [name for name, m in model.named_modules() if isinstance(m, module.Deformable)]
-    blocks = [("2", block) for block in range(6)] + [("3", block) for block in range(3)]
-    assert names == [f"backbone.stages.{stage}.{block}.body.1.0" for stage, block in blocks]
-    assert not any(isinstance(m, module.Deformable) for m in small().modules())
-
-
 def test_an_untrained_head_finds_a_face_one_time_in_a_hundred():
     model = small()
     torch.testing.assert_close(model.head.classes.bias.sigmoid(), torch.full((3,), 0.01))
     classes, deltas, overlaps, _ = model(255 * seeded(2, 3, 64, 64) - 120)
     assert 0.005 < classes.sigmoid().median() < 0.02
     assert not deltas.any() and not overlaps.any()
-
-
-@pytest.mark.parametrize(
-    "options, words",
-    [
-        ({"backbone": "resnet34"}, "'resnet34': choose one of 'resnet50', 'small'"),
-        ({"test_size": (1650, 1100)}, "expected .shorter, longer."),
-        ({"test_size": 640}, "test_size=640"),
-        ({"test_size": (0, 10)}, "expected .shorter, longer."),
-        ({"test_size": "paper"}, "'paper'"),
-    ],
-)
-def test_bad_options_are_named(options, words):
-    with pytest.raises(ValueError, match=words):
-        create_recognizer("tinaface", **({"backbone": "small"} | options))
-
-
-# Layers
-
-
-def test_a_deformable_convolution_starts_as_a_plain_one():
-    layer = module.Deformable(4, stride=2)
-    nn.init.zeros_(layer.offset.weight)
-    nn.init.zeros_(layer.offset.bias)
-    x = seeded(2, 4, 9, 11)
-    torch.testing.assert_close(layer(x), F.conv2d(x, layer.conv.weight, stride=2, padding=1))
-
-
-def test_offsets_are_rows_first():
-    """All taps moved by one row read what is one row below."""
-    layer = module.Deformable(4, stride=1)
-    nn.init.zeros_(layer.offset.weight)
-    with torch.no_grad():
-        layer.offset.bias.copy_(torch.tensor([1.0, 0.0] * 9))
-    x = seeded(1, 4, 8, 8)
-    plain = F.conv2d(x, layer.conv.weight, padding=1)
-    torch.testing.assert_close(layer(x)[..., 1:-2, 1:-1], plain[..., 2:-1, 1:-1])
 
 
 # Anchors
@@ -250,23 +189,6 @@ def test_the_iou_is_a_target_without_gradient():
     assert terms["box"].requires_grad and not terms["iou"].requires_grad
 
 
-def test_loss_gradcheck():
-    anchors = head.make_anchors([(3, 3)], (8,), torch.empty(0, dtype=torch.float64))
-    shapes = ((2, 27), (2, 27, 4), (2, 27))
-    parts = [
-        (seeded(*s, seed=i, dtype=torch.float64) - 0.5).requires_grad_()
-        for i, s in enumerate(shapes)
-    ]
-    faces = [objects([[1.0, 2.0, 18.0, 25.0]]), objects([])]
-    assert (assign(anchors.float(), faces[0].boxes, *TINAFACE) >= 0).sum() > 3
-
-    def totals(classes, deltas, overlaps):
-        terms = head.detection_loss(classes, deltas, overlaps, anchors, faces)
-        return terms["class"], terms["box"]
-
-    assert torch.autograd.gradcheck(totals, parts)
-
-
 def test_faces_are_cut_or_ignored_at_the_edge():
     images = torch.zeros(1, 3, 50, 80)
     boxes = torch.tensor([[-4.0, 10, 20, 30], [70, 10, 100, 40], [60, 30, 90, 60], [5, 5, 9, 9]])
@@ -381,17 +303,11 @@ def test_predictions_at_twice_the_size_are_half_as_large(telling):
 # Released weights
 
 
-def released_rows():
-    path = Path(module.__file__).with_name("tinaface_released.csv")
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
-
-
 @pytest.fixture(scope="module")
 def released_state():
     generator = torch.Generator().manual_seed(3)
     tensors = {}
-    for row in released_rows():
+    for row in released_table(module):
         name, shape = row["released"], tuple(map(int, row["shape"].split("x")))
         if len(shape) == 4:
             gain = 0.5 if "conv_offset" in name else 1.4
@@ -410,75 +326,46 @@ def released_file(released_state, tmp_path_factory):
     return path
 
 
-class Released:
+class Released(ResNet50):
     """A forward pass by the authors' names."""
 
-    def __init__(self, state):
-        self.state = state
+    norms = "gn"
 
-    def conv(self, x, name, stride=1):
-        weight, bias = self.state[f"{name}.weight"], self.state.get(f"{name}.bias")
-        return F.conv2d(x, weight, bias, stride, weight.shape[-1] // 2)
+    def middle(self, name, x, stride):
+        if f"{name}.conv_offset.weight" not in self.state:
+            return self.conv(name, x, stride)
+        offset = self.conv(f"{name}.conv_offset", x, stride)
+        return deform_conv2d(x, offset, self[f"{name}.weight"], stride=stride, padding=1)
 
-    def norm(self, x, name):
-        return F.group_norm(x, 32, self.state[f"{name}.weight"], self.state[f"{name}.bias"])
-
-    def conv_gn(self, x, name, stride=1):
-        return self.norm(self.conv(x, f"{name}.conv", stride), f"{name}.gn")
-
-    def bottleneck(self, x, name, stride):
-        y = F.relu(self.norm(self.conv(x, f"{name}.conv1"), f"{name}.gn1"))
-        if f"{name}.conv2.conv_offset.weight" in self.state:
-            offset = self.conv(y, f"{name}.conv2.conv_offset", stride)
-            weight = self.state[f"{name}.conv2.weight"]
-            y = deform_conv2d(y, offset, weight, stride=stride, padding=1)
-        else:
-            y = self.conv(y, f"{name}.conv2", stride)
-        y = F.relu(self.norm(y, f"{name}.gn2"))
-        y = self.norm(self.conv(y, f"{name}.conv3"), f"{name}.gn3")
-        if f"{name}.downsample.0.weight" in self.state:
-            x = self.norm(self.conv(x, f"{name}.downsample.0", stride), f"{name}.downsample.1")
-        return F.relu(x + y)
-
-    def resnet(self, x):
-        x = F.relu(self.norm(self.conv(x, "backbone.conv1", 2), "backbone.gn1"))
-        x, features = F.max_pool2d(x, 3, 2, 1), []
-        for layer, blocks in enumerate((3, 4, 6, 3), start=1):
-            for block in range(blocks):
-                stride = 2 if layer > 1 and block == 0 else 1
-                x = self.bottleneck(x, f"backbone.layer{layer}.{block}", stride)
-            features.append(x)
-        return features
+    def conv_gn(self, name, x, stride=1):
+        return self.norm(f"{name}.gn", self.conv(f"{name}.conv", x, stride))
 
     def fpn(self, features):
-        laterals = [self.conv_gn(f, f"neck.0.lateral_convs.{i}") for i, f in enumerate(features)]
+        laterals = [self.conv_gn(f"neck.0.lateral_convs.{i}", f) for i, f in enumerate(features)]
         for i in (2, 1, 0):
             up = F.interpolate(laterals[i + 1], size=laterals[i].shape[2:], mode="bilinear")
             laterals[i] = laterals[i] + up
-        levels = [self.conv_gn(x, f"neck.0.fpn_convs.{i}") for i, x in enumerate(laterals)]
-        levels.append(self.conv_gn(features[-1], "neck.0.fpn_convs.4", 2))
-        levels.append(self.conv_gn(levels[-1], "neck.0.fpn_convs.5", 2))
-        return levels
+        levels = [self.conv_gn(f"neck.0.fpn_convs.{i}", x) for i, x in enumerate(laterals)]
+        levels.append(self.conv_gn("neck.0.fpn_convs.4", features[-1], 2))
+        return [*levels, self.conv_gn("neck.0.fpn_convs.5", levels[-1], 2)]
 
     def inception(self, x):
         name = "neck.1.level_convs.0"
-        shared = F.relu(self.conv_gn(x, f"{name}.1"))
-        third = self.conv_gn(F.relu(self.conv_gn(shared, f"{name}.3")), f"{name}.4")
-        parts = [self.conv_gn(x, f"{name}.0"), self.conv_gn(shared, f"{name}.2"), third]
-        return F.relu(torch.cat(parts, 1))
+        shared = self.conv_gn(f"{name}.1", x).relu()
+        third = self.conv_gn(f"{name}.4", self.conv_gn(f"{name}.3", shared).relu())
+        parts = [self.conv_gn(f"{name}.0", x), self.conv_gn(f"{name}.2", shared), third]
+        return torch.cat(parts, 1).relu()
 
     def __call__(self, x):
         rows = []
-        for level in map(self.inception, self.fpn(self.resnet(x))):
+        for level in map(self.inception, self.fpn(self.resnet("backbone", x))):
             towers = {"cls": level, "reg": level}
             for tower in towers:
                 for i in range(4):
-                    y = self.conv_gn(towers[tower], f"bbox_head.{tower}_convs.{i}")
-                    towers[tower] = F.relu(y)
-            maps = [
-                self.conv(towers[tower], f"bbox_head.retina_{part}")
-                for tower, part in (("cls", "cls"), ("reg", "reg"), ("reg", "iou"))
-            ]
+                    y = self.conv_gn(f"bbox_head.{tower}_convs.{i}", towers[tower])
+                    towers[tower] = y.relu()
+            parts = ("cls", "cls"), ("reg", "reg"), ("reg", "iou")
+            maps = [self.conv(f"bbox_head.retina_{part}", towers[tower]) for tower, part in parts]
             rows.append([m.permute(0, 2, 3, 1).reshape(len(x), -1, m.shape[1] // 3) for m in maps])
         classes, deltas, overlaps = (torch.cat(part, 1) for part in zip(*rows, strict=True))
         return classes[..., 0], deltas, overlaps[..., 0]
@@ -487,7 +374,7 @@ class Released:
 def test_the_table_lists_every_tensor_once_with_its_shape():
     with torch.device("meta"):
         own = create_recognizer("tinaface").state_dict()
-    rows = released_rows()
+    rows = released_table(module)
     assert len({row["released"] for row in rows}) == len(rows) == 252
     assert {row["ours"]: row["shape"] for row in rows} == {
         name: "x".join(map(str, value.shape)) for name, value in own.items()

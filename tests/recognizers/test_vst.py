@@ -5,27 +5,22 @@ The authors' RGB_VST.pth is not here: the test of reading writes a file of its n
 forward pass, written from the released names.
 """
 
-import csv
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from released import Layers, released_table
 from seeded import seeded
-from torch import nn
 
-from llie_core.metrics.cost import count_macs, count_parameters
+from llie_core.metrics.cost import count_macs
 from llie_core.recognizers import create_recognizer
 from llie_core.recognizers import vst as module
 
-
-def released_table():
-    """Name in the released file, shape, our name."""
-    with Path(module.__file__).with_name("vst_released.csv").open(encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    return [(r["released"], tuple(map(int, r["shape"].split())), r["ours"]) for r in rows]
+# Name in the released file, shape, our name.
+TABLE = [(row["released"], tuple(map(int, row["shape"].split())), row["ours"])
+         for row in released_table(module)]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +28,7 @@ def released():
     """Random values under the released names: norms near one, projections that keep the scale."""
     generator = torch.Generator().manual_seed(0)
     state = {}
-    for name, shape, _ in released_table():
+    for name, shape, _ in TABLE:
         values = torch.randn(shape, generator=generator)
         norm = "norm" in name and name.endswith("weight")
         spread = shape[-1] ** -0.5 if len(shape) == 2 else 0.1
@@ -54,26 +49,21 @@ def vst(released, tmp_path_factory):
 # Size and weights
 
 
-def test_parameters_are_the_published_number(vst):
-    assert count_parameters(vst) == 44_555_606
-
-
 def test_macs(vst):
     """No published figure is at hand; 41.26 G is what the parts add up to."""
     assert count_macs(vst, (224, 224)).macs == pytest.approx(41.26e9, rel=0.001)
 
 
 def test_the_table_names_every_tensor_once(vst):
-    table = released_table()
-    assert len({name for name, _, _ in table}) == len(table) == 492
-    assert sum(math.prod(shape) for _, shape, _ in table) == 44_555_606
+    assert len({name for name, _, _ in TABLE}) == len(TABLE) == 492
+    assert sum(math.prod(shape) for _, shape, _ in TABLE) == 44_555_606
     ours = {name: tuple(value.shape) for name, value in vst.state_dict().items()}
-    assert {own: shape for _, shape, own in table} == ours
+    assert {own: shape for _, shape, own in TABLE} == ours
 
 
 def test_released_tensors_go_where_they_belong(vst, released):
     state = vst.state_dict()
-    for name, _, own in released_table():
+    for name, _, own in TABLE:
         assert torch.equal(state[own], released[name]), name
     for name, own in {
         "rgb_backbone.tokens_to_token.project.bias": "encoder.project.bias",
@@ -88,23 +78,20 @@ def test_released_tensors_go_where_they_belong(vst, released):
         assert torch.equal(state[own], released[name])
 
 
-class Released:
-    """VST by the released names; `w` holds the tensors of the file."""
-
-    def __init__(self, w):
-        self.w = w
+class Released(Layers):
+    """VST by the released names."""
 
     def linear(self, x, name):
-        return F.linear(x, self.w[f"{name}.weight"], self.w.get(f"{name}.bias"))
+        return super().linear(name, x)
 
     def norm(self, x, name):
-        return F.layer_norm(x, x.shape[-1:], self.w[f"{name}.weight"], self.w[f"{name}.bias"])
+        return F.layer_norm(x, x.shape[-1:], self[f"{name}.weight"], self[f"{name}.bias"])
 
     def mlp(self, x, name, first="0", second="2"):
         return self.linear(F.gelu(self.linear(x, f"{name}.{first}")), f"{name}.{second}")
 
     def attention(self, x, name, heads):
-        width = self.w[f"{name}.qkv.weight"].shape[0] // 3
+        width = self[f"{name}.qkv.weight"].shape[0] // 3
         q, k, v = self.linear(x, f"{name}.qkv").split(width, dim=2)
         parts = [t.reshape(len(x), -1, heads, width // heads).transpose(1, 2) for t in (q, k, v)]
         scale = (x.shape[2] // heads) ** -0.5
@@ -137,7 +124,7 @@ class Released:
 
     def performer(self, x, name):
         k, q, v = self.linear(self.norm(x, f"{name}.norm1"), f"{name}.kqv").split(64, dim=2)
-        w = self.w[f"{name}.w"].T
+        w = self[f"{name}.w"].T
         k, q = (torch.exp(t @ w - (t * t).sum(2, keepdim=True) / 2) / math.sqrt(32) for t in (k, q))
         weight = q @ k.mT  # all pairs, where the linear form never writes them out
         y = weight @ v / (weight.sum(2, keepdim=True) + 1e-8)
@@ -164,8 +151,8 @@ class Released:
         x4 = self.t2t(F.unfold(x, 7, padding=2, stride=4).mT, f"{t}.attention1")
         x8 = self.t2t(F.unfold(square(x4), 3, padding=1, stride=2).mT, f"{t}.attention2")
         y = self.linear(F.unfold(square(x8), 3, padding=1, stride=2).mT, f"{t}.project")
-        y = torch.cat([self.w["rgb_backbone.cls_token"].expand(len(x), -1, -1), y], 1)
-        y = self.blocks(y + self.w["rgb_backbone.pos_embed"], "rgb_backbone", 14, 6)
+        y = torch.cat([self["rgb_backbone.cls_token"].expand(len(x), -1, -1), y], 1)
+        y = self.blocks(y + self["rgb_backbone.pos_embed"], "rgb_backbone", 14, 6)
         return x4, x8, self.norm(y, "rgb_backbone.norm")[:, 1:]
 
     def convert(self, y):
@@ -174,7 +161,7 @@ class Released:
         y = self.norm(self.blocks(y, name, 4, 6), f"{name}.rgb_norm")
         y = self.mlp(self.norm(y, "token_trans.norm"), "token_trans.mlp_s")
         first, last = (
-            self.w[f"token_trans.{name}_token"].expand(len(y), -1, -1)
+            self[f"token_trans.{name}_token"].expand(len(y), -1, -1)
             for name in ("saliency", "contour")
         )
         return torch.cat([first, y, last], 1)
@@ -217,45 +204,6 @@ def test_the_network_is_the_released_one(vst, released):
 
 
 # Parts
-
-
-def test_the_scale_of_attention_is_that_of_its_input():
-    torch.manual_seed(0)
-    attention = module.Attention(12, 4, heads=2)
-    x = torch.randn(2, 5, 12)
-    y, values = attention(x)
-    q, k, v = attention.qkv(x).chunk(3, 2)
-    heads = [
-        (q[..., c] @ k[..., c].mT / math.sqrt(6)).softmax(2) @ v[..., c]
-        for c in (slice(0, 2), slice(2, 4))
-    ]
-    torch.testing.assert_close(y, attention.proj(torch.cat(heads, 2)))
-    torch.testing.assert_close(values, v)
-
-
-def test_performer_estimates_attention():
-    """With many random features its weights are those of softmax attention without a scale."""
-    torch.manual_seed(0)
-    performer = module.Performer(features=64).eval().double()
-    with torch.no_grad():
-        performer.w.copy_(torch.randn(64, 64))
-        many = torch.cat([performer.features(0.3 * torch.randn(1, 2, 64).double())])
-    assert many.shape == (1, 2, 64) and (many > 0).all()
-    x = 0.1 * torch.randn(200, 1, 64).double()
-    performer.w = nn.Parameter(torch.randn(20_000, 64).double())
-    features = performer.features(x)[:, 0]
-    torch.testing.assert_close(
-        features @ features.T, (x[:, 0] @ x[:, 0].T).exp(), rtol=0.2, atol=0.0
-    )
-
-
-def test_reverse_t2t_adds_overlapping_patches():
-    up = module.ReverseT2T(4, kernel=3, stride=2, padding=1)
-    nn.init.zeros_(up.project.weight)
-    nn.init.ones_(up.project.bias)
-    line = torch.tensor([1.0, 2, 1, 1])  # patches centred on pixels 0 and 2 of 4
-    expected = (line[:, None] * line).flatten()[:, None].expand(16, 64)
-    torch.testing.assert_close(up(torch.randn(1, 4, 64))[0], expected)
 
 
 def test_position_code():
