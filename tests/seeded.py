@@ -25,6 +25,18 @@ def changed(module: nn.Module, before: dict[str, Tensor]) -> set[str]:
     return {n for n, value in module.state_dict().items() if not torch.equal(before[n], value)}
 
 
+def trained(name: str, **options) -> nn.Module:
+    """An enhancer whose layers all take part, as after training."""
+    from llie_core.models import create_enhancer
+
+    torch.manual_seed(0)
+    model = create_enhancer(name, **options)
+    for module in model.modules():
+        if hasattr(module, "reset_parameters"):
+            module.reset_parameters()
+    return model.eval()
+
+
 class Touches:
     """A pickle that creates a file when it is read."""
 

@@ -125,24 +125,19 @@ def test_recognizer_gets_the_targets_of_the_batch():
     assert detector.seen == "the boxes"
 
 
-def test_weight_zero_skips_the_recognizer():
-    detector = Detector()
-    loss = joint(1.0, 0.0, detector=detector)
+@pytest.mark.parametrize("weights", [(1.0, 0.0), (0.0, 1.0)])
+def test_weight_zero_skips_its_loss(weights):
+    upstream, detector = Upstream(), Detector()
+    loss = joint(*weights, upstream, detector)
     loss.prepare(Level(), [batch()])
     terms = evaluate(loss, Level())
-    assert detector.calls == 0 and set(terms) == {"total", "up", "up_raw", "up_exposure"}
+    assert (upstream.calls == 0, detector.calls == 0) == (not weights[0], not weights[1])
+    own = {"up", "up_raw", "up_exposure"} if weights[0] else {"down", "down_raw", "down_box"}
+    assert set(terms) == {"total"} | own
     assert terms["total"].item() == pytest.approx(1)
-    alone = JointLoss(Upstream(), None, lambda batch: None, 1.0, 0.0)
-    assert evaluate(alone, Level())["total"].item() == pytest.approx(4)
-
-
-def test_weight_zero_skips_the_upstream_loss():
-    upstream = Upstream()
-    loss = joint(0.0, 1.0, upstream=upstream)
-    loss.prepare(Level(), [batch()])
-    terms = evaluate(loss, Level())
-    assert upstream.calls == 0 and set(terms) == {"total", "down", "down_raw", "down_box"}
-    assert terms["total"].item() == pytest.approx(1)
+    if weights[0]:
+        alone = JointLoss(Upstream(), None, lambda batch: None, 1.0, 0.0)
+        assert evaluate(alone, Level())["total"].item() == pytest.approx(4)
 
 
 def test_a_loss_of_zero_is_not_divided_by():

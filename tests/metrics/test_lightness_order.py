@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from skimage import data
 from test_quality_metrics import to_tensor
 
 from llie_core.imaging import TooSmall
@@ -66,10 +65,8 @@ def test_local_maxima_are_those_of_the_code_in_circulation():
     assert found == pytest.approx(expected, abs=1e-12)
 
 
-def test_known_answers():
-    coffee = data.coffee()
-    dark = np.round(255 * (coffee / 255.0) ** 2.2).astype(np.uint8)
-    pair = to_tensor(dark), to_tensor(coffee)
+def test_known_answers(coffee_and_dark):
+    pair = coffee_and_dark.flip(0).split(1)
     assert loe(*pair).item() == pytest.approx(43.2421333, abs=1e-6)
     assert loe(*pair, "local-max").item() == pytest.approx(1.0304, abs=1e-6)
 

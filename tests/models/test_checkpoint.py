@@ -6,7 +6,7 @@ import sys
 import pytest
 import torch
 from safetensors.torch import save_file
-from seeded import seeded
+from seeded import Touches, seeded
 
 from llie_core.cli import main
 from llie_core.data.images import read_image, write_image
@@ -118,16 +118,11 @@ def test_what_training_scripts_wrap_weights_in(wrap, tmp_path):
     torch.testing.assert_close(model.enhance(x), own)
 
 
-class Malicious:
-    def __reduce__(self):
-        return (eval, ("open('owned', 'w')",))
-
-
 def test_other_files_get_one_line(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     wrong = {name: value[..., :1] for name, value in retinexformer().state_dict().items()}
     files = {
-        "malicious": {"params": Malicious()},
+        "malicious": {"params": Touches(tmp_path / "owned")},
         "unknown": {"a.weight": torch.zeros(3)},
         "misshapen": wrong,
         "larger": upscaler().state_dict(),

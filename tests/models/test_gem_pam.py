@@ -105,21 +105,14 @@ class TestStart:
 
 
 class TestEquations:
-    def test_gains_multiply_the_channels(self):
-        # Eq. (1): (r', g', b') = (a_R r, a_G g, a_B b)
-        model, x = starts("gem_pam", modules="gem"), torch.rand(1, 3, 20, 30)
-        with torch.no_grad():
-            model.gem.head.bias.copy_(torch.tensor([2.0, 3.0, 0.5]).log())
-        expected = x * torch.tensor([2.0, 3.0, 0.5]).view(1, 3, 1, 1)
-        torch.testing.assert_close(model(x), expected)
-
-    def test_adjustment_is_added_to_the_global_image(self):
-        # Eq. (2): I_out = I_global + f_local
+    def test_gains_multiply_the_channels_and_the_adjustment_is_added(self):
+        # Eq. (1), (2): (r', g', b') = (a_R r, a_G g, a_B b), I_out = I_global + f_local
+        gains, shift = torch.tensor([2.0, 3.0, 0.5]), torch.tensor([0.1, -0.2, 0.3])
         model, x = starts("gem_pam"), torch.rand(1, 3, 32, 32)
         with torch.no_grad():
-            model.gem.head.bias.fill_(torch.tensor(2.0).log())
-            model.pam.head.bias.copy_(torch.tensor([0.1, -0.2, 0.3]))
-        expected = 2 * x + torch.tensor([0.1, -0.2, 0.3]).view(1, 3, 1, 1)
+            model.gem.head.bias.copy_(gains.log())
+            model.pam.head.bias.copy_(shift)
+        expected = x * gains.view(1, 3, 1, 1) + shift.view(1, 3, 1, 1)
         torch.testing.assert_close(model.eval()(x), expected)
 
     def test_ialm_applies_exposure_then_gamma_then_smoothing(self):

@@ -3,6 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from seeded import trained
 
 from llie_core.metrics.memory import peak_memory
 from llie_core.models import MODELS, base, create_enhancer, large, zero_dce
@@ -17,16 +18,6 @@ def scene(height, width, seed=0):
                           mode="bicubic").clamp(0, 1)  # fmt: skip
     light[..., width // 2 :] *= 0.5
     return (0.25 * light + 0.03 * torch.rand(1, 3, height, width, generator=generator)).clamp(0, 1)
-
-
-def trained(name, **options):
-    """A network whose layers all take part, as after training."""
-    torch.manual_seed(0)
-    model = create_enhancer(name, **options)
-    for module in model.modules():
-        if hasattr(module, "reset_parameters"):
-            module.reset_parameters()
-    return model.eval()
 
 
 # Largest difference between tiles and the whole, in levels of 8 bits: (largest, mean).

@@ -100,13 +100,6 @@ class TestFullSize:
         assert set(outputs) == ({"image", "detail"} if "DR" in (variant or "DR") else {"image"})
         torch.testing.assert_close(outputs["image"], image, rtol=0, atol=0)
 
-    def test_forward_is_the_core_on_the_halved_image(self):
-        model, x = make(), seeded(2, 3, 64, 96)
-        with torch.no_grad():
-            core = model.forward_half(halve(x))
-            assert core.shape == x.shape
-            torch.testing.assert_close(model(x), core, rtol=0, atol=0)
-
     def test_pads_at_the_far_edges_and_crops_back(self):
         model, x = make(), seeded(1, 3, 45, 71)
         with torch.no_grad():

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from seeded import trained
 
 from llie_core.models import create_enhancer, large, list_enhancers
 from llie_core.models.base import Enhancer
@@ -24,15 +25,6 @@ def scene(seed=0, height=48, width=64):
     coarse = torch.rand(1, 3, 4, 4, generator=generator)
     fine = torch.rand(1, 3, height, width, generator=generator)
     return 0.25 * F.interpolate(coarse, (height, width)) + 0.02 * fine
-
-
-def trained(name):
-    torch.manual_seed(0)
-    model = create_enhancer(name)
-    for module in model.modules():
-        if hasattr(module, "reset_parameters"):
-            module.reset_parameters()
-    return model.eval()
 
 
 class Exposing(Enhancer):

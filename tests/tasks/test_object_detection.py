@@ -4,9 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from llie_core.engine.reuse import identity
 from llie_core.models import create_enhancer
-from llie_core.recognizers import create_recognizer
 from llie_core.tasks.detection import ObjectDetection
 
 CPU = torch.device("cpu")
@@ -83,11 +81,3 @@ def test_without_a_detection_that_counts_there_is_no_precision_and_no_iou():
     found, images = measured(Bright(score=0.2), protocols=())
     assert list(found) == ["map", "map_50"] and found["map"].n == 4
     assert [image["detections"] for image in images] == [0] * 4
-
-
-def test_the_weights_of_the_detector_identify_the_task():
-    def described(seed):
-        torch.manual_seed(seed)
-        return identity(ObjectDetection(create_recognizer("light_detector", classes=2)))
-
-    assert described(0) == described(0) != described(1)

@@ -4,10 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from llie_core.engine.reuse import identity
 from llie_core.metrics.saliency import SaliencyScores
 from llie_core.models import create_enhancer
-from llie_core.recognizers import create_recognizer
 from llie_core.tasks.saliency import Saliency
 
 CPU = torch.device("cpu")
@@ -80,11 +78,3 @@ def test_the_normal_light_image_is_read_in_place_of_the_enhanced_one():
 
 def test_a_set_without_targets_has_no_psnr():
     assert list(measured(targets=False)[0]) == SIX
-
-
-def test_the_weights_of_the_reader_identify_the_task():
-    def described(seed):
-        torch.manual_seed(seed)
-        return identity(Saliency(create_recognizer("saliency_net")))
-
-    assert described(0) == described(0) != described(1)
