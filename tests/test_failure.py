@@ -1,9 +1,9 @@
 """What goes wrong, and what the user gets: the rows of the design's failure table that take a whole
 command or process.
 
-Of the others, images are tried in data/test_images.py and cli/test_enhance.py; values in the contracts
-of enhancers, recognizers, metrics and losses; damage, NaN and locks in engine/test_loop.py and
-test_files.py; text of reports in reporting/test_execute.py; make in test_make.py.
+Of the others, images are tried in data/test_images.py and cli/test_enhance.py; values in the
+contracts of enhancers, recognizers, metrics and losses; damage, NaN and locks in
+engine/test_loop.py and test_files.py; text of reports in reporting/test_execute.py; make in
 test_make.py.
 """
 

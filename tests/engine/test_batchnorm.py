@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 import torch
+from test_loop import Killed, SquaredError, stack
 from torch import nn
 from torch.utils.data import Dataset
 
@@ -29,10 +30,6 @@ class Images(Dataset):
     def __getitem__(self, index):
         image = torch.rand(3, 6, 6, generator=torch.Generator().manual_seed(index))
         return {"image": image * (index + 1) / self.count, "target": 0.9 - image}
-
-
-def stack(items):
-    return {key: torch.stack([item[key] for item in items]) for key in items[0]}
 
 
 class Normed(nn.Module):
@@ -67,15 +64,6 @@ def squared_error(outputs, batch):
     return {"total": (outputs["image"] - batch["target"]).square().mean()}
 
 
-class Killed(RuntimeError):
-    pass
-
-
-@pytest.fixture(autouse=True)
-def results(tmp_path, monkeypatch):
-    monkeypatch.setenv("LLIE_RESULTS", str(tmp_path))
-
-
 def run_of(label="normed"):
     return Run("paper", "toy", "smoke", label, "hash", 0)
 
@@ -108,15 +96,6 @@ def test_statistics_after_a_fit_are_those_of_the_final_weights():
     torch.testing.assert_close(made.model.norm.running_mean, mean)
     torch.testing.assert_close(made.model.norm.running_var, variance)
     assert made.model.norm.momentum == 0.1
-
-
-def test_evaluation_mode_is_close_to_training_mode():
-    made = experiment(data=Images(BATCH))  # one batch: the same but for the unbiased variance
-    fit(made, run_of(), "cpu")
-    image = stack([made.data[i] for i in range(BATCH)])["image"]
-    evaluated = made.model.training_outputs(image)["image"]
-    trained = made.model.train().training_outputs(image)["image"]
-    torch.testing.assert_close(evaluated, trained, rtol=0, atol=0.02)
 
 
 def test_frozen_and_unused_norms_stay_as_they_are():
@@ -191,22 +170,13 @@ class Last:
 
 @pytest.mark.parametrize("step", [3, 4, 5])
 def test_a_killed_training_with_validation_resumes_bit_for_bit(step):
-    def dying(outputs, batch):
-        if dying.left == 0:
-            raise Killed
-        dying.left -= 1
-        return squared_error(outputs, batch)
-
-    dying.left = 100
-    whole = experiment(dying, validate=Last())
+    whole = experiment(SquaredError(), validate=Last())
     fit(whole, run_of("whole"), "cpu")
-    dying.left = step
     with pytest.raises(Killed):
-        fit(experiment(dying, validate=Last()), run_of(), "cpu")
-    dying.left = 100
+        fit(experiment(SquaredError(step), validate=Last()), run_of(), "cpu")
     later = Last()
     later._calls = 10
-    again = experiment(dying, validate=later)
+    again = experiment(SquaredError(), validate=later)
     fit(again, run_of(), "cpu")
     for name, tensor in whole.model.state_dict().items():
         assert torch.equal(again.model.state_dict()[name], tensor), name
