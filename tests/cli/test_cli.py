@@ -182,6 +182,7 @@ def test_report_passes_its_parameters_on(tmp_path, monkeypatch, capsys):
         ("", "dataset, profile"),
         ("dataset: a", "profile"),
         ("a: [1\nb: 2", "no valid YAML"),
+        ("dataset: !!python/object/apply:os.mkdir [ran]\nprofile: a", "no valid YAML"),
     ],
 )
 def test_report_refuses_bad_parameters(tmp_path, refused, text, expected):

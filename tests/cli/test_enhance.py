@@ -131,24 +131,17 @@ def test_refusals_are_one_line(arguments, expected, refused, tmp_path, monkeypat
     assert sorted(Path().iterdir()) == before
 
 
-def test_odd_containers_are_read_as_they_are_meant(tmp_path):
+def test_16_bits_come_in_and_go_out(tmp_path):
     source, out = tmp_path / "in", tmp_path / "out"
     source.mkdir()
     deep = noise(6, 9, 3, top=2000, dtype=np.uint16)  # below 3 % of the range
     tifffile.imwrite(source / "deep.tif", deep, photometric="rgb")
     (source / "deep.ppm").write_bytes(b"P6 9 6 65535\n" + deep.astype(">u2").tobytes())
-    Image.new("CMYK", (8, 8), (255, 0, 0, 128)).save(source / "cmyk.jpg", quality=100)
-    turned = Image.Exif()
-    turned[274] = 6
-    Image.fromarray(noise(4, 6, 3)).save(source / "turned.png", exif=turned)
-    Image.fromarray(noise(4, 6)).convert("P").save(source / "palette.bmp")
     assert main(["enhance", str(source), str(out), "--model", "identity"]) == 0
     images = {path.name: read_image(path) for path in shown(out)}
     expected = torch.from_numpy(deep.astype(np.float32) / 65535).permute(2, 0, 1)
     for name in ("deep.tif.png", "deep.ppm.png"):
-        assert torch.equal(images[name], expected)  # 16 bits in and out
-    assert images["turned.png"].shape == (3, 6, 4) and images["cmyk.png"][0].max() < 0.1
-    assert torch.equal(images["palette.png"], read_image(source / "palette.bmp"))
+        assert torch.equal(images[name], expected)
 
 
 def test_a_file_beside_the_source_is_not_replaced_unasked(tmp_path, refused, monkeypatch):

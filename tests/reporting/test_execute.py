@@ -404,7 +404,7 @@ def test_a_damaged_headline_is_set_aside(toy, monkeypatch, capsys):
     assert str(headline) in capsys.readouterr().err and toy.html.name in toy.index.read_text()
 
 
-def test_two_reports_of_one_paper_have_a_headline_each(toy, monkeypatch):
+def test_two_reports_have_a_headline_each_and_the_one_in_the_summary_is_current(toy, monkeypatch):
     for seed in (0, 1):
         toy.build(seeds=[seed])
         name = report_name("toy", PARAMETERS | {"seeds": [seed]})
@@ -414,13 +414,6 @@ def test_two_reports_of_one_paper_have_a_headline_each(toy, monkeypatch):
     rows = CARD.findall(toy.index.read_text())
     assert sorted(re.findall(r"headline \d", "".join(rows))) == ["headline 0", "headline 1"]
     assert ["headline 0" in row for row in rows] == [">toy-toy-smoke<" in row for row in rows]
-
-
-def test_a_report_is_current_only_while_the_summary_shows_it(toy, monkeypatch):
-    for seed in (0, 1):
-        toy.build(seeds=[seed])
-        monkeypatch.setenv("LLIE_REPORT", report_name("toy", PARAMETERS | {"seeds": [seed]}))
-        write_headline("toy", "toy", "smoke", "CPU", f"headline {seed}")
     assert is_current("toy", PARAMETERS | {"seeds": [1]})
     assert not is_current("toy", PARAMETERS | {"seeds": [0]})  # the summary shows the other
 
