@@ -67,6 +67,23 @@ def test_perfect_detections_give_one_and_none_give_zero():
     assert wider_ap(nothing, truth, keep) == 0.0
 
 
+def test_edge_pixels_are_counted():
+    """4x4 against 4x2 (w, h) is 0.5 by area, but 15/25 = 0.6 with both edge pixels."""
+    found = [detections([0, 0, 4, 2, 0.9])]
+    truth, keep = [xyxy([0, 0, 4, 4])], [flags(1)]
+    assert wider_ap(found, truth, keep, iou=0.59) == 1.0
+    assert wider_ap(found, truth, keep, iou=0.61) == 0.0
+
+
+def test_false_positive_counts_where_no_face_is_kept_but_not_where_none_exists():
+    found = [detections([0, 0, 20, 20, 0.5]), detections([90, 90, 9, 9, 0.9])]
+    first = xyxy([0, 0, 20, 20])
+    without = wider_ap(found, [first, xyxy()], [flags(1), flags()])
+    assert without == 1.0
+    ignored = wider_ap(found, [first, xyxy([0, 0, 50, 50])], [flags(1), flags(0)])
+    assert ignored == pytest.approx(0.5)
+
+
 def test_equal_scores_are_one_operating_point():
     found = [detections([0, 0, 20, 20, 0.7], [60, 60, 20, 20, 0.7])]
     assert wider_ap(found, [xyxy([0, 0, 20, 20])], [flags(1)]) == pytest.approx(0.5)
