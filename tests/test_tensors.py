@@ -3,7 +3,7 @@
 import pytest
 import torch
 from safetensors.torch import save_file
-from seeded import changed, state_of
+from seeded import Touches, changed, state_of
 from torch import nn
 
 from llie_core.tensors import load_weights, looks_like_safetensors, read_released
@@ -89,3 +89,9 @@ def test_what_is_no_file_of_weights_gets_one_line(model, written, tmp_path):
     for call in (load_weights, lambda model, path: read_released(path, model.state_dict())):
         with pytest.raises(FileNotFoundError, match=r"no file of weights at .*none"):
             call(model, tmp_path / "none")
+
+
+def test_code_in_a_checkpoint_is_not_run(model, written, tmp_path):
+    with pytest.raises(ValueError, match="not a tensors-only checkpoint"):
+        read_released(written(Touches(tmp_path / "ran")), model.state_dict())
+    assert not (tmp_path / "ran").exists()

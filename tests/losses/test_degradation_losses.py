@@ -9,16 +9,18 @@ from torch import nn
 
 from llie_core.losses.adversarial import discriminator_loss, generator_adversarial
 from llie_core.losses.degradation import (
+    ADVERSARIAL_WEIGHT,
     COLLAPSED_BELOW,
     DegradationObjective,
     RefinementObjective,
+    degradation_loss,
     degradation_monitor,
     kl_of_images,
     refinement_loss,
 )
 from llie_core.losses.paired import charbonnier
 from llie_core.metrics import ssim as ssim_metric
-from llie_core.models.drgn import TwoStep
+from llie_core.models.drgn import MFN, Discriminators, TwoStep
 
 
 def likeness(prediction: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
@@ -42,6 +44,11 @@ class TestAdversarial:
             assert torch.isfinite(loss(logits)) and torch.isfinite(logits.grad).all()
             assert logits.grad.abs().sum() <= 1
 
+    def test_generator_keeps_its_slope_where_it_is_found_out(self):
+        logits = torch.full((1, 1, 1, 1), -50.0, requires_grad=True)
+        generator_adversarial(logits).backward()
+        assert logits.grad.item() == pytest.approx(-1)
+
 
 class TestKL:
     def test_two_pixels(self):
@@ -59,6 +66,12 @@ class TestKL:
         channels = kl_of_images(x.transpose(1, 3), flat.transpose(1, 3), "sum")
         assert channels.item() == pytest.approx(forth)
 
+    def test_the_mean_is_that_of_pytorch(self):
+        x, y = (seeded(2, 3, 8, 8, seed=s).flatten(1) for s in (0, 1))
+        expected = nn.functional.kl_div(y.log_softmax(1), x.softmax(1), reduction="none").mean()
+        images = (z.view(2, 3, 8, 8) for z in (x, y))
+        torch.testing.assert_close(kl_of_images(*images), expected)
+
     def test_unknown_reduction(self):
         with pytest.raises(ValueError, match="batchmean"):
             kl_of_images(seeded(1, 3, 2, 2), seeded(1, 3, 2, 2), "batchmean")
@@ -71,7 +84,38 @@ class TestKL:
         assert torch.isfinite(kl) and kl > 0 and torch.isfinite(x.grad).all()
 
 
+class TestDegradationLoss:
+    def parts(self):
+        images = (seeded(2, 3, 4, 4, seed=s) for s in (0, 1))
+        logits = (seeded(2, 1, 2, 2, seed=s) - 0.5 for s in (2, 3))
+        return *images, *logits
+
+    def test_equation_7(self):
+        degradation, degradation_ref, low, de = self.parts()
+        loss = degradation_loss(degradation, degradation_ref, low, de)
+        assert ADVERSARIAL_WEIGHT == 1e-5
+        adversarial = (1 + (-low).exp()).log().mean() + (1 + (-de).exp()).log().mean()
+        expected = 1e-5 * adversarial + kl_of_images(degradation, degradation_ref)
+        torch.testing.assert_close(loss["total"], expected)
+        assert set(loss) == {"total", "adversarial_low", "adversarial_degradation", "kl"}
+
+    def test_without_kl(self):
+        loss = degradation_loss(*self.parts(), kl_weight=0.0)
+        adversarial = loss["adversarial_low"] + loss["adversarial_degradation"]
+        torch.testing.assert_close(loss["total"], 1e-5 * adversarial)
+        assert loss["kl"] > 0  # still seen
+
+
 class TestRefinementLoss:
+    def test_equation_9(self):
+        target = torch.full((2, 3, 4, 4), 0.5, dtype=torch.float64)
+        image = target + 0.3
+        loss = refinement_loss(image, target, likeness)
+        root, like = math.sqrt(0.09 + 1e-6), 1 - 0.09
+        assert loss["charbonnier"].item() == pytest.approx(root)
+        assert loss["ssim"].item() == pytest.approx(like)
+        assert loss["total"].item() == pytest.approx(root - 0.2 * like)
+
     def test_without_ssim(self):
         image, target = seeded(1, 3, 4, 4), seeded(1, 3, 4, 4, seed=1)
         loss = refinement_loss(image, target, None, ssim_weight=0.0)
@@ -236,7 +280,6 @@ class TestDegradationObjective:
         anchor = (1.5 * batch["image"] - batch["target"]).abs().mean()
         adversarial = terms["adversarial_low"] + terms["adversarial_degradation"]
         torch.testing.assert_close(terms["anchor"], anchor)
-        assert terms["kl"] > 0  # still seen
         torch.testing.assert_close(terms["total"], 1e-5 * adversarial + 0.5 * anchor)
 
     def test_bad_batches(self):
@@ -309,3 +352,51 @@ class TestRefinementObjective:
         objective = RefinementObjective(likeness)
         objective(objective.outputs(model, batch), batch)["total"].backward()
         assert model.g_de.weight.grad is None and model.g_re.weight.grad is not None
+
+
+class TestBothStages:
+    """With the networks themselves, few channels wide."""
+
+    def model(self) -> TwoStep:
+        torch.manual_seed(0)
+        return TwoStep(*(MFN((8, 8, 8), (1, 1, 1)) for _ in range(2)), multiple=4)
+
+    def train(self, model, objective, batch, steps: int = 40, rate: float = 2e-3) -> list[dict]:
+        optimizer, log = torch.optim.Adam(model.parameters(), rate), []
+        adversary = getattr(objective, "adversary", None)
+        rival = adversary and torch.optim.Adam(adversary.parameters(), rate)
+        for _ in range(steps):
+            outputs = objective.outputs(model, batch)
+            own = {}
+            if adversary:
+                cut = {name: value.detach() for name, value in outputs.items()}
+                adversary.requires_grad_(True)
+                loss = objective.adversary_loss(cut, batch)
+                rival.zero_grad()
+                loss["total"].backward()
+                rival.step()
+                adversary.requires_grad_(False)
+                own = {f"adversary_{name}": value.item() for name, value in loss.items()}
+            terms = objective(outputs, batch)
+            optimizer.zero_grad()
+            terms["total"].backward()
+            optimizer.step()
+            log.append(own | {name: value.item() for name, value in terms.items()})
+        return log
+
+    def test_the_divergence_shrinks_and_the_discriminator_learns(self):
+        stage = self.model().degradation_stage()
+        objective = DegradationObjective(Discriminators(), kl="sum", second_pass=False)
+        log = self.train(stage, objective, batch_of(16))
+        assert log[-1]["kl"] < 0.2 * log[0]["kl"]
+        # Normal-light images with hardly a degradation are easily discerned from dark ones.
+        assert log[-1]["adversary_low"] < 0.5 < log[0]["adversary_low"]
+
+    def test_anchor_keeps_the_degradation_alive(self):
+        stage, batch = self.model().degradation_stage(), batch_of(16)
+        objective = DegradationObjective(Discriminators(), anchor_weight=1.0)
+        log = self.train(stage, objective, batch)
+        assert log[-1]["anchor"] < 0.7 * log[0]["anchor"]
+        assert not log[-1]["collapsed"]
+        # I_B comes near the target: darkness is a negative degradation.
+        assert stage.training_outputs(batch["image"])["degradation"].mean() < -0.2

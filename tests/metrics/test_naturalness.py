@@ -19,6 +19,16 @@ from llie_core.metrics.svm import couple
 METRICS = {"niqe": niqe, "brisque": brisque, "sseq": sseq}
 
 
+@pytest.fixture(scope="module")
+def coffee_and_dark() -> torch.Tensor:
+    """(2, 3, 400, 600): scikit-image's coffee, and darkened with gamma 2.2."""
+    from skimage import data
+
+    coffee = data.coffee()
+    dark = np.round(255 * (coffee / 255.0) ** 2.2).astype(np.uint8)
+    return torch.from_numpy(np.stack([coffee, dark]) / 255.0).float().permute(0, 3, 1, 2)
+
+
 @pytest.fixture
 def weights(shared_data, monkeypatch) -> None:
     folder = shared_data / "metric_weights"

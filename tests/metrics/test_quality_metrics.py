@@ -16,9 +16,13 @@ def to_tensor(image: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(image / 255.0).float().permute(2, 0, 1)[None]
 
 
-@pytest.fixture
-def coffee_pair(coffee_and_dark) -> tuple[torch.Tensor, ...]:
-    return coffee_and_dark.split(1)
+@pytest.fixture(scope="module")
+def coffee_pair() -> tuple[torch.Tensor, torch.Tensor]:
+    from skimage import data
+
+    coffee = data.coffee()
+    dark = np.round(255 * (coffee / 255.0) ** 2.2).astype(np.uint8)
+    return to_tensor(coffee), to_tensor(dark)
 
 
 def seeded_images() -> tuple[np.ndarray, np.ndarray]:
@@ -51,7 +55,21 @@ def random_backbone(backbone: str) -> dict[str, torch.Tensor]:
     return state
 
 
-# Known answers.
+# Known answers. The printed ones come from float32 libraries, so SSIM is held to 2e-6 of them;
+# the float64 runs of the same libraries are held to 1e-9 below.
+
+
+def test_psnr_known_answers(coffee_pair):
+    assert psnr(*coffee_pair).item() == pytest.approx(14.305843, abs=1e-6)
+    assert psnr(*map(to_tensor, seeded_images())).item() == pytest.approx(26.829731, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("family", "known"),
+    [("valid", 0.525909), ("padded", 0.525547), ("downsampled", 0.538127), ("3d", 0.642632)],
+)
+def test_ssim_known_answers(coffee_pair, family, known):
+    assert ssim(*coffee_pair, family=family).item() == pytest.approx(known, abs=2e-6)
 
 
 def test_fsim_known_answers(coffee_pair):
@@ -215,6 +233,10 @@ def test_ms_ssim_is_that_of_torchmetrics():
     assert ms_ssim(x, 1 - x).tolist() == [0.0, 0.0]  # negative contrast
     with pytest.raises(ValueError, match="at least 176"):
         ms_ssim(x[..., :175, :], y[..., :175, :])
+
+
+def test_ms_ssim_of_coffee(coffee_pair):
+    assert ms_ssim(*coffee_pair).item() == pytest.approx(0.8551922, abs=1e-6)
 
 
 @pytest.fixture(scope="module")

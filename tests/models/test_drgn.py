@@ -178,6 +178,10 @@ class TestNetworksByHand:
         assert half[0, 0].abs().max() == 0  # channels do not mix
         assert not pyramid.state_dict()
 
+    def test_outputs_are_linear_and_signed(self):
+        degradation = create_enhancer("lw_drgn").g_de(seeded(1, 3, 16, 16))
+        assert degradation.min() < 0 < degradation.max()
+
 
 class TestTwoSteps:
     @pytest.mark.parametrize("name", ["drgn", "lw_drgn"])
@@ -245,6 +249,14 @@ class TestStages:
         assert {"g_de.initial.2.weight", "g_de.reconstruct.weight"} <= moved
         assert all(name.startswith("g_de.") for name in moved)
 
+    def test_first_stage_loads_into_another_model(self):
+        torch.manual_seed(1)
+        trained = TwoStep(*(MFN((8, 8, 16), (1, 1, 1)) for _ in range(2)), multiple=4)
+        model, x = small(), seeded(1, 3, 8, 8)
+        model.degradation_stage().load_state_dict(trained.degradation_stage().state_dict())
+        torch.testing.assert_close(model.g_de(x), trained.g_de(x))
+        assert not torch.equal(model.g_re(x), trained.g_re(x))
+
     @pytest.mark.parametrize("name", ["drgn", "lw_drgn"])
     def test_first_stage_has_a_builder_of_its_own(self, name):
         """It starts as the whole model's, and its weights load into that."""
@@ -254,6 +266,13 @@ class TestStages:
         whole = create_enhancer(name)
         assert not changed(stage, whole.degradation_stage().state_dict())
         assert stage.multiple == whole.multiple
+
+    def test_second_stage_leaves_a_frozen_generator_alone(self):
+        model = small()
+        model.g_de.requires_grad_(False)
+        model.training_outputs(seeded(2, 3, 8, 8))["image"].square().mean().backward()
+        assert all(p.grad is None for p in model.g_de.parameters())
+        assert all(p.grad is not None for p in model.g_re.parameters())
 
 
 class TestDegrade:
@@ -372,3 +391,9 @@ class TestDiscriminators:
         both, x = Discriminators(), seeded(2, 3, 32, 32)
         (both.low(x).square().mean() + both.degradation(x).square().mean()).backward()
         assert all(p.grad.abs().sum() > 0 for p in both.parameters())
+
+    def test_brightness_is_seen(self):
+        torch.manual_seed(0)
+        net = PatchDiscriminator()
+        dark, bright = net(torch.full((1, 3, 32, 32), 0.1)), net(torch.full((1, 3, 32, 32), 0.9))
+        assert (dark - bright).abs().max() > 1e-3

@@ -474,3 +474,32 @@ def test_half_precision_maps_keep_their_quarters():
         assert heatmaps.decode(maps.to(dtype), 0).dtype == torch.float32
     found = tiny().predict(seeded(1, 3, *SIZE).bfloat16())
     assert found["joints"].dtype == torch.float32
+
+
+def test_overfits_one_batch():
+    model = tiny(frozen=False)
+    images, joints = persons(4)
+    optimiser = torch.optim.Adam(model.parameters(), lr=5e-3)
+    losses = []
+    for _ in range(40):
+        terms = model.loss(images, {"joints": joints})
+        losses.append(terms["refined"].item())
+        optimiser.zero_grad()
+        terms["total"].backward()
+        optimiser.step()
+    model.freeze()
+    found = model.predict(images, flip=False)
+    distance = (found["joints"][..., :2] - joints[..., :2]).norm(dim=2)
+    assert losses[-1] < 0.5 * losses[0]
+    assert (distance < 4).float().mean() > 0.9  # a cell
+    assert found["scores"].min() > 0.6
+
+
+def test_blur_prefers_a_broad_peak_and_the_score_is_the_maps_own():
+    maps = torch.zeros(1, 1, 64, 48)
+    maps[0, 0, 10, 10] = 255
+    maps += heatmaps.target_maps(torch.tensor([[[120.0, 200.0]]]), (64, 48), 15) / 2
+    sharp, broad = heatmaps.decode(maps, blur=0), heatmaps.decode(maps)
+    assert sharp[0, 0, :2].sub(42).abs().max() <= 1 and sharp[0, 0, 2] == 1.5
+    assert broad[0, 0, :2].sub(torch.tensor([122.0, 202.0])).abs().max() <= 1
+    assert broad[0, 0, 2] == 1.0

@@ -72,3 +72,21 @@ def test_another_number_of_classes_is_named(recognizer, tmp_path):
     torch.save(create_recognizer("deeplabv3plus", classes=3).network.state_dict(), path)
     with pytest.raises(ValueError, match=r"model.pth: another model.*segmentation_head"):
         recognizer.load_released_weights(path)
+
+
+def test_its_own_run_can_train_it():
+    torch.manual_seed(0)
+    recognizer = create_recognizer("deeplabv3plus", frozen=False, classes=2).train()
+    x = torch.rand(4, 3, 32, 32) * 0.2
+    mask = torch.zeros(4, 32, 32, dtype=torch.long)
+    x[:, :, :, 16:] += 0.7
+    mask[:, :, 16:] = 1
+    optimizer = torch.optim.Adam(recognizer.parameters(), 2e-3)
+    losses = []
+    for _ in range(12):
+        optimizer.zero_grad()
+        loss = recognizer.loss(recognizer.training_outputs(x)["image"], mask)["total"]
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.5 * losses[0]

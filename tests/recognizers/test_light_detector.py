@@ -6,6 +6,7 @@ import pytest
 import torch
 from seeded import seeded
 from torch import nn
+from torchvision.ops import box_iou
 
 from llie_core.recognizers import create_recognizer
 from llie_core.recognizers import light_detector as module
@@ -130,3 +131,28 @@ def test_the_number_of_predictions_is_limited(detector):
         assert len(found["boxes"]) == 7 and (found["labels"] < 8).all()
     for nothing in detector.predict(torch.zeros(2, 3, 1, 1), 0.9):
         assert nothing["boxes"].shape == (0, 4) and nothing["labels"].shape == (0,)
+
+
+def test_it_learns_one_batch():
+    """In 60 steps it finds all five rectangles and nothing else; in the dark it does not."""
+    torch.manual_seed(0)
+    detector = create_recognizer("light_detector", frozen=False)
+    images, targets = rectangles()
+    optimiser = torch.optim.Adam(detector.parameters(), lr=2e-3)
+    first = detector.loss(images, targets)["total"].item()
+    for _ in range(60):
+        optimiser.zero_grad()
+        detector.loss(images, targets)["total"].backward()
+        optimiser.step()
+    assert all(p.grad is not None for p in detector.parameters())
+    detector.freeze()
+    assert detector.loss(images, targets)["total"] < 0.5 * first
+    for found, target in zip(detector.predict(images, 0.3, 0.4), targets, strict=True):
+        assert len(found["boxes"]) == len(target["boxes"])
+        overlap, which = box_iou(found["boxes"], target["boxes"]).max(1)
+        assert overlap.min() > 0.5 and len(set(which.tolist())) == len(which)
+        assert torch.equal(found["labels"], target["labels"][which])
+    assert (
+        detector.loss(0.1 * images, targets)["total"]
+        > 1.5 * detector.loss(images, targets)["total"]
+    )

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import torch
 from read_images import FACE
+from torchvision.ops import box_iou
 
 from llie_core.data import open_dataset
 from llie_core.metrics.faces import wider_ap
 from llie_core.recognizers import create_recognizer
+from llie_core.recognizers.multibox import decode
 from llie_core.recognizers.retinaface import make_anchors
 from llie_core.weights import available, find
 
@@ -83,3 +85,17 @@ def test_the_loss_knows_the_face(model, astronaut):
     for other in (beside, dark):
         assert 5 * there["class"] < other["class"] and there["box"] < other["box"]
     torch.testing.assert_close(there["total"], there["class"] + 2 * there["box"])
+
+
+def test_an_ignored_face_is_no_background(model, astronaut):
+    none = model.loss(astronaut, [{"boxes": torch.zeros(0, 4)}])["class"]
+    ignored = model.loss(astronaut, [{"boxes": FACE, "ignore": torch.tensor([True])}])["class"]
+    assert none > 1 and ignored < 0.1 * none
+
+
+def test_deltas_of_the_best_anchor_lead_to_the_face(model, astronaut):
+    with torch.no_grad():
+        logits, deltas, anchors = model(astronaut)
+    best = (logits[0, :, 1] - logits[0, :, 0]).argmax()
+    box = decode(anchors[best : best + 1], deltas[0, best : best + 1])
+    assert box_iou(box, FACE).item() > 0.8

@@ -11,6 +11,18 @@ from llie_core.recognizers import create_recognizer
 from llie_core.recognizers.saliency_net import soft_iou_loss
 
 
+def discs(count, size=48):
+    """Discs of random colours on dark noise, and their masks."""
+    line = torch.arange(size) + 0.5
+    centre, radius = 12 + seeded(count, 2, 1) * (size - 24), 6 + 6 * seeded(count, 1, 1, seed=1)
+    y, x = (line - centre[:, 0])[:, :, None], (line - centre[:, 1])[:, None, :]
+    masks = (y**2 + x**2 < radius**2).float()[:, None]
+    images = 0.3 * seeded(count, 3, size, size) + masks * (
+        0.1 + 0.6 * seeded(count, 3, 1, 1, seed=2)
+    )
+    return images, masks
+
+
 @pytest.fixture(scope="module")
 def net():
     torch.manual_seed(0)
@@ -60,3 +72,20 @@ def test_large_images_are_made_smaller(net, monkeypatch):
     for size in ((400, 320), (150, 190), (64, 500), (10, 10)):
         assert net.predict(seeded(1, 3, *size)).shape[2:] == size
     assert seen == [(192, 160), (160, 192), (32, 192), (32, 32)]
+
+
+def test_it_learns_one_batch():
+    """In 40 steps; and what it learnt in normal light it loses in the dark."""
+    torch.manual_seed(0)
+    net = create_recognizer("saliency_net", frozen=False)
+    images, masks = discs(6)
+    optimiser = torch.optim.Adam(net.parameters(), lr=3e-3)
+    first = net.loss(images, masks)["total"].item()
+    for _ in range(40):
+        optimiser.zero_grad()
+        net.loss(images, masks)["total"].backward()
+        optimiser.step()
+    net.freeze()
+    assert net.loss(images, masks)["total"] < 0.15 * first
+    assert ((net.predict(images) > 0.5) == (masks > 0.5)).float().mean() > 0.99
+    assert net.loss(0.1 * images, masks)["total"] > 2 * net.loss(images, masks)["total"]

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from read_images import FACE
 from released import ResNet50, released_table
 from seeded import seeded
+from torch import nn
 from torchvision.ops import box_iou, deform_conv2d
 
 from llie_core.recognizers import create_recognizer
@@ -408,3 +409,39 @@ def test_the_resnet_passes_gradients_to_the_images():
 def test_released_weights_are_of_one_network_only(released_file):
     with pytest.raises(ValueError, match="weights are of resnet50, this is small"):
         small().load_released_weights(released_file)
+
+
+def test_a_deformable_convolution_starts_as_a_plain_one():
+    layer = module.Deformable(4, stride=2)
+    nn.init.zeros_(layer.offset.weight)
+    nn.init.zeros_(layer.offset.bias)
+    x = seeded(2, 4, 9, 11)
+    torch.testing.assert_close(layer(x), F.conv2d(x, layer.conv.weight, stride=2, padding=1))
+
+
+def test_offsets_are_rows_first():
+    """All taps moved by one row read what is one row below."""
+    layer = module.Deformable(4, stride=1)
+    nn.init.zeros_(layer.offset.weight)
+    with torch.no_grad():
+        layer.offset.bias.copy_(torch.tensor([1.0, 0.0] * 9))
+    x = seeded(1, 4, 8, 8)
+    plain = F.conv2d(x, layer.conv.weight, padding=1)
+    torch.testing.assert_close(layer(x)[..., 1:-2, 1:-1], plain[..., 2:-1, 1:-1])
+
+
+def test_loss_gradcheck():
+    anchors = head.make_anchors([(3, 3)], (8,), torch.empty(0, dtype=torch.float64))
+    shapes = ((2, 27), (2, 27, 4), (2, 27))
+    parts = [
+        (seeded(*s, seed=i, dtype=torch.float64) - 0.5).requires_grad_()
+        for i, s in enumerate(shapes)
+    ]
+    faces = [objects([[1.0, 2.0, 18.0, 25.0]]), objects([])]
+    assert (assign(anchors.float(), faces[0].boxes, *TINAFACE) >= 0).sum() > 3
+
+    def totals(classes, deltas, overlaps):
+        terms = head.detection_loss(classes, deltas, overlaps, anchors, faces)
+        return terms["class"], terms["box"]
+
+    assert torch.autograd.gradcheck(totals, parts)

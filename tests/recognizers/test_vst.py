@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from released import Layers, released_table
 from seeded import seeded
+from torch import nn
 
 from llie_core.metrics.cost import count_macs
 from llie_core.recognizers import create_recognizer
@@ -263,3 +264,42 @@ def test_the_true_mask_and_contour_cost_nothing(vst, monkeypatch):
     )
     terms = vst.loss(torch.zeros(1, 3, 448, 448), mask)
     assert terms["contour"].item() == pytest.approx(0.8 * 40) and terms["saliency"] < 1e-6
+
+
+def test_the_scale_of_attention_is_that_of_its_input():
+    torch.manual_seed(0)
+    attention = module.Attention(12, 4, heads=2)
+    x = torch.randn(2, 5, 12)
+    y, values = attention(x)
+    q, k, v = attention.qkv(x).chunk(3, 2)
+    heads = [
+        (q[..., c] @ k[..., c].mT / math.sqrt(6)).softmax(2) @ v[..., c]
+        for c in (slice(0, 2), slice(2, 4))
+    ]
+    torch.testing.assert_close(y, attention.proj(torch.cat(heads, 2)))
+    torch.testing.assert_close(values, v)
+
+
+def test_performer_estimates_attention():
+    """With many random features its weights are those of softmax attention without a scale."""
+    torch.manual_seed(0)
+    performer = module.Performer(features=64).eval().double()
+    with torch.no_grad():
+        performer.w.copy_(torch.randn(64, 64))
+        many = torch.cat([performer.features(0.3 * torch.randn(1, 2, 64).double())])
+    assert many.shape == (1, 2, 64) and (many > 0).all()
+    x = 0.1 * torch.randn(200, 1, 64).double()
+    performer.w = nn.Parameter(torch.randn(20_000, 64).double())
+    features = performer.features(x)[:, 0]
+    torch.testing.assert_close(
+        features @ features.T, (x[:, 0] @ x[:, 0].T).exp(), rtol=0.2, atol=0.0
+    )
+
+
+def test_reverse_t2t_adds_overlapping_patches():
+    up = module.ReverseT2T(4, kernel=3, stride=2, padding=1)
+    nn.init.zeros_(up.project.weight)
+    nn.init.ones_(up.project.bias)
+    line = torch.tensor([1.0, 2, 1, 1])  # patches centred on pixels 0 and 2 of 4
+    expected = (line[:, None] * line).flatten()[:, None].expand(16, 64)
+    torch.testing.assert_close(up(torch.randn(1, 4, 64))[0], expected)

@@ -341,3 +341,12 @@ def test_anchors_are_those_of_the_authors_configuration():
     """yolov4.cfg: anchors = 12,16, 19,36, 40,28, …; the first three belong to stride 8."""
     listed = [12, 16, 19, 36, 40, 28, 36, 75, 76, 55, 72, 146, 142, 110, 192, 243, 459, 401]
     assert create_recognizer("yolov4").anchors.flatten().tolist() == listed
+
+
+def test_a_batch_is_the_mean_of_its_images(yolo):
+    images = seeded(2, 3, 40, 60)
+    targets = [{"boxes": torch.tensor([[5.0, 5, 40, 30]]), "labels": torch.tensor([7])}, NONE]
+    together = yolo.loss(images, targets)
+    alone = [yolo.loss(x[None], [t]) for x, t in zip(images, targets, strict=True)]
+    for name, value in together.items():
+        torch.testing.assert_close(value, (alone[0][name] + alone[1][name]) / 2, rtol=1e-4, atol=0)

@@ -323,6 +323,39 @@ def first_batch(experiment):
     return experiment.collate([item for item in items if len(item["boxes"])][:2])
 
 
+def gradients(ratio, one=None):
+    """Gradient of the total at the untrained enhancer; the detector's windows are drawn alike."""
+    study = tiny(faces={"size": 64})
+    experiment = study.experiment(study.row(f"zero_dce_pp+{ratio}"))
+    model, objective = experiment.model.train(), experiment.objective
+    one = one or first_batch(experiment)
+    torch.manual_seed(0)
+    objective.prepare(model, [one])
+    torch.manual_seed(0)
+    terms = objective(model.training_outputs(one["image"]), one)
+    terms["total"].backward()
+    return experiment, one, terms, torch.cat([p.grad.flatten() for p in model.parameters()])
+
+
+def test_the_detectors_gradient_reaches_every_layer_of_the_enhancer():
+    experiment, _, terms, _ = gradients("0:1")
+    assert terms["total"].item() == pytest.approx(1, abs=1e-5)
+    for name, parameter in experiment.model.named_parameters():
+        assert parameter.grad.isfinite().all(), name
+        assert parameter.grad.abs().sum() > 0, name
+    (detector,) = experiment.objective.modules
+    assert all(p.grad is None for p in detector.parameters())
+
+
+def test_joint_gradient_is_the_weighted_sum_of_both():
+    _, one, terms, both = gradients("2:1")
+    assert terms["up"].item() == pytest.approx(1, abs=1e-5)
+    assert terms["down"].item() == pytest.approx(1, abs=1e-5)
+    up, down = gradients("1:0", one)[-1], gradients("0:1", one)[-1]
+    assert down.norm() > 1e-6 and up.norm() > 1e-6
+    assert torch.allclose(both, up + 0.5 * down, rtol=1e-3, atol=1e-6 * both.abs().max().item())
+
+
 def test_the_small_tinaface_learns_from_its_training(folder):
     train = {"steps": 40, "batch_size": 4}
     study = tiny(tinaface={"size": 64, "train": train})
