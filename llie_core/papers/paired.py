@@ -210,7 +210,8 @@ class PairedStudy(Study):
         """A row that can be trained: of the paper, or another network."""
         if label in self.trained_labels:
             return self.trained_row(label, seed)
-        return self.method_row(label, seed)
+        row_of = self.method_row if label in OTHER_NETWORKS else self.new_method_row
+        return row_of(label, seed)
 
     def method_row(self, name: str, seed: int) -> Row:
         """Another network, trained on the pairs by the loss of its record, else by `PlainLoss`."""

@@ -48,6 +48,7 @@ from llie_core.papers.rows import (
     has_parameters,
     released_row,
 )
+from llie_core.reporting import published
 from llie_core.reporting.claims import Verdict
 from llie_core.reporting.index import write_headline
 from llie_core.reporting.intervals import with_interval
@@ -277,7 +278,7 @@ class Study(ABC):
         if not found and label in list_enhancers():
             if not has_parameters(label):
                 raise ValueError(f"{label} has no parameters to train; put it into `methods`")
-            return self.method_row(label, seed)
+            return self.new_method_row(label, seed)
         if not found:
             raise unknown("row", label, dict.fromkeys(row.label for row in known))
         for row in found:
@@ -330,7 +331,17 @@ class Study(ABC):
             raise unknown("enhancer", name, list_enhancers())
         if not has_parameters(name):
             return [Row(name, name)]
-        return [self.method_row(name, seed) for seed in self.settings.seeds]
+        return [self.new_method_row(name, seed) for seed in self.settings.seeds]
+
+    def new_method_row(self, name: str, seed: int) -> Row:
+        """`method_row`, but of a method that the paper's tables do not have: claims would compare
+        it as the paper's, though another loss trained it."""
+        if name in {cell.label for cell in published.load(self.paper)}:
+            raise ValueError(
+                f"{name}: the paper's tables have it, trained by its own loss; give a checkpoint "
+                f"of it (setting released: {{{name}: FILE}})"
+            )
+        return self.method_row(name, seed)
 
     @cached_property
     def _external_folders(self) -> dict[str, Path]:

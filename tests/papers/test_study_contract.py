@@ -123,6 +123,16 @@ def test_a_row_with_parameters_needs_weights():
     assert Row("zero_dce", "zero_dce", weights=Released("a.pth")).source == "released"
 
 
+def test_a_method_of_the_papers_tables_is_not_trained_by_another_loss():
+    """Claims would compare it as the paper's own numbers of it."""
+    for settings in ({"methods": ["zero_dce"]}, {"rows": ["jcrnet", "zero_dce"]}):
+        with pytest.raises(ValueError, match="zero_dce: the paper's tables have it"):
+            open_study("jcrnet", "smoke", **settings).rows()
+    with pytest.raises(ValueError, match="zero_dce_pp: its rows are named by the setting"):
+        open_study("joint", "smoke").row("zero_dce_pp")
+    assert open_study("drgn", "smoke").row("zero_dce").is_trained  # by its own losses there
+
+
 @pytest.mark.parametrize("paper", ["jcrnet", "drgn", "neid"])
 def test_an_untrained_network_among_the_baselines_is_refused(paper):
     with pytest.raises(ValueError, match="zero_dce has parameters and needs weights"):
