@@ -22,7 +22,7 @@ from llie_core.papers.study import Study
 from llie_core.papers.trainings import trainings
 from llie_core.reporting.scores import Score, write_scores
 
-LOG_ROWS = 200
+LOG_ROWS = 100
 
 
 def keep(study: Study, weights: Sequence[str] = ()) -> Path:
