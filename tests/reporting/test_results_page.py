@@ -86,6 +86,8 @@ def test_findings_say_how_far_and_how_often_their_rows_were_trained(page):
         "trained rows takes 3.\n" in of_jcrnet
     )
     assert "Trained for 120 of 322000 steps, 3 seeds." in found.split("On wider-val-a.")[1]
+    of_drgn = found.split("### Paper 4: ")[1].split("\n|")[0]
+    assert "1 or 3 seeds; an order of trained rows takes 3." in of_drgn  # the ablations have one
 
 
 def test_runs_that_decide_no_claim_say_so(monkeypatch):

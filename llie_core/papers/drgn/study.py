@@ -249,7 +249,9 @@ def smoke(dataset: str) -> DrgnSettings:
 def reference(dataset: str) -> DrgnSettings:
     return override(quick(dataset), {
         "profile": "reference",
-        "rows": (RIVAL, "drgn", "lw_drgn"),
+        "seeds": (0, 1, 2),
+        "rows": (RIVAL, "drgn", "lw_drgn", *ABLATIONS),
+        "one_seed": (RIVAL, "drgn", *ABLATIONS),
         # One scene a step, the weights averaged (see SCENES).
         "pairs": SCENES | {"scale": (1.0, 1.0), "val_count": 15, "val_size": 0},
         # After 1,000 steps DRGN's loss still fell steeply.
@@ -267,6 +269,8 @@ def reference(dataset: str) -> DrgnSettings:
 def paper(dataset: str) -> DrgnSettings:
     return override(reference(dataset), {
         "profile": "paper",
+        "seeds": (0,),
+        "one_seed": (),
         "rows": (RIVAL, "drgn", "lw_drgn", *ABLATIONS, "drgn+anchored", "drgn+handmade"),
         "pairs": {"size": PATCH, "resize": (0, 0), "part": (1.0, 1.0), "scale": (1.0, 1.25),
                   "parts": "480/20" if dataset == "lol" else "official",
