@@ -13,7 +13,7 @@ from pathlib import Path
 from statistics import median
 
 from llie_core.files import read_rows
-from llie_core.names import check_choice, title_of
+from llie_core.names import check_choice, split_label, title_of
 from llie_core.reporting.intervals import intervals
 from llie_core.reporting.scores import Score, all_kept, read_scores, select, summarise
 from llie_core.reporting.tables import Table
@@ -50,7 +50,7 @@ class FieldRow:
 @dataclass(frozen=True)
 class MeasuredRow:
     """A row of the kept runs on LOL: parameters, multiply-accumulates and PSNR, SSIM over seeds;
-    interval: of the mean PSNR over images, or None."""
+    interval: of the mean PSNR over images, or None; ablation: a network with a part left out."""
 
     title: str
     parameters: int
@@ -59,6 +59,7 @@ class MeasuredRow:
     ssim: str
     mean_psnr: float
     interval: tuple[float, float] | None
+    ablation: bool
 
 
 @cache
@@ -143,7 +144,8 @@ def _measured(scores: list[Score], gt_mean: str) -> MeasuredRow | None:
     label, macs = scores[0].label, [s.value for s in select(scores, metric="macs")]
     ends, mean = intervals(of_psnr).get(label), summarise(psnr)
     return MeasuredRow(title_of(label), int(size[0]), macs[0] if macs else None, f"{mean:.2f}",
-                       f"{summarise(ssim):.3f}" if ssim else "–", mean.mean, ends)  # fmt: skip
+                       f"{summarise(ssim):.3f}" if ssim else "–", mean.mean, ends,
+                       split_label(label)[1].startswith("w/o "))  # fmt: skip
 
 
 def _published_line(row: FieldRow) -> list[str]:

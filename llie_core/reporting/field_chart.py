@@ -30,11 +30,11 @@ PLACES = ((6, 0), (-6, 0), (0, 8), (0, -8), (6, 8), (6, -8), (-6, 8), (-6, -8), 
 def cost_chart(gt_mean: str = "no", dataset: str = "lol") -> None:
     """PSNR against the number of parameters: published, measured with the authors' files and
     measured here as marks of three shapes, the last with its interval over images; the best method
-    without parameters is a line."""
+    without parameters is a line. Ablations stand in the table only."""
     check_choice(GT_MEAN, gt_mean=gt_mean)
     check_choice(DATASETS, dataset=dataset)
     measured = measured_rows(gt_mean) if dataset == "lol" else []
-    networks = [row for row in measured if row.parameters]
+    networks = [row for row in measured if row.parameters and not row.ablation]
     points = [point for row in load_field() if (point := _point(row, gt_mean, dataset))]
     points += [(row.parameters / 1e6, row.mean_psnr, TRAINED, row.title) for row in networks]
     figure, axis = plt.subplots(figsize=(WIDTH, 5.6), constrained_layout=True)
