@@ -3,11 +3,7 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
-from torch import nn
-
-from llie_core.metrics.cost import count_macs, count_parameters
 from llie_core.metrics.protocols import load_protocols
 from llie_core.metrics.resampling import Interval
 from llie_core.names import metric_title, subset_title, title_of
@@ -193,14 +189,6 @@ class Counted:
     label: str = ""
     published: Mapping[str, str] = field(default_factory=dict)
     more: Mapping[str, str] = field(default_factory=dict)
-
-    @classmethod
-    def of(
-        cls, title: str, model: nn.Module, size: tuple[int, int] | None = None, **about: Any
-    ) -> "Counted":
-        """A network whose work is counted on an image of (H, W), if on any."""
-        macs = count_macs(model, size).macs if size else None
-        return cls(title, count_parameters(model), macs, **about)
 
 
 def audit_table(

@@ -16,6 +16,7 @@ from llie_core.models import Enhancer, create_enhancer
 from llie_core.models.drgn import VARIANTS
 from llie_core.names import join_label, metric_title, split_label, title_of
 from llie_core.papers import judging
+from llie_core.papers.audit import counted
 from llie_core.papers.drgn.degradation import first_logs, measurements, shown_rows
 from llie_core.papers.drgn.study import COST_SIZE, FIRST, PAIRS, REAL, STANDS_FOR, DrgnStudy
 from llie_core.papers.images import Example, colour_share, colour_shares, examples
@@ -33,7 +34,6 @@ from llie_core.reporting.scores import (
 from llie_core.reporting.sources import Source, no_copy, verdicts_by
 from llie_core.reporting.tables import (
     NOT_RUN,
-    Counted,
     Table,
     audit_table,
     conditions,
@@ -268,7 +268,7 @@ def audit() -> Table:
     for name, variant in (("drgn", ""), ("lw_drgn", ""), *(("drgn", v) for v in VARIANTS[1:3])):
         model = create_enhancer(name, **({"variant": variant} if variant else {}))
         label = join_label(name, variant)
-        networks.append(Counted.of(title_of(label), model, COST_SIZE, label=label))
+        networks.append(counted(title_of(label), model, COST_SIZE, label=label))
     note = (
         "So do the published figures, called Flops. Widths are not printed; ours meet both figures "
         "within 0.1 %. Uniform 64 channels, another reading, would be 225.8 GMAC. The text's "

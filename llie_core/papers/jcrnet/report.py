@@ -14,6 +14,7 @@ from llie_core.models import create_enhancer
 from llie_core.models.jcrnet import ABLATIONS, NEVER_RUN
 from llie_core.names import join_label, metric_title, title_of
 from llie_core.papers import judging
+from llie_core.papers.audit import counted
 from llie_core.papers.jcrnet.study import (
     COST_SIZE,
     ECSSD,
@@ -41,7 +42,6 @@ from llie_core.reporting.scores import (
 )
 from llie_core.reporting.sources import Source, verdicts_by
 from llie_core.reporting.tables import (
-    Counted,
     Table,
     audit_table,
     conditions,
@@ -290,12 +290,12 @@ def audit() -> Table:
         ("JCRNet, reading: text", {"reading": "text"}, ""),
     ]  # fmt: skip
     networks = [
-        Counted.of(title, create_enhancer("jcrnet", **options), COST_SIZE, label=label)
+        counted(title, create_enhancer("jcrnet", **options), COST_SIZE, label=label)
         for title, options, label in forms
     ]
     whole = replace(networks[0], title="JCRNet, never-run layers counted")
     networks.insert(1, replace(whole, parameters=whole.parameters + NEVER_RUN))
-    networks.append(Counted.of("saliency network (Table IX)", create_recognizer(READERS[0])))
+    networks.append(counted("saliency network (Table IX)", create_recognizer(READERS[0])))
     note = (
         f"The published size comes out exactly with the {NEVER_RUN:,} parameters of layers that "
         "the authors' MindSpore file defines and never runs; counts support this reading and "

@@ -15,6 +15,7 @@ from llie_core.models import Enhancer
 from llie_core.models.zero_dce import RGBCurves
 from llie_core.names import split_label, title_of
 from llie_core.papers import judging
+from llie_core.papers.audit import counted
 from llie_core.papers.joint.study import (
     GROUPS,
     TINAFACE,
@@ -269,7 +270,7 @@ def audit() -> Table:
     cited = read_rows(Path(__file__).with_name("cited.csv"))
     networks = [_cited(line) for line in cited]
     for name in ("ec_zero_dce", "mtcnn"):
-        networks.append(Counted.of(title_of(name), build_model(name, {})))
+        networks.append(counted(title_of(name), build_model(name, {})))
     sources = "; ".join(dict.fromkeys(f"{title_of(x['network'])}: {x['source']}" for x in cited))
     note = (
         f"Published: {sources}. The thesis prints none. Convolutions only. Ours keeps every pixel "
@@ -286,7 +287,7 @@ def _cited(line: dict[str, str]) -> Counted:
     model = build_model(name, options)
     printed = {key: line[key] for key in ("parameters", "macs") if line[key]}
     size, more = AUDIT_SIZE if line["macs"] else None, {"option": option or "–"}
-    return Counted.of(title_of(name), model, size, published=printed, more=more)
+    return counted(title_of(name), model, size, published=printed, more=more)
 
 
 def _mean(scores: Sequence[Score], form: str = ".3f") -> str:

@@ -13,6 +13,7 @@ from llie_core.models import create_enhancer
 from llie_core.models.ialm import BOUNDS, IALM, share_at_bounds
 from llie_core.names import title_of
 from llie_core.papers import judging
+from llie_core.papers.audit import counted
 from llie_core.papers.images import Example, examples
 from llie_core.papers.recognition.study import (
     DAY,
@@ -30,7 +31,6 @@ from llie_core.reporting.published import table as published
 from llie_core.reporting.scores import Score, Summary, best_untrained, mean_of, select
 from llie_core.reporting.tables import (
     NOT_RUN,
-    Counted,
     Table,
     audit_table,
     published_beside_measured,
@@ -274,16 +274,16 @@ def audit(study: RecognitionStudy) -> Table:
     ):
         model = create_enhancer(label.partition("+")[0], **options)
         more = {"parameters": words} if words else {}
-        networks.append(Counted.of(title_of(label), model, size, published=more))
+        networks.append(counted(title_of(label), model, size, published=more))
     recognizers = {
         "4": ("deeplabv3plus", create_recognizer("deeplabv3plus")),
         "2": ("cpn", create_recognizer("cpn", backbone="resnet50")),
     }
     for number, (name, recognizer) in recognizers.items():
         printed = {"parameters": f"{_parameters(number, 'identity').printed} M"}
-        networks.append(Counted.of(title_of(name), recognizer, published=printed))
+        networks.append(counted(title_of(name), recognizer, published=printed))
     used = study.recognizer_row
-    networks.append(Counted.of(f"{used.shown}, as used here", used.build()))
+    networks.append(counted(f"{used.shown}, as used here", used.build()))
     note = (
         "The paper's DeepLabV3+ has a dense atrous pyramid (5,225,203 parameters with MobileNetV2 "
         "less its last layer); the library's, used here, a separable one. The paper has no table "
