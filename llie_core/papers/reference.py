@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from llie_core.engine.runs import Run, file_name
 from llie_core.files import atomic, project_root, read_rows, write_rows
 from llie_core.papers.evaluations import image_values, recorded_scores
+from llie_core.papers.rows import Row
 from llie_core.papers.study import Study
 from llie_core.papers.trainings import trainings
 from llie_core.reporting.scores import Score, write_scores
@@ -49,13 +50,7 @@ def keep(study: Study, weights: Sequence[str] = ()) -> Path:
             raise ValueError(f"--weights {row.label}: it has none from a training here")
         study.run(row).checked_weights()
     keys = {test_set.key for test_set in study.test_sets()}
-    for test_set in study.test_sets():
-        for row in filter(test_set.rows, rows):
-            if not study.is_evaluated(row, test_set):
-                raise FileNotFoundError(
-                    f"{study.run(row)}: not evaluated on {test_set.key} under these settings; make "
-                    "the report with them, or give those it was made with by --set"
-                )
+    _check_evaluated(study, rows)
     scores, images = _evaluations([study.run(row) for row in rows], keys)
     _one_clean_commit({stamp["commit"] for stamp in stamps} | {score.commit for score in scores})
     # Written beside and exchanged at the end, so that what was kept before is lost in no case.
@@ -110,6 +105,16 @@ def save_half(source: Path, target: Path) -> None:
     tensors = {k: v.half() if v.is_floating_point() else v for k, v in load_file(source).items()}
     with atomic(target) as temporary:
         save_file(tensors, temporary)
+
+
+def _check_evaluated(study: Study, rows: Sequence[Row]) -> None:
+    for test_set in study.test_sets():
+        for row in filter(test_set.rows, rows):
+            if not study.is_evaluated(row, test_set):
+                raise FileNotFoundError(
+                    f"{study.run(row)}: not evaluated on {test_set.key} under these settings; make "
+                    "the report with them, or give those it was made with by --set"
+                )
 
 
 def _evaluations(
