@@ -62,6 +62,9 @@ def test_findings_name_what_was_not_evaluated(results, scores):
     answer = next(words for question, words in found.items() if f"images of {STREETS}?" in question)
     assert ", gamma" in answer and ", normal light" in answer
     assert answer.count(" (the best of 1 without training)") == 1  # chosen by these very numbers
+    one_step = [dataclasses.replace(s, label="drgn+w/o DL-DA") for s in scores if s.label == "drgn"]
+    found = dict(report.findings(results(), [*scores, *one_step]).rows)
+    assert "DRGN without DL-DA 0." in next(w for q, w in found.items() if f" {STREETS}?" in q)
 
 
 def test_findings_are_of_lw_drgn_where_drgn_was_not_evaluated(results, scores):
