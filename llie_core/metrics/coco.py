@@ -1,4 +1,4 @@
-"""COCO's average precision, computed by pycocotools, and its bootstrap interval over images.
+"""COCO's average precision, computed by pycocotools, and its bootstrap over images.
 
 pycocotools matches each image's detections once; a draw of images counts these matches anew.
 """
@@ -12,12 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from llie_core.metrics.resampling import Interval, drawn_counts, middle
+from llie_core.metrics.resampling import OF_SETS, drawn_counts
 
 RECALLS = np.linspace(0, 1, 101)
 # Of the thresholds .50:.05:.95.
 EVERY, AT_50, AT_75 = slice(None), slice(0, 1), slice(5, 6)
-DRAWS = 1000
 
 
 @dataclass(frozen=True)
@@ -47,16 +46,19 @@ class AveragePrecision:
         """The mean over these thresholds and the classes that have objects."""
         return float(np.nanmean(self.precision[thresholds]))
 
-    def interval(self, thresholds: slice) -> Interval:
-        """The bootstrap interval of `at`; a draw leaves out the classes of which it has no object,
-        and counts for nothing where it has none at all."""
-        values = self._drawn[:, thresholds]
-        return middle(np.nanmean(values[..., ~np.isnan(values).all(axis=(0, 1))], axis=(0, 1)))
+    def drawn(self, thresholds: slice) -> np.ndarray:
+        """`at` of each draw of images, (draws,): without the classes of which a draw has no object,
+        NaN where it has none at all."""
+        values = self._of_classes[:, thresholds]
+        known = ~np.isnan(values).all(axis=(0, 1))
+        means = np.full(values.shape[-1], np.nan)
+        means[known] = np.nanmean(values[..., known], axis=(0, 1))
+        return means
 
     @cached_property
-    def _drawn(self) -> np.ndarray:
+    def _of_classes(self) -> np.ndarray:
         """The AP of each class at each threshold in each draw: (K, T, draws)."""
-        counts = drawn_counts(len(self.matches[0].objects), DRAWS)
+        counts = drawn_counts(len(self.matches[0].objects), OF_SETS)
         thresholds = range(len(self.precision))
         return np.array(
             [[precision_of(m, t, counts).mean(1) for t in thresholds] for m in self.matches]

@@ -71,8 +71,8 @@ class DetectionScores:
         self._matched.append(_match(strong, truth, self.iou_threshold))
 
     def compute(self) -> dict[str, Any]:
-        """Return map, map_50, map_75, precision, matched_iou as fractions, ``intervals`` of the
-        first three over images, and ``per_class``.
+        """Return map, map_50, map_75, precision, matched_iou as fractions, ``drawn``: the first
+        three in each draw of images, and ``per_class``.
 
         ``per_class`` has a row for each label seen: label, ap, ap_50, ap_75, precision,
         matched_iou, n_truth, n_detections (at or above the score threshold). What does not exist
@@ -84,7 +84,7 @@ class DetectionScores:
             raise ValueError(f"mAP needs ground truth: none in {len(self._targets)} images")
         evaluated, classes = self._evaluated()
         scores = {f"m{name}": evaluated.at(t) for name, t in THRESHOLDS.items()}
-        intervals = {f"m{name}": evaluated.interval(t) for name, t in THRESHOLDS.items()}
+        drawn = {f"m{name}": evaluated.drawn(t) for name, t in THRESHOLDS.items()}
         found, iou = (torch.cat(part) for part in zip(*self._matched, strict=True))
         rows = []
         for k, label in enumerate(classes):
@@ -93,7 +93,7 @@ class DetectionScores:
             columns = {"label": label, **ap, **_precision_and_iou(iou[of_class])}
             counts = {"n_truth": int((labels == label).sum()), "n_detections": int(of_class.sum())}
             rows.append(columns | counts)
-        more = {"intervals": intervals, "per_class": rows}
+        more = {"drawn": drawn, "per_class": rows}
         return scores | _precision_and_iou(iou) | more
 
     def _evaluated(self) -> tuple[AveragePrecision, list[int]]:

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from llie_core.metrics.resampling import Interval, drawn_counts, middle
+from llie_core.metrics.resampling import OF_SETS, drawn_counts
 
 THRESHOLDS = 1 - np.arange(1, 1001) / 1000  # 0.999, 0.998, … 0: the official 1000 operating points
 
@@ -59,18 +59,18 @@ def wider_ap(
         ValueError: lists or shapes that do not fit, predictions that are not finite, or a subset
             without a single face.
     """
-    return wider_ap_and_interval(predictions, ground_truth, keep, iou, draws=0)[0]
+    return wider_ap_and_draws(predictions, ground_truth, keep, iou, draws=0)[0]
 
 
-def wider_ap_and_interval(
+def wider_ap_and_draws(
     predictions: Sequence[Prediction],
     ground_truth: Sequence[Tensor],
     keep: Sequence[Tensor],
     iou: float = 0.5,
-    draws: int = 1000,
-) -> tuple[float, Interval]:
-    """`wider_ap` and its bootstrap interval over images. Scores keep what the whole set normalises
-    them to; a draw without a kept face is left out."""
+    draws: int = OF_SETS,
+) -> tuple[float, np.ndarray]:
+    """`wider_ap`, and in each draw of images, (draws,). Scores keep what the whole set normalises
+    them to; a draw without a kept face is NaN."""
     images = _checked(predictions, ground_truth, keep)
     faces = np.array([kept.sum() for _, _, _, kept in images])
     if not faces.any():
@@ -89,7 +89,7 @@ def wider_ap_and_interval(
             counted[i] = np.concatenate([[0], np.cumsum(valid)])[reach]
     counts = np.concatenate([np.ones((1, len(images))), drawn_counts(len(images), draws)])
     ap = _area_under_envelope(counts @ found, counts @ counted, counts @ faces)
-    return float(ap[0]), middle(ap[1:]) if draws else (-np.inf, np.inf)
+    return float(ap[0]), ap[1:]
 
 
 def detection_rates(

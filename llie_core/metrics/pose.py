@@ -90,7 +90,7 @@ class KeypointAP:
         }
 
     def evaluate(self, images: Iterable[Hashable] | None = None) -> AveragePrecision:
-        """COCO's evaluation, which has the interval of AP too.
+        """COCO's evaluation, which has the draws of AP too.
 
         Args:
             images: ids of the images to count (ExLPose: those of LL-N, LL-H or LL-E); None = all.

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from llie_core.metrics.resampling import Interval, drawn_counts, middle
+from llie_core.metrics.resampling import OF_SETS, drawn_counts
 
 EPS = np.spacing(1.0)
 GREYS = np.arange(256)
@@ -61,10 +61,9 @@ class SaliencyScores:
         count = len(self._joined()["mae"])
         return {name: float(of[0]) for name, of in self._means(np.ones((1, count))).items()}
 
-    def intervals(self) -> dict[str, Interval]:
-        """The bootstrap interval over images of each score of `compute`."""
-        counts = drawn_counts(len(self._joined()["mae"]))
-        return {name: middle(of) for name, of in self._means(counts).items()}
+    def drawn(self) -> dict[str, np.ndarray]:
+        """Each score of `compute` in each draw of images, (draws,)."""
+        return self._means(drawn_counts(len(self._joined()["mae"]), OF_SETS))
 
     def per_image(self) -> dict[str, Tensor]:
         """Return what averages to the set's scores, one float64 value an image, ``(N,)`` each.

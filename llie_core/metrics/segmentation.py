@@ -11,10 +11,11 @@ over images that ``torchmetrics.segmentation.MeanIoU`` gives.
 
 from typing import TypedDict
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from llie_core.metrics.resampling import Interval, drawn_counts, middle
+from llie_core.metrics.resampling import OF_SETS, drawn_counts
 
 
 class IoU(TypedDict):
@@ -88,9 +89,9 @@ def class_iou(matrices: Tensor) -> Tensor:
     return hit / (matrices.sum(-2) + matrices.sum(-1) - hit)
 
 
-def miou_interval(matrices: Tensor) -> Interval:
-    """The bootstrap interval of mIoU over images, from the confusion matrix of each, ``(images,
+def drawn_miou(matrices: Tensor) -> np.ndarray:
+    """mIoU in each draw of images, ``(draws,)``, from the confusion matrix of each, ``(images,
     classes, classes)``."""
-    flat = matrices.double().cpu().flatten(1)
-    drawn = torch.from_numpy(drawn_counts(len(flat))) @ flat  # (draws, classes²)
-    return middle(class_iou(drawn.view(-1, *matrices.shape[1:])).nanmean(-1).numpy())
+    flat = matrices.double().cpu().numpy().reshape(len(matrices), -1)
+    drawn = torch.from_numpy(drawn_counts(len(flat), OF_SETS) @ flat)  # (draws, classes²)
+    return class_iou(drawn.view(-1, *matrices.shape[1:])).nanmean(-1).numpy()

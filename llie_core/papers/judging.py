@@ -1,6 +1,7 @@
 """What the scores of a study may decide, and the verdicts on a paper's claims."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 from llie_core.engine.reuse import identity
@@ -8,6 +9,7 @@ from llie_core.papers.rows import Row
 from llie_core.papers.study import Study
 from llie_core.papers.trainings import trainings
 from llie_core.reporting.claims import Context, Verdict, judge
+from llie_core.reporting.drawn import kept_draws
 from llie_core.reporting.scores import Score, kept_scores, select
 from llie_core.reporting.sources import across_folds, reference_doubt, reference_first
 from llie_core.reporting.tables import conditions
@@ -49,9 +51,12 @@ def _of_reference(study: Own, dataset: str) -> tuple[Own, list[Score], Context]:
     kept = kept_scores(study.paper, dataset)
     reference = study.open(kept[0].profile, dataset)
     seeds = _fewest_seeds(score for score in kept if score.steps_planned)
-    blind = reference.blind_readers(kept)
-    titles = reference.row_titles
-    return reference, kept, Context(dataset, kept[0].profile, seeds, False, blind, titles)
+    blind, titles = reference.blind_readers(kept), reference.row_titles
+    own = Context(
+        dataset, kept[0].profile, seeds, False, blind, titles,
+        draws_of=partial(kept_draws, study.paper, dataset),
+    )  # fmt: skip
+    return reference, kept, own
 
 
 def evidence(study: Study, scores: Sequence[Score]) -> str:
@@ -70,7 +75,7 @@ def context(study: Study, scores: Iterable[Score] = ()) -> Context:
     blind = study.blind_readers(scores)
     seeds = _fewest_seeds(row for row in study.rows() if row.is_trained)
     place = settings.dataset, settings.profile, seeds or len(settings.seeds)
-    return Context(*place, own, blind, study.row_titles)
+    return Context(*place, own, blind, study.row_titles, draws_of=study.draws_of)
 
 
 def _fewest_seeds(trained: Iterable[Row | Score]) -> int:

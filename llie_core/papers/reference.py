@@ -3,6 +3,7 @@
 results/reference/<paper>/<dataset>/<profile>/
     scores.csv              every row on every test set
     per_image/<key>.csv     label, seed, values of each image
+    drawn/<key>.safetensors     numbers that are no means over images, in DRAWS draws of these
     runs.csv                a line a training: steps, seconds, device, commit, hashes
     logs.csv, validation.csv    label, seed, step, … (at most LOG_ROWS lines a run)
     weights/<label>-seed<k>.safetensors     half precision; only those asked for
@@ -21,9 +22,11 @@ from llie_core.papers.evaluations import image_values, recorded_scores
 from llie_core.papers.rows import Row
 from llie_core.papers.study import Study
 from llie_core.papers.trainings import trainings
+from llie_core.reporting.drawn import drawn_beside, read_drawn, write_drawn
 from llie_core.reporting.scores import Score, write_scores
 
-LOG_ROWS = 100
+LOG_ROWS = 60
+DRAWS = 400  # kept of a score, which the interval of a difference takes
 
 
 def keep(study: Study, weights: Sequence[str] = ()) -> Path:
@@ -51,7 +54,7 @@ def keep(study: Study, weights: Sequence[str] = ()) -> Path:
         study.run(row).checked_weights()
     keys = {test_set.key for test_set in study.test_sets()}
     _check_evaluated(study, rows)
-    scores, images = _evaluations([study.run(row) for row in rows], keys)
+    scores, images, drawn = _evaluations([study.run(row) for row in rows], keys)
     _one_clean_commit({stamp["commit"] for stamp in stamps} | {score.commit for score in scores})
     # Written beside and exchanged at the end, so that what was kept before is lost in no case.
     fresh, earlier = (target.with_name(f".{target.name}.{end}") for end in ("new", "earlier"))
@@ -60,6 +63,8 @@ def keep(study: Study, weights: Sequence[str] = ()) -> Path:
     for left in (fresh, earlier):
         shutil.rmtree(left, ignore_errors=True)
     write_reference(fresh, scores, images, stamps)
+    for key, values in drawn.items():
+        write_drawn(drawn_beside(fresh / "per_image" / f"{key}.csv"), values)
     write_log(fresh / "logs.csv", {(run.label, run.seed): run.read_log() for run in runs})
     curves = {(run.label, run.seed): run.read_validation() for run in runs}
     if any(curves.values()):
@@ -119,11 +124,12 @@ def _check_evaluated(study: Study, rows: Sequence[Row]) -> None:
 
 def _evaluations(
     runs: Iterable[Run], keys: Container[str]
-) -> tuple[list[Score], dict[str, list[dict]]]:
-    """The scores of some runs on the test sets of these keys, and the values of each image by test
-    set, of those that were written whole."""
+) -> tuple[list[Score], dict[str, list[dict]], dict[str, dict]]:
+    """The scores of some runs on the test sets of these keys, and by test set the values of each
+    image and the draws, of those that were written whole."""
     scores: list[Score] = []
     images: dict[str, list[dict]] = {}
+    drawn: dict[str, dict] = {}
     for run in runs:
         written = sorted((run.directory / "scores").glob("*.csv"))
         paths = [path for path in written if path.stem in keys]
@@ -134,7 +140,10 @@ def _evaluations(
             lines = [{"label": run.label, "seed": run.seed} | line for line in measured]
             if lines:
                 images.setdefault(path.stem, []).extend(lines)
-    return scores, images
+            values = read_drawn(drawn_beside(image_values(path)))
+            row = {f"{run.label}|{run.seed}|{name}": of[:DRAWS] for name, of in values.items()}
+            drawn.setdefault(path.stem, {}).update(row)
+    return scores, images, drawn
 
 
 def _one_clean_commit(commits: set[str]) -> None:

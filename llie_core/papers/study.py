@@ -11,6 +11,7 @@ recorded is here, once for all papers. To describe or to hash a row never trains
 """
 
 import contextlib
+import math
 import os
 import sys
 from abc import ABC, abstractmethod
@@ -36,6 +37,7 @@ from llie_core.engine.runs import Run, commit
 from llie_core.engine.settings import Section, free, override
 from llie_core.files import locked, project_root, read_rows, results_dir
 from llie_core.hashing import content_hash, file_hash
+from llie_core.metrics.resampling import middle
 from llie_core.models import list_enhancers
 from llie_core.names import unknown
 from llie_core.papers.evaluations import all_read_back, image_values, write_back
@@ -50,6 +52,7 @@ from llie_core.papers.rows import (
 )
 from llie_core.reporting import published
 from llie_core.reporting.claims import Verdict
+from llie_core.reporting.drawn import Draws, drawn_beside, draws_behind, name_of, read_drawn
 from llie_core.reporting.index import write_headline
 from llie_core.reporting.intervals import with_interval
 from llie_core.reporting.scores import Score, write_scores
@@ -486,11 +489,12 @@ class Study(ABC):
             for row, run, path, own, (numbers, images) in zip(
                 rows, runs, paths, hashes, measured, strict=True
             ):
-                fresh = [
-                    with_interval(self._score(one, row, run, test_set, device), images)
-                    for one in numbers
-                ]
-                write_back(path, fresh, images, {"eval_hash": own, "together": together})
+                found = [self._score(one, row, run, test_set, device) for one in numbers]
+                fresh = [with_interval(score, images) for score in found]
+                drawn = {name_of(s): m.drawn for s, m in zip(found, numbers, strict=True)
+                         if m.drawn is not None}  # fmt: skip
+                record = {"eval_hash": own, "together": together}
+                write_back(path, fresh, images, drawn, record)
                 scores += fresh
         return scores
 
@@ -589,6 +593,8 @@ class Study(ABC):
 
     def _score(self, measured: Measured, row: Row, run: Run, test_set: TestSet, device) -> Score:
         stamp = run.read_stamp() if row.is_trained else {}
+        unknown = -math.inf, math.inf
+        low, high = unknown if measured.drawn is None else middle(measured.drawn)
         return Score(
             run=str(run),
             label=row.label,
@@ -608,8 +614,8 @@ class Study(ABC):
             steps_planned=stamp.get("steps_planned", 0),
             weights=row.source,
             commit=commit(),
-            low=measured.interval[0],
-            high=measured.interval[1],
+            low=low,
+            high=high,
         )
 
     # Records of a report -----------------------------------------------------------------------
@@ -647,6 +653,14 @@ class Study(ABC):
     def per_image(self, row: Row, test_set: TestSet) -> list[dict[str, str]]:
         """What was measured of each image; the row has been evaluated on the test set."""
         return read_rows(image_values(self._scores_path(row, test_set)))
+
+    def draws_of(self, score: Score) -> Draws | None:
+        """A score of this run in draws of its test images; None where nothing says it."""
+        row = next((r for r in self.rows() if (r.label, r.seed) == (score.label, score.seed)), None)
+        own = (score.dataset, ""), (score.dataset, score.subset)
+        sets = [s for s in self.test_sets() if s.data is not None and (s.name, s.subset) in own]
+        paths = [image_values(self._scores_path(row, one)) for one in sets if row]
+        return draws_behind(score, [(read_rows(x), read_drawn(drawn_beside(x))) for x in paths])
 
     def timing(self) -> str:
         """How the latencies of `evaluate` were taken, in a sentence; "" where none were."""

@@ -58,6 +58,7 @@ from llie_core.reporting.comparisons import (
     parts_of,
     score_lookup,
 )
+from llie_core.reporting.drawn import Differences, DrawsOf
 from llie_core.reporting.published import FOLDER, load
 from llie_core.reporting.scores import Score
 
@@ -156,6 +157,7 @@ class Context:
     blind: recognizer → why it decides nothing, such as one near chance on normal-light images.
     titles: row's label → what evidence calls it, where not names.title_of.
     timed: on what, where times decide and all papers took them on another class of device.
+    draws_of: a score in draws of its test images, which pair two rows.
     """
 
     dataset: str
@@ -165,6 +167,7 @@ class Context:
     blind: Mapping[str, str] = field(default_factory=dict)
     titles: Mapping[str, str] = field(default_factory=dict)
     timed: str = ""
+    draws_of: DrawsOf | None = None
 
     def holds(
         self, yes: bool, seeds: int | None = None, whole: bool = True, missing: str = ""
@@ -277,7 +280,7 @@ def _judge_numbers(claim: Claim, tables: Tables, report: "_Report") -> tuple[str
     titles = report.context.titles
     printed = compare(parts, tables.lookup, titles)
     covered, elsewhere = report.covered(parts)
-    here = compare(covered, lambda part: report.lookup, titles)
+    here = compare(covered, lambda part: report.lookup, titles, report.differences)
     context = report.context_for(parts)
     evidence = f"printed: {printed.words}; measured: {here.words if covered else 'nothing'}"
     if elsewhere:
@@ -302,6 +305,8 @@ def _judge_numbers(claim: Claim, tables: Tables, report: "_Report") -> tuple[str
 
 def _undecided(outcome: Outcome) -> str:
     """Why numbers decide nothing."""
+    if outcome.by_seeds is not None:
+        return "inconclusive (other test images could reverse it)"
     if outcome.missing:
         return f"not run ({outcome.missing})"
     if outcome.few_seeds:
@@ -323,6 +328,7 @@ class _Report:
 
     def __init__(self, context: Context, scores: list[Score], standing_in: bool):
         self.context, self.lookup = context, score_lookup(scores)
+        self.differences = Differences(scores, context.draws_of)
         self._standing_in = standing_in
         self._recognizers = {score.recognizer for score in scores}
         timed = [score for score in scores if score.metric in TIMES] or scores

@@ -6,13 +6,15 @@ The keys of a check are those that llie_core/reporting/claims.py describes.
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import reduce
+from functools import partial, reduce
 from itertools import product
 from operator import sub
 
+from llie_core.metrics.resampling import Interval
 from llie_core.names import metric_title, subset_title, title_of
+from llie_core.reporting.drawn import Differences
 from llie_core.reporting.published import PublishedValue
-from llie_core.reporting.scores import Score, summarise
+from llie_core.reporting.scores import UNITS, Score, summarise
 
 FIGURES = ("difference", "ratio")  # kinds that state a number
 ANYWHERE = ("parameters", "flops")  # metrics that do not depend on the data
@@ -21,7 +23,6 @@ LEAST_SEEDS = 3  # of trained rows, for an ordering
 UNTRAINED = (*ANYWHERE, "macs", "latency", "fps")  # metrics that no training changes
 WHERE = ("dataset", "recognizer", "table")  # keys that tell apart what has the same rows
 NAMED = 8  # rows without numbers that are named; of more, only the count is given
-UNITS = {"percent": 0.01, "count": 1e-6, "FLOP": 1e-9}  # to fractions, millions, billions
 
 Cell = tuple[str, str, str]  # label ("zero_dce_pp+2:1"), metric, subset
 Row = Mapping[int | None, float]  # seed → value; None stands for a number that has no seed
@@ -53,7 +54,8 @@ class Part:
 class Margin:
     """high − low (or high / low) of a pair of rows, by seed.
 
-    On one subset, or, for a gap, on the first less the second.
+    On one subset, or, for a gap, on the first less the second. images: its 95 % interval over test
+    images, None where nothing says it.
     """
 
     part: Part
@@ -61,15 +63,17 @@ class Margin:
     subsets: tuple[str, ...]
     cells: tuple[Cell, ...]
     values: Row
+    images: Interval | None = None
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """holds: True, False, or None when undecided (numbers are missing, or within seed spread).
+    """holds: True, False, or None when undecided (numbers are missing, or within what other seeds
+    or other test images could change).
 
     words: the margins; missing: the numbers that are not there, or ""; seeds: the fewest behind a
     margin, None where no row has any; against: the margins that speak against the claim; few_seeds:
-    undecided because there are too few seeds.
+    undecided because there are too few seeds; by_seeds: what it would be whatever the test images.
     """
 
     holds: bool | None
@@ -78,6 +82,7 @@ class Outcome:
     seeds: int | None = None
     against: tuple[Margin, ...] = ()
     few_seeds: bool = False
+    by_seeds: bool | None = None
 
 
 def parts_of(kind: str, checks: Iterable[Mapping], directions: Mapping[str, str]) -> list[Part]:
@@ -94,30 +99,37 @@ def parts_of(kind: str, checks: Iterable[Mapping], directions: Mapping[str, str]
 
 def compare(
     parts: Iterable[Part], lookup_of: Callable[[Part], Lookup],
-    titles: Mapping[str, str] | None = None,
+    titles: Mapping[str, str] | None = None, differences: Differences | None = None,
 ) -> Outcome:  # fmt: skip
     """Whether the numbers that `lookup_of` finds for each part bear the claim out.
 
-    titles: label → what the words call a row, where not names.title_of.
+    titles: label → what the words call a row, where not names.title_of; differences: of measured
+    rows, over test images.
     """
-    margins = margins_of(parts, lookup_of)
-    signs = [_sign(margin) if margin.values else 0 for margin in margins]
+    margins = margins_of(parts, lookup_of, differences)
+    signs = [_sign(margin) for margin in margins]
     known = [margin for margin in margins if margin.values]
     most = next((m.part.check["most"] for m in margins if "most" in m.part.check), False)
+    decided = partial(_decided, margins, most if known else False)
+    holds = decided(signs)
     if most and known:
-        counted = _by_place(margins, signs) if most == "places" else signs
-        holds, words = _decide(counted, most=True), _count(counted, most)
+        words = _count(_counted(margins, signs, most), most)
     else:
-        holds, words = _decide(signs), _words(known, len({m.pair for m in margins}) > 1, titles)
+        words = _words(known, len({m.pair for m in margins}) > 1, titles)
     missing = _missing(margins, lookup_of, titles)
     words = "; ".join(filter(None, (words, missing)))
     seeds = min((len(m.values) for m in known if None not in m.values), default=None)
     against = tuple(margin for margin, sign in zip(margins, signs, strict=True) if sign < 0)
     few = holds is None and any(_too_few(margin) for margin in known)
-    return Outcome(holds, words, missing, seeds, against, few)
+    by_seeds = decided([_sign_by_seeds(margin) for margin in margins])
+    return Outcome(holds, words, missing, seeds, against, few, by_seeds)
 
 
-def margins_of(parts: Iterable[Part], lookup_of: Callable[[Part], Lookup]) -> list[Margin]:
+def margins_of(
+    parts: Iterable[Part],
+    lookup_of: Callable[[Part], Lookup],
+    differences: Differences | None = None,
+) -> list[Margin]:
     """Every pair of rows with every subset, or pair of subsets, on which they are compared."""
     found = []
     for part in parts:
@@ -129,7 +141,10 @@ def margins_of(parts: Iterable[Part], lookup_of: Callable[[Part], Lookup]) -> li
         else:
             places = [(s,) for s in as_list(check.get("values") or check.get("subsets", "all"))]
         pairs = [pair for pair in [*product(high, low), *product(low, floor)] if len(set(pair)) > 1]
-        found += [_margin(part, pair, place, lookup) for pair, place in product(pairs, places)]
+        found += [
+            _margin(part, pair, place, lookup, differences)
+            for pair, place in product(pairs, places)
+        ]
     return found
 
 
@@ -137,7 +152,10 @@ def as_list(value: str | float | Iterable) -> list:
     return [value] if isinstance(value, str | int | float) else list(value)
 
 
-def _margin(part: Part, pair: tuple, subsets: tuple[str, ...], lookup: Lookup) -> Margin:
+def _margin(
+    part: Part, pair: tuple, subsets: tuple[str, ...], lookup: Lookup,
+    differences: Differences | None,
+) -> Margin:  # fmt: skip
     def row(of: str | float, subset: str) -> Row:
         return lookup((of, part.metric, subset)) if isinstance(of, str) else {None: of}
 
@@ -147,7 +165,12 @@ def _margin(part: Part, pair: tuple, subsets: tuple[str, ...], lookup: Lookup) -
     values = reduce(lambda a, b: _by_seed(sub, a, b), here)
     rows = [of for of in pair if isinstance(of, str)]
     cells = tuple((of, part.metric, subset) for of in rows for subset in subsets)
-    return Margin(part, pair, subsets, cells, values)
+    images = None
+    if differences and values and part.kind not in FIGURES:
+        seeds = [seed for seed in values if seed is not None]
+        high, low = pair_now
+        images = differences.interval(high, low, part.metric, subsets, seeds)
+    return Margin(part, pair, subsets, cells, values, images)
 
 
 def _by_seed(operation: Callable[[float, float], float], a: Row, b: Row) -> Row:
@@ -164,7 +187,21 @@ def _quotient(a: float, b: float) -> float:
 
 
 def _sign(margin: Margin) -> int:
-    """+1 for the claim, −1 against it, 0 for a tie or within the spread of the seeds."""
+    """+1 for the claim, −1 against it, 0 for a tie, within the spread of the seeds, within the
+    interval over test images, or without numbers."""
+    sign = _sign_by_seeds(margin)
+    if margin.images is None:
+        return sign
+    low, high = margin.images
+    above, below = _bounds(margin)
+    by_images = (above < low and high < below) - (high < above or below < low)
+    return sign if sign == by_images else 0
+
+
+def _sign_by_seeds(margin: Margin) -> int:
+    """`_sign`, whatever the test images."""
+    if not margin.values:
+        return 0
     summary, check = summarise(margin.values.values()), margin.part.check
     spread = max(summary.sd if summary.seeds > 1 else 0.0, ROUNDING)
     if margin.part.kind in FIGURES:
@@ -172,8 +209,14 @@ def _sign(margin: Margin) -> int:
         return 1 if off <= check["tolerance"] + ROUNDING else -(off > spread)
     if _too_few(margin):
         return 0
-    slack = min(summary.mean - check.get("above", 0), check.get("below", math.inf) - summary.mean)
+    above, below = _bounds(margin)
+    slack = min(summary.mean - above, below - summary.mean)
     return (slack > spread) - (slack < -spread)
+
+
+def _bounds(margin: Margin) -> Interval:
+    """What a margin has to lie between."""
+    return margin.part.check.get("above", 0), margin.part.check.get("below", math.inf)
 
 
 def _too_few(margin: Margin) -> bool:
@@ -183,12 +226,19 @@ def _too_few(margin: Margin) -> bool:
     return len(margin.values) < LEAST_SEEDS
 
 
-def _decide(signs: list[int], most: bool = False) -> bool | None:
-    """Whether all pass, or more than half; 0 is an open one. An even split decides nothing."""
+def _decided(margins: list[Margin], most: bool | str, signs: list[int]) -> bool | None:
+    """Whether all pass, or for `most` more than half; 0 is an open one. An even split decides
+    nothing."""
+    signs = _counted(margins, signs, most)
     passed, failed, enough = signs.count(1), signs.count(-1), len(signs) / 2
     if most:
         return True if passed > enough else (False if failed > enough else None)
     return False if failed else (True if passed == len(signs) else None)
+
+
+def _counted(margins: list[Margin], signs: list[int], most: bool | str) -> list[int]:
+    """The signs of what `most` counts: comparisons or places."""
+    return _by_place(margins, signs) if most == "places" else signs
 
 
 def _by_place(margins: list[Margin], signs: list[int]) -> list[int]:
@@ -235,13 +285,21 @@ def _words(margins: list[Margin], named: bool, titles) -> str:
         groups.setdefault((place, m.pair if m.part.kind in FIGURES else None), []).append(m)
     words = []
     for (place, _), group in groups.items():
-        smallest = min(group, key=lambda m: (_sign(m), summarise(m.values.values()).mean))
+        smallest = min(group, key=_order)
         a, b = (row_title(of, titles) for of in smallest.pair)
         between = "to" if smallest.part.kind == "ratio" else "over"
         whose = f" ({a} {between} {b})" if named else ""
         form = ".4f" if smallest.part.kind == "ratio" else "+.4f"
-        words.append(f"{place} {summarise(smallest.values.values()):{form}}{whose}")
+        over = (
+            ", over images {:+.4f} to {:+.4f}".format(*smallest.images) if smallest.images else ""
+        )
+        words.append(f"{place} {summarise(smallest.values.values()):{form}}{over}{whose}")
     return ", ".join(words)
+
+
+def _order(margin: Margin) -> tuple[int, int, float]:
+    """Those against a claim first; of the open ones, those that only test images leave open."""
+    return _sign(margin), _sign_by_seeds(margin), summarise(margin.values.values()).mean
 
 
 def row_title(of: str | float, titles: Mapping[str, str] | None) -> str:

@@ -8,23 +8,39 @@ from statistics import fmean, median
 from llie_core.metrics.resampling import Interval, bootstrap
 from llie_core.reporting.scores import Score
 
+ImageLines = Sequence[Mapping[str, str]]  # what was measured of each image, by column
 
-def with_interval(score: Score, images: Sequence[Mapping]) -> Score:
+
+def with_interval(score: Score, images: ImageLines) -> Score:
     """A score with its interval over images, where it bears none and is a mean over images.
 
-    images: lines of its row and seed, an image each. It is a mean where a column named as its
-    protocol or metric holds as many values as it counts, with this mean.
+    images: lines of its row and seed, an image each.
     """
-    if math.isfinite(score.low) or not math.isfinite(score.value):
+    if math.isfinite(score.low):
         return score
-    for name in (score.protocol, score.metric):
-        values = [float(line[name]) for line in images if line.get(name) not in (None, "")]
+    values = [*values_behind(score, images)]
+    if not values:
+        return score
+    low, high = bootstrap([value for _, value in values])
+    return replace(score, low=low, high=high)
+
+
+def values_behind(score: Score, images: ImageLines) -> list[tuple[str, float]]:
+    """Name and value of each image that a score is the mean of; [] where it is no such mean.
+
+    It is one where a column named as its protocol or metric holds as many values as it counts, with
+    this mean.
+    """
+    if not math.isfinite(score.value):
+        return []
+    for column in (score.protocol, score.metric):
+        lines = [line for line in images if line.get(column) not in (None, "")]
+        values = [float(line[column]) for line in lines]
         if score.n != len(values) or not values:
             continue
         if math.isclose(fmean(values), score.value, rel_tol=1e-3, abs_tol=1e-4):  # they are rounded
-            low, high = bootstrap(values)
-            return replace(score, low=low, high=high)
-    return score
+            return [(line["name"], value) for line, value in zip(lines, values, strict=True)]
+    return []
 
 
 def half_widths(found: Mapping[str, Iterable[Interval]]) -> str:

@@ -13,6 +13,8 @@ from llie_core.files import project_root, read_rows, write_rows
 from llie_core.metrics.protocols import load_protocols
 from llie_core.reporting.published import list_papers
 
+UNITS = {"percent": 0.01, "count": 1e-6, "FLOP": 1e-9}  # to fractions, millions, billions
+
 
 @dataclass(frozen=True)
 class Score:

@@ -6,27 +6,26 @@
 A task says which meter gathers what; a frozen recognizer that reads the images is the task's.
 """
 
-import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from llie_core.data import collate
 from llie_core.dataset import SizedDataset
-from llie_core.metrics.resampling import Interval
 
 
 @dataclass(frozen=True)
 class Measured:
     """One number: `protocol` names an entry of protocols.toml, `n` counts what it is a mean over.
 
-    recognizer: which one read the images, "" for none; interval: over images, of a number that is
-    no mean over them.
+    recognizer: which one read the images, "" for none; drawn: the number in each draw of images
+    (metrics/resampling.py), of one that is no mean over them.
     """
 
     metric: str
@@ -35,7 +34,7 @@ class Measured:
     protocol: str
     subset: str = "all"
     recognizer: str = ""
-    interval: Interval = (-math.inf, math.inf)
+    drawn: np.ndarray | None = field(default=None, compare=False)
 
 
 class Meter(Protocol):

@@ -67,11 +67,10 @@ class DetectionMeter:
         values: dict[str, Any] = self.found.compute()
         detections = sum(row["n_detections"] for row in values["per_class"])
         counts = {"precision": detections, "iou": detections}
-        ends = values["intervals"]
         return self.quality.compute() + [
             Measured(
                 metric, values[key], counts.get(metric, self.images), protocol,
-                **({"interval": ends[key]} if key in ends else {}),
+                drawn=values["drawn"].get(key),
             )
             for metric, (key, protocol) in MEASURES.items()
             if math.isfinite(values[key])

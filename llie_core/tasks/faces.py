@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from llie_core.data.wider_results import read_detections, write_detections
-from llie_core.metrics.faces import detection_rates, face_scores, wider_ap_and_interval
+from llie_core.metrics.faces import detection_rates, face_scores, wider_ap_and_draws
 from llie_core.metrics.quality import psnr
 from llie_core.recognizers import Recognizer
 from llie_core.recognizers.mtcnn import MTCNN
@@ -166,8 +166,8 @@ class FaceMeter:
     def _ap(self, reader: str, subset: str, kept: list[Tensor], protocol: str):
         n = int(sum(mask.sum() for mask in kept))
         if n:  # a subset without a face has no AP
-            ap, interval = wider_ap_and_interval(self.found[reader], self.boxes, kept)
-            yield Measured("ap", ap, n, protocol, subset, reader, interval)
+            ap, drawn = wider_ap_and_draws(self.found[reader], self.boxes, kept)
+            yield Measured("ap", ap, n, protocol, subset, reader, drawn)
 
 
 def listed(values: Tensor) -> str:

@@ -80,7 +80,7 @@ class PoseMeter:
                 measured.append(
                     Measured(
                         "ap", found.at(EVERY), len(chosen), "pose-oks-ap-exlpose", subset,
-                        interval=found.interval(EVERY),
+                        drawn=found.drawn(EVERY),
                     )
                 )  # fmt: skip
         return measured + (self.appearance.compute() if self.appearance else [])

@@ -65,10 +65,10 @@ class SaliencyMeter:
         ]  # fmt: skip
 
     def compute(self) -> list[Measured]:
-        values, ends = self.scores.compute(), self.scores.intervals()
+        values, drawn = self.scores.compute(), self.scores.drawn()
         names = {metric: load_protocols()[protocol].metric for metric, protocol in MEASURES.items()}
         measured = [
-            Measured(metric, values[own], self.count, MEASURES[metric], interval=ends[own])
+            Measured(metric, values[own], self.count, MEASURES[metric], drawn=drawn[own])
             for metric, own in names.items()
         ]
         if self.psnr:

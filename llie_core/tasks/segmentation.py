@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from llie_core.data import mask_targets
-from llie_core.metrics.segmentation import SegmentationIoU, miou_interval
+from llie_core.metrics.segmentation import SegmentationIoU, drawn_miou
 from llie_core.recognizers import Recognizer
 from llie_core.tasks.base import Measured, Task
 from llie_core.tasks.quality import Appearance
@@ -61,8 +61,8 @@ class SegmentationMeter:
     def compute(self) -> list[Measured]:
         whole, matrices = SegmentationIoU(len(self.classes)), torch.stack(self.matrices)
         whole.matrix, images = matrices.sum(0), len(matrices)
-        found, interval = whole.compute(), miou_interval(matrices)
-        measured = [Measured("miou", found["miou"], images, "seg-miou", interval=interval)]
+        found, drawn = whole.compute(), drawn_miou(matrices)
+        measured = [Measured("miou", found["miou"], images, "seg-miou", drawn=drawn)]
         if self.appearance is None:
             return measured
         measured += [

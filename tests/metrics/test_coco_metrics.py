@@ -1,11 +1,10 @@
-"""COCO's average precision and its bootstrap interval, against pycocotools on images drawn."""
+"""COCO's average precision and its bootstrap, against pycocotools on images drawn."""
 
 import numpy as np
 import pytest
 
-from llie_core.metrics import coco
 from llie_core.metrics.coco import AT_50, AT_75, EVERY, average_precision, precision_of
-from llie_core.metrics.resampling import drawn_counts
+from llie_core.metrics.resampling import OF_SETS, drawn_counts, middle
 
 IMAGES, CLASSES = 12, (1, 2, 3)
 
@@ -74,24 +73,23 @@ def test_a_draw_is_the_evaluation_of_its_images(found):
 
 
 @pytest.mark.parametrize("thresholds", [EVERY, AT_50, AT_75])
-def test_the_interval_holds_95_of_100_draws(found, thresholds):
-    low, high = found.interval(thresholds)
-    assert low < found.at(thresholds) < high
+def test_each_draw_has_the_precision_of_its_images(found, thresholds):
     values = []
-    for counts in drawn_counts(IMAGES, coco.DRAWS):
+    for counts in drawn_counts(IMAGES, OF_SETS):
         by_class = [
             precision_of(m, t, counts[None]).mean()
             for m in found.matches
             for t in range(10)[thresholds]
         ]
         values.append(np.nanmean(by_class))
-    assert (low, high) == pytest.approx(tuple(np.quantile(values, [0.025, 0.975])))
+    np.testing.assert_allclose(found.drawn(thresholds), values)
+    assert min(values) < found.at(thresholds) < max(values)
 
 
 def test_nothing_found_has_no_spread():
     objects, _ = records()
     nothing = average_precision(objects, [], IMAGES, CLASSES, limit=100)
-    assert nothing.at(EVERY) == 0 and nothing.interval(EVERY) == (0, 0)
+    assert nothing.at(EVERY) == 0 and not nothing.drawn(EVERY).any()
 
 
 def test_a_draw_without_objects_counts_for_nothing():
@@ -100,7 +98,8 @@ def test_a_draw_without_objects_counts_for_nothing():
     objects[0]["iscrowd"] = 0
     found = average_precision(objects, [box(1, (0, 0), 10, 1, score=0.5)], 3, [1], limit=100)
     assert found.at(EVERY) == pytest.approx(1)
-    assert found.interval(EVERY) == pytest.approx((1, 1))
+    assert middle(found.drawn(EVERY)) == pytest.approx((1, 1))
+    assert np.isnan(found.drawn(EVERY)).mean() == pytest.approx(8 / 27, abs=0.05)  # (2/3)³
 
 
 def test_only_the_best_detections_of_an_image_count():

@@ -69,8 +69,8 @@ def scene(images, seed=0):
 
 
 def flat(result):
-    """All numbers of a result by name, without the intervals, whose draws go by the order."""
-    numbers = {name: result[name] for name in result if name not in ("per_class", "intervals")}
+    """All numbers of a result by name, without the draws, which go by the order."""
+    numbers = {name: result[name] for name in result if name not in ("per_class", "drawn")}
     for row in result["per_class"]:
         numbers |= {f"{row['label']}: {name}": value for name, value in row.items()}
     return numbers

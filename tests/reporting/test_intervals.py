@@ -43,10 +43,10 @@ def score(value, n, **changes):
 
 def test_a_mean_bears_the_interval_of_its_images():
     values = np.random.default_rng(1).uniform(10, 20, 40)
-    images = [{"psnr-rgb-float": f"{value:.4f}"} for value in values]
+    images = [{"name": str(i), "psnr-rgb-float": f"{value:.4f}"} for i, value in enumerate(values)]
     found = with_interval(score(values.mean(), 40), images)
     assert (found.low, found.high) == pytest.approx(bootstrap(values), abs=1e-4)
-    by_metric = [{"psnr": line["psnr-rgb-float"]} for line in images]
+    by_metric = [{"name": line["name"], "psnr": line["psnr-rgb-float"]} for line in images]
     assert with_interval(score(values.mean(), 40), by_metric) == found
     # An image without a value is none of those that count.
     assert with_interval(score(values.mean(), 40), [*images, {"psnr-rgb-float": ""}]) == found
@@ -54,7 +54,7 @@ def test_a_mean_bears_the_interval_of_its_images():
 
 
 def test_what_is_no_mean_of_its_images_bears_none():
-    images = [{"psnr-rgb-float": "1.0"}, {"psnr-rgb-float": "3.0"}]
+    images = [{"name": "a", "psnr-rgb-float": "1.0"}, {"name": "b", "psnr-rgb-float": "3.0"}]
     assert math.isfinite(with_interval(score(2.0, 2), images).low)
     endless = [{"psnr-rgb-float": "inf"}] * 2
     for value, n, lines in (

@@ -2,11 +2,13 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from made import HARD, UNTRAINED, a_score
 
 from llie_core.reporting import claims
 from llie_core.reporting.claims import Claim, Context, judge
+from llie_core.reporting.drawn import Draws
 from llie_core.reporting.published import PublishedValue
 from llie_core.reporting.scores import Score
 
@@ -22,6 +24,7 @@ ON_A_CPU = "holds on wider-face (paper, no trained rows, timed on a CPU)"
 OF_THE_PAPER = "not run (a figure of the paper's own data)"
 NONE_TRAINED = "no trained rows"  # whatever seeds the run has
 WITHIN = "inconclusive (within the spread of the seeds)"
+REVERSED = "inconclusive (other test images could reverse it)"
 GPU, CPU = "NVIDIA A100", "CPU (2 threads)"
 PROTOCOLS = {"ap": "face-ap-height", "niqe": "niqe-live", "psnr": "psnr-rgb-float",
              "latency": "cost-latency", "parameters": "cost-parameters"}  # fmt: skip
@@ -531,3 +534,51 @@ def test_a_restating_claim_takes_over_the_verdict(monkeypatch):
     one, two = judge("joint", A_OVER_B, HERE)
     assert two.verdict == one.verdict == f"{HOLDS} (quick, {NONE_TRAINED})"
     assert two.evidence == "as 9.01"
+
+
+# Test images -------------------------------------------------------------------------------------
+
+
+def over_images(a, b):
+    """A context whose rows a and b have these values in each draw of the same images."""
+    drawn = {"a": a, "b": b}
+    return replace(THREE, draws_of=lambda one: Draws(("1.png",), np.array(drawn[one.label])))
+
+
+@pytest.mark.parametrize(
+    ("a", "expected"),
+    [
+        ([0.6, 0.7], f"{HOLDS} (quick, 3 seeds)"),
+        ([0.5, 0.8], REVERSED),
+        ([0.2, 0.3], REVERSED),  # the draws contradict the seeds
+    ],
+)
+def test_a_margin_counts_where_other_images_would_not_reverse_it(verdict, a, expected):
+    scores = seeds("a", [0.6, 0.61, 0.62]) + seeds("b", [0.5, 0.51, 0.52])
+    found = verdict(ORDER, scores, over_images(a, [0.55, 0.55]))
+    assert found.verdict == expected
+    low, high = np.quantile(np.array(a) - 0.55, [0.025, 0.975])
+    assert f"over images {low:+.4f} to {high:+.4f}" in found.evidence
+
+
+def test_a_claim_is_refuted_only_beyond_the_images(verdict):
+    scores = seeds("a", [0.4, 0.41, 0.42]) + seeds("b", [0.5, 0.51, 0.52])
+    refuted = verdict(ORDER, scores, over_images([0.4, 0.41], [0.5, 0.5]))
+    assert refuted.verdict == f"{DOES_NOT} (quick, 3 seeds)"
+    assert verdict(ORDER, scores, over_images([0.4, 0.6], [0.5, 0.5])).verdict == REVERSED
+
+
+def test_what_seeds_leave_open_images_do_not_decide(verdict):
+    scores = seeds("a", [0.4, 0.51, 0.62]) + seeds("b", [0.5, 0.51, 0.52])
+    assert verdict(ORDER, scores, over_images([0.6, 0.6], [0.5, 0.5])).verdict == WITHIN
+
+
+def test_of_open_margins_that_of_the_images_is_shown(verdict):
+    """Two pairs: one within the seeds' spread, one that only the images leave open."""
+    check = ORDER | {"low": ["b", "c"]}
+    scores = seeds("a", [0.5, 0.51, 0.52]) + seeds("b", [0.4, 0.51, 0.7])
+    scores += seeds("c", [0.6, 0.61, 0.62])
+    drawn = {"a": [0.4, 0.6], "b": [0.9, 0.9], "c": [0.5, 0.5]}
+    context = replace(THREE, draws_of=lambda one: Draws(("1.png",), np.array(drawn[one.label])))
+    found = verdict(check, scores, context)
+    assert found.verdict == REVERSED and "(a over c)" in found.evidence.lower()
