@@ -109,14 +109,14 @@ def across_folds(contexts: Sequence[Context], folds: Sequence[Sequence[Verdict]]
 
 def _of_folds(contexts: Sequence[Context], same: Sequence[Verdict]) -> Verdict:
     decided = [one for one in same if _weight(one) == 2]
-    if len(same) == 1 or not decided:
-        return same[0]
     still_open = [
         replace(one, verdict=f"{one.verdict} on {context.place()}")
         for context, one in zip(contexts, same, strict=True)
         if _weight(one) == 1
     ]
     weighed = [*decided, *still_open]
+    if len(same) == 1 or not weighed:
+        return same[0]
     words = _each(weighed, "verdict")
     if len({one.verdict.partition(" on ")[0] for one in decided}) > 1:
         words = f"inconclusive (the folds disagree: {words})"
@@ -156,7 +156,7 @@ def _both(kept: Verdict, here: Verdict, context: Context) -> Verdict:
     if not _weight(kept):
         return here
     of_reference = kept.verdict
-    if _weight(kept) == 1:  # "inconclusive" does not say where
+    if _weight(kept) == 1 and context.place() not in of_reference:
         of_reference += f" on {context.place()}"
     if _weight(kept) < _weight(here):
         verdict = f"{here.verdict}; reference: {of_reference}"

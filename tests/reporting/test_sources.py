@@ -81,8 +81,10 @@ def test_the_reference_comes_first_and_each_is_named(kept, here, both):
     ("holds on a (r)", "holds on b (r)", "holds on a (r); holds on b (r)"),
     ("inconclusive (spread)", "holds on b (r)",
      "holds on b (r); inconclusive (spread) on a (r, 3 seeds)"),
-    ("inconclusive (spread)", "inconclusive (spread)", "inconclusive (spread)"),
     ("not run (no numbers)", "holds on b (r)", "holds on b (r)"),
+    ("inconclusive (a tie)", "not run (no numbers)", "inconclusive (a tie) on a (r, 3 seeds)"),
+    ("inconclusive (a tie)", "inconclusive (a tie)",
+     "inconclusive (a tie) on a (r, 3 seeds); inconclusive (a tie) on b (r, 3 seeds)"),
     ("not run (no numbers)", "not run (no numbers)", "not run (no numbers)"),
 ])  # fmt: skip
 def test_folds_that_disagree_leave_a_claim_open(a, b, both):
