@@ -4,13 +4,17 @@ import dataclasses
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 from safetensors import safe_open
 
 from llie_core.engine import runs
 from llie_core.engine.settings import override
 from llie_core.files import project_root, read_rows
+from llie_core.metrics.resampling import OF_SETS, middle
 from llie_core.papers import open_study, reference
+from llie_core.reporting import scores as reporting_scores
+from llie_core.reporting.drawn import kept_draws
 from llie_core.reporting.scores import read_scores, reference_scores, select
 
 KEPT = sorted((project_root() / "results" / "reference").glob("*/*/*/scores.csv"))
@@ -47,7 +51,7 @@ def test_what_is_in_git_stays_small():
         pytest.skip("not a git checkout")
     files = [project_root() / name for name in listed.stdout.split("\0") if name]
     sizes = {file: file.stat().st_size for file in files if file.exists()}
-    weights = sum(size for file, size in sizes.items() if file.suffix == ".safetensors")
+    weights = sum(size for file, size in sizes.items() if file.parent.name == "weights")
     records = sum(size for file, size in sizes.items() if "reference" in file.parts) - weights
     assert sum(sizes.values()) < 24 * MIB and weights < 12 * MIB and records < 5 * MIB
 
@@ -78,6 +82,13 @@ def study(tmp_path, monkeypatch):
                       pairs={"size": 16, "test_size": 24})  # fmt: skip
 
 
+@pytest.fixture
+def faces(study):
+    """A study whose main number, AP, is no mean over images, evaluated without training."""
+    pytest.importorskip("facenet_pytorch", reason="facenet-pytorch is not installed")
+    return open_study("joint", "smoke", recognizer="mtcnn", readers=["mtcnn"], ratios=[])
+
+
 def test_kept_runs_hold_scores_images_runs_and_logs(study):
     study.train()
     scores = study.evaluate()
@@ -92,6 +103,39 @@ def test_kept_runs_hold_scores_images_runs_and_logs(study):
     before = {path: path.read_bytes() for path in folder.rglob("*.csv")}
     assert reference.keep(study) == folder  # once more, in place of the first
     assert {path: path.read_bytes() for path in folder.rglob("*.csv")} == before
+
+
+def test_average_precisions_are_kept_in_draws_of_their_images(faces, monkeypatch):
+    monkeypatch.setattr(reporting_scores, "project_root", reference.project_root)
+    faces.train()
+    scores = faces.evaluate()
+    ap = [score for score in scores if score.metric == "ap" and score.low < score.high]
+    assert {score.label for score in ap} == {"identity", "gamma", "clahe"}
+    for score in ap:
+        draws = faces.draws_of(score)
+        assert len(draws.images) == 6 and len(draws.values) == OF_SETS
+        assert middle(draws.values) == pytest.approx((score.low, score.high), abs=1e-3)
+    folder = reference.keep(faces)
+    folder.rename(folder.with_name("reference"))
+    for score in ap:
+        kept = kept_draws("joint", faces.settings.dataset, score)
+        assert kept.images == faces.draws_of(score).images
+        whole = faces.draws_of(score).values
+        np.testing.assert_array_equal(kept.values, whole[: reference.DRAWS])
+    (psnr,) = select(scores, metric="psnr", label="gamma")  # a mean: by the values of its images
+    assert middle(faces.draws_of(psnr).values) == pytest.approx((psnr.low, psnr.high), abs=1e-3)
+
+
+def test_draws_that_were_changed_are_refused(faces):
+    faces.train()
+    faces.evaluate()
+    (file,) = faces.run(faces.row("gamma")).directory.glob("drawn/*.safetensors")
+    file.write_bytes(file.read_bytes()[:-1] + b"?")
+    with pytest.raises(ValueError, match="changed since it was written; delete it and run again"):
+        faces.evaluate()
+    file.unlink()
+    faces.evaluate()
+    assert file.exists()
 
 
 @pytest.mark.parametrize("at", ["write_scores", "write_log", "first move", "second move"])
