@@ -13,8 +13,10 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from llie_core.cli.arguments import add_device, path, weights_name
+from llie_core.names import listed
 
 RECORD = ".enhanced.jsonl"
+END = "-enhanced"  # of the name of a result beside its source
 PIPE = Path("-")
 REPLACE = "--overwrite replaces it"
 VIDEO_BRANDS = (b"iso", b"mp4", b"M4V", b"qt ")  # of MP4 and MOV; HEIC has the same header
@@ -99,11 +101,11 @@ def _beside(source: Path, kind: str | None) -> Path:
 
     if source.is_dir():
         named = source if source.name not in ("", "..") else source.resolve()
-        return named.with_name(f"{named.name}-enhanced")
+        return named.with_name(f"{named.name}{END}")
     if is_video(source):
-        return source.with_name(written_name(f"{source.stem}-enhanced{source.suffix}"))
+        return source.with_name(written_name(f"{source.stem}{END}{source.suffix}"))
     suffix = source.suffix if source.suffix.lower() in KINDS else ".png"
-    return source.with_name(f"{source.stem}-enhanced{f'.{kind}' if kind else suffix}")
+    return source.with_name(f"{source.stem}{END}{f'.{kind}' if kind else suffix}")
 
 
 def _pipe(options) -> int:
@@ -171,7 +173,7 @@ def _folder(options) -> int:
         raise ValueError(f"{options.target} is a file; name a folder to write into")
     suffix = f".{options.format or 'png'}"
     suffixes = (*readable(), *(READ if can_read_videos() or options.source.is_file() else ()))
-    images = find_images(options.source, options.target, suffixes, suffix)
+    images = _own_results_left_out(find_images(options.source, options.target, suffixes, suffix))
     if not options.overwrite:
         check_own(images, options.target / RECORD, REPLACE)
     enhance = _Enhance(options)
@@ -193,6 +195,20 @@ def _folder(options) -> int:
     kind = "images and videos" if any(is_video(image.path) for image in images) else "images"
     print(f"{len(images) - failed} of {len(images)} {kind} written to {options.target}{done}")
     return 1 if failed else 0
+
+
+def _own_results_left_out(images: list) -> list:
+    """The images without NAME-enhanced beside NAME, which an earlier command wrote by default."""
+    stems = {image.path.with_suffix("") for image in images}
+    own = [
+        image for image in images
+        if image.path.stem.endswith(END)
+        and image.path.with_name(image.path.stem.removesuffix(END)) in stems
+    ]  # fmt: skip
+    if own:
+        names = listed([image.name for image in own])
+        print(f"llie: passed over, as results of earlier commands: {names}", file=sys.stderr)
+    return [image for image in images if image not in own]
 
 
 class _Enhance:

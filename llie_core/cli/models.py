@@ -29,7 +29,13 @@ def add(commands) -> None:
     export.set_defaults(run=_export)
     score = commands.add_parser("score", help="one output under every protocol, side by side")
     score.add_argument("a", type=path, metavar="A", help="image or folder to score")
-    score.add_argument("b", type=path, metavar="B", help="its reference: image or folder")
+    score.add_argument(
+        "b",
+        type=path,
+        metavar="B",
+        nargs="?",
+        help="its reference: image or folder; without one, NIQE and the like",
+    )
     score.add_argument("--low", type=path, help="A before enhancement: image or folder (for LOE)")
     score.set_defaults(run=_score)
     weights = commands.add_parser("weights", help="files of weights: none is fetched unasked")
@@ -227,11 +233,11 @@ def _pairs(split: str, data: Path):
 
 
 def _score(options) -> int:
-    from llie_core.cli.image_files import find_pairs
+    from llie_core.cli.image_files import find_pairs, images_of
     from llie_core.data.images import read_image
     from llie_core.metrics.protocols import load_protocols, score_pairs
 
-    pairs, alone = find_pairs(options.a, options.b)
+    pairs, alone = find_pairs(options.a, options.b) if options.b else (images_of(options.a), [])
     low_light: dict = {}
     if options.low:
         found, without = find_pairs(options.a, options.low)

@@ -62,11 +62,11 @@ def _bench(options) -> int:
 def _results(_options) -> int:
     from llie_core.files import project_root, write_text
     from llie_core.papers import list_papers, study_of
-    from llie_core.papers.found import kept_findings
+    from llie_core.papers.found import kept_findings, kept_titles
     from llie_core.reporting.results_page import results_markdown
 
     target = project_root() / "docs" / "RESULTS.md"
     titles = {name: study_of(name).title for name in list_papers()}
-    write_text(target, results_markdown(titles, kept_findings()))
+    write_text(target, results_markdown(titles, kept_findings(), kept_titles()))
     print(target)
     return 0

@@ -232,15 +232,15 @@ def evaluate(
 
 
 def score_pairs(
-    pairs: Iterable[tuple[Path, Path]],
+    pairs: Iterable[tuple[Path, Path | None]],
     read: Callable[[Path], torch.Tensor],
     protocols: Iterable[str] | None = None,
     low_light: Mapping[Path, Path] | None = None,
 ) -> tuple[list[ScoreRow], list[str]]:
-    """Score image files against their references under every protocol of images.
+    """Score image files, against their references where there are some, under every protocol.
 
     Args:
-        pairs: (image, reference) files.
+        pairs: (image, reference) files; without references, protocols that need one are left out.
         read: reads a file to `(3, H, W)` float in [0, 1].
         protocols: ids; those `by_default` if not given.
         low_light: image → the file it was enhanced from, for protocols that compare with it.
@@ -254,7 +254,11 @@ def score_pairs(
     """
     usual = [p.id for p in load_protocols().values() if p.by_default]
     chosen = [_protocol(name) for name in protocols or usual]
-    chosen = [protocol for protocol in chosen if protocol.inputs in _OF_IMAGES]
+    pairs = list(pairs)
+    compared = any(second for _, second in pairs)
+    left_out = () if compared else ("pair", *(() if low_light else ("low-light",)))
+    given = [inputs for inputs in _OF_IMAGES if inputs not in left_out]
+    chosen = [protocol for protocol in chosen if protocol.inputs in given]
     values: dict[str, list[float]] = {protocol.id: [] for protocol in chosen}
     reasons: dict[str, list[tuple[str, str]]] = {protocol.id: [] for protocol in chosen}
     problems = []
@@ -363,9 +367,12 @@ def _row(protocol: Protocol, values: list[float], reasons: list[tuple[str, str]]
 
 
 def _read_pair(
-    first: Path, second: Path, read: Callable[[Path], torch.Tensor]
-) -> tuple[torch.Tensor, torch.Tensor]:
-    x, y = read(first), read(second)
+    first: Path, second: Path | None, read: Callable[[Path], torch.Tensor]
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    x = read(first)
+    if second is None:
+        return x[None], None
+    y = read(second)
     if x.shape != y.shape:
         sizes = [f"{image.shape[-1]}×{image.shape[-2]}" for image in (x, y)]
         raise ValueError(f"{first} is {sizes[0]} but {second} is {sizes[1]}")

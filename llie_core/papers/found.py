@@ -17,3 +17,12 @@ def kept_findings() -> dict[tuple[str, str], Table]:
                 study = open_study(paper, profile, dataset)
                 found[paper, dataset] = report.findings(study, kept_scores(paper, dataset))
     return found
+
+
+def kept_titles() -> dict[tuple[str, str, str], dict[str, str]]:
+    """(Paper, data set, profile) → the titles of the rows of what is kept, by label."""
+    found = {}
+    for folder in (one for paper in list_papers() for one in kept_folders(paper)):
+        paper, dataset, profile = folder.parts[-3:]
+        found[paper, dataset, profile] = open_study(paper, profile, dataset).row_titles
+    return found

@@ -52,10 +52,15 @@ truth.
 """
 
 
-def results_markdown(titles: Mapping[str, str], findings: Mapping[tuple[str, str], Table]) -> str:
+def results_markdown(
+    titles: Mapping[str, str],
+    findings: Mapping[tuple[str, str], Table],
+    rows: Mapping[tuple[str, str, str], Mapping[str, str]],
+) -> str:
     """The whole page: what was found first, then the numbers behind it.
 
-    titles: paper → its title; findings: (paper, data set) → what its reference runs found.
+    titles: paper → its title; findings: (paper, data set) → what its reference runs found; rows:
+    (paper, data set, profile) → the titles of its rows, by label.
     """
     found, numbers = [], []
     for number, paper in enumerate(list_papers(), 1):
@@ -69,7 +74,7 @@ def results_markdown(titles: Mapping[str, str], findings: Mapping[tuple[str, str
             found += [" ".join(about) + "\n",
                       _table(table.header, table.rows), ""]  # fmt: skip
         for folder in folders:
-            numbers += _of_folder(folder)
+            numbers += _of_folder(folder, rows[paper, folder.parent.name, folder.name])
     return "\n".join([HEAD, *(["## What was found\n", *found] if found else []), *numbers])
 
 
@@ -98,7 +103,7 @@ def _steps(run: Mapping[str, str]) -> str:
     return f"{run['steps_done']} of {run['steps_planned']} steps{of_pixels}"
 
 
-def _of_folder(folder: Path) -> list[str]:
+def _of_folder(folder: Path, titles: Mapping[str, str]) -> list[str]:
     scores = read_scores(folder / "scores.csv")
     dataset, profile = folder.parts[-2:]
     parts = [f"### {dataset}, profile `{profile}`\n"]
@@ -108,13 +113,15 @@ def _of_folder(folder: Path) -> list[str]:
         parts.append(f"{doubt}\n")
     readings = read_folder(folder, "")
     for name in dict.fromkeys(score.dataset for score in scores):
-        parts += _of_test_set(name, select(scores, dataset=name), readings)
-    parts += ["Trainings:\n", _runs_table(folder / "runs.csv")]
+        parts += _of_test_set(name, select(scores, dataset=name), readings, titles)
+    parts += ["Trainings:\n", _runs_table(folder / "runs.csv", titles)]
     return parts
 
 
-def _of_test_set(name: str, scores: list[Score], readings: list[Reading]) -> list[str]:
-    """readings: what recognizers made of each image."""
+def _of_test_set(
+    name: str, scores: list[Score], readings: list[Reading], titles: Mapping[str, str]
+) -> list[str]:
+    """readings: what recognizers made of each image; titles: of the rows."""
     parts = []
     readers = list(dict.fromkeys(s.recognizer for s in scores if (s.metric, s.subset) in COLUMNS))
     for reader in [r for r in readers if r] or [""]:
@@ -125,7 +132,7 @@ def _of_test_set(name: str, scores: list[Score], readings: list[Reading]) -> lis
         by = f", read by {title_of(reader)}" if reader else ""
         header = ["row", *(_column(own, *column) for column in shown)]
         rows = [
-            [title_of(label), *(_cell(own, label, *column) for column in shown)]
+            [title_of(label, titles), *(_cell(own, label, *column) for column in shown)]
             for label in dict.fromkeys(s.label for s in own if (s.metric, s.subset) in shown)
         ]
         seen = [one for one in readings if (one.dataset, one.recognizer) == (name, reader)]
@@ -174,13 +181,13 @@ def _note(scores: list[Score], shown: Iterable[tuple[str, str]], spread: str) ->
     return f"\nn = {span({s.n for s in found})}{trained}; protocols {protocols}{spread}.\n"
 
 
-def _runs_table(path: Path) -> str:
+def _runs_table(path: Path, titles: Mapping[str, str]) -> str:
     rows, runs = [], read_rows(path)
     for label in dict.fromkeys(run["label"] for run in runs):
         own = [run for run in runs if run["label"] == label]
         seconds = summarise(float(run["seconds"]) for run in own).mean
         rows.append([
-            title_of(label), str(len(own)),
+            title_of(label, titles), str(len(own)),
             " / ".join(dict.fromkeys(f"{r['steps_done']} of {r['steps_planned']}" for r in own)),
             " / ".join(dict.fromkeys(share_of_pixels(run) for run in own)),
             " / ".join(dict.fromkeys(run.get("selected_step") or "–" for run in own)),

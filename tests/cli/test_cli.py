@@ -195,13 +195,13 @@ def test_report_refuses_bad_parameters(tmp_path, refused, text, expected):
 def test_results_writes_the_page_of_the_reference_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("llie_core.files.project_root", lambda: tmp_path)
     from llie_core.papers import list_papers, study_of
-    from llie_core.papers.found import kept_findings
+    from llie_core.papers.found import kept_findings, kept_titles
 
     assert main(["results"]) == 0
     page = tmp_path / "docs" / "RESULTS.md"
     assert capsys.readouterr().out == f"{page}\n"
     titles = {name: study_of(name).title for name in list_papers()}
-    assert page.read_text() == results_markdown(titles, kept_findings())
+    assert page.read_text() == results_markdown(titles, kept_findings(), kept_titles())
 
 
 def test_an_output_that_knows_ascii_alone_gets_question_marks():

@@ -158,6 +158,18 @@ def test_a_file_beside_the_source_is_not_replaced_unasked(tmp_path, refused, mon
     assert main(["enhance", "a.png", "--model", "identity", "--overwrite"]) == 0
 
 
+def test_results_of_earlier_commands_are_not_enhanced_again(tmp_path, capsys):
+    for name in ("a.jpg", "b.png", "c-enhanced.png"):
+        save(tmp_path / "in" / name)
+    assert main(["enhance", str(tmp_path / "in" / "a.jpg"), "--model", "gamma"]) == 0
+    capsys.readouterr()
+    assert main(["enhance", str(tmp_path / "in"), str(tmp_path / "out"), "--model", "gamma"]) == 0
+    said = capsys.readouterr()
+    assert said.err == "llie: passed over, as results of earlier commands: a-enhanced.jpg\n"
+    written = [path.name for path in shown(tmp_path / "out")]
+    assert written == ["a.png", "b.png", "c-enhanced.png"]
+
+
 def test_an_opaque_image_with_an_alpha_channel_loses_nothing(tmp_path, capsys):
     Image.new("RGBA", (8, 6), (90, 90, 90, 255)).save(tmp_path / "in.png")
     target = tmp_path / "out.png"
@@ -475,6 +487,20 @@ def test_two_files_are_scored(tmp_path, capsys, monkeypatch):
     said = capsys.readouterr()
     assert scores(said.out)["psnr-rgb-uint8"] == ("16.0896", 1) and said.err == ""
     assert "n = 0  not available: llie weights fetch lpips-alex\n" in said.out
+
+
+def test_images_without_a_reference_are_scored_by_what_needs_none(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("LLIE_WEIGHTS", str(tmp_path))
+    for name in ("a.png", "event/b.png"):
+        save(tmp_path / "out" / name, 20, (64, 64))
+        save(tmp_path / "low" / name, 10, (64, 64))
+    assert main(["score", str(tmp_path / "out")]) == 1  # nothing has a number
+    said = capsys.readouterr()
+    assert {"niqe-live", "brisque-live"} <= set(scores(said.out)) and said.err == ""
+    assert "psnr" not in said.out and "loe" not in said.out
+    assert "n = 0  not available: llie weights fetch niqe\n" in said.out
+    assert main(["score", str(tmp_path / "out"), "--low", str(tmp_path / "low")]) == 0
+    assert scores(capsys.readouterr().out)["loe-imresize"] == ("0.0000", 2)
 
 
 def test_a_pair_that_cannot_be_scored_is_named_and_the_others_go_on(tmp_path, capsys):

@@ -6,7 +6,7 @@ import pytest
 
 from llie_core.files import project_root
 from llie_core.papers import list_papers, study_of
-from llie_core.papers.found import kept_findings
+from llie_core.papers.found import kept_findings, kept_titles
 from llie_core.reporting import results_page, sources
 from llie_core.reporting import scores as scores_module
 from llie_core.reporting.intervals import intervals
@@ -17,7 +17,7 @@ TITLES = {paper: study_of(paper).title for paper in list_papers()}
 
 
 def page_now():
-    return results_markdown(TITLES, kept_findings())
+    return results_markdown(TITLES, kept_findings(), kept_titles())
 
 
 @pytest.fixture(scope="module")
