@@ -27,6 +27,7 @@ from tqdm import tqdm
 
 from llie_core.data import collate, dataset_spec
 from llie_core.data.external import ExternalOutputs, external_methods
+from llie_core.data.registry import Absent
 from llie_core.dataset import SizedDataset
 from llie_core.devices import device_name
 from llie_core.engine.distributed import default_device, launch
@@ -655,12 +656,15 @@ class Study(ABC):
         return read_rows(image_values(self._scores_path(row, test_set)))
 
     def draws_of(self, score: Score) -> Draws | None:
-        """A score of this run in draws of its test images; None where nothing says it."""
+        """A score of this run in draws of its test images; None where nothing says it, or where the
+        data are not at hand."""
         row = next((r for r in self.rows() if (r.label, r.seed) == (score.label, score.seed)), None)
         own = (score.dataset, ""), (score.dataset, score.subset)
-        sets = [s for s in self.test_sets() if s.data is not None and (s.name, s.subset) in own]
-        paths = [image_values(self._scores_path(row, one)) for one in sets if row]
-        return draws_behind(score, [(read_rows(x), read_drawn(drawn_beside(x))) for x in paths])
+        with contextlib.suppress(Absent):
+            sets = [s for s in self.test_sets() if s.data is not None and (s.name, s.subset) in own]
+            paths = [image_values(self._scores_path(row, one)) for one in sets if row]
+            return draws_behind(score, [(read_rows(x), read_drawn(drawn_beside(x))) for x in paths])
+        return None
 
     def timing(self) -> str:
         """How the latencies of `evaluate` were taken, in a sentence; "" where none were."""

@@ -64,7 +64,7 @@ def draws_behind(score: Score, files: Iterable[tuple[ImageLines, Values]]) -> Dr
     files: lines and draws of its row and seed on its test set, by each task.
     """
     for lines, values in files:
-        if name_of(score) in values:
+        if math.isfinite(score.low) and name_of(score) in values:  # whose ends are the draws'
             return Draws(tuple(line["name"] for line in lines), values[name_of(score)])
         if found := values_behind(score, lines):
             names, numbers = zip(*found, strict=True)

@@ -109,7 +109,7 @@ def test_draws_of_whole_sets_are_written_and_paired(tmp_path):
     low, high = differing(0.05)
     counts, weights = drawn_counts(IMAGES, OF_SETS), np.linspace(1, 3, IMAGES)
     drawn = {x: counts @ (v * weights) / (counts @ weights) for x, v in (("a", high), ("b", low))}
-    scores = [score("a", np.average(high, weights=weights)), score("b", 0.4)]
+    scores = [score("a", np.average(high, weights=weights), half=0.1), score("b", 0.4, half=0.1)]
     for one in scores:
         write_drawn(tmp_path / one.label, {name_of(one): drawn[one.label]})
     empty = lines([0.0] * IMAGES)
@@ -120,6 +120,8 @@ def test_draws_of_whole_sets_are_written_and_paired(tmp_path):
     found = Differences(scores, draws_of).interval("a", "b", "ap", ["easy"], [])
     expected = np.quantile(drawn["a"] - drawn["b"], [0.025, 0.975])
     assert found == pytest.approx(expected, abs=5e-4)  # half precision
+    without = [score("a", 0.5), score("b", 0.4)]  # no interval: these draws are not theirs
+    assert Differences(without, draws_of).interval("a", "b", "ap", ["easy"], []) is None
     write_drawn(tmp_path / "a", {})
     assert read_drawn(tmp_path / "a") == {}
 

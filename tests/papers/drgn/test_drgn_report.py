@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 
 import numpy as np
 import pytest
@@ -150,7 +151,16 @@ def test_every_claim_gets_a_verdict_from_the_set_that_it_is_about(results, score
 def test_detection_is_judged_where_the_detector_finds_something(results, scores, best):
     (like,) = select(scores, label="drgn", dataset=STREETS, metric="map")
     found = [
-        dataclasses.replace(like, label=label, dataset=name, metric=metric, value=value, seed=seed)
+        dataclasses.replace(
+            like,
+            label=label,
+            dataset=name,
+            metric=metric,
+            value=value,
+            seed=seed,
+            low=-math.inf,
+            high=math.inf,
+        )
         for label, value in (("drgn", best), ("identity", best / 2), ("original", 1.0))
         for name in (DARKENED, STREETS)
         for metric in ("map", "map_50", "precision", "iou")
