@@ -212,7 +212,7 @@ def find_pairs(source: Path, reference: Path) -> tuple[list[tuple[Path, Path]], 
     return pairs, [line for line in alone if line]
 
 
-def images_of(source: Path) -> list[tuple[Path, None]]:
+def without_references(source: Path) -> list[tuple[Path, None]]:
     """An image, or those of a folder and its subfolders, each without a reference.
 
     Raises:

@@ -233,11 +233,14 @@ def _pairs(split: str, data: Path):
 
 
 def _score(options) -> int:
-    from llie_core.cli.image_files import find_pairs, images_of
+    from llie_core.cli.image_files import find_pairs, without_references
     from llie_core.data.images import read_image
     from llie_core.metrics.protocols import load_protocols, score_pairs
 
-    pairs, alone = find_pairs(options.a, options.b) if options.b else (images_of(options.a), [])
+    if options.b:
+        pairs, alone = find_pairs(options.a, options.b)
+    else:
+        pairs, alone = without_references(options.a), []
     low_light: dict = {}
     if options.low:
         found, without = find_pairs(options.a, options.low)

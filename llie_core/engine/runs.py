@@ -5,6 +5,7 @@ results/<paper>/<dataset>/<profile>/<row>/<settings hash>/seed<k>/
     checkpoint.bin, progress.json                             until it is finished
     weights.safetensors, stamp.json                           when it is finished
     scores/<test set>.csv, .json, per_image/<test set>.csv    when it is evaluated
+    drawn/<test set>.safetensors                              of what is no mean over its images
 """
 
 import contextlib

@@ -30,6 +30,7 @@ class Draws(NamedTuple):
 
 
 DrawsOf = Callable[[Score], Draws | None]  # None where nothing says them
+_Row = list[Score] | float  # the scores of a row, one a seed, or a number
 
 
 def name_of(score: Score) -> str:
@@ -134,13 +135,13 @@ class Differences:
         drawn = self._drawn(rows)
         return _independent(rows) if drawn is None else middle(drawn)
 
-    def _of(self, of: str | float, metric: str, subset: str, seeds: Iterable[int]) -> "_Row":
+    def _of(self, of: str | float, metric: str, subset: str, seeds: Iterable[int]) -> _Row:
         if not isinstance(of, str):
             return of
         own = self._scores.get((of, metric, subset), [])
         return [s for s in own if s.seed in seeds] if len(own) > 1 and seeds else own
 
-    def _drawn(self, rows: Sequence["_Row"]) -> np.ndarray | None:
+    def _drawn(self, rows: Sequence[_Row]) -> np.ndarray | None:
         """The signed sum of rows, means over seeds, in each draw; None where one has no draws or
         other images."""
         total: np.ndarray | float = 0.0
@@ -156,9 +157,6 @@ class Differences:
                 images.add((draws.images, draws.values.shape))
                 total = total + draws.values * (sign * UNITS.get(score.unit, 1) / len(row))
         return total if isinstance(total, np.ndarray) and len(images) == 1 else None
-
-
-_Row = list[Score] | float  # the scores of a row, one a seed, or a number
 
 
 def _independent(rows: Sequence[_Row]) -> Interval | None:

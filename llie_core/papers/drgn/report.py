@@ -72,9 +72,9 @@ def findings(study: DrgnStudy, scores: Sequence[Score]) -> Table:
     for name in dict.fromkeys(s.dataset for s in scores if s.metric == "map_50"):
         found = select(scores, dataset=name, metric="map_50")
         best, count = best_untrained(found)
-        labels = [main, "identity", best, "original"]
-        if select(found, label=ONE_STEP):  # which may serve a detector better than the eye
-            labels.insert(1, ONE_STEP)
+        here = {score.label for score in found}
+        # One step may serve a detector better than the eye; not every set has normal light.
+        labels = [main, *({ONE_STEP} & here), "identity", best, *({"original"} & here)]
         means = {x: mean_of(found, label=x) for x in labels if x}
         words = ", ".join(
             f"{title_of(x)} {f'{mean:.3f}' if mean.seeds else NOT_RUN}"
