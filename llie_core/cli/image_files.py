@@ -212,14 +212,14 @@ def find_pairs(source: Path, reference: Path) -> tuple[list[tuple[Path, Path]], 
     return pairs, [line for line in alone if line]
 
 
-def without_references(source: Path) -> list[tuple[Path, None]]:
-    """An image, or those of a folder and its subfolders, each without a reference.
+def without_references(source: Path) -> tuple[list[tuple[Path, None]], list[str]]:
+    """An image, or those of a folder and its subfolders, as `find_pairs` gives pairs.
 
     Raises:
         FileNotFoundError: no such image or folder, or none in it.
     """
     paths = [source] if source.is_file() else _below(source, source).values()
-    return [(path, None) for path in paths]
+    return [(path, None) for path in paths], []
 
 
 def _without_partner(folder: Path, own: Iterable[str], other: Iterable[str]) -> str:

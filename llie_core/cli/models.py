@@ -237,10 +237,7 @@ def _score(options) -> int:
     from llie_core.data.images import read_image
     from llie_core.metrics.protocols import load_protocols, score_pairs
 
-    if options.b:
-        pairs, alone = find_pairs(options.a, options.b)
-    else:
-        pairs, alone = without_references(options.a), []
+    pairs, alone = find_pairs(options.a, options.b) if options.b else without_references(options.a)
     low_light: dict = {}
     if options.low:
         found, without = find_pairs(options.a, options.low)

@@ -12,7 +12,7 @@ from operator import sub
 
 from llie_core.metrics.resampling import Interval
 from llie_core.names import metric_title, subset_title, title_of
-from llie_core.reporting.drawn import Differences
+from llie_core.reporting.drawn import Differences, OverImages
 from llie_core.reporting.published import PublishedValue
 from llie_core.reporting.scores import UNITS, Score, summarise
 
@@ -63,7 +63,7 @@ class Margin:
     subsets: tuple[str, ...]
     cells: tuple[Cell, ...]
     values: Row
-    images: Interval | None = None
+    images: OverImages | None = None
 
 
 @dataclass(frozen=True)
@@ -192,7 +192,7 @@ def _sign(margin: Margin) -> int:
     sign = _sign_by_seeds(margin)
     if margin.images is None:
         return sign
-    low, high = margin.images
+    low, high, _ = margin.images
     above, below = _bounds(margin)
     by_images = (above < low and high < below) - (high < above or below < low)
     return sign if sign == by_images else 0
@@ -290,9 +290,10 @@ def _words(margins: list[Margin], named: bool, titles) -> str:
         between = "to" if smallest.part.kind == "ratio" else "over"
         whose = f" ({a} {between} {b})" if named else ""
         form = ".4f" if smallest.part.kind == "ratio" else "+.4f"
-        over = (
-            ", over images {:+.4f} to {:+.4f}".format(*smallest.images) if smallest.images else ""
-        )
+        over = ""
+        if smallest.images:
+            low, high, paired = smallest.images
+            over = f", over images{'' if paired else ', unpaired,'} {low:+.4f} to {high:+.4f}"
         words.append(f"{place} {summarise(smallest.values.values()):{form}}{over}{whose}")
     return ", ".join(words)
 

@@ -29,6 +29,14 @@ class Draws(NamedTuple):
     values: np.ndarray
 
 
+class OverImages(NamedTuple):
+    """A 95 % interval over images; paired: of two rows image by image, else as if independent."""
+
+    low: float
+    high: float
+    paired: bool
+
+
 DrawsOf = Callable[[Score], Draws | None]  # None where nothing says them
 _Row = list[Score] | float  # the scores of a row, one a seed, or a number
 
@@ -125,7 +133,7 @@ class Differences:
     def interval(
         self, high: str | float, low: str | float, metric: str, subsets: Sequence[str],
         seeds: Iterable[int],
-    ) -> Interval | None:  # fmt: skip
+    ) -> OverImages | None:  # fmt: skip
         """Of high − low on the first subset, less that on the second if there is one; None where a
         score has neither draws nor an interval.
 
@@ -133,7 +141,10 @@ class Differences:
         """
         rows = [self._of(of, metric, subset, seeds) for subset in subsets for of in (high, low)]
         drawn = self._drawn(rows)
-        return _independent(rows) if drawn is None else middle(drawn)
+        if drawn is not None:
+            return OverImages(*middle(drawn), paired=True)
+        apart = _independent(rows)
+        return None if apart is None else OverImages(*apart, paired=False)
 
     def _of(self, of: str | float, metric: str, subset: str, seeds: Iterable[int]) -> _Row:
         if not isinstance(of, str):

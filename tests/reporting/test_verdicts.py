@@ -573,6 +573,15 @@ def test_what_seeds_leave_open_images_do_not_decide(verdict):
     assert verdict(ORDER, scores, over_images([0.6, 0.6], [0.5, 0.5])).verdict == WITHIN
 
 
+def test_rows_without_draws_are_said_to_be_unpaired(verdict):
+    wide = [
+        replace(s, low=s.value - 0.3, high=s.value + 0.3) for s in seeds("b", [0.5, 0.51, 0.52])
+    ]
+    scores = [replace(s, low=0.5, high=0.7) for s in seeds("a", [0.6, 0.61, 0.62])] + wide
+    found = verdict(ORDER, scores, THREE)
+    assert found.verdict == REVERSED and ", over images, unpaired, -0.2262 to" in found.evidence
+
+
 def test_of_open_margins_that_of_the_images_is_shown(verdict):
     """Two pairs: one within the seeds' spread, one that only the images leave open."""
     check = ORDER | {"low": ["b", "c"]}
