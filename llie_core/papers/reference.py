@@ -25,8 +25,8 @@ from llie_core.papers.trainings import trainings
 from llie_core.reporting.drawn import drawn_beside, read_drawn, write_drawn
 from llie_core.reporting.scores import Score, write_scores
 
-LOG_ROWS = 60
-DRAWS = 400  # kept of a score, which the interval of a difference takes
+LOG_ROWS = 40
+DRAWS = 250  # kept of a score, which the interval of a difference takes
 
 
 def keep(study: Study, weights: Sequence[str] = ()) -> Path:
