@@ -16,7 +16,7 @@ import os
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import ClassVar, Self, TypeVar
@@ -95,6 +95,18 @@ class StudySettings(Section):
             raise ValueError(f"seeds: {list(self.seeds)} names one twice; every seed is one run")
         if min(self.seeds) < 0 or self.workers < 0 or self.processes < 1:
             raise ValueError("seeds and workers must not be negative, processes at least 1")
+        _check_rates(self)
+
+
+def _check_rates(section: Section, path: str = "") -> None:
+    """ValueError that names the setting: PyTorch refuses a wrong rate only when training starts."""
+    if isinstance(section, TrainSettings):
+        for name in ("lr", "lr_final", "weight_decay", "grad_clip"):
+            if not 0 <= (value := getattr(section, name)) < math.inf:
+                raise ValueError(f"{path}{name}: give a number from 0, not {value}")
+    for own in fields(section):
+        if isinstance(value := getattr(section, own.name), Section):
+            _check_rates(value, f"{path}{own.name}.")
 
 
 def every_row(_row: Row) -> bool:

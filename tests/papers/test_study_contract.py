@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import math
 import re
 import shutil
 import sys
@@ -447,3 +448,14 @@ def test_no_study_asks_what_a_row_is_called():
     for paper in list_papers():
         source = inspect.getsource(sys.modules[study_of(paper).__module__])
         assert "row.label ==" not in source and "row.label.endswith" not in source, paper
+
+
+@papers
+@pytest.mark.parametrize("rate", [{"lr": -1.0}, {"lr": math.nan}, {"weight_decay": -0.1}])
+def test_a_wrong_rate_is_refused_by_its_setting(paper, rate):
+    (name,) = rate
+    with pytest.raises(ValueError, match=rf"train\.{name}: give a number from 0"):
+        tiny(paper, train=rate)
+    if paper == "recognition":
+        with pytest.raises(ValueError, match=rf"recognizer\.train\.{name}: give"):
+            tiny(paper, recognizer={"train": rate})
