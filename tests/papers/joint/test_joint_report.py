@@ -374,3 +374,11 @@ def test_both_halves_judge_each_claim_by_the_detector_that_trained_there():
     (first,) = (v.verdict for v in found if v.claim.id == "2.01")
     assert "wider-val-a (reference, 3 seeds)" in first and "wider-val-b (reference, 3 s" in first
     assert open_study("joint", "reference", "wider-val-a").other_folds == ()
+
+
+@needs_retinaface
+def test_kept_rows_are_compared_in_pairs_under_the_labels_of_the_thesis():
+    study = open_study("joint", "reference", "wider-val-a")
+    found = judging.verdicts(study, [], {}, partial(claims.judged, ""))
+    evidence = {v.claim.id: v.evidence for v in found}["2.01"]
+    assert "over images" in evidence and "unpaired" not in evidence
