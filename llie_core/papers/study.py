@@ -670,7 +670,7 @@ class Study(ABC):
     def draws_of(self, score: Score) -> Draws | None:
         """A score of this run in draws of its test images; None where nothing says it, or where the
         data are not at hand."""
-        row = next((r for r in self.rows() if (r.label, r.seed) == (score.label, score.seed)), None)
+        row = next((r for r in self.rows() if (r.label, r.seed) == (score.row, score.seed)), None)
         own = (score.dataset, ""), (score.dataset, score.subset)
         with contextlib.suppress(Absent):
             sets = [s for s in self.test_sets() if s.data is not None and (s.name, s.subset) in own]

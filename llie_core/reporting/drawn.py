@@ -83,7 +83,7 @@ def draws_behind(score: Score, files: Iterable[tuple[ImageLines, Values]]) -> Dr
 
 def kept_draws(paper: str, dataset: str, score: Score) -> Draws | None:
     """The draws of a score of the reference runs of a paper on a data set."""
-    folder, row = reference_folder(paper, dataset), (score.label, str(score.seed))
+    folder, row = reference_folder(paper, dataset), (score.row, str(score.seed))
     if folder is None:
         return None
     own = score.dataset, f"{score.dataset}-{score.subset}"

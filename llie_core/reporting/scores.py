@@ -48,6 +48,11 @@ class Score:
     high: float = math.inf
 
     @property
+    def row(self) -> str:
+        """The label of its run, where `label` is the one of a table."""
+        return self.run.split("/", 3)[-1].rpartition("/")[0]
+
+    @property
     def unit(self) -> str:
         return load_protocols()[self.protocol].unit
 

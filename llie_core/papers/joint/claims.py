@@ -33,7 +33,6 @@ from llie_core.papers.joint.study import (
 )
 from llie_core.papers.study import one_timing
 from llie_core.reporting.claims import NUMBERS, Context, Measured, Verdict, judge
-from llie_core.reporting.drawn import DrawsOf
 from llie_core.reporting.scores import Score, mean_of, select
 from llie_core.reporting.tables import Table
 
@@ -57,20 +56,8 @@ def judged(
     """By what one detector, "" for the run's main one, finds; the thesis has one detector only."""
     reader = reader or study.settings.recognizer
     own = context.papers_own and reader == study.settings.recognizer
-    all_rows = select(scores, dataset=context.dataset)
-    draws_of = context.draws_of and _by_own_label(all_rows, context.draws_of)
-    context = replace(context, papers_own=own, draws_of=draws_of)
-    return judge("joint", read_by(all_rows, reader), context, measured)
-
-
-def _by_own_label(scores: Sequence[Score], draws_of: DrawsOf) -> DrawsOf:
-    """`draws_of` for scores that `read_by` has given the thesis's labels."""
-
-    def place(score: Score) -> tuple[str, ...]:
-        return score.run, score.recognizer, score.metric, score.subset
-
-    own = {place(score): score for score in scores}
-    return lambda score: draws_of(own[place(score)])
+    of = read_by(select(scores, dataset=context.dataset), reader)
+    return judge("joint", of, replace(context, papers_own=own), measured)
 
 
 def verdicts_by_detector(study: JointStudy, scores: Sequence[Score]) -> Table:
