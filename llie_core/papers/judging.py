@@ -1,16 +1,19 @@
 """What the scores of a study may decide, and the verdicts on a paper's claims."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
 from llie_core.engine.reuse import identity
+from llie_core.names import metric_title
 from llie_core.papers.rows import Row
 from llie_core.papers.study import Study
 from llie_core.papers.trainings import trainings
 from llie_core.reporting.claims import Context, Verdict, judge
-from llie_core.reporting.drawn import kept_draws
-from llie_core.reporting.scores import Score, kept_scores, select
+from llie_core.reporting.comparisons import row_title
+from llie_core.reporting.drawn import Differences, Draws, DrawsOf, kept_draws
+from llie_core.reporting.scores import Score, kept_scores, mean_of, select
 from llie_core.reporting.sources import across_folds, reference_doubt, reference_first
 from llie_core.reporting.tables import conditions
 
@@ -66,6 +69,45 @@ def evidence(study: Study, scores: Sequence[Score]) -> str:
     if doubt and any(score in kept for score in scores):
         words += f" No claim is decided by it: {doubt}."
     return words
+
+
+def differences(
+    study: Study, scores: Sequence[Score], pairs: Iterable[tuple[str, str]], metric: str,
+    subset: str = "all", reader: str = "",
+) -> list[list[str]]:  # fmt: skip
+    """A question and its answer for the findings: by how much the first row of each pair is above
+    the second, with the 95 % interval over test images; without a pair that has one, [].
+
+    scores: of one data set and recognizer; reader: its title, where the findings have several.
+    """
+    between, titles, words = Differences(scores, _draws_of(study, scores)), study.row_titles, []
+    before = ""
+    for high, low in pairs:
+        one, other = (mean_of(scores, label=x, metric=metric, subset=subset) for x in (high, low))
+        images = between.interval(high, low, metric, [subset], ())
+        if images and one.seeds and other.seeds:
+            form = "+.2f" if metric == "psnr" else "+.3f"
+            ends = f"[{images.low:{form}}, {images.high:{form}}]{' unpaired' * (not images.paired)}"
+            name = "" if high == before else f"{row_title(high, titles)} "
+            words.append(
+                f"{name}over {row_title(low, titles)} {one.mean - other.mean:{form}} {ends}"
+            )
+            before = high
+    question = f"By how much, and how sure{f' ({reader})' * bool(reader)}?"
+    what = f"{metric_title(metric)}, mean over seeds [95 % over test images]"
+    return [[question, f"{what}: {'; '.join(words)}."]] if words else []
+
+
+def _draws_of(study: Study, scores: Iterable[Score]) -> DrawsOf:
+    """Draws of scores of the reference runs as of the study's own."""
+    places = {(paper, name) for paper, name, *_ in (score.run.split("/") for score in scores)}
+    kept = {score: place for place in places for score in kept_scores(*place)}
+
+    def draws_of(score: Score) -> Draws | None:
+        place = kept.get(replace(score, label=score.row))
+        return kept_draws(*place, score) if place else study.draws_of(score)
+
+    return draws_of
 
 
 def context(study: Study, scores: Iterable[Score] = ()) -> Context:

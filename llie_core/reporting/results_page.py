@@ -39,7 +39,9 @@ the standard deviation where there are several. They are measured here; the pape
 the verdicts on their claims stand beside them in the reports. `n` counts what a number is a mean
 over: images, persons or faces. Protocols are explained in `llie_core/metrics/protocols.toml`. Below
 each table stands by how much other images of the kind could move a mean: on LOL's 15 test images
-that is one to two dB of PSNR, so a smaller difference of two means decides nothing by itself.
+that is one to two dB of PSNR. Two rows see the same images, so their difference moves less: the
+answers to *By how much, and how sure?* have its 95 % interval over test images in brackets, too
+wide where *unpaired* (the runs kept no draws of their images).
 
 Numbers *decide no claim* where the code of the networks or losses has changed since the runs, or
 where files differed from their commit. Of the test sets, *wider-val-a* and *-b* are two halves, by

@@ -85,6 +85,9 @@ def findings(study: DrgnStudy, scores: Sequence[Score]) -> Table:
         rows.append(
             [question, "; ".join([f"mAP50: {words}", *study.blind_readers(found).values()])]
         )
+    best, _ = best_untrained(own)
+    pairs = [("drgn", ONE_STEP), ("lw_drgn", "drgn"), (main, best)]
+    rows += judging.differences(study, own, pairs, "psnr")
     used = [s for s in scores if s in own or s.metric == "map_50"]
     note = f"Mean over seeds. {judging.evidence(study, used)}"
     return Table("What was found", ["question", "finding"], rows, note)

@@ -144,6 +144,9 @@ def findings(study: JcrnetStudy, scores: list[Score]) -> Table:
         ["Does a saliency network find more in its images?",
          f"Its error on streets at night: {', '.join(read)}." if read else "Not evaluated."],
     ]  # fmt: skip
+    without = dict.fromkeys(s.label for s in pairs if s.label.startswith("jcrnet+"))
+    compared = [("jcrnet", x) for x in (best, *without)]
+    rows += judging.differences(study, pairs, compared, "psnr")
     note = f"PSNR and MAE, mean over seeds. {judging.evidence(study, pairs)}"
     if saliency:
         note += f" Saliency: {conditions(saliency)}"

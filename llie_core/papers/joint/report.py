@@ -115,6 +115,9 @@ def findings(study: JointStudy, scores: Sequence[Score]) -> Table:
             [f"How far is that from normal light for {title}?",
              f"In low light {dark}; in normal light {normal}."],
         ]  # fmt: skip
+        low, by_itself, jointly, light = GROUPS
+        pairs = [(jointly, by_itself), (jointly, low), (jointly, best), (light, jointly)]
+        rows += judging.differences(study, own, pairs, "ap", "hard", title)
     note = f"AP on hard faces, recall; mean over seeds. {judging.evidence(study, _shown(scores))}"
     return Table("What was found", ["question", "finding"], rows, note)
 

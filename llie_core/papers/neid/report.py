@@ -71,6 +71,8 @@ def findings(study: NeidStudy, scores: Sequence[Score]) -> Table:
         ["What does the printed loss cost?", f"{own_loss}."],
         ["Is it better than methods without training?", f"{classical}."],
     ]  # fmt: skip
+    others = (f"neid+{UNET}", "neid+LE + DR", f"neid+{OWN_LOSS}", best)
+    rows += judging.differences(study, scores, [("neid", x) for x in others], "psnr")
     note = f"PSNR, mean over seeds. {judging.evidence(study, scores)}"
     return Table("What was found", ["question", "finding"], rows, note)
 

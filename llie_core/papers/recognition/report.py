@@ -88,6 +88,9 @@ def findings(study: RecognitionStudy, scores: Sequence[Score]) -> Table:
     ]  # fmt: skip
     if darker := _on_darker_images(study, scores):
         rows.append(["And where the images are darkened further?", f"{metric} {darker}."])
+    others = ("identity", "zero_dce", "ialm", best, "gem_pam+w/o PAM", "gem_pam+w/o GEM")
+    pairs = [("gem_pam", other) for other in others]
+    rows += judging.differences(study, own, pairs, study.downstream.metric, study.downstream.whole)
     used = [s for s in own if s.subset in (study.downstream.whole, DAY) or intensity_of(s.subset)]
     note = f"{study.downstream.title}, mean over seeds. {judging.evidence(study, used)}"
     return Table("What was found", ["question", "finding"], rows, note)

@@ -18,7 +18,7 @@ from llie_core.reporting.scores import select
 
 def test_findings_answer_the_question_and_name_what_is_absent(study, done):
     table = report.findings(study, done[1])
-    pixels, branch, fusing, loss, classical = (row[1] for row in table.rows)
+    pixels, branch, fusing, loss, classical, apart = (row[1] for row in table.rows)
     assert loss == "NEID, our loss: not evaluated (setting rows)."
     psnr = {s.label: s.value for s in select(done[1], metric="psnr")}
     assert pixels == (
@@ -28,6 +28,7 @@ def test_findings_answer_the_question_and_name_what_is_absent(study, done):
     assert branch == "Without fusing NEID, LE + DR: not evaluated (setting rows)."
     assert fusing == "NEID, LE + DR: not evaluated (setting rows)."
     assert classical.endswith(f"{psnr['gamma']:.2f} dB of gamma 1/2.2, the best of 1.")
+    assert "]: NEID over U-net at full size " in apart and "unpaired" not in apart
     assert "builtin-photos (test split); profile smoke" in table.note
 
 

@@ -72,7 +72,7 @@ def test_findings_tell_of_darker_images_where_they_were_evaluated(results):
         "mIoU 0.300 without GEM+PAM, 0.200 with it at a mean of 2; "
         "0.300 without GEM+PAM, 0.200 with it at a mean of 10 of 255."
     )
-    assert len(report.findings(tiny(), scores).rows) == 5
+    assert "darkened" not in str([row[0] for row in report.findings(tiny(), scores).rows])
 
 
 def test_percent_stands_beside_percent_and_other_programs_wait(results):
