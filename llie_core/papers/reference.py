@@ -3,7 +3,8 @@
 results/reference/<paper>/<dataset>/<profile>/
     scores.csv              every row on every test set
     per_image/<key>.csv     label, seed, values of each image
-    drawn/<key>.safetensors     numbers that are no means over images, in DRAWS draws of these
+    drawn/<key>.safetensors     numbers that are no means over images, in draws of these, where a
+                                claim compares them
     runs.csv                a line a training: steps, seconds, device, commit, hashes
     logs.csv, validation.csv    label, seed, step, … (at most LOG_ROWS lines a run)
     weights/<label>-seed<k>.safetensors     half precision; only those asked for
@@ -22,11 +23,11 @@ from llie_core.papers.evaluations import image_values, recorded_scores
 from llie_core.papers.rows import Row
 from llie_core.papers.study import Study
 from llie_core.papers.trainings import trainings
+from llie_core.reporting.claims import compared
 from llie_core.reporting.drawn import drawn_beside, read_drawn, write_drawn
 from llie_core.reporting.scores import Score, write_scores
 
-LOG_ROWS = 40
-DRAWS = 250  # kept of a score, which the interval of a difference takes
+LOG_ROWS = 30
 
 
 def keep(study: Study, weights: Sequence[str] = ()) -> Path:
@@ -54,7 +55,8 @@ def keep(study: Study, weights: Sequence[str] = ()) -> Path:
         study.run(row).checked_weights()
     keys = {test_set.key for test_set in study.test_sets()}
     _check_evaluated(study, rows)
-    scores, images, drawn = _evaluations([study.run(row) for row in rows], keys)
+    own_runs = [study.run(row) for row in rows]
+    scores, images, drawn = _evaluations(own_runs, keys, compared(study.paper))
     _one_clean_commit({stamp["commit"] for stamp in stamps} | {score.commit for score in scores})
     # Written beside and exchanged at the end, so that what was kept before is lost in no case.
     fresh, earlier = (target.with_name(f".{target.name}.{end}") for end in ("new", "earlier"))
@@ -123,10 +125,13 @@ def _check_evaluated(study: Study, rows: Sequence[Row]) -> None:
 
 
 def _evaluations(
-    runs: Iterable[Run], keys: Container[str]
+    runs: Iterable[Run], keys: Container[str], drawn_of: Container[tuple[str, str]]
 ) -> tuple[list[Score], dict[str, list[dict]], dict[str, dict]]:
     """The scores of some runs on the test sets of these keys, and by test set the values of each
-    image and the draws, of those that were written whole."""
+    image and the draws, of those that were written whole.
+
+    drawn_of: (metric, subset) of the numbers whose draws are wanted.
+    """
     scores: list[Score] = []
     images: dict[str, list[dict]] = {}
     drawn: dict[str, dict] = {}
@@ -141,8 +146,10 @@ def _evaluations(
             if lines:
                 images.setdefault(path.stem, []).extend(lines)
             values = read_drawn(drawn_beside(image_values(path)))
-            row = {f"{run.label}|{run.seed}|{name}": of[:DRAWS] for name, of in values.items()}
-            drawn.setdefault(path.stem, {}).update(row)
+            for name, of in values.items():
+                _, metric, subset = name.split("|")
+                if (metric, subset) in drawn_of:
+                    drawn.setdefault(path.stem, {})[f"{run.label}|{run.seed}|{name}"] = of
     return scores, images, drawn
 
 

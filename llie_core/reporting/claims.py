@@ -43,6 +43,7 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
+from itertools import product
 
 from llie_core.names import title_of
 from llie_core.reporting.comparisons import (
@@ -212,6 +213,17 @@ def load_claims(paper: str) -> tuple[Claim, ...]:
             raise ValueError(f"claim {claim.id} restates {claim.restates}, which is none before it")
         claims[claim.id] = claim
     return tuple(claims.values())
+
+
+def compared(paper: str) -> set[tuple[str, str]]:
+    """(Metric, subset) of the numbers that a paper's claims compare."""
+    found = set()
+    for check in (check for claim in load_claims(paper) for check in claim.checks):
+        given = [check.get(key, []) for key in ("larger", "smaller", "values")]
+        subsets = [subset for of in given for subset in as_list(of)]
+        found |= set(product(as_list(check.get("metric", [])),
+                             subsets or as_list(check.get("subsets", "all"))))  # fmt: skip
+    return found
 
 
 def _with_rows(check: Mapping, rows: Mapping[str, list[str]]) -> dict:

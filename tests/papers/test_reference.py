@@ -118,10 +118,12 @@ def test_average_precisions_are_kept_in_draws_of_their_images(faces, monkeypatch
     folder = reference.keep(faces)
     folder.rename(folder.with_name("reference"))
     for score in ap:
-        kept = kept_draws("joint", faces.settings.dataset, score)
-        assert kept.images == faces.draws_of(score).images
-        whole = faces.draws_of(score).values
-        np.testing.assert_array_equal(kept.values, whole[: reference.DRAWS])
+        kept, own = kept_draws("joint", faces.settings.dataset, score), faces.draws_of(score)
+        if score.subset not in ("easy", "medium", "hard"):  # no claim compares it
+            assert kept is None
+            continue
+        assert kept.images == own.images
+        np.testing.assert_array_equal(kept.values, own.values)
     (psnr,) = select(scores, metric="psnr", label="gamma")  # a mean: by the values of its images
     assert middle(faces.draws_of(psnr).values) == pytest.approx((psnr.low, psnr.high), abs=1e-3)
 
