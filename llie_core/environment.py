@@ -50,6 +50,12 @@ def main(folder: Path) -> None:
         found = _read(stamp)
         if found == complete:
             return
+        own = found.startswith(f"{Path.cwd()}\n")
+        if folder.is_symlink() and not own and folder.is_dir() and any(folder.iterdir()):
+            sys.exit(
+                f"make: {folder} is a link to {folder.resolve()}, which holds other files than a "
+                "complete environment of this folder; remove the link, or empty what it names"
+            )
         stamp.unlink(missing_ok=True)
         if not found.startswith(place) and not (folder / "conda-meta").is_dir():
             base = getattr(sys, "_base_executable", sys.executable)

@@ -215,6 +215,20 @@ def test_a_copied_checkout_builds_an_environment_of_its_own(built):
     assert built.make("env").returncode == 0 and built.log() == []  # the original's is whole
 
 
+def test_what_a_link_names_is_not_cleared(project, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    (project.folder / ".venv").symlink_to(other)
+    (other / "precious").touch()
+    refused = project.make("env")
+    assert refused.returncode and f"is a link to {other}, which holds other files" in refused.stderr
+    assert not project.log() and (other / "precious").exists()
+    (other / "precious").unlink()
+    assert project.make("env").returncode == 0 and (other / ".llie-complete").exists()
+    project.log()
+    assert project.make("env").returncode == 0 and not project.log()
+
+
 def test_another_python_builds_the_environment_anew(built):
     stamp = built.folder / ".venv" / ".llie-complete"
     version = "Python {}.{}".format(*sys.version_info[:2])
