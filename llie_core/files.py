@@ -145,7 +145,10 @@ def reading(path: Path, kind: str) -> Iterator[None]:
             line that names the file.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"{kind} not found: {path}")
+        other = path.exists() and not path.is_dir()  # a pipe, a socket, a device
+        raise FileNotFoundError(
+            f"{kind} {f'{path}: no regular file' if other else f'not found: {path}'}"
+        )
     try:
         yield
     except Exception as error:

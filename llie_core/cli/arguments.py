@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import json
+import mimetypes
 from pathlib import Path
 
 # Settings that are options; --set does not take them.
@@ -23,9 +24,11 @@ def path(text: str) -> Path:
 
 
 def folder(text: str) -> Path:
-    """The path of a folder that may not be there yet; a file is refused."""
-    if path(text).is_file():
-        raise argparse.ArgumentTypeError(f"{text} is a file; name a folder")
+    """The path of a folder that may not be there yet; a file, or what is named like an image, is
+    refused."""
+    kind = mimetypes.guess_type(text)[0] or ""
+    if path(text).is_file() or (kind.startswith("image/") and not Path(text).is_dir()):
+        raise argparse.ArgumentTypeError(f"{text} is a file, or named like one; name a folder")
     return Path(text)
 
 

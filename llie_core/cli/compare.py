@@ -73,13 +73,13 @@ def sorted_words(words: Sequence[str]) -> Named:
     Raises:
         ValueError: a word that is neither.
     """
-    from llie_core.models import MODELS
+    from llie_core.models import list_enhancers
     from llie_core.names import unknown
 
-    named = Named()
+    named, known = Named(), list_enhancers()
     for word in words:
         name, separator, weights = word.partition("=")
-        if name in MODELS:
+        if name in known:
             if separator and not weights:
                 raise ValueError(f"{word} names no weights: write {name}=FILE or {name}")
             named.methods[word] = (name, weights_name(weights) if weights else None)
@@ -90,7 +90,7 @@ def sorted_words(words: Sequence[str]) -> Named:
         elif Path(word).exists() or Path(word).suffix:
             named.photos.append(Path(word))
         else:
-            raise ValueError(f"no photograph {word}, and {unknown('enhancer', name, MODELS)}")
+            raise ValueError(f"no photograph {word}, and {unknown('enhancer', name, known)}")
     return named
 
 

@@ -176,6 +176,9 @@ def _folder(options) -> int:
     images = _own_results_left_out(find_images(options.source, options.target, suffixes, suffix))
     if not options.overwrite:
         check_own(images, options.target / RECORD, REPLACE)
+    for earlier in _named_otherwise(images, suffix):
+        print(f"llie: {earlier}: from before two images shared its name; remove it",
+              file=sys.stderr)  # fmt: skip
     enhance = _Enhance(options)
     with _record(options, enhance) as (left, note):
 
@@ -211,6 +214,15 @@ def _own_results_left_out(images: list) -> list:
     return [image for image in images if image not in own]
 
 
+def _named_otherwise(images: list, suffix: str) -> list[Path]:
+    """Results of a.jpg by the name a.png, from before a.png lay beside it: now it is a.jpg.png."""
+    now = {image.target for image in images}
+    whole = (x for x in images if x.target.name == f"{x.path.name}{suffix}")
+    before = {x.target.with_name(f"{x.path.stem}{suffix}") for x in whole} - now
+    # Path.exists raises for a name that is too long; writing that image will say so.
+    return sorted(target for target in before if os.path.exists(target))  # noqa: PTH110
+
+
 class _Enhance:
     """The model of a command line: called with a file and its target, it says of a video what it
     did, and of an image where that was not all that was asked."""
@@ -230,6 +242,8 @@ class _Enhance:
         if name is None:
             name, best = default_enhancer()
             weights = weights or best
+        if model_spec(name).kind == "darkener":
+            raise ValueError(f"{name} darkens images: llie darken --model {name}")
         self.model, self.device, self.weights = trained_model(name, weights, options.device)
         self.name = name
         self.title = getattr(self.model, "architecture", model_spec(name).title)

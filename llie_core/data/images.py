@@ -185,11 +185,12 @@ def _pixels(image, path: Path, orientation: int) -> np.ndarray:
         return _deep_tiff(image, path, orientation)
     if image.format == "PPM" and (deep := _deep_ppm(path)) is not None:
         return deep
-    return _shallow(image)
+    return shallow_pixels(image)
 
 
-def _shallow(image) -> np.ndarray:
-    """As `_pixels`, for 8 bits a sample and less."""
+def shallow_pixels(image) -> np.ndarray:
+    """Pixels (H, W, 3) float32 RGB in [0, 1] of an image that Pillow has opened, of 8 bits a sample
+    or less; upright, transparency over black."""
     from PIL import ImageOps
 
     image.load()
@@ -250,7 +251,10 @@ def _read_16_bit_png(path: Path) -> np.ndarray:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # torchvision 0.29 points to TorchCodec
-        samples = decode_image(str(path))  # (C, H, W) uint16
+        try:
+            samples = decode_image(str(path))  # (C, H, W) uint16
+        except RuntimeError as error:  # which names a line of libpng's caller
+            raise ValueError("damaged or truncated") from error
     return _as_rgb(samples.numpy().transpose(1, 2, 0).astype(np.float32) / 65535)
 
 

@@ -2,8 +2,8 @@
 
 Kept: sRGB or other RGB profiles (ICC), EXIF (camera, time, place; the orientation is applied and
 set to upright, thumbnails are dropped), 16 bits a sample where the output format has them. HEIC
-needs the package pillow-heif and is read as 8 bits; camera RAW needs the package rawpy, and its
-EXIF is not read: `pip install llie-core[heic,raw]`.
+(with the package pillow-heif) and AVIF (where Pillow has it) are read as 8 bits; camera RAW needs
+the package rawpy, and its EXIF is not read: `pip install llie-core[heic,raw]`.
 """
 
 import importlib.util
@@ -17,10 +17,18 @@ import numpy as np
 from torch import Tensor
 
 from llie_core.data.folders import SUFFIXES
-from llie_core.data.images import as_tensor, has_alpha, levels_of, read_image, sample_bits
+from llie_core.data.images import (
+    as_tensor,
+    has_alpha,
+    levels_of,
+    read_image,
+    sample_bits,
+    shallow_pixels,
+)
 from llie_core.files import atomic, reading
 
 HEIC = (".heic", ".heif")
+AVIF = ".avif"
 RAW = (".dng", ".arw", ".cr2", ".cr3", ".nef", ".orf", ".raf", ".rw2", ".pef", ".srw")
 EXTRAS = {"heic": ("pillow_heif", HEIC), "raw": ("rawpy", RAW)}  # extra → its module, its suffixes
 KINDS = {
@@ -31,7 +39,7 @@ QUALITY = 95  # of JPEG, without chroma subsampling, and of WebP
 # What EXIF's main directory may say of the new file, too: description, camera, resolution,
 # software, time, artist, copyright; the directories of the exposure and of the place.
 EXIF_KEPT = (270, 271, 272, 282, 283, 296, 305, 306, 315, 33432, 34665, 34853)
-EXIF_TEXTS = (270, 271, 272, 305, 306, 315, 33432)
+EXIF_TEXTS, EXIF_SOFTWARE = (270, 271, 272, 306, 315, 33432), 305
 
 
 @dataclass(frozen=True)
@@ -51,12 +59,15 @@ class Photo:
 
 def readable() -> tuple[str, ...]:
     """Suffixes of the files that `read_photo` reads with the packages that are installed."""
-    extra = (suffixes for module, suffixes in EXTRAS.values() if importlib.util.find_spec(module))
+    from PIL import features
+
+    extra = [suffixes for module, suffixes in EXTRAS.values() if importlib.util.find_spec(module)]
+    extra += [(AVIF,)] if features.check("avif") else []
     return (*SUFFIXES, ".gif", *(suffix for suffixes in extra for suffix in suffixes))
 
 
 def read_photo(path: str | os.PathLike) -> Photo:
-    """Read a photograph of any kind of `read_image`, HEIC or RAW.
+    """Read a photograph of any kind of `read_image`, HEIC, AVIF or RAW.
 
     RAW is developed with the camera's white balance, in sRGB, without automatic brightening.
 
@@ -71,6 +82,8 @@ def read_photo(path: str | os.PathLike) -> Photo:
                 need = f"install it with: pip install 'llie-core[{extra}]'"
                 raise ValueError(f"{path}: {path.suffix} needs the package {module}; {need}")
             return _read_heic(path) if extra == "heic" else _read_raw(path)
+    if path.suffix.lower() == AVIF:
+        return _read_shallow(path, "AVIF")
     image = read_image(path)  # first: its errors are the better ones
     from PIL import Image
 
@@ -103,13 +116,19 @@ def _exif(file) -> bytes | None:
 
 
 def _read_heic(path: Path) -> Photo:
-    from PIL import Image, ImageOps
     from pillow_heif import register_heif_opener
 
     register_heif_opener()
-    with reading(path, "image"), Image.open(path, formats=["HEIF"]) as file:
-        pixels = np.asarray(ImageOps.exif_transpose(file).convert("RGB"), np.float32) / 255
-        return Photo(as_tensor(pixels), False, _profile(file), _exif(file))
+    return _read_shallow(path, "HEIF")
+
+
+def _read_shallow(path: Path, kind: str) -> Photo:
+    """A file of a format that Pillow decodes to 8 bits."""
+    from PIL import Image
+
+    with reading(path, "image"), Image.open(path, formats=[kind]) as file:
+        left_out = _left_out(file)
+        return Photo(as_tensor(shallow_pixels(file)), False, _profile(file), _exif(file), left_out)
 
 
 def _read_raw(path: Path) -> Photo:
@@ -187,5 +206,7 @@ def _write_deep_tiff(path: Path, levels: np.ndarray, like: Photo) -> None:
     exif = Image.Exif()
     exif.load(like.exif or b"")
     texts = [(tag, "s", 0, str(exif[tag]), True) for tag in EXIF_TEXTS if tag in exif]
+    software = str(exif[EXIF_SOFTWARE]) if EXIF_SOFTWARE in exif else False
     tifffile.imwrite(path, levels, photometric="rgb", compression="zlib", predictor=True,
-                     metadata=None, iccprofile=like.profile, extratags=texts)  # fmt: skip
+                     metadata=None, software=software, iccprofile=like.profile,
+                     extratags=texts)  # fmt: skip

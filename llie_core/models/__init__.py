@@ -134,7 +134,7 @@ def model_spec(name: str) -> ModelSpec:
         ValueError: unknown name; the message gives the nearest match and the known names.
     """
     if name not in MODELS:
-        raise unknown("enhancer", name, [n for n, spec in MODELS.items() if spec.kind != "stage"])
+        raise unknown("enhancer", name, list_enhancers())
     return MODELS[name]
 
 

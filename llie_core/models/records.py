@@ -52,7 +52,7 @@ class Measured:
             f"normal-light ones keep a PSNR of {self.change:.1f} dB to themselves":
                 self.change < LEAST_CHANGE,
             f"{clipped:.1%} of the pixels are newly clipped": clipped > MOST_CLIPPED,
-            f"hues change by {self.hue:.0f}°": self.hue > MOST_HUE,
+            f"hues change by {self.hue:.1f}°": self.hue > MOST_HUE,
         }  # fmt: skip
         return ", ".join(words for words, true in ways.items() if true)
 

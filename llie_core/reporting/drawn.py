@@ -47,7 +47,7 @@ def name_of(score: Score) -> str:
 
 
 def write_drawn(path: Path, values: Values) -> None:
-    """Write the values in half precision, a ten thousandth of a fraction; no file without any."""
+    """Write the values in half precision, a fraction to 2.4e-4; no file without any."""
     if not values:
         path.unlink(missing_ok=True)
         return

@@ -273,7 +273,8 @@ def _measured(axis: plt.Axes, scores: Sequence[Score], means: Mapping[str, float
     axis.plot([*means.values()], [*places.values()], "|", color=colour, markersize=14,
               markeredgewidth=2, label="mean")  # fmt: skip
     sns.scatterplot(x=[s.value for s in scores], y=[places[s.label] for s in scores], ax=axis,
-                    color=colour, label="each seed", zorder=3)  # fmt: skip
+                    color=colour, label="each seed" if len(scores) > len(means) else None,
+                    zorder=3)  # fmt: skip
     ends = [(places[label], *interval) for label, interval in intervals(scores).items()]
     if ends:
         axis.hlines(*zip(*ends, strict=True), color=colour, alpha=0.35, linewidth=5, zorder=1,

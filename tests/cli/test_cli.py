@@ -68,8 +68,9 @@ def test_an_empty_path_is_not_the_current_folder(arguments, capsys):
         ("enhance a.jpg --device gpu", "--device: no device 'gpu'; write cpu or cuda:0"),
         ("fit joint --device cuda:99", "--device: cuda:99: torch finds"),
         ("bench --device gpu", "no device 'gpu'"),
-        ("darken a.jpg pyproject.toml", "pyproject.toml is a file; name a folder"),
-        ("export joint --out pyproject.toml", "pyproject.toml is a file; name a folder"),
+        ("darken a.jpg pyproject.toml", "pyproject.toml is a file, or named like one; name a fol"),
+        ("darken a.jpg dark.png", "dark.png is a file, or named like one; name a folder"),
+        ("export joint --out pyproject.toml", "pyproject.toml is a file, or named like one"),
         ("weights fech", "invalid choice: 'fech' (choose from 'list', 'fetch', 'verify')"),
     ],
 )

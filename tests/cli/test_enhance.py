@@ -363,7 +363,8 @@ def test_the_longest_names_are_written_and_longer_ones_named(tmp_path, capsys):
     capsys.readouterr()
     assert main(["enhance", str(source), str(out)]) == 1
     said = capsys.readouterr()
-    assert said.err.count("File name too long") == said.err.count("\n") == 2
+    assert said.err.count("File name too long") == 2 and said.err.count("\n") == 3
+    assert said.err.count("from before two images shared its name") == 1
     assert "1 of 3 images written" in said.out
 
 
@@ -698,3 +699,27 @@ def test_pipes(kind, tmp_path, monkeypatch, capsys):
 def test_a_pipe_of_no_image_is_one_line(content, line, monkeypatch, refused):
     monkeypatch.setattr("sys.stdin", Stream(content))
     assert line in refused(["enhance", "-", "-"])
+
+
+def test_a_result_by_a_name_that_is_shared_now_is_named(tmp_path, capsys):
+    source, target = tmp_path / "in", tmp_path / "out"
+    save(source / "a.jpg")
+    words = ["enhance", str(source), str(target), "--model", "identity"]
+    assert main(words) == 0 and "a.png:" not in capsys.readouterr().err
+    save(source / "a.png")
+    save(source / "b.c.png")
+    assert main(words) == 0
+    said = capsys.readouterr().err
+    assert said == f"llie: {target / 'a.png'}: from before two images shared its name; remove it\n"
+    assert {path.name for path in target.glob("*.png")} == {
+        "a.png",
+        "a.jpg.png",
+        "a.png.png",
+        "b.c.png",
+    }
+
+
+def test_a_darkener_is_sent_to_its_command(tmp_path, refused):
+    save(tmp_path / "a.png")
+    words = ["enhance", str(tmp_path / "a.png"), "--model", "ec_zero_dce"]
+    refused(words, "ec_zero_dce darkens images: llie darken --model ec_zero_dce")

@@ -1,5 +1,6 @@
 """Odd kinds of image files, and the PNG writer."""
 
+import os
 import struct
 import zlib
 
@@ -88,6 +89,20 @@ def test_16_bit_png_keeps_all_bits(tmp_path, colour_type, channels):
     colour = values if channels % 2 else values[..., :-1] * values[..., -1:]
     expected = np.broadcast_to(colour, (5, 7, 3)).transpose(2, 0, 1)
     np.testing.assert_allclose(image.numpy(), expected, atol=2e-7)
+
+
+def test_a_truncated_16_bit_png_is_one_plain_line(tmp_path):
+    path = write_png_16(tmp_path / "a.png", np.ones((9, 9, 3), np.uint16), 2)
+    path.write_bytes(path.read_bytes()[:60])
+    with pytest.raises(ValueError, match=r"^cannot read image .*a\.png: damaged or truncated$"):
+        read_image(path)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_named_pipe_is_no_missing_file(tmp_path):
+    os.mkfifo(tmp_path / "a.png")
+    with pytest.raises(FileNotFoundError, match=r"a\.png: no regular file$"):
+        read_image(tmp_path / "a.png")
 
 
 def test_16_bit_grey_tiff(tmp_path):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tifffile
 import torch
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, features
 
 from llie_core.data import photos
 from llie_core.data.images import read_image
@@ -16,6 +16,7 @@ DEEP = np.random.default_rng(0).integers(0, 65536, (9, 7, 3), dtype=np.uint16)
 RGB = (DEEP // 257).astype(np.uint8)
 PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 MAKE, MODEL, ORIENTATION, TIME, EXPOSURE, GPS = 271, 272, 274, 306, 0x8769, 0x8825
+SOFTWARE = 305
 
 
 def as_tensor(pixels):
@@ -131,6 +132,21 @@ def test_heic_and_raw_name_the_package_that_they_need(suffix, module, extra, tmp
         read_photo(tmp_path / f"a{suffix}")
 
 
+@pytest.mark.skipif(not features.check("avif"), reason="this Pillow has no AVIF")
+def test_avif(tmp_path):
+    pixels = np.full((48, 64, 4), (40, 90, 20, 255), np.uint8)
+    pixels[:, :8, 3] = 0
+    Image.fromarray(pixels).save(tmp_path / "a.avif", icc_profile=PROFILE, exif=exif(), quality=95)
+    photo = read_photo(tmp_path / "a.avif")
+    assert photo.profile == PROFILE and photo.left_out == "its transparency over black"
+    assert photo.image[:, :, :4].max() <= 3 / 255  # transparent, over black
+    assert (photo.image[:, :, 16:] - as_tensor(pixels[:, 16:, :3])).abs().max() <= 3 / 255
+    assert ".avif" in photos.readable()
+    (tmp_path / "b.avif").write_bytes((tmp_path / "a.avif").read_bytes()[:200])
+    with pytest.raises(ValueError, match=r"cannot read image .*b\.avif: "):
+        read_photo(tmp_path / "b.avif")
+
+
 def test_heic(tmp_path):
     heif = pytest.importorskip("pillow_heif", reason="the extra heic is not installed")
     heif.register_heif_opener()
@@ -175,3 +191,15 @@ def test_raw(tmp_path):
     dark.write_bytes(b"no raw")
     with pytest.raises(ValueError, match=r"cannot read image .*dark\.dng: "):
         read_photo(dark)
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_a_16_bit_tiff_keeps_the_software_and_invents_none(named, tmp_path, caplog):
+    block = exif()
+    if named:
+        block[SOFTWARE] = "Darkroom 3"
+    photo = Photo(as_tensor(DEEP), True, None, block.tobytes())
+    write_photo(tmp_path / "a.tif", photo.image, photo)
+    with Image.open(tmp_path / "a.tif") as written:
+        assert written.getexif().get(SOFTWARE, "") == ("Darkroom 3" if named else "")
+    assert not caplog.records  # tifffile logs what it does not write

@@ -36,7 +36,7 @@ def test_a_method_spoils_photographs_that_does_so_on_either_part(monkeypatch):
     rows[1], rows[2] = one("a", 15.0, change=23.9, part="report"), one("b", 15.0, hue=5.1)
     monkeypatch.setattr(records, "measurements", lambda: rows)
     assert [spoiling(name, "") for name in "abc"] == [
-        "normal-light ones keep a PSNR of 23.9 dB to themselves", "hues change by 5°", "",
+        "normal-light ones keep a PSNR of 23.9 dB to themselves", "hues change by 5.1°", "",
     ]  # fmt: skip
 
 

@@ -178,6 +178,8 @@ def test_scores_of_a_whole_set_bring_their_interval(shown):
     ((figure, _),) = shown
     _, ends = figure.axes[0].collections
     assert ends.get_segments()[0].tolist() == [[16.0, 0], [18.5, 0]]
+    texts = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    assert texts == ["mean", "95 % interval over images"]
 
 
 def test_the_best_row_is_first_whatever_the_direction(shown):

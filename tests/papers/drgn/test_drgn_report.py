@@ -63,6 +63,9 @@ def test_findings_name_what_was_not_evaluated(results, scores):
     answer = next(words for question, words in found.items() if f"images of {STREETS}?" in question)
     assert ", gamma" in answer and ", normal light" in answer
     assert answer.count(" (the best of 1 without training)") == 1  # chosen by these very numbers
+    level = [dataclasses.replace(s, label="lime") for s in scores if s.label == "gamma"]
+    answer = dict(report.findings(results(), [*scores, *level]).rows)
+    assert " (level with 1 more of the 2 without training)" in str(answer)
     one_step = [dataclasses.replace(s, label="drgn+w/o DL-DA") for s in scores if s.label == "drgn"]
     found = dict(report.findings(results(), [*scores, *one_step]).rows)
     assert "DRGN without DL-DA 0." in next(w for q, w in found.items() if f" {STREETS}?" in q)
