@@ -1,5 +1,6 @@
 """`llie models`, `score`, `weights`, `export-model`: what there is, and numbers of given images."""
 
+import json
 import sys
 import tempfile
 from pathlib import Path
@@ -37,6 +38,7 @@ def add(commands) -> None:
         help="its reference: image or folder; without one, NIQE and the like",
     )
     score.add_argument("--low", type=path, help="A before enhancement: image or folder (for LOE)")
+    score.add_argument("--json", action="store_true", help="protocol, value, unit, n, note")
     score.set_defaults(run=_score)
     weights = commands.add_parser("weights", help="files of weights: none is fetched unasked")
     weights.add_argument(
@@ -247,11 +249,17 @@ def _score(options) -> int:
         print(f"llie: {line}", file=sys.stderr)
     if len(problems) == len(pairs):
         return 1
+    lines = []
     for row in rows:
         protocol = load_protocols()[row.protocol]
-        value = "–" if row.value is None else f"{row.value:.4f} {protocol.unit}".strip()
         note = (row.value is None and protocol.missing_weights()) or row.note
-        print(f"{row.protocol:<52} {value:>14}  n = {row.n}  {note}".rstrip())
+        lines.append({"protocol": row.protocol, "value": row.value, "unit": protocol.unit,
+                      "n": row.n, "note": note})  # fmt: skip
+    if options.json:
+        print(json.dumps(lines, indent=1, ensure_ascii=False))
+    for one in () if options.json else lines:
+        value = "–" if one["value"] is None else f"{one['value']:.4f} {one['unit']}".strip()
+        print(f"{one['protocol']:<52} {value:>14}  n = {one['n']}  {one['note']}".rstrip())
     return 1 if problems or not any(row.n for row in rows) else 0
 
 

@@ -2,6 +2,7 @@
 
 import errno
 import io
+import json
 import os
 import struct
 import sys
@@ -478,6 +479,10 @@ def test_what_enhance_writes_is_scored_against_its_ground_truth(tmp_path, capsys
                 for a, b in pairs.items()]  # fmt: skip
     value, n = scores(said.out)["psnr-rgb-uint8"]
     assert n == 4 and float(value) == pytest.approx(np.mean(expected), abs=1e-4)
+    assert main(["score", str(out), str(high), "--json"]) == 0
+    (one,) = (x for x in json.loads(capsys.readouterr().out) if x["protocol"] == "psnr-rgb-uint8")
+    assert one == {"protocol": "psnr-rgb-uint8", "value": pytest.approx(np.mean(expected)),
+                   "unit": "dB", "n": 4, "note": ""}  # fmt: skip
 
 
 def test_two_files_are_scored(tmp_path, capsys, monkeypatch):
