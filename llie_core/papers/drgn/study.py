@@ -250,8 +250,8 @@ def reference(dataset: str) -> DrgnSettings:
     return override(quick(dataset), {
         "profile": "reference",
         "seeds": (0, 1, 2),
-        "rows": (RIVAL, "drgn", "lw_drgn", *ABLATIONS),
-        "one_seed": (RIVAL, "drgn", *ABLATIONS),
+        "rows": (RIVAL, "drgn", "lw_drgn", *ABLATIONS, f"drgn+{ANCHORED}"),
+        "one_seed": (RIVAL, "drgn", *ABLATIONS, f"drgn+{ANCHORED}"),
         # One scene a step, the weights averaged (see SCENES).
         "pairs": SCENES | {"scale": (1.0, 1.0), "val_count": 15, "val_size": 0},
         # After 1,000 steps DRGN's loss still fell steeply.
