@@ -10,13 +10,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from llie_core.data.images import read_image
-from llie_core.data.registry import (
-    Absent,
-    checked_spec,
-    dataset_spec,
-    find_folder,
-    list_datasets,
-)
+from llie_core.data.registry import Absent, checked_spec, dataset_spec, find_folder, list_datasets
 from llie_core.hashing import content_hash, hashes_in
 from llie_core.names import listed
 

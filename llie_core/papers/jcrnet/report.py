@@ -270,10 +270,7 @@ def absent_table(study: JcrnetStudy) -> Table:
         *([metric_title(metric), why] for metric, why in missing.items() if why),
         *([name, why] for name, why in study.absent().items()),
         *([[", ".join(others), ASK]] if others else []),
-        [
-            "learned rivals",
-            "other programs: put their images into a folder (setting external)",
-        ],
+        ["learned rivals", "other programs: put their images into a folder (setting external)"],
         ["OursMS", "the released MindSpore file does not run and comes without weights"],
         ["Fig. 12(c)", "a study with 20 persons cannot be re-run"],
     ]

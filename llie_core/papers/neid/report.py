@@ -292,11 +292,7 @@ def _costs(study: NeidStudy) -> list[NetworkCost]:
 # Measured once, so that the table and the claims show the same times.
 @lru_cache(maxsize=2)
 def _measured_costs(small: tuple[int, int], timed: tuple, device: str) -> list[NetworkCost]:
-    networks = {
-        FULL: NEID(variant=UNET),
-        LE_ALONE: NEID(variant="LE"),
-        AT_USE: NEID().deploy(),
-    }
+    networks = {FULL: NEID(variant=UNET), LE_ALONE: NEID(variant="LE"), AT_USE: NEID().deploy()}
     return costs(networks, (small, FOUR_K), device, timed)
 
 

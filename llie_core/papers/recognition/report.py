@@ -29,12 +29,7 @@ from llie_core.reporting.figures import Panel
 from llie_core.reporting.published import PublishedValue
 from llie_core.reporting.published import table as published
 from llie_core.reporting.scores import Score, Summary, best_untrained, mean_of, select
-from llie_core.reporting.tables import (
-    NOT_RUN,
-    Table,
-    audit_table,
-    published_beside_measured,
-)
+from llie_core.reporting.tables import NOT_RUN, Table, audit_table, published_beside_measured
 from llie_core.synthetic.streets import STREET_PALETTE
 
 # Pairs of joints that a skeleton joins, in ExLPose's order of joints.
