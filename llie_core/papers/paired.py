@@ -215,7 +215,7 @@ class PairedStudy(Study):
 
     def method_row(self, name: str, seed: int) -> Row:
         """Another network, trained on the pairs by the loss of its record, else by `PlainLoss`."""
-        trained = replace(self.trained(), experiment=self.method_experiment)
+        trained = self.trained(self.method_experiment)
         return Row(name, name, OTHER_NETWORKS.get(name, {}), trained, seed)
 
     # Data --------------------------------------------------------------------------------------
@@ -280,7 +280,8 @@ class PairedStudy(Study):
 
     def experiment(self, row: Row) -> Experiment:
         found = super().experiment(row)
-        if self._is_other(row) or "pairs" not in row.given or found.settings.planned_pixels:
+        other = row.label in list_enhancers() and row.label not in self.trained_labels
+        if other or "pairs" not in row.given or found.settings.planned_pixels:
             return found
         published = self.profiles["paper"](self.settings.dataset)
         assert isinstance(published, PairedSettings)
@@ -288,10 +289,12 @@ class PairedStudy(Study):
         pixels = steps * published.train.batch_size * published.pairs.size**2
         return replace(found, settings=replace(found.settings, planned_pixels=pixels))
 
-    def trained(self, **settings: object) -> Trained:
+    def trained(
+        self, experiment: Callable[..., Experiment] | None = None, /, **settings: object
+    ) -> Trained:
         """A training on the pairs; `settings`: what else than pairs and schedule decides it."""
         given = {"pairs": self.settings.pairs, "train": self.settings.train, **settings}
-        return Trained(self.paired_experiment, given)
+        return Trained(experiment or self.paired_experiment, given)
 
     def paired_experiment(self, row: Row, *needed: nn.Module) -> Experiment:
         """The training of a row on the pairs."""
@@ -302,9 +305,6 @@ class PairedStudy(Study):
         train = self.settings.train
         validate = self.validation(self.val_pairs) if train.validate_every else None
         return self.training(row, row.build(), objective, data, train, validate)
-
-    def _is_other(self, row: Row) -> bool:
-        return row.label in list_enhancers() and row.label not in self.trained_labels
 
     def method_experiment(self, row: Row) -> Experiment:
         """The training of another network: on the pairs, and on photographs where any are named."""

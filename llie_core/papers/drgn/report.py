@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from llie_core.data import dataset_spec
-from llie_core.dataset import SizedDataset, items
+from llie_core.dataset import items
 from llie_core.metrics.cost import count_macs
 from llie_core.metrics.protocols import load_protocols
 from llie_core.models import Enhancer, create_enhancer
@@ -343,7 +343,8 @@ def detections(study: DrgnStudy) -> list[list[Panel]]:
         task = study.task(one)
         if not isinstance(task, ObjectDetection):
             continue
-        item, detector = _busiest(study.data(one)), task.detector.to("cpu")
+        first, detector = islice(items(study.data(one)), 8), task.detector.to("cpu")
+        item = max(first, key=lambda item: int((~item["ignore"]).sum()))  # has most objects
         boxes = item["boxes"][~item["ignore"]]
         panels = [Panel(f"{one.name}: truth", item["image"], boxes, torch.ones(len(boxes)))]
         for row in filter(one.rows, study.first_seed()):
@@ -355,11 +356,6 @@ def detections(study: DrgnStudy) -> list[list[Panel]]:
                 panels.append(Panel(row.shown, image[0], *best))
         lines += [panels[start : start + 4] for start in range(0, len(panels), 4)]
     return lines
-
-
-def _busiest(data: SizedDataset) -> dict:
-    """The one of the first images with most objects."""
-    return max(islice(items(data), 8), key=lambda item: int((~item["ignore"]).sum()))
 
 
 # Images ----------------------------------------------------------------------------------------

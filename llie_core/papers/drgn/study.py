@@ -322,8 +322,7 @@ class DrgnStudy(PairedStudy):
     def trained_row(self, label: str, seed: int) -> Row:
         model, variant = split_label(label)
         if model == RIVAL:
-            own = self.trained(train=self.settings.zero_dce)
-            own = replace(own, experiment=self.rival_experiment)
+            own = self.trained(self.rival_experiment, train=self.settings.zero_dce)
             return Row(label, model, weights=own, seed=seed)
         second_pass = self.settings.degradation.second_pass
         loss = {"ssim_weight": SSIM_WEIGHT, "second_pass": second_pass}
@@ -340,8 +339,7 @@ class DrgnStudy(PairedStudy):
         own = self.settings.degradation
         loss: dict[str, object] = {"kl_weight": 1.0, "anchor_weight": 0.0, "kl": own.kl}
         loss |= {"second_pass": own.second_pass, **FIRST_LOSS.get(variant, {})}
-        given = {"loss": loss, "steps": own.steps}
-        trained = replace(self.trained(**given), experiment=self.degradation_experiment)
+        trained = self.trained(self.degradation_experiment, loss=loss, steps=own.steps)
         stage = f"{model}{FIRST}"
         return Row(join_label(stage, variant), stage, _options(variant), trained, seed)
 

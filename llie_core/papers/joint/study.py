@@ -494,8 +494,9 @@ class JointStudy(Study):
         def darkened(*models: nn.Module) -> SizedDataset:
             return darkened_set(source, "val", models[-1])
 
+        task = partial(self.face_task, official=True)
         return TestSet(
-            name, darkened, self.official_task, (*self._readers, self.darkener_row), "faces",
+            name, darkened, task, (*self._readers, self.darkener_row), "faces",
             split="val", recognizer=self.settings.recognizer,
         )  # fmt: skip
 
@@ -513,19 +514,18 @@ class JointStudy(Study):
         settings = self.settings
         return {name: getattr(settings, name).threshold for name in RECOGNIZERS}
 
-    def face_task(self, *tinaface: Recognizer, official: bool = False) -> FaceDetection:
-        """Every reader, the main one first."""
+    def face_task(self, *models: nn.Module, official: bool = False) -> FaceDetection:
+        """Every reader, the main one first; official: by WIDER FACE's protocol.
+
+        models: the TinaFace that reads, and a darkener, which reads nothing.
+        """
         settings = self.settings
+        tinaface = [model for model in models if isinstance(model, Recognizer)]
         names = sorted(settings.readers, key=lambda name: name != settings.recognizer)
         readers = {
             name: tinaface[0] if name == TINAFACE else create_recognizer(name) for name in names
         }
         return FaceDetection(readers, {name: self._least[name] for name in names}, official)
-
-    def official_task(self, *models: nn.Module) -> FaceDetection:
-        """The same by WIDER FACE's protocol; the darkener among the models reads nothing."""
-        readers = [model for model in models if isinstance(model, Recognizer)]
-        return self.face_task(*readers, official=True)
 
     # Report ------------------------------------------------------------------------------------
 

@@ -283,17 +283,12 @@ def _ratio(value: float, base: float, unit: float, form: str) -> str:
     return f"{value / unit:{form}} ({value / base:.2f})"
 
 
+@lru_cache(maxsize=2)  # measured once: the table and the claims show the same times
 def _costs(study: NeidStudy) -> list[NetworkCost]:
-    device, small = default_device(), study.settings.evaluation.cost_size
-    with_4k = device != "cpu" or study.settings.time_4k
-    return _measured_costs(small, (small, FOUR_K) if with_4k else (small,), device)
-
-
-# Measured once, so that the table and the claims show the same times.
-@lru_cache(maxsize=2)
-def _measured_costs(small: tuple[int, int], timed: tuple, device: str) -> list[NetworkCost]:
     networks = {FULL: NEID(variant=UNET), LE_ALONE: NEID(variant="LE"), AT_USE: NEID().deploy()}
-    return costs(networks, (small, FOUR_K), device, timed)
+    device, sizes = default_device(), (study.settings.evaluation.cost_size, FOUR_K)
+    with_4k = device != "cpu" or study.settings.time_4k
+    return costs(networks, sizes, device, sizes if with_4k else sizes[:1])
 
 
 def _two(study: NeidStudy, size: tuple[int, int]) -> tuple[NetworkCost, NetworkCost]:
