@@ -133,7 +133,7 @@ def lol_tables() -> list[Table]:
             notes.append(f"{paper}, {profile}: {doubt}.")
     known, columns = load_protocols(), {s.protocol: s.metric for s in found.values()}
     parts: dict[str, list[str]] = {"": [p for p, metric in columns.items() if metric in METRICS]}
-    for protocol in columns.keys() - set(parts[""]):
+    for protocol in (name for name in columns if name not in parts[""]):
         parts.setdefault(known[protocol].metric, []).append(protocol)
     tables = []
     for metric, protocols in parts.items():

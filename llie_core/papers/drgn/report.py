@@ -16,7 +16,7 @@ from llie_core.models import Enhancer, create_enhancer
 from llie_core.models.drgn import VARIANTS
 from llie_core.names import join_label, metric_title, split_label, title_of
 from llie_core.papers import judging
-from llie_core.papers.audit import counted
+from llie_core.papers.audit import audit_table, counted
 from llie_core.papers.drgn.degradation import first_logs, measurements, shown_rows
 from llie_core.papers.drgn.study import COST_SIZE, FIRST, PAIRS, REAL, STANDS_FOR, DrgnStudy
 from llie_core.papers.images import Example, colour_share, colour_shares, examples
@@ -35,7 +35,6 @@ from llie_core.reporting.sources import Source, no_copy, verdicts_by
 from llie_core.reporting.tables import (
     NOT_RUN,
     Table,
-    audit_table,
     conditions,
     published_beside_measured,
     reasons_table,

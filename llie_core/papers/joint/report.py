@@ -15,7 +15,7 @@ from llie_core.models import Enhancer
 from llie_core.models.zero_dce import RGBCurves
 from llie_core.names import split_label, title_of
 from llie_core.papers import judging
-from llie_core.papers.audit import counted
+from llie_core.papers.audit import Counted, audit_table, counted
 from llie_core.papers.joint.study import (
     GROUPS,
     TINAFACE,
@@ -38,13 +38,7 @@ from llie_core.reporting.scores import (
     reference_scores,
     select,
 )
-from llie_core.reporting.tables import (
-    Counted,
-    Table,
-    audit_table,
-    conditions,
-    published_beside_measured,
-)
+from llie_core.reporting.tables import Table, conditions, published_beside_measured
 from llie_core.synthetic.faces import FACES
 from llie_core.synthetic.photos import photograph
 from llie_core.tasks.faces import HEIGHTS, SUBSETS, FaceDetection, height_name

@@ -21,7 +21,7 @@ from llie_core.models import Enhancer
 from llie_core.models.neid import NEID, VARIANTS, halve
 from llie_core.names import title_of
 from llie_core.papers import judging
-from llie_core.papers.audit import counted
+from llie_core.papers.audit import audit_table, counted
 from llie_core.papers.images import (
     TRUTH,
     Example,
@@ -38,7 +38,7 @@ from llie_core.papers.study import one_timing
 from llie_core.reporting.claims import Measured
 from llie_core.reporting.figures import Panel
 from llie_core.reporting.scores import Score, best_untrained, mean_of, select
-from llie_core.reporting.tables import Table, audit_table
+from llie_core.reporting.tables import Table
 
 FOUR_K = (2160, 3840)
 FULL, LE_ALONE, AT_USE = "U-net at full size", "LE alone", "NEID at use"

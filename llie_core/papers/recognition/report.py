@@ -13,7 +13,7 @@ from llie_core.models import create_enhancer
 from llie_core.models.ialm import BOUNDS, IALM, share_at_bounds
 from llie_core.names import title_of
 from llie_core.papers import judging
-from llie_core.papers.audit import counted
+from llie_core.papers.audit import audit_table, counted
 from llie_core.papers.images import Example, examples
 from llie_core.papers.recognition.study import (
     DAY,
@@ -29,7 +29,7 @@ from llie_core.reporting.figures import Panel
 from llie_core.reporting.published import PublishedValue
 from llie_core.reporting.published import table as published
 from llie_core.reporting.scores import Score, Summary, best_untrained, mean_of, select
-from llie_core.reporting.tables import NOT_RUN, Table, audit_table, published_beside_measured
+from llie_core.reporting.tables import NOT_RUN, Table, published_beside_measured
 from llie_core.synthetic.streets import STREET_PALETTE
 
 # Pairs of joints that a skeleton joins, in ExLPose's order of joints.
