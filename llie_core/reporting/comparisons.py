@@ -233,12 +233,9 @@ def _decided(margins: list[Margin], most: bool | str, signs: list[int]) -> bool 
 
 
 def _counted(margins: list[Margin], signs: list[int], most: bool | str) -> list[int]:
-    """The signs of what `most` counts: comparisons or places."""
-    return _by_place(margins, signs) if most == "places" else signs
-
-
-def _by_place(margins: list[Margin], signs: list[int]) -> list[int]:
-    """The sign of each place, where every pair of rows has to pass."""
+    """The signs of what `most` counts: comparisons, or places, where every pair has to pass."""
+    if most != "places":
+        return signs
     places: dict[tuple, list[int]] = {}
     for margin, sign in zip(margins, signs, strict=True):
         place = margin.part.dataset, margin.part.metric, margin.subsets

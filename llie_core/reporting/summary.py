@@ -61,7 +61,9 @@ def headline_table(profile: str) -> Table:
         [*_names(folder), read_json(folder / "headline.json").get("headline", "")]
         for folder in report_folders(profile)
     ]
-    note = f"Profile {profile}. {_missing(profile)}"
+    made = {row[0] for row in rows}
+    absent = ", ".join(paper for paper in list_papers() if paper not in made)
+    note = f"Profile {profile}. {f'No report yet of: {absent}.' if absent else 'All papers.'}"
     return Table("Headlines", ["paper", "data set", "headline"], rows, note)
 
 
@@ -191,9 +193,3 @@ def _main_numbers(scores: list[Score]) -> str:
 
 def _names(folder: Path) -> list[str]:
     return [folder.parts[-3], folder.parts[-2]]
-
-
-def _missing(profile: str) -> str:
-    made = {folder.parts[-3] for folder in report_folders(profile)}
-    absent = [paper for paper in list_papers() if paper not in made]
-    return f"No report yet of: {', '.join(absent)}." if absent else "All papers."

@@ -77,7 +77,9 @@ def published_beside_measured(
     """
     cells, scores = table(paper, number), list(scores)
     if flip:
-        cells = [_flipped(cell) for cell in cells]
+        cells = [
+            replace(c, row=c.column, column=c.row, title=c.header, header=c.title) for c in cells
+        ]
     columns = sorted({cell.column for cell in cells})
     headers = {cell.column: cell.header for cell in cells}
     header = ["", *[f"{headers[c]}, {kind}" for c in columns for kind in ("published", "here")]]
@@ -106,7 +108,10 @@ def score_table(
     rows = [
         [
             title_of(label, titles),
-            *[_mean(select(wanted, label=label, metric=m, subset=s), none="–") for m, s in metrics],
+            *[
+                mean_cell(select(wanted, label=label, metric=m, subset=s), none="–")
+                for m, s in metrics
+            ],
         ]
         for label in labels
     ]
@@ -142,7 +147,7 @@ def set_table(
         for name, protocol in columns:
             found = select(scores, label=label, dataset=name, protocol=protocol.id)
             why = protocol.missing_weights() or NOT_RUN
-            row.append(_mean(found, protocol.decimals, none=why))
+            row.append(mean_cell(found, protocol.decimals, none=why))
         rows.append(row)
     header = ["", *[f"{name}, {metric_title(protocol.metric)}" for name, protocol in columns]]
     used = [s for s in scores if s.dataset in sets and s.protocol in protocols]
@@ -224,10 +229,6 @@ def span(numbers: set[int]) -> str:
     return str(least) if least == most else f"{least} to {most}"
 
 
-def _flipped(cell: PublishedValue) -> PublishedValue:
-    return replace(cell, row=cell.column, column=cell.row, title=cell.header, header=cell.title)
-
-
 def _belongs(score: Score, cell: PublishedValue, stands_for: str | None) -> bool:
     """Whether a score may stand in a cell of this data set; costs are printed under none."""
     if stands_for is None or cell.dataset in ("", score.dataset):
@@ -246,12 +247,13 @@ def _pair(
     found = select(scores, label=cell.label, metric=cell.metric, subset=cell.subset)
     found = [score for score in found if _belongs(score, cell, stands_for)]
     unit = found[0].unit if found else ""
-    return printed, _mean(found, decimals, times=_UNITS.get((cell.unit, unit), 1))
+    return printed, mean_cell(found, decimals, times=_UNITS.get((cell.unit, unit), 1))
 
 
-def _mean(
-    scores: list[Score], decimals: int | None = None, none: str = NOT_RUN, times: float = 1
+def mean_cell(
+    scores: Sequence[Score], decimals: int | None = None, none: str = NOT_RUN, times: float = 1
 ) -> str:
+    """The mean of some scores of one metric over seeds, or `none`."""
     if not scores:
         return none
     places = decimals if decimals is not None else (2 if scores[0].unit == "dB" else 3)

@@ -36,6 +36,7 @@ from llie_core.reporting.tables import (
     NOT_RUN,
     Table,
     conditions,
+    mean_cell,
     published_beside_measured,
     reasons_table,
 )
@@ -62,11 +63,15 @@ def findings(study: DrgnStudy, scores: Sequence[Score]) -> Table:
     """
     own = select(scores, dataset=scores[0].dataset, metric="psnr")
     main = "drgn" if select(own, label="drgn") or not select(own, label="lw_drgn") else "lw_drgn"
+    best, count = best_untrained(own)
+    untrained = "none was evaluated (setting baselines)"
+    if best:
+        untrained = f"{_against(own, main, best)}, the best of {count}"
     rows = [
         ["Are two steps better than one?", _against(own, "drgn", ONE_STEP)],
         ["Is it the degradation that is learned?", _learned(study, scores)],
         ["What does LW-DRGN lose, a seventh as large?", _against(own, "lw_drgn", "drgn")],
-        [f"Is {title_of(main)} better than methods without training?", _classical(own, main)],
+        [f"Is {title_of(main)} better than methods without training?", untrained],
     ]  # fmt: skip
     for name in dict.fromkeys(s.dataset for s in scores if s.metric == "map_50"):
         found = select(scores, dataset=name, metric="map_50")
@@ -87,14 +92,6 @@ def findings(study: DrgnStudy, scores: Sequence[Score]) -> Table:
     used = [s for s in scores if s in own or s.metric == "map_50"]
     note = f"Mean over seeds. {judging.evidence(study, used)}"
     return Table("What was found", ["question", "finding"], rows, note)
-
-
-def _classical(scores: Sequence[Score], main: str) -> str:
-    """A row's PSNR against the best of the methods without training."""
-    best, count = best_untrained(scores)
-    if not best:
-        return "none was evaluated (setting baselines)"
-    return f"{_against(scores, main, best)}, the best of {count}"
 
 
 def _learned(study: DrgnStudy, scores: Sequence[Score]) -> str:
@@ -315,7 +312,7 @@ def detection_tables(study: DrgnStudy, scores: Sequence[Score]) -> list[Table]:
         found = select(scores, dataset=name)
         shown = [metric for metric in metrics if select(found, metric=metric)]
         rows = [
-            [study.titles[x], *(_cell(select(found, label=x, metric=metric)) for metric in shown)]
+            [study.titles[x], *(_mean(select(found, label=x, metric=metric)) for metric in shown)]
             for x in dict.fromkeys(score.label for score in found)
         ]
         note = (
@@ -327,11 +324,9 @@ def detection_tables(study: DrgnStudy, scores: Sequence[Score]) -> list[Table]:
     return tables
 
 
-def _cell(scores: Sequence[Score]) -> str:
-    if not scores:
-        return "–"
-    places = 2 if scores[0].unit in ("dB", "index") else 3
-    return f"{mean_of(scores):.{places}f}"
+def _mean(scores: Sequence[Score]) -> str:
+    places = 2 if scores and scores[0].unit in ("dB", "index") else 3
+    return mean_cell(scores, places, none="–")
 
 
 def detections(study: DrgnStudy) -> list[list[Panel]]:

@@ -313,8 +313,12 @@ class RecognitionStudy(Study):
     def recognition_experiment(self, row: Row, recognizer: Recognizer) -> Experiment:
         """An enhancer trained by the frozen recognizer's loss, and nothing else."""
         loss = TaskLoss(recognizer, self.downstream.targets)
-        data, validate = self.train_images(NIGHT), self._validation(recognizer)
-        return self.training(row, row.build(), loss, data, self.settings.train, validate)
+        train, validate = self.settings.train, None
+        if train.validate_every:
+            task = self.downstream.task(recognizer)
+            validate = ValidationTask(task, self.images("val", NIGHT), self.downstream.metric)
+        data = self.train_images(NIGHT)
+        return self.training(row, row.build(), loss, data, train, validate)
 
     def human_vision_experiment(self, row: Row) -> Experiment:
         """Zero-DCE trained by its own losses."""
@@ -340,13 +344,6 @@ class RecognitionStudy(Study):
         train = replace(own.train, steps=own.tuning, lr=own.train.lr / 5)
         loss = TaskLoss(tuned, self.downstream.targets)
         return self.training(row, tuned, loss, self.train_images(NIGHT), train)
-
-    def _validation(self, recognizer: Recognizer) -> ValidationTask | None:
-        """The task's number on validation images in low light, where the settings ask for it."""
-        if not self.settings.train.validate_every:
-            return None
-        task = self.downstream.task(recognizer)
-        return ValidationTask(task, self.images("val", NIGHT), self.downstream.metric)
 
     # Test sets ---------------------------------------------------------------------------------
 
