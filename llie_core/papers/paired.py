@@ -39,7 +39,7 @@ from llie_core.losses.paired import PlainLoss
 from llie_core.metrics.protocols import load_protocols
 from llie_core.models import create_enhancer, list_enhancers
 from llie_core.names import title_of, unknown
-from llie_core.papers.rows import BASELINES, Row, Trained, training_loss
+from llie_core.papers.rows import BASELINES, NORMAL_LIGHT, Row, Trained, training_loss
 from llie_core.papers.study import Study, StudySettings, TestSet, enhanced
 from llie_core.reporting.scores import Score, mean_of, select
 from llie_core.tasks.quality import MAIN, Cost, ImageQuality, all_protocols
@@ -157,13 +157,14 @@ class PairedStudy(Study):
     """A paper whose enhancer is trained on pairs.
 
     trained_labels: of all rows that can be trained, the paper's own network first; headline_labels:
-    the paper's networks, where it has several; unpaired_sets: the paper's test sets without ground
+    the paper's networks, where it has several; with_normal_light: whether the normal-light image is
+    a row, which a recognizer reads; unpaired_sets: the paper's test sets without ground
     truth, and their metrics.
     """
 
     trained_labels: ClassVar[tuple[str, ...]]
     headline_labels: ClassVar[tuple[str, ...]] = ()
-
+    with_normal_light: ClassVar[bool] = False
     datasets: ClassVar[tuple[str, ...]] = (BUILTIN, "lol", "mit-adobe-fivek", *NEWER_PAIRS)
     unpaired_sets: ClassVar[tuple[str, ...]] = ()
     unpaired_metrics: ClassVar[tuple[str, ...]] = ("niqe", "brisque")
@@ -194,7 +195,7 @@ class PairedStudy(Study):
             for seed in settings.seeds[: 1 if label in settings.one_seed else None]
         ]
         given = self.given_rows(row.label for row in (*fixed, *trained))
-        return [*fixed, *given, *trained]
+        return [*fixed, *given, *trained, *([NORMAL_LIGHT] if self.with_normal_light else [])]
 
     def main_row(self) -> Row:
         known = (*self.trained_labels, *OTHER_NETWORKS, *self.settings.rows)
@@ -387,6 +388,11 @@ class PairedStudy(Study):
         return self.unpaired.absent
 
     # Report ------------------------------------------------------------------------------------
+
+    def is_papers_own(self) -> bool:
+        # The training; of JCRNet's test sets, LOL's 100 pairs are not listed, and DRGN's tables
+        # have no numbers on LOL: their reports say which other sets are the paper's own.
+        return self.settings.dataset == REFERENCE
 
     @property
     def reference_dataset(self) -> str:

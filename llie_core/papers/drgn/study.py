@@ -99,7 +99,7 @@ from llie_core.papers.paired import (
     open_each,
     open_other,
 )
-from llie_core.papers.rows import BASELINES, NORMAL_LIGHT, Row, Trained
+from llie_core.papers.rows import BASELINES, Row, Trained
 from llie_core.papers.study import TestSet, enhanced, every_row
 from llie_core.recognizers import create_recognizer
 from llie_core.recognizers.yolov4 import YOLOv4
@@ -299,6 +299,7 @@ class DrgnStudy(PairedStudy):
         "drgn", "lw_drgn", *ABLATIONS, "drgn+anchored", "lw_drgn+anchored", "drgn+handmade", RIVAL,
     )  # fmt: skip
     headline_labels = ("drgn", "lw_drgn")
+    with_normal_light = True
     unpaired_sets = REAL
     unpaired_metrics = ("niqe", "sseq")
     settings: DrgnSettings
@@ -310,14 +311,7 @@ class DrgnStudy(PairedStudy):
         why = f"{limit}: the detector finds too little to tell rows apart"
         return {s.recognizer: why for s in found} if best < LEAST_MAP50 else {}
 
-    def is_papers_own(self) -> bool:
-        # Trained as the paper's; its tables have no numbers on LOL, so the other sets are judged.
-        return self.settings.dataset == "lol"
-
     # Rows --------------------------------------------------------------------------------------
-
-    def rows(self) -> list[Row]:
-        return [*super().rows(), NORMAL_LIGHT]
 
     def trained_row(self, label: str, seed: int) -> Row:
         model, variant = split_label(label)

@@ -599,18 +599,22 @@ def read_by(scores: Iterable[Score], reader: str, trained_by: str = "") -> list[
     own = []
     for score in scores:
         model, variant = split_label(score.label)
-        ratio, trainer = split_variant(variant)
-        trained = model == MODEL and ratio and loss_of(ratio)[1]
-        if score.recognizer == reader and (not trained or trainer == (trained_by or reader)):
+        ratio, _ = split_variant(variant)
+        if score.recognizer == reader and trainer_of(score.label) in ("", trained_by or reader):
             own.append(replace(score, label=f"{model}+{ratio}" if ratio else model))
     return own
 
 
 def trainers(scores: Iterable[Score]) -> list[str]:
     """The detectors whose losses have trained rows."""
-    variants = [split_label(s.label)[1] for s in scores if split_label(s.label)[0] == MODEL]
-    found = [split_variant(variant) for variant in variants]
-    return list(dict.fromkeys(trainer for ratio, trainer in found if ratio and loss_of(ratio)[1]))
+    return list(dict.fromkeys(filter(None, (trainer_of(score.label) for score in scores))))
+
+
+def trainer_of(label: str) -> str:
+    """The detector whose loss has trained a row; "" for none."""
+    model, variant = split_label(label)
+    ratio, trainer = split_variant(variant)
+    return trainer if model == MODEL and ratio and loss_of(ratio)[1] else ""
 
 
 def _title(ratio: str, trainer: str) -> str:

@@ -193,9 +193,6 @@ class NeidStudy(PairedStudy):
     unpaired_sets = ("lime", "npe", "dicm")  # Figs. 6, 7, 8
     settings: NeidSettings
 
-    def is_papers_own(self) -> bool:
-        return self.settings.dataset == "lol"
-
     def at_use(self, model: nn.Module) -> nn.Module:
         return model.deploy() if isinstance(model, NEID) else model  # without the DR decoder
 
