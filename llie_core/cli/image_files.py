@@ -20,13 +20,7 @@ from llie_core.data.videos import is_video, written_name
 from llie_core.engine.distributed import default_device
 from llie_core.files import appended, problem_of
 from llie_core.hashing import file_hash
-from llie_core.models import (
-    Enhancer,
-    create_enhancer,
-    list_darkeners,
-    list_enhancers,
-    model_spec,
-)
+from llie_core.models import Enhancer, create_enhancer, list_darkeners, list_enhancers, model_spec
 from llie_core.names import listed, nearest
 from llie_core.weights import weights_table
 
@@ -108,10 +102,7 @@ def _models_of(weights: Path) -> list[str]:
 
 
 def find_images(
-    source: Path,
-    folder: Path,
-    readable: tuple[str, ...] = SUFFIXES,
-    suffix: str = ".png",
+    source: Path, folder: Path, readable: tuple[str, ...] = SUFFIXES, suffix: str = ".png"
 ) -> list[InputImage]:
     """An image, or those of a folder and its subfolders by name, and each one's file in `folder`.
 

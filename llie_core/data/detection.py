@@ -100,7 +100,11 @@ class ExDark(FileSet):
     def extras(self, index: int) -> dict:
         path = self.path(index, "annotation")
         rows, _ = _read_annotation(path)
-        labels = [self._numbers[_exdark_class(name, path)] for name, _ in rows]
+        for name, _ in rows:
+            if name not in EXDARK_CLASSES:
+                known = ", ".join(EXDARK_CLASSES)
+                raise ValueError(f"exdark: {path} names {name!r}, not one of {known}")
+        labels = [self._numbers[EXDARK_CLASSES.index(name)] for name, _ in rows]
         return _boxes([box for _, box in rows], labels, [False] * len(rows))
 
 
@@ -150,12 +154,6 @@ def _exdark_annotations(root: Path) -> dict[str, str]:
     return {path.name.split(".")[0].lower(): path.relative_to(root).as_posix() for path in files}
 
 
-def _exdark_class(name: str, path: Path) -> int:
-    if name not in EXDARK_CLASSES:
-        raise ValueError(f"exdark: {path} names {name!r}, not one of {', '.join(EXDARK_CLASSES)}")
-    return EXDARK_CLASSES.index(name)
-
-
 Rows = list[tuple[str, list[float]]]  # class and box x, y, w, h of each object
 
 
@@ -169,15 +167,11 @@ def _read_bbgt(path: Path) -> Rows:
     lines = path.read_text(encoding="utf-8").splitlines()
     try:
         rows = [line.split() for line in lines if line.strip() and not line.startswith("%")]
-        return [(row[0], [float(value) for value in row[1:5]]) for row in rows if _whole(row)]
+        for row in (row for row in rows if len(row) < 5):
+            raise ValueError(f"line {' '.join(row)!r} has no class and four numbers")
+        return [(row[0], [float(value) for value in row[1:5]]) for row in rows]
     except ValueError as error:
         raise ValueError(f"exdark: {path} is not bbGt text ({error})") from error
-
-
-def _whole(row: list[str]) -> bool:
-    if len(row) < 5:
-        raise ValueError(f"line {' '.join(row)!r} has no class and four numbers")
-    return True
 
 
 def _read_voc(path: Path) -> tuple[Rows, tuple[int, int] | None]:

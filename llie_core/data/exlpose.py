@@ -41,8 +41,7 @@ class ExLPose(Persons):
         images, annotations, _ = read_coco("exlpose", source)
         pairs, ids = _exlpose_pairs(root, images, light, paired, missing)
         persons = persons_of(images, annotations, ids)
-        lists = _subset_lists(root) if split == "test" else {}
-        marks = _subset_marks(lists)
+        lists, marks = _subsets(root) if split == "test" else ([], {})
         for person in persons:
             person["subset"] = marks.get(_key(images[person["image_id"]]["file_name"]), "")
         entries = [
@@ -50,7 +49,7 @@ class ExLPose(Persons):
             for p in persons
         ]
         options = {"subset": subset, "light": light, "paired": paired}
-        files = {path.relative_to(root).as_posix() for path in (source, *lists.values())}
+        files = {path.relative_to(root).as_posix() for path in (source, *lists)}
         super().__init__(
             "exlpose", root, split, entries, options,
             annotations=files, persons=persons, records=images,
@@ -77,22 +76,16 @@ def _exlpose_json(root: Path, split: str, subset: str) -> Path:
     return found[0]
 
 
-def _subset_lists(root: Path) -> dict[str, Path]:
-    """LL-N, LL-H or LL-E → its list, for those that are there."""
-    found = {}
+def _subsets(root: Path) -> tuple[list[Path], dict[str, str]]:
+    """The lists of LL-N, LL-H and LL-E that are there, and scene → the one of these it is in."""
+    lists: list[Path] = []
+    marks: dict[str, str] = {}
     for subset in SUBSETS:
         with contextlib.suppress(FileNotFoundError):
-            found[subset] = _exlpose_json(root, "test", subset)
-    return found
-
-
-def _subset_marks(lists: dict[str, Path]) -> dict[str, str]:
-    """Scene → LL-N, LL-H or LL-E."""
-    marks = {}
-    for subset, path in lists.items():
-        images = read_coco("exlpose", path)[0]
-        marks |= {_key(image["file_name"]): subset for image in images.values()}
-    return marks
+            lists.append(_exlpose_json(root, "test", subset))
+            images = read_coco("exlpose", lists[-1])[0]
+            marks |= {_key(image["file_name"]): subset for image in images.values()}
+    return lists, marks
 
 
 def _exlpose_pairs(root, images, light, paired, missing) -> tuple[dict[int, Entry], list[int]]:

@@ -8,7 +8,7 @@ from torch import Tensor
 from llie_core.data.folders import FileSet, absent, files_in, images_in, matched_entries
 from llie_core.data.images import frame_holding
 from llie_core.data.registry import find_folder
-from llie_core.data.splits import held_out, split_names
+from llie_core.data.splits import held_out
 
 
 class DarkFace(FileSet):
@@ -34,10 +34,8 @@ class DarkFace(FileSet):
         found = matched_entries("dark-face", root, sides, images, texts, "annotation", missing)
         if not found:
             raise absent("dark-face", f"no image in {folder}")
-        parts = split_names(found, val=val, test=test, seed=seed)
-        chosen = held_out("dark-face", parts, split)
-        entries = [found[key] for key in chosen]
         options = {"val": val, "test": test, "seed": seed}
+        entries = [found[key] for key in held_out("dark-face", split, found, **options)]
         super().__init__("dark-face", root, split, entries, options, found=len(found))
 
     def frame(self, index: int) -> tuple[int, int] | None:

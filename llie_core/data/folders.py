@@ -10,13 +10,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from llie_core.data.images import read_image
-from llie_core.data.registry import (
-    Absent,
-    checked_spec,
-    dataset_spec,
-    find_folder,
-    list_datasets,
-)
+from llie_core.data.registry import Absent, checked_spec, dataset_spec, find_folder, list_datasets
 from llie_core.hashing import content_hash, hashes_in
 from llie_core.names import listed
 
@@ -109,7 +103,8 @@ class FileSet(Dataset):
     def fingerprint(self) -> str:
         """Hash of names and contents of every file of the split."""
         listed = {path for paths in self.files().values() for path in paths}
-        return folder_fingerprint(self.root, [*listed, *self.annotations])
+        contents = hashes_in(self.root, [*listed, *self.annotations])  # each is read once
+        return content_hash(list(contents.items()))
 
     def describe(self) -> dict:
         """What identifies the items, for hashes and records."""
@@ -120,11 +115,6 @@ class FileSet(Dataset):
             "files": self.fingerprint,
             **self.options,
         }
-
-
-def folder_fingerprint(root: Path, names: Iterable[str]) -> str:
-    """Hash of names and contents of files below `root`; each is read once."""
-    return content_hash(list(hashes_in(root, names).items()))
 
 
 def size_of(image: Tensor) -> tuple[int, int]:

@@ -15,7 +15,7 @@ from llie_core.data.folders import (
 )
 from llie_core.data.paired import PairedFolder, read_pairs
 from llie_core.data.registry import find_folder
-from llie_core.data.splits import held_out, split_names
+from llie_core.data.splits import held_out
 
 
 class OfficialPairs(PairedFolder):
@@ -75,7 +75,7 @@ class Sice(FileSet):
         references = images_in(labels)
         keys = match("sice", scenes, references, (base, labels), missing)
         if split != "test":
-            keys = held_out("sice", split_names(keys, val=val, seed=seed), split)
+            keys = held_out("sice", split, keys, val=val, seed=seed)
         where = base.relative_to(root).as_posix()
         entries = [
             {"name": f"{scene}/{file}", "image": f"{where}/{scene}/{file}",
@@ -118,7 +118,7 @@ class ArrayPairs(FileSet):
         tests = _listed(name, long) if not digit else {k for k in keys if k.startswith(digit)}
         keys = [key for key in keys if (key in tests) == (split == "test")]
         if split != "test" and keys:
-            keys = held_out(name, split_names(keys, val=val, seed=seed), split)
+            keys = held_out(name, split, keys, val=val, seed=seed)
         entries = []
         for scene in keys:
             references = _arrays(long / scene)

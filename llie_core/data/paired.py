@@ -18,7 +18,7 @@ from llie_core.data.folders import (
 )
 from llie_core.data.images import image_size
 from llie_core.data.registry import find_folder
-from llie_core.data.splits import held_out, same_content, split_names
+from llie_core.data.splits import held_out, same_content
 
 LOW = ("low", "input", "lq", "dark")
 HIGH = ("high", "expertC", "expert_c", "C", "normal", "target", "gt")
@@ -51,8 +51,7 @@ class PairedFolder(FileSet):
         if not whole:
             references = {key: pair["target"] for key, pair in pairs.items()}
             together = same_content(root, references) if any(options.values()) else None
-            parts = split_names(keys, **options, seed=seed, together=together)
-            keys = held_out(name, parts, split)
+            keys = held_out(name, split, keys, **options, seed=seed, together=together)
         entries = [pairs[key] for key in keys]
         found = len(keys) if split == "test" else len(pairs) - options["test"]
         super().__init__(name, root, split, entries, {**options, "seed": seed}, (), found)

@@ -56,12 +56,11 @@ class Absent(FileNotFoundError):
 @cache
 def _specs() -> dict[str, DatasetSpec]:
     text = Path(__file__).with_name("datasets.toml").read_text(encoding="utf-8")
-    return {entry["name"]: _spec(entry) for entry in tomllib.loads(text)["dataset"]}
-
-
-def _spec(entry: dict) -> DatasetSpec:
-    lists = {key: tuple(value) for key, value in entry.items() if isinstance(value, list)}
-    return DatasetSpec(**entry | lists)
+    found = {}
+    for entry in tomllib.loads(text)["dataset"]:
+        lists = {key: tuple(value) for key, value in entry.items() if isinstance(value, list)}
+        found[entry["name"]] = DatasetSpec(**entry | lists)
+    return found
 
 
 def list_datasets() -> list[DatasetSpec]:

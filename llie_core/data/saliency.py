@@ -11,7 +11,7 @@ from llie_core.data.folders import Entry, FileSet, absent, folders_in, images_in
 from llie_core.data.images import read_image
 from llie_core.data.masks import mask_size, read_saliency
 from llie_core.data.registry import find_folder
-from llie_core.data.splits import held_out, split_names
+from llie_core.data.splits import held_out
 from llie_core.imaging import LUMA
 
 IMAGES = ("images", "image", "imgs", "img", "RGB", "RGB_left", "left", "V")
@@ -40,7 +40,7 @@ class SaliencyFolder(FileSet):
         keys = list(found)
         if split != "all" and not darkest:
             parts = {"val": max(1, len(keys) // 10), "test": max(1, len(keys) // 5)}
-            keys = held_out(name, split_names(keys, **parts, seed=seed), split)
+            keys = held_out(name, split, keys, **parts, seed=seed)
         super().__init__(name, root, split, [found[key] for key in keys], options)
 
     def frame(self, index: int) -> tuple[int, int]:

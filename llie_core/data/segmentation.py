@@ -58,8 +58,7 @@ class Segmentation(FileSet):
 def ids_to_train_ids() -> Tensor:
     """(256,) Cityscapes label ids (0 … 33) → train ids; 255, licence plates, is ignored."""
     lookup = torch.full((256,), Segmentation.invalid)
-    lookup[:34] = IGNORED
-    lookup[IGNORED] = IGNORED
+    lookup[[*range(34), IGNORED]] = IGNORED
     lookup[list(LABEL_IDS)] = torch.arange(len(LABEL_IDS))
     return lookup
 
@@ -67,8 +66,8 @@ def ids_to_train_ids() -> Tensor:
 def train_ids() -> Tensor:
     """(256,) the identity on 0 … 18 and 255."""
     lookup = torch.full((256,), Segmentation.invalid)
-    lookup[: len(LABEL_IDS)] = torch.arange(len(LABEL_IDS))
-    lookup[IGNORED] = IGNORED
+    known = [*range(len(LABEL_IDS)), IGNORED]
+    lookup[known] = torch.tensor(known)
     return lookup
 
 

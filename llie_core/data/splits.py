@@ -66,8 +66,9 @@ def same_content(root: Path, files: dict[str, str]) -> dict[str, str]:
     }
 
 
-def held_out(name: str, parts: dict[str, list[str]], split: str) -> list[str]:
-    """The keys of a part; NotHeldOut where it has none."""
-    if not parts[split]:
+def held_out(name: str, split: str, keys: Iterable[str], **options) -> list[str]:
+    """The keys of a part of `split_names`; NotHeldOut where it has none."""
+    chosen = split_names(keys, **options)[split]
+    if not chosen:
         raise NotHeldOut(f"{name}: its {split} part is held out of the rest; pass {split}=N")
-    return parts[split]
+    return chosen

@@ -12,7 +12,7 @@ from llie_core.data.folders import (
     require,
 )
 from llie_core.data.registry import find_folder
-from llie_core.data.splits import held_out, split_names
+from llie_core.data.splits import held_out
 
 
 class UnpairedFolder(FileSet):
@@ -29,10 +29,10 @@ class UnpairedFolder(FileSet):
         found = images_in(folder)
         if not found:
             raise absent(name, no_image(folder))
-        parts = split_names(found, val=val, seed=seed)
-        keys = list(found) if split == "test" else held_out(name, parts, split)
+        options = {"val": val, "seed": seed}
+        keys = list(found) if split == "test" else held_out(name, split, found, **options)
         entries = [{"name": found[key], "image": found[key]} for key in keys]
-        super().__init__(name, folder, split, entries, {"val": val, "seed": seed}, (), len(found))
+        super().__init__(name, folder, split, entries, options, (), len(found))
 
 
 class ImageFolder(FileSet):

@@ -9,9 +9,9 @@ import math
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, dataclass, fields
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -45,15 +45,7 @@ from llie_core.weights import WeightsNotAvailable, find
 
 _ALLOWED = {
     "inputs": (
-        "pair",
-        "low-light",
-        "image",
-        "faces",
-        "masks",
-        "joints",
-        "objects",
-        "maps",
-        "model",
+        "pair", "low-light", "image", "faces", "masks", "joints", "objects", "maps", "model"
     ),
     "colour": ("rgb", "y", "grey", "yiq", "none"),
     "window": (*SSIM_FAMILIES, "none"),
@@ -63,7 +55,7 @@ _ALLOWED = {
     "sampling": (*LOE_SAMPLINGS, "none"),
     "resize": ("384-bilinear", "none"),
     "direction": ("higher", "lower", "none"),
-}
+}  # fmt: skip
 _OF_IMAGES = ("pair", "low-light", "image")  # inputs that are images
 NAMED = 3  # images without a value that a note names
 _APPEARANCE = {"brightness": brightness, "burnt_share": burnt_share}
@@ -74,6 +66,10 @@ _APPEARANCE_OF_PAIR = {
     "added_noise_in_black": added_noise_in_black,
 }
 _NO_REFERENCE = {"niqe": niqe, "brisque": brisque, "sseq": sseq, **_APPEARANCE}
+_OF_PAIR: dict[str, Callable[..., torch.Tensor]] = {
+    "psnr": psnr, "ssim": ssim, "fsim": fsim, "fsimc": partial(fsim, chromatic=True),
+    "lpips": lpips, "dists": dists, "ms_ssim": ms_ssim, "loe": loe, **_APPEARANCE_OF_PAIR,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -297,21 +293,14 @@ def _prepare(protocol: Protocol, x: torch.Tensor) -> torch.Tensor:
 
 
 def _pair_values(protocol: Protocol, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    if protocol.metric in _APPEARANCE_OF_PAIR:
-        return _APPEARANCE_OF_PAIR[protocol.metric](x, y)
-    bounded = not protocol.gt_mean.endswith("unclamped")
-    if protocol.metric in ("fsim", "fsimc"):
-        return fsim(x, y, chromatic=protocol.metric == "fsimc")
-    if protocol.metric == "lpips":
-        return lpips(x, y, backbone=protocol.backbone)
-    if protocol.metric == "loe":
-        return loe(x, y, protocol.sampling)
-    if protocol.metric in ("dists", "ms_ssim"):
-        return {"dists": dists, "ms_ssim": ms_ssim}[protocol.metric](x, y)
-    x, y = (_one_plane(image, protocol.colour) for image in (x, y))
+    options = {"lpips": {"backbone": protocol.backbone}, "loe": {"sampling": protocol.sampling}}
+    given: dict[str, Any] = options.get(protocol.metric, {})
+    if protocol.metric in ("psnr", "ssim"):
+        x, y = (_one_plane(image, protocol.colour) for image in (x, y))
+        given = {"bounded": not protocol.gt_mean.endswith("unclamped")}
     if protocol.metric == "ssim":
-        return ssim(x, y, family=protocol.window, bounded=bounded)
-    return psnr(x, y, bounded=bounded)
+        given["family"] = protocol.window
+    return _OF_PAIR[protocol.metric](x, y, **given)
 
 
 def _one_plane(x: torch.Tensor, colour: str) -> torch.Tensor:

@@ -225,8 +225,8 @@ def lpips(
         WeightsNotAvailable: the backbone is not in the weights folder.
     """
     check_images("lpips", 32, prediction=prediction, reference=reference)
-    network = network or _stored_lpips_network(backbone)
-    network = network.to(prediction.device)
+    check_choice(LPIPS_BACKBONES, backbone=backbone)
+    network = (network or _stored_network(backbone)).to(prediction.device)
 
     def values(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         return network(x.float(), y.float(), normalize=True).flatten().cpu().double()
@@ -258,18 +258,6 @@ def lpips_network(backbone: str, state: Mapping[str, torch.Tensor]) -> torch.nn.
     return network.requires_grad_(False).eval()
 
 
-def _stored_lpips_network(backbone: str) -> torch.nn.Module:
-    from llie_core.weights import find
-
-    check_choice(LPIPS_BACKBONES, backbone=backbone)
-    return _load_lpips_network(backbone, str(find(f"lpips-{backbone}")))
-
-
-@lru_cache(maxsize=2)
-def _load_lpips_network(backbone: str, path: str) -> torch.nn.Module:
-    return lpips_network(backbone, torch.load(path, map_location="cpu", weights_only=True))
-
-
 @torch.no_grad()
 def dists(
     prediction: torch.Tensor, reference: torch.Tensor, network: torch.nn.Module | None = None
@@ -291,7 +279,7 @@ def dists(
         WeightsNotAvailable: the backbone (lpips-vgg) is not in the weights folder.
     """
     check_images("dists", 32, prediction=prediction, reference=reference)
-    network = (network or _stored_dists_network()).to(prediction.device)
+    network = (network or _stored_network("vgg", of_dists=True)).to(prediction.device)
 
     def values(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         return network(x.float(), y.float()).reshape(len(x)).cpu().double()
@@ -325,15 +313,17 @@ def dists_network(state: Mapping[str, torch.Tensor]) -> torch.nn.Module:
     return network.requires_grad_(False).eval()
 
 
-def _stored_dists_network() -> torch.nn.Module:
+def _stored_network(backbone: str, of_dists: bool = False) -> torch.nn.Module:
+    """The network of LPIPS or DISTS with a backbone of the weights folder."""
     from llie_core.weights import find
 
-    return _load_dists_network(str(find("lpips-vgg")))
+    return _loaded_network(backbone, of_dists, str(find(f"lpips-{backbone}")))
 
 
-@lru_cache(maxsize=1)
-def _load_dists_network(path: str) -> torch.nn.Module:
-    return dists_network(torch.load(path, map_location="cpu", weights_only=True))
+@lru_cache(maxsize=3)
+def _loaded_network(backbone: str, of_dists: bool, path: str) -> torch.nn.Module:
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    return dists_network(state) if of_dists else lpips_network(backbone, state)
 
 
 @torch.no_grad()

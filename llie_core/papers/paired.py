@@ -39,7 +39,7 @@ from llie_core.losses.paired import PlainLoss
 from llie_core.metrics.protocols import load_protocols
 from llie_core.models import create_enhancer, list_enhancers
 from llie_core.names import title_of, unknown
-from llie_core.papers.rows import BASELINES, Row, Trained, training_loss
+from llie_core.papers.rows import BASELINES, NORMAL_LIGHT, Row, Trained, training_loss
 from llie_core.papers.study import Study, StudySettings, TestSet, enhanced
 from llie_core.reporting.scores import Score, mean_of, select
 from llie_core.tasks.quality import MAIN, Cost, ImageQuality, all_protocols
@@ -157,13 +157,14 @@ class PairedStudy(Study):
     """A paper whose enhancer is trained on pairs.
 
     trained_labels: of all rows that can be trained, the paper's own network first; headline_labels:
-    the paper's networks, where it has several; unpaired_sets: the paper's test sets without ground
+    the paper's networks, where it has several; with_normal_light: whether the normal-light image is
+    a row, which a recognizer reads; unpaired_sets: the paper's test sets without ground
     truth, and their metrics.
     """
 
     trained_labels: ClassVar[tuple[str, ...]]
     headline_labels: ClassVar[tuple[str, ...]] = ()
-
+    with_normal_light: ClassVar[bool] = False
     datasets: ClassVar[tuple[str, ...]] = (BUILTIN, "lol", "mit-adobe-fivek", *NEWER_PAIRS)
     unpaired_sets: ClassVar[tuple[str, ...]] = ()
     unpaired_metrics: ClassVar[tuple[str, ...]] = ("niqe", "brisque")
@@ -194,7 +195,7 @@ class PairedStudy(Study):
             for seed in settings.seeds[: 1 if label in settings.one_seed else None]
         ]
         given = self.given_rows(row.label for row in (*fixed, *trained))
-        return [*fixed, *given, *trained]
+        return [*fixed, *given, *trained, *([NORMAL_LIGHT] if self.with_normal_light else [])]
 
     def main_row(self) -> Row:
         known = (*self.trained_labels, *OTHER_NETWORKS, *self.settings.rows)
@@ -215,7 +216,7 @@ class PairedStudy(Study):
 
     def method_row(self, name: str, seed: int) -> Row:
         """Another network, trained on the pairs by the loss of its record, else by `PlainLoss`."""
-        trained = replace(self.trained(), experiment=self.method_experiment)
+        trained = self.trained(self.method_experiment)
         return Row(name, name, OTHER_NETWORKS.get(name, {}), trained, seed)
 
     # Data --------------------------------------------------------------------------------------
@@ -280,7 +281,8 @@ class PairedStudy(Study):
 
     def experiment(self, row: Row) -> Experiment:
         found = super().experiment(row)
-        if self._is_other(row) or "pairs" not in row.given or found.settings.planned_pixels:
+        other = row.label in list_enhancers() and row.label not in self.trained_labels
+        if other or "pairs" not in row.given or found.settings.planned_pixels:
             return found
         published = self.profiles["paper"](self.settings.dataset)
         assert isinstance(published, PairedSettings)
@@ -288,10 +290,12 @@ class PairedStudy(Study):
         pixels = steps * published.train.batch_size * published.pairs.size**2
         return replace(found, settings=replace(found.settings, planned_pixels=pixels))
 
-    def trained(self, **settings: object) -> Trained:
+    def trained(
+        self, experiment: Callable[..., Experiment] | None = None, /, **settings: object
+    ) -> Trained:
         """A training on the pairs; `settings`: what else than pairs and schedule decides it."""
         given = {"pairs": self.settings.pairs, "train": self.settings.train, **settings}
-        return Trained(self.paired_experiment, given)
+        return Trained(experiment or self.paired_experiment, given)
 
     def paired_experiment(self, row: Row, *needed: nn.Module) -> Experiment:
         """The training of a row on the pairs."""
@@ -302,9 +306,6 @@ class PairedStudy(Study):
         train = self.settings.train
         validate = self.validation(self.val_pairs) if train.validate_every else None
         return self.training(row, row.build(), objective, data, train, validate)
-
-    def _is_other(self, row: Row) -> bool:
-        return row.label in list_enhancers() and row.label not in self.trained_labels
 
     def method_experiment(self, row: Row) -> Experiment:
         """The training of another network: on the pairs, and on photographs where any are named."""
@@ -387,6 +388,11 @@ class PairedStudy(Study):
         return self.unpaired.absent
 
     # Report ------------------------------------------------------------------------------------
+
+    def is_papers_own(self) -> bool:
+        # The training; of JCRNet's test sets, LOL's 100 pairs are not listed, and DRGN's tables
+        # have no numbers on LOL: their reports say which other sets are the paper's own.
+        return self.settings.dataset == REFERENCE
 
     @property
     def reference_dataset(self) -> str:

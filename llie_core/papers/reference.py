@@ -17,6 +17,7 @@ from pathlib import Path
 
 from safetensors.torch import load_file, save_file
 
+from llie_core.data.wrappers import spread
 from llie_core.engine.runs import Run, file_name
 from llie_core.files import atomic, project_root, read_rows, write_rows
 from llie_core.papers.evaluations import image_values, recorded_scores
@@ -102,7 +103,7 @@ def write_log(path: Path, logs: dict[tuple[str, int], list[dict]]) -> None:
     lines = [
         {"label": label, "seed": seed} | {k: f"{v:.6g}" for k, v in line.items()}
         for (label, seed), log in logs.items()
-        for line in _thinned(log)
+        for line in (log[place] for place in spread(len(log), LOG_ROWS))  # the last one too
     ]
     write_rows(path, lines)
 
@@ -165,11 +166,3 @@ def _one_clean_commit(commits: set[str]) -> None:
             f"not kept: runs come from several commits ({', '.join(sorted(commits))}); run all "
             "rows at one"
         )
-
-
-def _thinned(log: list[dict]) -> list[dict]:
-    """At most LOG_ROWS lines, evenly over a log, its last one included."""
-    if len(log) <= LOG_ROWS:
-        return log
-    step = (len(log) - 1) / (LOG_ROWS - 1)
-    return [log[round(i * step)] for i in range(LOG_ROWS)]

@@ -160,7 +160,7 @@ def _margin(
         return lookup((of, part.metric, subset)) if isinstance(of, str) else {None: of}
 
     pair_now = pair[::-1] if part.lower else pair
-    operation = _quotient if part.kind == "ratio" else sub
+    operation = (lambda a, b: a / b if b else math.inf) if part.kind == "ratio" else sub
     here = [_by_seed(operation, *(row(of, s) for of in pair_now)) for s in subsets]
     values = reduce(lambda a, b: _by_seed(sub, a, b), here)
     rows = [of for of in pair if isinstance(of, str)]
@@ -180,10 +180,6 @@ def _by_seed(operation: Callable[[float, float], float], a: Row, b: Row) -> Row:
     if None in b:
         return {seed: operation(value, b[None]) for seed, value in a.items()}
     return {seed: operation(a[seed], b[seed]) for seed in a if seed in b}
-
-
-def _quotient(a: float, b: float) -> float:
-    return a / b if b else math.inf
 
 
 def _sign(margin: Margin) -> int:
@@ -237,12 +233,9 @@ def _decided(margins: list[Margin], most: bool | str, signs: list[int]) -> bool 
 
 
 def _counted(margins: list[Margin], signs: list[int], most: bool | str) -> list[int]:
-    """The signs of what `most` counts: comparisons or places."""
-    return _by_place(margins, signs) if most == "places" else signs
-
-
-def _by_place(margins: list[Margin], signs: list[int]) -> list[int]:
-    """The sign of each place, where every pair of rows has to pass."""
+    """The signs of what `most` counts: comparisons, or places, where every pair has to pass."""
+    if most != "places":
+        return signs
     places: dict[tuple, list[int]] = {}
     for margin, sign in zip(margins, signs, strict=True):
         place = margin.part.dataset, margin.part.metric, margin.subsets

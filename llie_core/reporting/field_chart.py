@@ -12,7 +12,6 @@ from llie_core.reporting.field import (
     GT_MEAN,
     RERUN,
     WORDS,
-    FieldRow,
     load_field,
     measured_rows,
 )
@@ -35,7 +34,11 @@ def cost_chart(gt_mean: str = "no", dataset: str = "lol") -> None:
     check_choice(DATASETS, dataset=dataset)
     measured = measured_rows(gt_mean) if dataset == "lol" else []
     networks = [row for row in measured if row.parameters and not row.ablation]
-    points = [point for row in load_field() if (point := _point(row, gt_mean, dataset))]
+    points = [
+        (row.parameters, value, THEIRS if row.source == RERUN else PUBLISHED, row.title)
+        for row in load_field()
+        if row.gt_mean == gt_mean and (value := row.value(dataset, "psnr")) and row.parameters
+    ]
     points += [(row.parameters / 1e6, row.mean_psnr, TRAINED, row.title) for row in networks]
     figure, axis = plt.subplots(figsize=(WIDTH, 5.6), constrained_layout=True)
     kinds = [kind for _, _, kind, _ in points]
@@ -74,10 +77,3 @@ def _label(axis: plt.Axes, points: Sequence[tuple[float, float, str]]) -> None:
             if not any(text.get_window_extent().overlaps(other) for other in taken):
                 break
         taken.append(text.get_window_extent())
-
-
-def _point(row: FieldRow, gt_mean: str, dataset: str) -> tuple[float, float, str, str] | None:
-    value = row.value(dataset, "psnr")
-    if row.gt_mean != gt_mean or value is None or not row.parameters:
-        return None
-    return row.parameters, value, THEIRS if row.source == RERUN else PUBLISHED, row.title

@@ -6,8 +6,10 @@ import io
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import matplotlib.pyplot as plt
+import pandas as pd
 import seaborn as sns
 import torch
 from IPython.display import HTML, display
@@ -209,13 +211,9 @@ def histograms(shares: Mapping[str, torch.Tensor], reference: torch.Tensor, titl
     show(figure, f"{title}. Shared with the reference's histogram: {words}")
 
 
-def comparison_chart(
-    scores: Iterable[Score], metric: str, subset: str = "all",
-    published: Iterable[PublishedValue] = (), title: str = "",
-    titles: Mapping[str, str] | None = None,
-) -> None:  # fmt: skip
-    """Show a `comparison_figure`."""
-    show(*comparison_figure(scores, metric, subset, published, title, titles))
+def comparison_chart(*arguments: Any, **options: Any) -> None:
+    """Show a `comparison_figure` of these arguments."""
+    show(*comparison_figure(*arguments, **options))
 
 
 def comparison_figure(
@@ -332,7 +330,9 @@ def training_curves(
         for label, rows in logs.items():
             values = [row[term] for row in rows if term in row]
             if values:
-                sns.lineplot(x=range(len(values)), y=_smooth(values), ax=axis, color=colours[label])
+                window = max(1, len(values) // 20)
+                smooth = pd.Series(values).rolling(window, min_periods=1).mean()
+                sns.lineplot(smooth, ax=axis, color=colours[label])
         axis.set(title=term, xlabel="step", ylabel="")
     lines = [Line2D([], [], color=colour) for colour in colours.values()]
     figure.legend(lines, list(colours), loc="outside lower center", ncols=3, fontsize=8)
@@ -362,12 +362,3 @@ def _draw(axis: plt.Axes, panel: Panel) -> None:
 
 def _wrapped(label: str) -> str:
     return textwrap.fill(label, 24, break_on_hyphens=False)
-
-
-def _smooth(values: list[float]) -> list[float]:
-    window = max(1, len(values) // 20)
-    sums, result = 0.0, []
-    for i, value in enumerate(values):
-        sums += value - (values[i - window] if i >= window else 0.0)
-        result.append(sums / min(i + 1, window))
-    return result

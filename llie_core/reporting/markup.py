@@ -48,7 +48,8 @@ def table_html(
     header = [title or "row" for title in header]
     columns = _columns(header, rows)
     titles = [header.index(name) for name in groups]
-    shown_columns = [c for c in columns if c.here not in titles or _says_more(rows, c.here)]
+    say_more = {place for place in titles for row in rows if choice(row[place]) != str(row[place])}
+    shown_columns = [c for c in columns if c.here not in titles or c.here in say_more]
     shown = _Shown(caption, header, rows, shown_columns, marks, filters)
     if groups:
         text = _grouped(shown, titles)
@@ -129,10 +130,6 @@ def _details(words: str, inside: str) -> str:
 def choice(cell: object) -> str:
     """What a reader chooses rows by: a verdict without its reasons, a place without its page."""
     return re.split(r" \(| on |[;,]", str(cell).strip())[0]
-
-
-def _says_more(rows: Sequence[Sequence[str]], place: int) -> bool:
-    return any(choice(row[place]) != str(row[place]) for row in rows)
 
 
 def is_number(cell: object) -> bool:

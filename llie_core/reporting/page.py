@@ -38,9 +38,7 @@ def page_html(notebook: Any, title: str) -> str:
     from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 
     exporter = HTMLExporter(
-        template_name="report",
-        extra_template_basedirs=[str(TEMPLATES)],
-        embed_images=True,
+        template_name="report", extra_template_basedirs=[str(TEMPLATES)], embed_images=True
     )
     # A cell's lines of text arrive in several outputs.
     exporter.register_preprocessor(CoalesceStreamsPreprocessor, enabled=True)

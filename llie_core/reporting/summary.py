@@ -61,7 +61,9 @@ def headline_table(profile: str) -> Table:
         [*_names(folder), read_json(folder / "headline.json").get("headline", "")]
         for folder in report_folders(profile)
     ]
-    note = f"Profile {profile}. {_missing(profile)}"
+    made = {row[0] for row in rows}
+    absent = ", ".join(paper for paper in list_papers() if paper not in made)
+    note = f"Profile {profile}. {f'No report yet of: {absent}.' if absent else 'All papers.'}"
     return Table("Headlines", ["paper", "data set", "headline"], rows, note)
 
 
@@ -133,7 +135,7 @@ def lol_tables() -> list[Table]:
             notes.append(f"{paper}, {profile}: {doubt}.")
     known, columns = load_protocols(), {s.protocol: s.metric for s in found.values()}
     parts: dict[str, list[str]] = {"": [p for p, metric in columns.items() if metric in METRICS]}
-    for protocol in columns.keys() - set(parts[""]):
+    for protocol in (name for name in columns if name not in parts[""]):
         parts.setdefault(known[protocol].metric, []).append(protocol)
     tables = []
     for metric, protocols in parts.items():
@@ -191,9 +193,3 @@ def _main_numbers(scores: list[Score]) -> str:
 
 def _names(folder: Path) -> list[str]:
     return [folder.parts[-3], folder.parts[-2]]
-
-
-def _missing(profile: str) -> str:
-    made = {folder.parts[-3] for folder in report_folders(profile)}
-    absent = [paper for paper in list_papers() if paper not in made]
-    return f"No report yet of: {', '.join(absent)}." if absent else "All papers."

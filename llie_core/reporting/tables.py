@@ -10,7 +10,7 @@ from llie_core.names import metric_title, subset_title, title_of
 from llie_core.reporting.comparisons import UNTRAINED
 from llie_core.reporting.intervals import half_widths, intervals
 from llie_core.reporting.markup import NOT_RUN, table_html
-from llie_core.reporting.published import PublishedValue, load, table
+from llie_core.reporting.published import PublishedValue, table
 from llie_core.reporting.scores import Score, mean_of, select, summarise
 
 # The words that verdicts begin with, in the order in which tables have them.
@@ -77,7 +77,9 @@ def published_beside_measured(
     """
     cells, scores = table(paper, number), list(scores)
     if flip:
-        cells = [_flipped(cell) for cell in cells]
+        cells = [
+            replace(c, row=c.column, column=c.row, title=c.header, header=c.title) for c in cells
+        ]
     columns = sorted({cell.column for cell in cells})
     headers = {cell.column: cell.header for cell in cells}
     header = ["", *[f"{headers[c]}, {kind}" for c in columns for kind in ("published", "here")]]
@@ -106,7 +108,10 @@ def score_table(
     rows = [
         [
             title_of(label, titles),
-            *[_mean(select(wanted, label=label, metric=m, subset=s), none="–") for m, s in metrics],
+            *[
+                mean_cell(select(wanted, label=label, metric=m, subset=s), none="–")
+                for m, s in metrics
+            ],
         ]
         for label in labels
     ]
@@ -142,7 +147,7 @@ def set_table(
         for name, protocol in columns:
             found = select(scores, label=label, dataset=name, protocol=protocol.id)
             why = protocol.missing_weights() or NOT_RUN
-            row.append(_mean(found, protocol.decimals, none=why))
+            row.append(mean_cell(found, protocol.decimals, none=why))
         rows.append(row)
     header = ["", *[f"{name}, {metric_title(protocol.metric)}" for name, protocol in columns]]
     used = [s for s in scores if s.dataset in sets and s.protocol in protocols]
@@ -173,53 +178,6 @@ def _marks(labels: Sequence[str], columns: Sequence[Sequence[Score]]) -> dict[tu
                 break
             found[labels.index(label), place] = mark
     return found
-
-
-@dataclass(frozen=True)
-class Counted:
-    """A network's parameters and multiply-accumulates, counted; `macs` None where they are not.
-
-    label: its row in the paper's tables, "" for none; published: what the paper's text, or the
-    network's own paper, prints of "parameters" or "macs"; more: further columns, title → cell.
-    """
-
-    title: str
-    parameters: int
-    macs: int | None = None
-    label: str = ""
-    published: Mapping[str, str] = field(default_factory=dict)
-    more: Mapping[str, str] = field(default_factory=dict)
-
-
-def audit_table(
-    paper: str, networks: Iterable[Counted], size: tuple[int, int], note: str = ""
-) -> Table:
-    """Parameters and work of networks on an image of (H, W), published beside counted.
-
-    Published are the cells of published.csv under `parameters` and, taken to count a
-    multiply-accumulate once, `flops` and `macs`; the note says where a paper counts otherwise.
-    """
-    networks, cells = list(networks), load(paper)
-    more = list(dict.fromkeys(name for network in networks for name in network.more))
-    rows = []
-    for network in networks:
-        own = [cell for cell in cells if network.label and cell.label == network.label]
-        macs = "not counted" if network.macs is None else f"{network.macs / 1e9:.3f}"
-        size_printed = network.published.get("parameters") or _printed(own, "parameters")
-        work_printed = network.published.get("macs") or _printed(own, "flops", "macs")
-        rows.append([network.title, *(network.more.get(name, "–") for name in more),
-                     size_printed, f"{network.parameters:,}", work_printed, macs])  # fmt: skip
-    height, width = size
-    header = ["network", *more, "parameters, published", "here",
-              f"GMAC for {width}×{height}, published", "here"]  # fmt: skip
-    return Table("Audit", header, rows, f"One multiply-add counts 1. {note}".strip())
-
-
-def _printed(cells: Iterable[PublishedValue], *metrics: str) -> str:
-    """The cells of some metrics as printed, with the unit where it is a prefix ("2.01 M")."""
-    found = [cell for cell in cells if cell.metric in metrics and cell.printed]
-    words = dict.fromkeys(f"{c.printed} M" if c.unit == "M" else c.printed for c in found)
-    return " / ".join(words) or "not published"
 
 
 def conditions(scores: Iterable[Score]) -> str:
@@ -271,10 +229,6 @@ def span(numbers: set[int]) -> str:
     return str(least) if least == most else f"{least} to {most}"
 
 
-def _flipped(cell: PublishedValue) -> PublishedValue:
-    return replace(cell, row=cell.column, column=cell.row, title=cell.header, header=cell.title)
-
-
 def _belongs(score: Score, cell: PublishedValue, stands_for: str | None) -> bool:
     """Whether a score may stand in a cell of this data set; costs are printed under none."""
     if stands_for is None or cell.dataset in ("", score.dataset):
@@ -293,12 +247,13 @@ def _pair(
     found = select(scores, label=cell.label, metric=cell.metric, subset=cell.subset)
     found = [score for score in found if _belongs(score, cell, stands_for)]
     unit = found[0].unit if found else ""
-    return printed, _mean(found, decimals, times=_UNITS.get((cell.unit, unit), 1))
+    return printed, mean_cell(found, decimals, times=_UNITS.get((cell.unit, unit), 1))
 
 
-def _mean(
-    scores: list[Score], decimals: int | None = None, none: str = NOT_RUN, times: float = 1
+def mean_cell(
+    scores: Sequence[Score], decimals: int | None = None, none: str = NOT_RUN, times: float = 1
 ) -> str:
+    """The mean of some scores of one metric over seeds, or `none`."""
     if not scores:
         return none
     places = decimals if decimals is not None else (2 if scores[0].unit == "dB" else 3)

@@ -7,6 +7,7 @@ and false positives at one score a detector, and PSNR against the normal-light i
 import copy
 import json
 from collections.abc import Iterable, Mapping
+from itertools import zip_longest
 from pathlib import Path
 
 import torch
@@ -111,8 +112,11 @@ class FaceMeter:
                 row[f"recall_{name}"] = f"{rates['recall']:.4f}"
                 row[f"false_positives_{name}"] = round(rates["false_positives_per_image"])
                 row[f"scores_{name}"] = listed(face_scores(one, boxes)[counted])
-        quality = self._quality(images, batch)
-        for row, value, darkening in zip(rows, quality, batch["darkening"], strict=True):
+        quality: list[float] = []  # none of the normal-light images themselves
+        if not self.normal_light:
+            quality = psnr(images, batch["target"].to(images.device)).tolist()
+        self.psnr += quality
+        for row, value, darkening in zip_longest(rows, quality, batch["darkening"]):
             row["psnr"] = "" if value is None else f"{value:.4f}"
             row["darkening"] = json.dumps(darkening)
         self.boxes += batch["boxes"]
@@ -136,14 +140,6 @@ class FaceMeter:
         write_detections(self.folder / reader, names, found)
         return read_detections(self.folder / reader, names)
 
-    def _quality(self, images: Tensor, batch: dict) -> list[float | None]:
-        """PSNR of each image; None for the normal-light images themselves."""
-        if self.normal_light:
-            return [None] * len(images)
-        values = psnr(images, batch["target"].to(images.device)).tolist()
-        self.psnr += values
-        return values
-
     def _scores(self, reader: str) -> Iterable[Measured]:
         """AP by subset and by height, and recall and false positives at the operating point."""
         found = self.found[reader]
@@ -151,17 +147,16 @@ class FaceMeter:
         for subset in SUBSETS:
             yield from self._ap(reader, subset, kept[subset], self.protocol)
         for span in HEIGHTS:
-            masks = [
-                of_height(boxes, *span) & valid
-                for boxes, valid in zip(self.boxes, self.valid, strict=True)
-            ]
+            masks = []
+            for boxes, valid in zip(self.boxes, self.valid, strict=True):
+                height = boxes[:, 3] - boxes[:, 1]
+                masks.append((height >= span[0]) & (height < span[1]) & valid)
             yield from self._ap(reader, height_name(*span), masks, "face-ap-height")
         rates = detection_rates(found, self.boxes, self.valid, score=self.least[reader])
         n, false = int(sum(mask.sum() for mask in self.valid)), rates["false_positives_per_image"]
         yield Measured("recall", rates["recall"], n, "face-recall", recognizer=reader)
-        yield Measured(
-            "fp_per_image", false, len(found), "face-fp-per-image", recognizer=reader
-        )  # fmt: skip
+        n = len(found)
+        yield Measured("fp_per_image", false, n, "face-fp-per-image", recognizer=reader)
 
     def _ap(self, reader: str, subset: str, kept: list[Tensor], protocol: str):
         n = int(sum(mask.sum() for mask in kept))
@@ -178,9 +173,3 @@ def listed(values: Tensor) -> str:
 def height_name(least: float, most: float) -> str:
     """How a range of face heights is called in scores: "16-24 px"."""
     return f"{least}-{most} px" if most < HEIGHTS[-1][1] else f"over {least} px"
-
-
-def of_height(boxes: Tensor, least: float, most: float) -> Tensor:
-    """Which boxes (N, 4) are so high: (N,) bool."""
-    height = boxes[:, 3] - boxes[:, 1]
-    return (height >= least) & (height < most)

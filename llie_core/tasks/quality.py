@@ -233,7 +233,10 @@ class Cost(Task):
         return {
             label: (
                 self._numbers(timed[label], models[label], None if label in refused else time),
-                _rounds(time),
+                [
+                    {"round": i, "ms": round(ms, 4), "load": round(load, 2)}
+                    for i, (ms, load) in enumerate(zip(time.rounds, time.loads, strict=True))
+                ],
             )
             for label, time in times.items()
             if label in models
@@ -249,12 +252,6 @@ class Cost(Task):
                 macs = count_macs(enhancer, self.size).macs
                 found += [] if macs is None else [Measured("macs", macs, 1, "cost-macs")]
         return found
-
-
-def _rounds(time: Latency) -> list[dict]:
-    """A line a round: milliseconds of a call, and the load average after it."""
-    pairs = enumerate(zip(time.rounds, time.loads, strict=True))
-    return [{"round": i, "ms": round(ms, 4), "load": round(load, 2)} for i, (ms, load) in pairs]
 
 
 class Pipeline(nn.Module):

@@ -8,11 +8,10 @@ from made import HARD, a_score
 
 from llie_core.metrics.protocols import load_protocols
 from llie_core.papers import list_papers
+from llie_core.papers.audit import Counted, audit_table
 from llie_core.reporting.published import load
 from llie_core.reporting.tables import (
-    Counted,
     Table,
-    audit_table,
     claims_table,
     conditions,
     published_beside_measured,

@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 from llie_core.data import dataset_spec
-from llie_core.dataset import SizedDataset, items
+from llie_core.dataset import items
 from llie_core.metrics.cost import count_macs
 from llie_core.metrics.protocols import load_protocols
 from llie_core.models import Enhancer, create_enhancer
 from llie_core.models.drgn import VARIANTS
 from llie_core.names import join_label, metric_title, split_label, title_of
 from llie_core.papers import judging
-from llie_core.papers.audit import counted
+from llie_core.papers.audit import audit_table, counted
 from llie_core.papers.drgn.degradation import first_logs, measurements, shown_rows
 from llie_core.papers.drgn.study import (
     ANCHORED,
@@ -43,8 +43,8 @@ from llie_core.reporting.sources import Source, no_copy, verdicts_by
 from llie_core.reporting.tables import (
     NOT_RUN,
     Table,
-    audit_table,
     conditions,
+    mean_cell,
     published_beside_measured,
     reasons_table,
 )
@@ -71,11 +71,15 @@ def findings(study: DrgnStudy, scores: Sequence[Score]) -> Table:
     """
     own = select(scores, dataset=scores[0].dataset, metric="psnr")
     main = "drgn" if select(own, label="drgn") or not select(own, label="lw_drgn") else "lw_drgn"
+    rival, count = best_untrained(own)
+    untrained = "none was evaluated (setting baselines)"
+    if rival:
+        untrained = f"{_against(own, main, rival)}, the best of {count}"
     rows = [
         ["Are two steps better than one?", _against(own, "drgn", ONE_STEP)],
         ["Is it the degradation that is learned?", _learned(study, scores)],
         ["What does LW-DRGN lose, a seventh as large?", _against(own, "lw_drgn", "drgn")],
-        [f"Is {title_of(main)} better than methods without training?", _classical(own, main)],
+        [f"Is {title_of(main)} better than methods without training?", untrained],
     ]  # fmt: skip
     for name in dict.fromkeys(s.dataset for s in scores if s.metric == "map_50"):
         found = select(scores, dataset=name, metric="map_50")
@@ -93,8 +97,7 @@ def findings(study: DrgnStudy, scores: Sequence[Score]) -> Table:
         rows.append(
             [question, "; ".join([f"mAP50: {words}", *study.blind_readers(found).values()])]
         )
-    best, _ = best_untrained(own)
-    pairs = [("drgn", ONE_STEP), (f"drgn+{ANCHORED}", "drgn"), ("lw_drgn", "drgn"), (main, best)]
+    pairs = [("drgn", ONE_STEP), (f"drgn+{ANCHORED}", "drgn"), ("lw_drgn", "drgn"), (main, rival)]
     rows += judging.differences(study, own, pairs, "psnr")
     used = [s for s in scores if s in own or s.metric == "map_50"]
     note = f"Mean over seeds. {judging.evidence(study, used)}"
@@ -108,14 +111,6 @@ def _rank(scores: Sequence[Score], best: str, count: int) -> str:
     level -= {"identity", "original"}
     words = "the best of" if len(level) == 1 else f"level with {len(level) - 1} more of the"
     return f"{words} {count} without training"
-
-
-def _classical(scores: Sequence[Score], main: str) -> str:
-    """A row's PSNR against the best of the methods without training."""
-    best, count = best_untrained(scores)
-    if not best:
-        return "none was evaluated (setting baselines)"
-    return f"{_against(scores, main, best)}, the best of {count}"
 
 
 def _learned(study: DrgnStudy, scores: Sequence[Score]) -> str:
@@ -336,7 +331,7 @@ def detection_tables(study: DrgnStudy, scores: Sequence[Score]) -> list[Table]:
         found = select(scores, dataset=name)
         shown = [metric for metric in metrics if select(found, metric=metric)]
         rows = [
-            [study.titles[x], *(_cell(select(found, label=x, metric=metric)) for metric in shown)]
+            [study.titles[x], *(_mean(select(found, label=x, metric=metric)) for metric in shown)]
             for x in dict.fromkeys(score.label for score in found)
         ]
         note = (
@@ -348,11 +343,9 @@ def detection_tables(study: DrgnStudy, scores: Sequence[Score]) -> list[Table]:
     return tables
 
 
-def _cell(scores: Sequence[Score]) -> str:
-    if not scores:
-        return "–"
-    places = 2 if scores[0].unit in ("dB", "index") else 3
-    return f"{mean_of(scores):.{places}f}"
+def _mean(scores: Sequence[Score]) -> str:
+    places = 2 if scores and scores[0].unit in ("dB", "index") else 3
+    return mean_cell(scores, places, none="–")
 
 
 def detections(study: DrgnStudy) -> list[list[Panel]]:
@@ -363,7 +356,8 @@ def detections(study: DrgnStudy) -> list[list[Panel]]:
         task = study.task(one)
         if not isinstance(task, ObjectDetection):
             continue
-        item, detector = _busiest(study.data(one)), task.detector.to("cpu")
+        first, detector = islice(items(study.data(one)), 8), task.detector.to("cpu")
+        item = max(first, key=lambda item: int((~item["ignore"]).sum()))  # has most objects
         boxes = item["boxes"][~item["ignore"]]
         panels = [Panel(f"{one.name}: truth", item["image"], boxes, torch.ones(len(boxes)))]
         for row in filter(one.rows, study.first_seed()):
@@ -375,11 +369,6 @@ def detections(study: DrgnStudy) -> list[list[Panel]]:
                 panels.append(Panel(row.shown, image[0], *best))
         lines += [panels[start : start + 4] for start in range(0, len(panels), 4)]
     return lines
-
-
-def _busiest(data: SizedDataset) -> dict:
-    """The one of the first images with most objects."""
-    return max(islice(items(data), 8), key=lambda item: int((~item["ignore"]).sum()))
 
 
 # Images ----------------------------------------------------------------------------------------

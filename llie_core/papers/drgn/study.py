@@ -99,7 +99,7 @@ from llie_core.papers.paired import (
     open_each,
     open_other,
 )
-from llie_core.papers.rows import BASELINES, NORMAL_LIGHT, Row, Trained
+from llie_core.papers.rows import BASELINES, Row, Trained
 from llie_core.papers.study import TestSet, enhanced, every_row
 from llie_core.recognizers import create_recognizer
 from llie_core.recognizers.yolov4 import YOLOv4
@@ -299,6 +299,7 @@ class DrgnStudy(PairedStudy):
         "drgn", "lw_drgn", *ABLATIONS, "drgn+anchored", "lw_drgn+anchored", "drgn+handmade", RIVAL,
     )  # fmt: skip
     headline_labels = ("drgn", "lw_drgn")
+    with_normal_light = True
     unpaired_sets = REAL
     unpaired_metrics = ("niqe", "sseq")
     settings: DrgnSettings
@@ -310,20 +311,12 @@ class DrgnStudy(PairedStudy):
         why = f"{limit}: the detector finds too little to tell rows apart"
         return {s.recognizer: why for s in found} if best < LEAST_MAP50 else {}
 
-    def is_papers_own(self) -> bool:
-        # Trained as the paper's; its tables have no numbers on LOL, so the other sets are judged.
-        return self.settings.dataset == "lol"
-
     # Rows --------------------------------------------------------------------------------------
-
-    def rows(self) -> list[Row]:
-        return [*super().rows(), NORMAL_LIGHT]
 
     def trained_row(self, label: str, seed: int) -> Row:
         model, variant = split_label(label)
         if model == RIVAL:
-            own = self.trained(train=self.settings.zero_dce)
-            own = replace(own, experiment=self.rival_experiment)
+            own = self.trained(self.rival_experiment, train=self.settings.zero_dce)
             return Row(label, model, weights=own, seed=seed)
         second_pass = self.settings.degradation.second_pass
         loss = {"ssim_weight": SSIM_WEIGHT, "second_pass": second_pass}
@@ -340,8 +333,7 @@ class DrgnStudy(PairedStudy):
         own = self.settings.degradation
         loss: dict[str, object] = {"kl_weight": 1.0, "anchor_weight": 0.0, "kl": own.kl}
         loss |= {"second_pass": own.second_pass, **FIRST_LOSS.get(variant, {})}
-        given = {"loss": loss, "steps": own.steps}
-        trained = replace(self.trained(**given), experiment=self.degradation_experiment)
+        trained = self.trained(self.degradation_experiment, loss=loss, steps=own.steps)
         stage = f"{model}{FIRST}"
         return Row(join_label(stage, variant), stage, _options(variant), trained, seed)
 

@@ -14,7 +14,7 @@ from llie_core.models import create_enhancer
 from llie_core.models.jcrnet import ABLATIONS, NEVER_RUN
 from llie_core.names import join_label, metric_title, title_of
 from llie_core.papers import judging
-from llie_core.papers.audit import counted
+from llie_core.papers.audit import audit_table, counted
 from llie_core.papers.jcrnet.study import (
     COST_SIZE,
     ECSSD,
@@ -43,7 +43,6 @@ from llie_core.reporting.scores import (
 from llie_core.reporting.sources import Source, verdicts_by
 from llie_core.reporting.tables import (
     Table,
-    audit_table,
     conditions,
     published_beside_measured,
     reasons_table,
@@ -273,10 +272,7 @@ def absent_table(study: JcrnetStudy) -> Table:
         *([metric_title(metric), why] for metric, why in missing.items() if why),
         *([name, why] for name, why in study.absent().items()),
         *([[", ".join(others), ASK]] if others else []),
-        [
-            "learned rivals",
-            "other programs: put their images into a folder (setting external)",
-        ],
+        ["learned rivals", "other programs: put their images into a folder (setting external)"],
         ["OursMS", "the released MindSpore file does not run and comes without weights"],
         ["Fig. 12(c)", "a study with 20 persons cannot be re-run"],
     ]

@@ -54,7 +54,7 @@ from llie_core.papers.paired import (
     open_each,
     open_other,
 )
-from llie_core.papers.rows import BASELINES, NORMAL_LIGHT, Released, Row, Trained
+from llie_core.papers.rows import BASELINES, Released, Row, Trained
 from llie_core.papers.study import TestSet, enhanced
 from llie_core.recognizers.classifier import BACKBONE as PRETRAINED
 from llie_core.recognizers.saliency_net import BACKBONES
@@ -226,18 +226,11 @@ class JcrnetStudy(PairedStudy):
     datasets = (BUILTIN, "lol")
     profiles = {"smoke": smoke, "quick": quick, "reference": reference, "paper": paper}
     trained_labels = tuple(join_label("jcrnet", ablation) for ablation in ABLATIONS)
+    with_normal_light = True
     unpaired_sets = ("exdark", "dicm", "lime", "mef", "npe", "vv")  # of Tables II and III
     settings: JcrnetSettings
 
-    def is_papers_own(self) -> bool:
-        # Trained as the paper's. Its test pairs are 100 of LOL's 500, which it does not list, so
-        # only its other sets are its own.
-        return self.settings.dataset == "lol"
-
     # Rows --------------------------------------------------------------------------------------
-
-    def rows(self) -> list[Row]:
-        return [*super().rows(), NORMAL_LIGHT]
 
     def trained_row(self, label: str, seed: int) -> Row:
         _, ablation = split_label(label)

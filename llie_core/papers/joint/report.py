@@ -15,7 +15,7 @@ from llie_core.models import Enhancer
 from llie_core.models.zero_dce import RGBCurves
 from llie_core.names import split_label, title_of
 from llie_core.papers import judging
-from llie_core.papers.audit import counted
+from llie_core.papers.audit import audit_table, counted
 from llie_core.papers.joint.study import (
     GROUPS,
     TINAFACE,
@@ -39,10 +39,9 @@ from llie_core.reporting.scores import (
     select,
 )
 from llie_core.reporting.tables import (
-    Counted,
     Table,
-    audit_table,
     conditions,
+    mean_cell,
     published_beside_measured,
 )
 from llie_core.synthetic.faces import FACES
@@ -124,7 +123,7 @@ def findings(study: JointStudy, scores: Sequence[Score]) -> Table:
 
 def _words(scores: Sequence[Score], label: str) -> str:
     ap, recall = (
-        _mean(select(scores, label=label, metric=metric, subset=subset))
+        mean_cell(select(scores, label=label, metric=metric, subset=subset), 3)
         for metric, subset in (("ap", "hard"), ("recall", "all"))
     )
     return f"AP {ap}, recall {recall}"
@@ -154,7 +153,7 @@ def groups_table(study: JointStudy, scores: Sequence[Score], caption: str) -> Ta
         cells = [printed[subset] for subset in SUBSETS]
         for reader in readers:
             own = select(read_by(scores, reader), label=label, metric="ap")
-            cells += [_mean(select(own, subset=subset)) for subset in SUBSETS]
+            cells += [mean_cell(select(own, subset=subset), 3) for subset in SUBSETS]
         rows.append([title_of(label, names), *cells])
     columns = ("published", *(reader_title(study, reader) for reader in readers))
     header = ["", *[f"{subset}, {column}" for column in columns for subset in SUBSETS]]
@@ -166,12 +165,13 @@ def every_row_table(study: JointStudy, scores: Sequence[Score]) -> Table:
     """Every row before every detector, those too that another detector's loss has trained."""
     readers, names, rows = study.settings.readers, study.row_titles, []
     for label in dict.fromkeys(s.label for s in scores):
+        of_row = select(scores, label=label)
         cells = [
-            _mean(select(scores, label=label, recognizer=reader, metric=metric, subset=subset))
+            mean_cell(select(of_row, recognizer=reader, metric=metric, subset=subset), 3)
             for reader in readers
             for metric, subset in (("ap", "hard"), ("recall", "all"), ("fp_per_image", "all"))
         ]
-        quality = _mean(select(scores, label=label, metric="psnr"), ".2f")
+        quality = mean_cell(select(of_row, metric="psnr"), 2)
         quality = "–" if label == GROUPS[3] else quality  # normal light is what PSNR is taken to
         rows.append([title_of(label, names), *cells, quality])
     words = ("AP, hard", "recall", "false positives an image")
@@ -271,7 +271,15 @@ def audit() -> Table:
     """Parameters and work of enhancers and detectors against what their own papers print, which
     cited.csv holds with its source."""
     cited = read_rows(Path(__file__).with_name("cited.csv"))
-    networks = [_cited(line) for line in cited]
+    networks = []
+    for line in cited:
+        name, option = line["network"], line["options"]
+        key, _, value = option.partition("=")
+        options = {key: int(value) if value.isdecimal() else value} if key else {}
+        printed = {key: line[key] for key in ("parameters", "macs") if line[key]}
+        size, more = AUDIT_SIZE if line["macs"] else None, {"option": option or "–"}
+        model = build_model(name, options)
+        networks.append(counted(title_of(name), model, size, published=printed, more=more))
     for name in ("ec_zero_dce", "mtcnn"):
         networks.append(counted(title_of(name), build_model(name, {})))
     sources = "; ".join(dict.fromkeys(f"{title_of(x['network'])}: {x['source']}" for x in cited))
@@ -281,20 +289,6 @@ def audit() -> Table:
         "is our re-statement."
     )
     return audit_table("joint", networks, AUDIT_SIZE, note)
-
-
-def _cited(line: dict[str, str]) -> Counted:
-    name, option = line["network"], line["options"]
-    key, _, value = option.partition("=")
-    options = {key: int(value) if value.isdecimal() else value} if key else {}
-    model = build_model(name, options)
-    printed = {key: line[key] for key in ("parameters", "macs") if line[key]}
-    size, more = AUDIT_SIZE if line["macs"] else None, {"option": option or "–"}
-    return counted(title_of(name), model, size, published=printed, more=more)
-
-
-def _mean(scores: Sequence[Score], form: str = ".3f") -> str:
-    return format(mean_of(scores), form) if scores else "not run"
 
 
 # Small faces -----------------------------------------------------------------------------------

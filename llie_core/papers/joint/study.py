@@ -494,8 +494,9 @@ class JointStudy(Study):
         def darkened(*models: nn.Module) -> SizedDataset:
             return darkened_set(source, "val", models[-1])
 
+        task = partial(self.face_task, official=True)
         return TestSet(
-            name, darkened, self.official_task, (*self._readers, self.darkener_row), "faces",
+            name, darkened, task, (*self._readers, self.darkener_row), "faces",
             split="val", recognizer=self.settings.recognizer,
         )  # fmt: skip
 
@@ -513,19 +514,18 @@ class JointStudy(Study):
         settings = self.settings
         return {name: getattr(settings, name).threshold for name in RECOGNIZERS}
 
-    def face_task(self, *tinaface: Recognizer, official: bool = False) -> FaceDetection:
-        """Every reader, the main one first."""
+    def face_task(self, *models: nn.Module, official: bool = False) -> FaceDetection:
+        """Every reader, the main one first; official: by WIDER FACE's protocol.
+
+        models: the TinaFace that reads, and a darkener, which reads nothing.
+        """
         settings = self.settings
+        tinaface = [model for model in models if isinstance(model, Recognizer)]
         names = sorted(settings.readers, key=lambda name: name != settings.recognizer)
         readers = {
             name: tinaface[0] if name == TINAFACE else create_recognizer(name) for name in names
         }
         return FaceDetection(readers, {name: self._least[name] for name in names}, official)
-
-    def official_task(self, *models: nn.Module) -> FaceDetection:
-        """The same by WIDER FACE's protocol; the darkener among the models reads nothing."""
-        readers = [model for model in models if isinstance(model, Recognizer)]
-        return self.face_task(*readers, official=True)
 
     # Report ------------------------------------------------------------------------------------
 
@@ -599,18 +599,22 @@ def read_by(scores: Iterable[Score], reader: str, trained_by: str = "") -> list[
     own = []
     for score in scores:
         model, variant = split_label(score.label)
-        ratio, trainer = split_variant(variant)
-        trained = model == MODEL and ratio and loss_of(ratio)[1]
-        if score.recognizer == reader and (not trained or trainer == (trained_by or reader)):
+        ratio, _ = split_variant(variant)
+        if score.recognizer == reader and trainer_of(score.label) in ("", trained_by or reader):
             own.append(replace(score, label=f"{model}+{ratio}" if ratio else model))
     return own
 
 
 def trainers(scores: Iterable[Score]) -> list[str]:
     """The detectors whose losses have trained rows."""
-    variants = [split_label(s.label)[1] for s in scores if split_label(s.label)[0] == MODEL]
-    found = [split_variant(variant) for variant in variants]
-    return list(dict.fromkeys(trainer for ratio, trainer in found if ratio and loss_of(ratio)[1]))
+    return list(dict.fromkeys(filter(None, (trainer_of(score.label) for score in scores))))
+
+
+def trainer_of(label: str) -> str:
+    """The detector whose loss has trained a row; "" for none."""
+    model, variant = split_label(label)
+    ratio, trainer = split_variant(variant)
+    return trainer if model == MODEL and ratio and loss_of(ratio)[1] else ""
 
 
 def _title(ratio: str, trainer: str) -> str:

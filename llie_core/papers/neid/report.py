@@ -21,7 +21,7 @@ from llie_core.models import Enhancer
 from llie_core.models.neid import NEID, VARIANTS, halve
 from llie_core.names import title_of
 from llie_core.papers import judging
-from llie_core.papers.audit import counted
+from llie_core.papers.audit import audit_table, counted
 from llie_core.papers.images import (
     TRUTH,
     Example,
@@ -38,7 +38,7 @@ from llie_core.papers.study import one_timing
 from llie_core.reporting.claims import Measured
 from llie_core.reporting.figures import Panel
 from llie_core.reporting.scores import Score, best_untrained, mean_of, select
-from llie_core.reporting.tables import Table, audit_table
+from llie_core.reporting.tables import Table
 
 FOUR_K = (2160, 3840)
 FULL, LE_ALONE, AT_USE = "U-net at full size", "LE alone", "NEID at use"
@@ -285,21 +285,12 @@ def _ratio(value: float, base: float, unit: float, form: str) -> str:
     return f"{value / unit:{form}} ({value / base:.2f})"
 
 
+@lru_cache(maxsize=2)  # measured once: the table and the claims show the same times
 def _costs(study: NeidStudy) -> list[NetworkCost]:
-    device, small = default_device(), study.settings.evaluation.cost_size
+    networks = {FULL: NEID(variant=UNET), LE_ALONE: NEID(variant="LE"), AT_USE: NEID().deploy()}
+    device, sizes = default_device(), (study.settings.evaluation.cost_size, FOUR_K)
     with_4k = device != "cpu" or study.settings.time_4k
-    return _measured_costs(small, (small, FOUR_K) if with_4k else (small,), device)
-
-
-# Measured once, so that the table and the claims show the same times.
-@lru_cache(maxsize=2)
-def _measured_costs(small: tuple[int, int], timed: tuple, device: str) -> list[NetworkCost]:
-    networks = {
-        FULL: NEID(variant=UNET),
-        LE_ALONE: NEID(variant="LE"),
-        AT_USE: NEID().deploy(),
-    }
-    return costs(networks, (small, FOUR_K), device, timed)
+    return costs(networks, sizes, device, sizes if with_4k else sizes[:1])
 
 
 def _two(study: NeidStudy, size: tuple[int, int]) -> tuple[NetworkCost, NetworkCost]:

@@ -193,9 +193,6 @@ class NeidStudy(PairedStudy):
     unpaired_sets = ("lime", "npe", "dicm")  # Figs. 6, 7, 8
     settings: NeidSettings
 
-    def is_papers_own(self) -> bool:
-        return self.settings.dataset == "lol"
-
     def at_use(self, model: nn.Module) -> nn.Module:
         return model.deploy() if isinstance(model, NEID) else model  # without the DR decoder
 
@@ -206,12 +203,11 @@ class NeidStudy(PairedStudy):
         if variant == OWN_LOSS:
             variant, loss = "", replace(loss, **OURS)
         options = {"variant": variant} | {n: getattr(settings, n) for n in ("init", "bias", "norm")}
-        trained = self.trained(loss=loss)
         if variant != SEQUENCE:
-            return Row(label, "neid", options, trained, seed, title=title)
+            return Row(label, "neid", options, self.trained(loss=loss), seed, title=title)
         # Super-resolution is what the light branch does, given a bright image.
         options |= {"variant": "LE"}
-        trained = replace(trained, experiment=self.sequence_experiment)
+        trained = self.trained(self.sequence_experiment, loss=loss)
         unet = self.trained_row(f"neid+{UNET}", seed)
         return Row(label, "neid", options, trained, seed, (unet,), sequence, title=title)
 

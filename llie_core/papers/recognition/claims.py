@@ -183,10 +183,7 @@ def quality_not_recognition(study: RecognitionStudy, scores: Sequence[Score]) ->
     """Claim 1.44: rank correlation of PSNR (against normal light) and recognition, by row."""
     quality = select(scores, metric="psnr")
     pairs = [
-        (
-            mean_of(quality, label=label).mean,
-            row_summary(study, scores, label).mean,
-        )
+        (mean_of(quality, label=label).mean, row_summary(study, scores, label).mean)
         for label in dict.fromkeys(s.label for s in quality)
     ]
     if len(pairs) < 4:

@@ -13,7 +13,7 @@ from llie_core.models import create_enhancer
 from llie_core.models.ialm import BOUNDS, IALM, share_at_bounds
 from llie_core.names import title_of
 from llie_core.papers import judging
-from llie_core.papers.audit import counted
+from llie_core.papers.audit import audit_table, counted
 from llie_core.papers.images import Example, examples
 from llie_core.papers.recognition.study import (
     DAY,
@@ -29,12 +29,7 @@ from llie_core.reporting.figures import Panel
 from llie_core.reporting.published import PublishedValue
 from llie_core.reporting.published import table as published
 from llie_core.reporting.scores import Score, Summary, best_untrained, mean_of, select
-from llie_core.reporting.tables import (
-    NOT_RUN,
-    Table,
-    audit_table,
-    published_beside_measured,
-)
+from llie_core.reporting.tables import NOT_RUN, Table, published_beside_measured
 from llie_core.synthetic.streets import STREET_PALETTE
 
 # Pairs of joints that a skeleton joins, in ExLPose's order of joints.
@@ -76,6 +71,9 @@ def findings(study: RecognitionStudy, scores: Sequence[Score]) -> Table:
     if best:
         untrained = f"{title_of(best)} {_words(row_summary(study, scores, best))}"
         untrained = f"{metric} {untrained}, the best of {count}"
+    of_light = "What does low light cost it?"
+    if study.settings.dataset in OTHER_SCENES:
+        of_light = "What does it find in normal light (other scenes), and in low light?"
     rows = [
         ["Does the recognizer find more behind GEM+PAM?",
          f"{metric} {low} without it, {ours} with it."],
@@ -84,7 +82,7 @@ def findings(study: RecognitionStudy, scores: Sequence[Score]) -> Table:
         ["What do methods without training give?", f"{untrained}."],
         ["Do both modules contribute?",
          f"{metric} without PAM {gem}, without GEM {pam}, with both {ours}."],
-        [_light_question(study), f"{metric} {day} in normal light, {low} in low light."],
+        [of_light, f"{metric} {day} in normal light, {low} in low light."],
     ]  # fmt: skip
     if darker := _on_darker_images(study, scores):
         rows.append(["And where the images are darkened further?", f"{metric} {darker}."])
@@ -94,13 +92,6 @@ def findings(study: RecognitionStudy, scores: Sequence[Score]) -> Table:
     used = [s for s in own if s.subset in (study.downstream.whole, DAY) or intensity_of(s.subset)]
     note = f"{study.downstream.title}, mean over seeds. {judging.evidence(study, used)}"
     return Table("What was found", ["question", "finding"], rows, note)
-
-
-def _light_question(study: RecognitionStudy) -> str:
-    """What can be asked of the two lights: a cost only where the scenes are the same."""
-    if study.settings.dataset in OTHER_SCENES:
-        return "What does it find in normal light (other scenes), and in low light?"
-    return "What does low light cost it?"
 
 
 def _on_darker_images(study: RecognitionStudy, scores: Sequence[Score]) -> str:

@@ -313,8 +313,12 @@ class RecognitionStudy(Study):
     def recognition_experiment(self, row: Row, recognizer: Recognizer) -> Experiment:
         """An enhancer trained by the frozen recognizer's loss, and nothing else."""
         loss = TaskLoss(recognizer, self.downstream.targets)
-        data, validate = self.train_images(NIGHT), self._validation(recognizer)
-        return self.training(row, row.build(), loss, data, self.settings.train, validate)
+        train, validate = self.settings.train, None
+        if train.validate_every:
+            task = self.downstream.task(recognizer)
+            validate = ValidationTask(task, self.images("val", NIGHT), self.downstream.metric)
+        data = self.train_images(NIGHT)
+        return self.training(row, row.build(), loss, data, train, validate)
 
     def human_vision_experiment(self, row: Row) -> Experiment:
         """Zero-DCE trained by its own losses."""
@@ -341,13 +345,6 @@ class RecognitionStudy(Study):
         loss = TaskLoss(tuned, self.downstream.targets)
         return self.training(row, tuned, loss, self.train_images(NIGHT), train)
 
-    def _validation(self, recognizer: Recognizer) -> ValidationTask | None:
-        """The task's number on validation images in low light, where the settings ask for it."""
-        if not self.settings.train.validate_every:
-            return None
-        task = self.downstream.task(recognizer)
-        return ValidationTask(task, self.images("val", NIGHT), self.downstream.metric)
-
     # Test sets ---------------------------------------------------------------------------------
 
     def test_sets(self) -> list[TestSet]:
@@ -369,20 +366,17 @@ class RecognitionStudy(Study):
     @cached_property
     def tuned_set(self) -> TestSet:
         """Low-light images as they are, read by the recognizer that was tuned on such."""
-        task, row = self.downstream.task, self.tuned_row
-        found = self._set(self.settings.dataset, NIGHT, task, subset=TUNED, rows=is_input)
-        return replace(found, needs=(row,), recognizer=row.label)
+        name, task, row = self.settings.dataset, self.downstream.task, self.tuned_row
+        return self._set(name, NIGHT, task, row, subset=TUNED, rows=is_input)
 
     @cached_property
     def darker_sets(self) -> list[TestSet]:
         """The low-light images at the mean intensities of the settings."""
         return [
-            replace(
-                self._set(self.settings.dataset, NIGHT, self.downstream.task, subset=at_mean(mean)),
-                data=Cached(DarkenedTo(self.images("test", NIGHT), mean)),
-            )
+            self._set(self.settings.dataset, NIGHT, self.downstream.task, subset=at_mean(mean),
+                      data=Cached(DarkenedTo(self.images("test", NIGHT), mean)))
             for mean in self.settings.evaluation.means
-        ]
+        ]  # fmt: skip
 
     @cached_property
     def cost_set(self) -> TestSet:
@@ -390,12 +384,16 @@ class RecognitionStudy(Study):
         task = partial(Cost, self.settings.evaluation.cost_size, warm_up=1, runs=4, seconds=0.3)
         return self._set(self.settings.dataset, "", task, kind="cost", rows=self.is_timed)
 
-    def _set(self, name: str, light: str, task: Callable[..., Task], **about) -> TestSet:
-        split = "val" if self.settings.dataset == "nightcity" else "test"
-        data = self.images("test", light) if light else None
-        about = {"kind": self.downstream.kind, "split": split} | about
-        recognizer = self.recognizer_row
-        return TestSet(name, data, task, (recognizer,), recognizer=recognizer.label, **about)
+    def _set(
+        self, name: str, light: str, task: Callable[..., Task], reader: Row | None = None, **about
+    ) -> TestSet:
+        """reader: the recognizer; by default the frozen one of all rows."""
+        reader = reader or self.recognizer_row
+        about = {
+            "data": self.images("test", light) if light else None, "kind": self.downstream.kind,
+            "split": "val" if self.settings.dataset == "nightcity" else "test",
+        } | about  # fmt: skip
+        return TestSet(name, task=task, needs=(reader,), recognizer=reader.label, **about)
 
     def headline(self, scores: list[Score]) -> str:
         own = self.downstream
